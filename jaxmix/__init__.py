@@ -1,0 +1,28 @@
+"""jaxmix: mixtures and everything that is a logarithm of an average, as JAX pytrees."""
+
+# Densities of one event; `jax.vmap` adds every batch axis.
+from ._density import LogDensity as LogDensity
+from ._exponential import ExponentialFamily as ExponentialFamily
+from ._exponential import Refittable as Refittable
+
+# Families.
+from .families import Categorical as Categorical
+from .families import DiagonalNormal as DiagonalNormal
+from .families import LogNormal as LogNormal
+from .families import MultivariateNormal as MultivariateNormal
+from .families import Normal as Normal
+from .families import SphericalNormal as SphericalNormal
+from .families import TiedMultivariateNormal as TiedMultivariateNormal
+
+# Densities made of densities.
+from .combinators import Composite as Composite
+from .combinators import Mixture as Mixture
+from .combinators import MixtureSameFamily as MixtureSameFamily
+from .combinators import frozen as frozen
+from .combinators import mixture_of as mixture_of
+from .combinators import tie as tie
+from .combinators import trainable as trainable
+from .combinators import unwrap as unwrap
+
+# What came of an iterative method.
+from ._results import RESULTS as RESULTS

@@ -1,0 +1,73 @@
+"""A log-density is a pytree with `log_prob(x)` for ONE event; `jax.vmap` adds every batch axis."""
+
+import abc
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, Key, PyTree, Scalar
+
+
+class LogDensity(eqx.Module):
+    """The base of the house's densities; a user's class needs only the methods, not the base.
+
+    - `log_prob(x)`: log-density of one event, in nats.
+    - `sample(key)`: one event.
+    - `reparametrised`: whether `sample` carries the gradient in the parameters.
+    - `ranks`: for each array field the rank of ONE density's parameter. What an array has
+      beyond it is the *stack*: `jax.vmap(jm.Normal)(means, scales)` is a stack of densities.
+    """
+
+    reparametrised: ClassVar[bool] = False
+    ranks: ClassVar[dict[str, int]] = {}
+
+    @abc.abstractmethod
+    def log_prob(self, x: PyTree) -> Scalar:
+        """Log-density of one event, in nats."""
+
+    def sample(self, key: Key[Array, ""]) -> PyTree:
+        """Draw one event."""
+        raise NotImplementedError(f"{type(self).__name__} has no `sample`.")
+
+    @property
+    def stack_shape(self) -> tuple[int, ...]:
+        """Leading axes of the parameters: () for one density, (K,) for a family of K.
+
+        Raises:
+            ValueError: if two parts of the density are stacked differently.
+        """
+        found: dict[tuple[int, ...], str] = {}
+        for field, rank in self.ranks.items():
+            value = getattr(self, field)
+            if hasattr(value, "ndim"):
+                found.setdefault(tuple(value.shape[: value.ndim - rank]), field)
+        if not self.ranks:
+            parts = [getattr(self, field) for field in self.__dataclass_fields__]
+            for part in jax.tree.leaves(parts, is_leaf=is_density):
+                if isinstance(part, LogDensity):
+                    found.setdefault(part.stack_shape, type(part).__name__)
+        if len(found) > 1:
+            listed = ", ".join(f"{name} has {shape}" for shape, name in found.items())
+            name = type(self).__name__
+            raise ValueError(f"The parts of {name} are stacked differently: {listed}.")
+        return next(iter(found), ())
+
+
+def is_density(node: Any) -> bool:
+    """Anything with a `log_prob` that is no array and no class."""
+    return callable(getattr(node, "log_prob", None)) and not isinstance(node, type)
+
+
+def stack_size(densities: PyTree, role: str) -> int:
+    """The number of densities in a stack of one axis, or a sentence that says what was given."""
+    if isinstance(densities, LogDensity):
+        shape = densities.stack_shape
+    else:  # a user's own class declares no ranks: its arrays must share their first axis
+        leading = {a.shape[:1] for a in jax.tree.leaves(densities) if eqx.is_array(a)}
+        shape = leading.pop() if len(leading) == 1 else ()
+    if len(shape) != 1:
+        raise ValueError(
+            f"{role} must be a stack of densities with one leading axis, such as "
+            f"jax.vmap(jm.Normal)(means, scales); {type(densities).__name__} has stack shape {shape}."
+        )
+    return shape[0]

@@ -1,0 +1,204 @@
+"""Leaves that EM refits from expected statistics, and the tilt that collects them as a gradient.
+
+Tilt a leaf's density by `exp<t, T(x)>`, T headed by the constant 1. The derivative of the data's
+log-likelihood in t, at t = 0, is the leaf's summed expected statistics, its count included, for
+any nesting of sums of logs and logsumexps (Eisner 2016, "Inside-Outside and Forward-Backward
+Algorithms Are Just Backprop").
+"""
+
+import abc
+from typing import Any, NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree, Scalar
+
+from ._density import LogDensity
+from ._numerics import tree_vdot
+from ._stack import release
+
+
+@jax.custom_jvp
+def tilt(log_prob: Scalar, pairing: Scalar) -> Scalar:
+    """The untilted log-density, whose tangent adds that of the pairing <t, T(x)>.
+
+    The pairing's own value is never computed: a tilt costs nothing forward.
+    """
+    del pairing
+    return log_prob
+
+
+@tilt.defjvp
+def _(primals, tangents):
+    # `tilt(*primals)` and not its value: else second derivatives in t would be silently 0.
+    return tilt(*primals), tangents[0] + tangents[1]
+
+
+class Moments(NamedTuple):
+    """Statistics of one real quantity: counts, and sums of a residual and of its square."""
+
+    count: Array
+    first: Array
+    second: Array
+
+
+class Total(NamedTuple):
+    """Statistics of one quantity: counts and its sum."""
+
+    count: Array
+    total: Array
+
+
+class Refittable(LogDensity):
+    """A leaf refitted from its expected statistics.
+
+    A family states `stats(x, origin)`, `from_stats(stats, origin)`, `expected_log_prob`, and
+    `num_parameters`. Every statistics tree is a NamedTuple headed by `count`.
+    `origin` is the point about which residual statistics are taken, None where there is none.
+    """
+
+    @property
+    def origin(self) -> Array | None:
+        """The leaf's own location, about which residuals keep float32 right."""
+        return None
+
+    @abc.abstractmethod
+    def stats(self, x: PyTree, origin: Array | None = None) -> Any:
+        """Sufficient statistics T(x) of one event, headed by the constant 1."""
+
+    @abc.abstractmethod
+    def from_stats(self, stats: Any, origin: Array | None = None) -> Self:
+        """The maximum-likelihood density of the family for summed statistics."""
+
+    @abc.abstractmethod
+    def expected_log_prob(self, stats: Any, origin: Array | None = None) -> Scalar:
+        """Expected complete-data log-density of summed statistics, up to a constant, in nats."""
+
+    @property
+    @abc.abstractmethod
+    def num_parameters(self) -> int:
+        """Free parameters of ONE density of the family."""
+
+    def floor(self, stats: Any, share: Scalar) -> Any:
+        """Pseudo-statistics, a share of the data's own, that keep the leaf off its boundary."""
+        del share
+        return jax.tree.map(jnp.zeros_like, stats)
+
+    def recentre(self, stats: Any, old: Array | None, new: Array | None) -> Any:
+        """The same statistics about another origin."""
+        del old, new
+        return stats
+
+    def zero_stats(self) -> Any:
+        """A tree of zeros shaped like summed statistics, with the leaf's own stack in front."""
+        raise NotImplementedError
+
+    def pair(self, t: Any, x: PyTree, origin: Array | None = None) -> Scalar:
+        """<t, stats(x, origin)>; overridden where a cheaper order of the products exists."""
+        return tree_vdot(t, self.stats(x, origin))
+
+    def on_boundary(self, floor: Any) -> Array:
+        """Whether the leaf sits on its floor, one truth value a density of the stack."""
+        del floor
+        return jnp.zeros(self.stack_shape, bool)
+
+
+class ExponentialFamily(Refittable):
+    """log p(x) = <natural(origin), stats(x, origin)> + log_base(x), natural headed by -A."""
+
+    @abc.abstractmethod
+    def natural(self, origin: Array | None = None) -> Any:
+        """Natural parameters, shaped like `stats`, headed by minus the log-normaliser."""
+
+    def log_base(self, x: PyTree) -> Scalar:
+        """Logarithm of the base measure: -inf off the support."""
+        del x
+        return jnp.zeros((), jnp.result_type(*jax.tree.leaves(self)))
+
+    def log_prob(self, x: PyTree) -> Scalar:
+        origin = self.origin
+        return tree_vdot(self.natural(origin), self.stats(x, origin)) + self.log_base(x)
+
+    def expected_log_prob(self, stats: Any, origin: Array | None = None) -> Scalar:
+        return tree_vdot(self.natural(origin), stats)
+
+
+class ProductForm(ExponentialFamily):
+    """A family whose log-density about a common origin is affine in a short feature vector.
+
+    log p(x) = head(origin) + <weights(origin), features(x, origin)> + log_base(x). For a stack
+    about ONE origin this is a plain matrix product, and so is its gradient; it is right in
+    float32 only while the spread of the means is moderate against the scales (`spread`).
+    """
+
+    @abc.abstractmethod
+    def features(self, x: PyTree, origin: Array) -> Array:
+        """The feature vector of one event."""
+
+    @abc.abstractmethod
+    def product_natural(self, origin: Array) -> tuple[Scalar, Array]:
+        """Head and weights of the affine form."""
+
+    @abc.abstractmethod
+    def from_features(self, count: Array, sums: Array) -> Any:
+        """The family's statistics about the origin from summed features."""
+
+    @abc.abstractmethod
+    def spread(self, origin: Array) -> Array:
+        """Squared distance of the mean from the origin, in units of the scale."""
+
+
+class Tilted(LogDensity):
+    """A leaf under a tilt t about an origin."""
+
+    leaf: Any
+    t: Any
+    origin: Any
+
+    def log_prob(self, x):
+        origin, t = release(self.origin), release_all(self.t)
+        return tilt(self.leaf.log_prob(x), self.leaf.pair(t, x, origin))
+
+
+class TiltedProduct(LogDensity):
+    """A leaf in product form: affine in one feature vector, tilted in head and weights."""
+
+    leaf: Any
+    natural: Any
+    t: Any
+    origin: Any
+
+    def log_prob(self, x):
+        features = self.leaf.features(x, release(self.origin))
+        (head, weights), (t_head, t_weights) = self.natural, self.t
+        value = head + jnp.dot(weights, features) + self.leaf.log_base(x)
+        return tilt(value, t_head + jnp.dot(t_weights, features))
+
+
+class Blank(LogDensity):
+    """A leaf whose log-density is noise drawn from the event's own content, for initialisation."""
+
+    leaf: Any
+    t: Any
+    origin: Any
+    seed: Any
+    level: Any
+
+    def log_prob(self, x):
+        origin, t = release(self.origin), release_all(self.t)
+        value = self.level * jax.random.gumbel(_content_key(self.seed, x), (), self.level.dtype)
+        return tilt(value, self.leaf.pair(t, x, origin))
+
+
+def _content_key(seed, x):
+    key = jax.random.wrap_key_data(seed)
+    for part in jax.tree.leaves(x):
+        kind = jnp.float32 if jnp.issubdtype(part.dtype, jnp.inexact) else jnp.int32
+        bits = jax.lax.bitcast_convert_type(part.astype(kind), jnp.uint32)
+        mixed = jnp.ravel(bits) * (2 * jnp.arange(bits.size, dtype=jnp.uint32) + 1)
+        key = jax.random.fold_in(key, jnp.sum(mixed, dtype=jnp.uint32))
+    return key
+
+
+def release_all(tree: PyTree) -> PyTree:
+    return jax.tree.map(release, tree, is_leaf=lambda node: node is not release(node))

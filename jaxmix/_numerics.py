@@ -1,0 +1,120 @@
+"""Numerical traps, each met and explained once."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def as_float(*values) -> tuple[Array, ...]:
+    """Turn numbers or arrays into strongly typed floating arrays of one common dtype.
+
+    `Normal(0, 1)` and `Normal(0.0, jnp.ones(()))` then have the same types, and retrace nothing.
+    Dtypes are joined by `jnp.result_type`, so that float64 parameters stay float64.
+    """
+    arrays = [jnp.asarray(value) for value in values]
+    floating = [a.dtype for a in arrays if jnp.issubdtype(a.dtype, jnp.inexact) and not a.weak_type]
+    dtype = jnp.result_type(*floating) if floating else jnp.result_type(float)
+    return tuple(jax.lax.convert_element_type(a, dtype) for a in arrays)
+
+
+@jax.custom_jvp
+def _logsumexp(x):
+    return _logsumexp_and_softmax(x)[0]
+
+
+def _logsumexp_and_softmax(x):
+    # The shift is a constant of the differentiation: the result does not depend on it.
+    peak = jax.lax.stop_gradient(jnp.max(x, axis=-1, keepdims=True))
+    peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
+    terms = jnp.exp(x - peak)
+    total = jnp.sum(terms, axis=-1, keepdims=True)
+    value = jnp.log(total) + peak
+    # All terms at -inf: the softmax is taken as 0, so that the gradient is 0 and not NaN.
+    softmax = terms / jnp.where(total == 0, jnp.ones_like(total), total)
+    return value[..., 0], softmax
+
+
+@_logsumexp.defjvp
+def _(primals, tangents):
+    value, softmax = _logsumexp_and_softmax(*primals)
+    # A softmax of exactly 0 selects 0 before the product: 0 times an infinite tangent is NaN.
+    moved = jnp.where(softmax == 0, jnp.zeros_like(softmax), tangents[0])
+    return value, jnp.sum(softmax * moved, axis=-1)
+
+
+def logsumexp(x: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
+    """Logarithm of a sum of exponentials: -inf with gradient 0 where every term is -inf.
+
+    One exponential serves the value and its gradient (the softmax). NaN stays NaN.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> float(jax.grad(lambda x: logsumexp(jnp.stack([x, x])))(-jnp.inf))
+        0.0
+    """
+    return _logsumexp(jnp.moveaxis(x, axis, -1))
+
+
+def log_mean_exp(x: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
+    """Logarithm of a mean of exponentials, with the conventions of `logsumexp`."""
+    return logsumexp(x, axis) - jnp.log(jnp.asarray(x.shape[axis], x.dtype))
+
+
+class Sum(NamedTuple):
+    """A running sum as an unevaluated pair: `high + low` has about twice the digits of its dtype.
+
+    At 1e7 nats one float32 ulp is 1 nat; differences of two such pairs keep the lost digits.
+    """
+
+    high: Array
+    low: Array
+
+    @property
+    def value(self) -> Array:
+        return self.high + self.low
+
+
+def zero_sum(like: Array) -> Sum:
+    return Sum(jnp.zeros_like(like), jnp.zeros_like(like))
+
+
+def add(total: Sum, x: Array) -> Sum:
+    """Add one value, keeping the rounding error (Knuth's two-sum, 1969; no branch)."""
+    high = total.high + x
+    shadow = high - total.high
+    error = (total.high - (high - shadow)) + (x - shadow)
+    return Sum(high, total.low + error)
+
+
+def merge(a: Sum, b: Sum) -> Sum:
+    """Add two sums; associative up to rounding, so it serves chunks, files and devices."""
+    both = add(a, b.high)
+    return Sum(both.high, both.low + b.low)
+
+
+def difference(a: Sum, b: Sum) -> Array:
+    """a - b, in which the digits that the leading parts share cancel exactly."""
+    return (a.high - b.high) + (a.low - b.low)
+
+
+@jax.custom_batching.custom_vmap
+def unanimous(predicate):
+    """The conjunction of a predicate over every axis it is mapped over.
+
+    Under `vmap` a `cond` with a mapped predicate runs both branches; this keeps it unmapped.
+    """
+    return predicate
+
+
+@unanimous.def_vmap
+def _(axis_size, in_batched, predicate):
+    del axis_size, in_batched
+    return jnp.all(predicate), False
+
+
+def tree_vdot(a, b) -> Array:
+    """Sum of products over two trees of one structure."""
+    products = [jnp.sum(x * y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)]
+    return sum(products[1:], products[0])

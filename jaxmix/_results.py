@@ -1,0 +1,29 @@
+"""What came of an iterative method: one code, whose text says what to do."""
+
+import equinox.internal as eqxi
+
+
+class RESULTS(eqxi.Enumeration):
+    """Outcomes; each value is a sentence that a user can act on."""
+
+    successful = ""
+    max_steps_reached = (
+        "The maximum number of steps was reached before the gain per datum fell below `tol`. "
+        "Raise `max_steps` or `tol`, or accelerate."
+    )
+    nonfinite = (
+        "The log-likelihood became NaN or infinite. Check the data for rows that are off the "
+        "support of every component, and the start for empty or degenerate components."
+    )
+    degenerate = (
+        "A component collapsed onto its variance floor: the likelihood is unbounded there and "
+        "its value means nothing. Use fewer components, a stronger prior, or more restarts."
+    )
+    tolerance_below_noise = (
+        "`tol` is smaller than the rounding error of the summed log-likelihood: the fit stopped "
+        "where gains can no longer be told from noise. Use float64 for a finer answer."
+    )
+    interrupted = (
+        "The fit was interrupted; this is the best model so far. Continue from it with "
+        "`init=\"given\"`, or from its checkpoint."
+    )

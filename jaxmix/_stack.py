@@ -1,0 +1,66 @@
+"""Mapping over a stack of densities, some parts of which are one for the whole stack."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jaxtyping import PyTree
+
+from ._density import is_density
+
+
+class Held:
+    """A value that `vmap` over a stack leaves whole: a pytree node without children.
+
+    Made inside a traced function and used there; it never crosses a `jit` boundary, since two
+    of them are equal only if they are one object.
+    """
+
+    def __init__(self, value: PyTree):
+        self.value = value
+
+
+jax.tree_util.register_pytree_node(Held, lambda held: ((), held), lambda held, _: held)
+
+
+def release(value: Any) -> Any:
+    """The value itself, held or not."""
+    return value.value if isinstance(value, Held) else value
+
+
+def has_shared(node: Any) -> bool:
+    return is_density(node) and callable(getattr(node, "hold_shared", None))
+
+
+def over_stack(function: Callable, components: PyTree, *mapped: PyTree) -> PyTree:
+    """`vmap` of `function(component, *slices)` over the leading axis of a stack of components."""
+    held = jax.tree.map(
+        lambda node: node.hold_shared() if has_shared(node) else node,
+        components,
+        is_leaf=has_shared,
+    )
+    return jax.vmap(function)(held, *mapped)
+
+
+def pick(components: PyTree, index) -> PyTree:
+    """One density of a stack."""
+    held = jax.tree.map(
+        lambda node: node.hold_shared() if has_shared(node) else node,
+        components,
+        is_leaf=has_shared,
+    )
+    taken = jax.tree.map(lambda array: array[index], held)
+    return jax.tree.map(
+        lambda node: node.let_go() if has_shared(node) else node, taken, is_leaf=has_shared
+    )
+
+
+def repeat(template: PyTree, size: int) -> PyTree:
+    """A stack of `size` copies of a density."""
+
+    def copies(node):
+        if has_shared(node):
+            return node.repeat(size)
+        return jax.numpy.broadcast_to(node, (size, *node.shape))
+
+    return jax.tree.map(copies, template, is_leaf=has_shared)

@@ -1,0 +1,13 @@
+"""Densities made of densities."""
+
+from .composite import Composite as Composite
+from .frozen import Frozen as Frozen
+from .frozen import frozen as frozen
+from .frozen import trainable as trainable
+from .frozen import unwrap as unwrap
+from .mixture import AbstractMixture as AbstractMixture
+from .mixture import Mixture as Mixture
+from .mixture import MixtureSameFamily as MixtureSameFamily
+from .mixture import mixture_of as mixture_of
+from .tied import Tied as Tied
+from .tied import tie as tie

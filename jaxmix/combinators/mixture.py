@@ -1,0 +1,179 @@
+"""Mixtures: of any list of densities, or of a stack of one family."""
+
+import abc
+from collections.abc import Sequence as Many
+from typing import Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, PyTree, Scalar
+
+from .._density import LogDensity, is_density, stack_size
+from .._numerics import logsumexp
+from .._stack import over_stack, pick, repeat
+from ..families.categorical import Categorical
+
+
+def _as_mixing(weights) -> PyTree:
+    return weights if is_density(weights) else Categorical(weights)
+
+
+class AbstractMixture(LogDensity):
+    """Mixtures differ in how they hold their components; the rest is here.
+
+    The weights are a `Categorical` child, so that freezing, tying and priors apply to them as
+    to any other part.
+    """
+
+    mixing: eqx.AbstractVar[PyTree]
+
+    @property
+    @abc.abstractmethod
+    def num_components(self) -> int:
+        """How many components there are."""
+
+    @abc.abstractmethod
+    def component_log_probs(self, x: PyTree) -> Float[Array, " k"]:
+        """Log-density of one event under each component."""
+
+    @property
+    def weights(self) -> Float[Array, "*stack k"]:
+        return self.mixing.probs
+
+    @property
+    def stack_shape(self) -> tuple[int, ...]:
+        return getattr(self.mixing, "stack_shape", ())
+
+    def joint_log_probs(self, x: PyTree) -> Float[Array, " k"]:
+        """log weights[k] + log p_k(x), in nats."""
+        under = self.component_log_probs(x)
+        return jax.vmap(self.mixing.log_prob)(jnp.arange(under.shape[0])) + under
+
+    def log_prob(self, x: PyTree) -> Scalar:
+        return logsumexp(self.joint_log_probs(x))
+
+    def posterior(self, x: PyTree) -> Float[Array, " k"]:
+        """Probability of each component given one event."""
+        joint = self.joint_log_probs(x)
+        return jnp.exp(joint - logsumexp(joint))
+
+
+class MixtureSameFamily(AbstractMixture):
+    """Mixture of a stack of one family: log p(x) = log sum_k weights[k] p_k(x), in nats.
+
+    Args:
+        weights: probabilities (k,), or a density over 0, ..., k - 1.
+        components: a stack of k densities.
+
+    Example:
+        >>> import jax, jaxmix as jm, jax.numpy as jnp
+        >>> parts = jax.vmap(jm.Normal)(jnp.array([-1.0, 1.0]), jnp.ones(2))
+        >>> jm.MixtureSameFamily(jnp.array([0.5, 0.5]), parts).posterior(jnp.array(0.0))
+        Array([0.5, 0.5], dtype=float32)
+    """
+
+    mixing: PyTree
+    components: PyTree
+
+    def __init__(self, weights, components):
+        self.mixing = _as_mixing(weights)
+        self.components = components
+        size = stack_size(components, "The components of MixtureSameFamily")
+        if isinstance(self.mixing, Categorical) and self.mixing.size != size:
+            raise ValueError(f"{self.mixing.size} weights were given for {size} components.")
+
+    @property
+    def num_components(self) -> int:
+        return self.mixing.size
+
+    @property
+    def reparametrised(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return False
+
+    @property
+    def mean(self) -> Array:
+        means = self.components.mean
+        weights = self.weights
+        axis = weights.ndim - 1
+        return jnp.sum(weights.reshape(weights.shape + (1,) * (means.ndim - axis - 1)) * means, axis)
+
+    def component_log_probs(self, x):
+        return over_stack(lambda component: component.log_prob(x), self.components)
+
+    def sample(self, key: Key[Array, ""]) -> PyTree:
+        k_which, k_event = jax.random.split(key)
+        return pick(self.components, self.mixing.sample(k_which)).sample(k_event)
+
+
+class Mixture(AbstractMixture):
+    """Mixture of any densities of one kind of event: log p(x) = log sum_k weights[k] p_k(x), in nats.
+
+    Args:
+        weights: probabilities (k,), or a density over 0, ..., k - 1.
+        components: a list of k densities, of any families.
+
+    Example:
+        >>> import jaxmix as jm, jax.numpy as jnp
+        >>> mixture = jm.Mixture(jnp.array([0.5, 0.5]), [jm.Normal(0, 1), jm.Exponential(1)])
+        >>> mixture.posterior(jnp.array(-1.0))
+        Array([1., 0.], dtype=float32)
+    """
+
+    mixing: PyTree
+    components: tuple[PyTree, ...]
+
+    def __init__(self, weights, components: Many[PyTree]):
+        self.mixing = _as_mixing(weights)
+        self.components = tuple(components)
+        for k, component in enumerate(self.components):
+            if not is_density(component):
+                raise ValueError(
+                    f"Component {k} of Mixture must be a density, with a method log_prob; "
+                    f"it is a {type(component).__name__}."
+                )
+        if isinstance(self.mixing, Categorical) and self.mixing.size != len(self.components):
+            raise ValueError(
+                f"{self.mixing.size} weights were given for {len(self.components)} components."
+            )
+
+    @property
+    def num_components(self) -> int:
+        return len(self.components)
+
+    @property
+    def mean(self) -> Array:
+        means = [component.mean for component in self.components]
+        return sum(
+            (self.weights[..., k] * mean for k, mean in enumerate(means[1:], 1)),
+            self.weights[..., 0] * means[0],
+        )
+
+    def component_log_probs(self, x):
+        return jnp.stack([component.log_prob(x) for component in self.components])
+
+    def sample(self, key: Key[Array, ""]) -> PyTree:
+        k_which, k_event = jax.random.split(key)
+        draws = [component.sample for component in self.components]
+        return jax.lax.switch(self.mixing.sample(k_which), draws, k_event)
+
+    @classmethod
+    def template(cls, components: Many[PyTree]) -> Self:
+        """A placeholder with equal weights for a fit."""
+        return cls(jnp.full(len(components), 1 / len(components)), components)
+
+
+def mixture_of(template: PyTree, k: int) -> MixtureSameFamily:
+    """A template of a mixture of `k` components like `template`, with equal weights.
+
+    Raises:
+        ValueError: if `k` is not a positive integer.
+
+    Example:
+        >>> import jaxmix as jm
+        >>> jm.mixture_of(jm.Normal.template(), 3).components.stack_shape
+        (3,)
+    """
+    if not isinstance(k, int) or k < 1:
+        raise ValueError(f"A mixture has a positive whole number of components; k was {k!r}.")
+    return MixtureSameFamily(jnp.full(k, 1 / k), repeat(template, k))

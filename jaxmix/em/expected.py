@@ -1,0 +1,309 @@
+"""The E-step as a gradient: expected statistics of any nesting, in one chunked scan."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree
+
+from .._density import LogDensity
+from .._exponential import Blank, ProductForm, Refittable, Tilted, TiltedProduct
+from .._numerics import Sum, add, merge, unanimous, zero_sum
+from .._stack import Held
+from ..combinators.frozen import Frozen
+
+CHUNK_ELEMENTS = 1 << 17  # rows of a chunk times densities of the widest stack
+
+
+class Expected(NamedTuple):
+    """What one pass over the data gives. Additive: chunks, files and devices merge by sums.
+
+    `log_likelihood` is the model's own; `objective` is what the assignment optimises (the same,
+    unless it is hard). `stats` lists each leaf's statistics, `gradient` the loose arrays'.
+    """
+
+    log_likelihood: Sum
+    objective: Sum
+    weight: Array
+    stats: list[Any]
+    gradient: list[Array]
+
+
+def is_part(node: Any) -> bool:
+    """The nodes that a walk over a model does not enter."""
+    return isinstance(node, Refittable | Frozen)
+
+
+class Parts(NamedTuple):
+    """A model taken apart: leaves to refit, loose arrays to move by gradient, and the rest."""
+
+    leaves: list[Refittable]
+    loose: list[Array]
+    rebuild: Any
+
+    def model(self, leaves: list[Any], loose: list[Array]) -> PyTree:
+        return self.rebuild(leaves, loose)
+
+
+def take_apart(model: PyTree) -> Parts:
+    """Separate a model into refittable leaves, loose arrays, and its structure."""
+    nodes, structure = jax.tree.flatten(model, is_leaf=is_part)
+    kinds = [
+        "leaf" if isinstance(n, Refittable) else "loose" if eqx.is_inexact_array(n) else "rest"
+        for n in nodes
+    ]
+
+    def rebuild(leaves, loose):
+        leaves, loose = iter(leaves), iter(loose)
+        choose = {"leaf": lambda _: next(leaves), "loose": lambda _: next(loose)}
+        return structure.unflatten(
+            [choose.get(kind, lambda n: n)(n) for kind, n in zip(kinds, nodes, strict=True)]
+        )
+
+    pick = lambda kind: [n for n, k in zip(nodes, kinds, strict=True) if k == kind]  # noqa: E731
+    return Parts(pick("leaf"), pick("loose"), rebuild)
+
+
+class HardAssigned(LogDensity):
+    """A mixture that gives each event wholly to its best component."""
+
+    mixture: Any
+
+    def log_prob(self, x):
+        joint = self.mixture.joint_log_probs(x)
+        return joint[jnp.argmax(jax.lax.stop_gradient(joint))]
+
+
+def harden(model: PyTree) -> PyTree:
+    """Replace the outermost mixtures by hard assignments."""
+    is_mixture = lambda n: callable(getattr(n, "joint_log_probs", None))  # noqa: E731
+    return jax.tree.map(lambda n: HardAssigned(n) if is_mixture(n) else n, model, is_leaf=is_mixture)
+
+
+def common_origin(leaf: ProductForm) -> Array:
+    """The middle of a stack's means."""
+    axes = tuple(range(len(leaf.stack_shape)))
+    return jax.lax.stop_gradient(jnp.mean(leaf.origin, axes))
+
+
+def product_form_is_exact(leaves: list[Refittable]) -> Array:
+    """Whether about one origin a stack the rounding error of a log-density stays near 1e-5."""
+    safe = jnp.asarray(True)
+    for leaf in leaves:
+        if isinstance(leaf, ProductForm):
+            limit = 2e-5 / jnp.finfo(leaf.origin.dtype).eps
+            spread = jax.lax.stop_gradient(leaf.spread(common_origin(leaf)))
+            safe = safe & jnp.all(spread <= limit)
+    return unanimous(safe)
+
+
+def _tilted_leaves(leaves, tilts, origins):
+    return [
+        Tilted(leaf, t, origin) for leaf, t, origin in zip(leaves, tilts, origins, strict=True)
+    ]
+
+
+def _product_tilts(leaves):
+    """Zero tilts, and how to put the tilted leaves together, with stacks in product form."""
+    tilts, naturals, origins = [], [], []
+    for leaf in leaves:
+        if isinstance(leaf, ProductForm):
+            origin = common_origin(leaf)
+            natural = leaf.product_natural(origin)
+            tilts.append(jax.tree.map(jnp.zeros_like, natural))
+            naturals.append(natural)
+            origins.append(Held(origin))
+        else:
+            tilts.append(leaf.zero_stats())
+            naturals.append(None)
+            origins.append(leaf.origin)
+
+    def build(tilts):
+        return [
+            Tilted(leaf, t, origin) if natural is None else TiltedProduct(leaf, natural, t, origin)
+            for leaf, natural, t, origin in zip(leaves, naturals, tilts, origins, strict=True)
+        ]
+
+    def finish(sums):
+        """Statistics about each leaf's own origin, from those about the common ones."""
+        out = []
+        for leaf, natural, held, s in zip(leaves, naturals, origins, sums, strict=True):
+            if natural is None:
+                out.append(s)
+            else:
+                stats = leaf.from_features(*s)
+                out.append(leaf.recentre(stats, held.value, leaf.origin))
+        return out
+
+    return tilts, build, finish
+
+
+def compensated_sum(values: Array) -> Sum:
+    """Sum of a vector by pairs, the rounding errors kept."""
+    total = Sum(values, jnp.zeros_like(values))
+    while total.high.shape[0] > 1:
+        size = total.high.shape[0]
+        half = size // 2
+        pairs = merge(
+            Sum(total.high[:half], total.low[:half]),
+            Sum(total.high[half : 2 * half], total.low[half : 2 * half]),
+        )
+        if size % 2:
+            pairs = Sum(*(jnp.concatenate([p, t[-1:]]) for p, t in zip(pairs, total, strict=True)))
+        total = pairs
+    return Sum(total.high[0], total.low[0])
+
+
+def _add_trees(totals, values):
+    return jax.tree.map(add, totals, values, is_leaf=lambda node: isinstance(node, Sum))
+
+
+def num_rows(data: PyTree) -> int:
+    return jax.tree.leaves(data)[0].shape[0]
+
+
+def chunk_rows(model: PyTree, rows: int, chunk_size: int | None) -> int:
+    """Rows of a chunk: so many that a chunk's intermediate arrays stay in cache."""
+    if chunk_size is None:
+        widest = max([1, *(_stack_elements(leaf) for leaf in take_apart(model).leaves)])
+        chunk_size = max(64, min(4096, CHUNK_ELEMENTS // widest))
+    return max(1, min(rows, chunk_size))
+
+
+def _stack_elements(leaf: Refittable) -> int:
+    size = 1
+    for length in leaf.stack_shape:
+        size *= length
+    return size
+
+
+def expect(
+    model: PyTree,
+    data: PyTree,
+    weights: Array | None = None,
+    *,
+    assignment: str = "soft",
+    chunk_size: int | None = None,
+) -> Expected:
+    """One pass over the data: log-likelihood, and each leaf's expected statistics.
+
+    Statistics are about each leaf's own origin. Rows of weight 0 contribute nothing, whatever
+    their log-density.
+    """
+    parts = take_apart(model)
+    rows = num_rows(data)
+    chunk = chunk_rows(model, rows, chunk_size)
+    hard = assignment == "hard"
+
+    def scan(tilts, build):
+        def row(params, x):
+            tilted = parts.model(build(params[0]), params[1])
+            soft = tilted.log_prob(x)
+            objective = harden(tilted).log_prob(x) if hard else soft
+            return objective, soft
+
+        def chunk_loss(params, xs, w):
+            objective, soft = jax.vmap(row, in_axes=(None, 0))(params, xs)
+            # Selection before the product: 0 times -inf is NaN.
+            weigh = lambda v: jnp.where(w > 0, v, jnp.zeros_like(v)) * w  # noqa: E731
+            return jnp.sum(weigh(objective)), (weigh(objective), weigh(soft))
+
+        def body(totals, index):
+            # The last chunk starts early enough to be full, and repeats valid rows at weight 0.
+            start = jnp.minimum(index * chunk, rows - chunk)
+            take = lambda a: jax.lax.dynamic_slice_in_dim(a, start, chunk)  # noqa: E731
+            fresh = start + jnp.arange(chunk) >= index * chunk
+            w = fresh.astype(dtype)
+            if weights is not None:
+                w = jnp.where(fresh, take(weights), jnp.zeros_like(w))
+            params = (tilts, parts.loose)
+            (_, (objective, soft)), grads = jax.value_and_grad(chunk_loss, has_aux=True)(
+                params, jax.tree.map(take, data), w
+            )
+            sums = (compensated_sum(soft), compensated_sum(objective))
+            merged = tuple(map(merge, totals[0], sums))
+            return (merged, _add_trees(totals[1], grads)), None
+
+        row_type = jax.eval_shape(row, (tilts, parts.loose), jax.tree.map(lambda a: a[0], data))[0]
+        dtype = row_type.dtype
+        zero = Sum(jnp.zeros((), dtype), jnp.zeros((), dtype))
+        start = ((zero, zero), jax.tree.map(zero_sum, (tilts, parts.loose)))
+        steps = -(-rows // chunk)
+        (sums, grads), _ = jax.lax.scan(body, start, jnp.arange(steps))
+        stats, gradient = jax.tree.map(
+            lambda s: s.value, grads, is_leaf=lambda node: isinstance(node, Sum)
+        )
+        return sums, stats, gradient
+
+    def product():
+        tilts, build, finish = _product_tilts(parts.leaves)
+        sums, stats, gradient = scan(tilts, build)
+        return sums, finish(stats), gradient
+
+    def residual():
+        origins = [leaf.origin for leaf in parts.leaves]
+        tilts = [leaf.zero_stats() for leaf in parts.leaves]
+        return scan(tilts, lambda t: _tilted_leaves(parts.leaves, t, origins))
+
+    if any(isinstance(leaf, ProductForm) and leaf.stack_shape for leaf in parts.leaves):
+        exact = product_form_is_exact(parts.leaves)
+        (soft, objective), stats, gradient = jax.lax.cond(exact, product, residual)
+    else:
+        (soft, objective), stats, gradient = residual()
+    weight = jnp.asarray(rows, soft.high.dtype) if weights is None else jnp.sum(weights)
+    return Expected(soft, objective, weight, stats, gradient)
+
+
+def blank_stats(
+    model: PyTree, data: PyTree, seeds: list[Array], level: Array, row_weights: Array | None
+) -> list[Any]:
+    """Statistics under random log-densities, drawn from the seeds and each event's content.
+
+    With `row_weights` (rows, k) a mixture's components get the rows by these weights instead.
+    """
+    parts = take_apart(model)
+    tilts = [leaf.zero_stats() for leaf in parts.leaves]
+    origins = [leaf.origin for leaf in parts.leaves]
+
+    def loss(tilts):
+        blanks = [
+            Blank(leaf, t, origin, seed, jnp.broadcast_to(level, leaf.stack_shape))
+            for leaf, t, origin, seed in zip(parts.leaves, tilts, origins, seeds, strict=True)
+        ]
+        blank = parts.model(blanks, parts.loose)
+        if row_weights is None:
+            return jnp.sum(jax.vmap(blank.log_prob)(data))
+        joint = jax.vmap(blank.joint_log_probs)(data)
+        used = row_weights > 0
+        return jnp.sum(jnp.where(used, joint, jnp.zeros_like(joint)) * row_weights)
+
+    return jax.grad(loss)(tilts)
+
+
+def expected_stats(
+    model: PyTree, data: PyTree, *, weights: Array | None = None, chunk_size: int | None = None
+) -> tuple[Array, PyTree]:
+    """Log-likelihood of the data in nats, and the expected statistics in the model's structure.
+
+    The gradient of sum_n weights[n] log p(x_n) in tilts `exp<t, T(x)>` of every leaf, at t = 0.
+
+    Args:
+        model: a density of one event.
+        data: events, stacked along a leading axis.
+        weights: case weights (rows,), non-negative; None for ones.
+        chunk_size: rows of a chunk of the scan.
+
+    Returns:
+        The total log-likelihood, and the model with each refittable leaf replaced by its summed
+        statistics (about the leaf's own origin), each loose array by its gradient.
+
+    Example:
+        >>> import jaxmix as jm, jax.numpy as jnp
+        >>> _, stats = jm.em.expected_stats(jm.Normal(0, 1), jnp.array([1.0, 3.0]))
+        >>> float(stats.count), float(stats.first)
+        (2.0, 4.0)
+    """
+    expected = expect(model, data, weights, chunk_size=chunk_size)
+    tree = take_apart(model).model(expected.stats, expected.gradient)
+    return expected.log_likelihood.value, tree

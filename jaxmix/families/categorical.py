@@ -1,0 +1,95 @@
+"""The categorical family: one of a finite number of outcomes; also the weights of a mixture."""
+
+from typing import ClassVar, NamedTuple, Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key, Scalar
+
+from .._exponential import Refittable
+from .._numerics import as_float
+
+
+class Counts(NamedTuple):
+    """Statistics of outcomes: how many events, and how many of each outcome."""
+
+    count: Array
+    outcomes: Array
+
+
+class Categorical(Refittable):
+    """Distribution of an integer in 0, ..., k - 1: log p(x) = log probs[x], in nats.
+
+    Args:
+        probs: probabilities (k,), non-negative; they are normalised. A zero is a valid
+            probability: its gradient is 0.
+
+    Example:
+        >>> import jaxmix as jm, jax.numpy as jnp
+        >>> jm.Categorical(jnp.array([0.25, 0.75])).log_prob(jnp.array(1)).round(4)
+        Array(-0.2877, dtype=float32)
+    """
+
+    ranks: ClassVar[dict[str, int]] = {"logits": 1}
+
+    logits: Float[Array, "*stack k"]
+
+    def __init__(self, probs):
+        (probs,) = as_float(probs)
+        if probs.ndim != 1:
+            raise ValueError(
+                f"Categorical takes a vector of probabilities; it was given shape {probs.shape}. "
+                "For a stack, jax.vmap the class."
+            )
+        self.logits = jnp.log(probs)
+
+    @classmethod
+    def template(cls, size: int) -> Self:
+        """A placeholder with this many outcomes for a fit."""
+        return cls(jnp.full(size, 1 / size))
+
+    @property
+    def size(self) -> int:
+        return self.logits.shape[-1]
+
+    @property
+    def log_probs(self) -> Float[Array, "*stack k"]:
+        """Normalised log-probabilities."""
+        return jax.nn.log_softmax(self.logits)
+
+    @property
+    def probs(self) -> Float[Array, "*stack k"]:
+        return jax.nn.softmax(self.logits)
+
+    @property
+    def num_parameters(self) -> int:
+        return self.size - 1
+
+    def all_log_probs(self) -> Float[Array, " k"]:
+        """The log-probability of each outcome (what a mixture adds to its components)."""
+        return self.log_probs
+
+    def log_prob(self, x: Int[Array, ""]) -> Scalar:
+        inside = (x >= 0) & (x < self.size)
+        index = jnp.where(inside, x, jnp.zeros_like(x)).astype(int)
+        return jnp.where(inside, self.log_probs[index], -jnp.inf)
+
+    def sample(self, key: Key[Array, ""]) -> Int[Array, ""]:
+        return jax.random.categorical(key, self.logits)
+
+    def stats(self, x, origin=None) -> Counts:
+        hot = x == jnp.arange(self.size)
+        return Counts(jnp.ones((), self.logits.dtype), hot.astype(self.logits.dtype))
+
+    def from_stats(self, stats: Counts, origin=None) -> Self:
+        logits = jnp.log(stats.outcomes) - jnp.log(jnp.sum(stats.outcomes, -1, keepdims=True))
+        return eqx.tree_at(lambda m: m.logits, self, logits)
+
+    def expected_log_prob(self, stats: Counts, origin=None) -> Scalar:
+        none = stats.outcomes == 0  # 0 log 0 is 0
+        log_probs = jnp.where(none, jnp.zeros_like(self.logits), self.log_probs)
+        return jnp.sum(stats.outcomes * log_probs)
+
+    def zero_stats(self) -> Counts:
+        return Counts(jnp.zeros_like(self.logits[..., 0]), jnp.zeros_like(self.logits))

@@ -1,0 +1,247 @@
+"""Normal families of a vector with independent coordinates: own scales, or one scale."""
+
+from typing import ClassVar, Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, Scalar
+
+from .._exponential import Moments, ProductForm
+from .._numerics import as_float
+from ._moments import mean_and_scatter, recentred
+from .normal import LOG_2_PI
+
+
+class DiagonalNormal(ProductForm):
+    """Normal density of a vector with independent coordinates.
+
+    log p(x) = sum_i log N(x_i; mean_i, scale_i), in nats.
+
+    Args:
+        mean: vector (d,).
+        scale: standard deviations (d,), positive.
+
+    Example:
+        >>> import jaxmix as jm, jax.numpy as jnp
+        >>> jm.DiagonalNormal(jnp.zeros(2), jnp.ones(2)).log_prob(jnp.zeros(2)).round(4)
+        Array(-1.8379, dtype=float32)
+    """
+
+    reparametrised: ClassVar[bool] = True
+    ranks: ClassVar[dict[str, int]] = {"mean": 1, "log_scale": 1}
+
+    mean: Float[Array, "*stack d"]
+    log_scale: Float[Array, "*stack d"]
+
+    def __init__(self, mean, scale):
+        self.mean, scale = as_float(mean, scale)
+        if self.mean.ndim != 1 or scale.shape != self.mean.shape:
+            raise ValueError(
+                "DiagonalNormal takes a mean (d,) and a scale (d,); it was given shapes "
+                f"{self.mean.shape} and {scale.shape}. For a stack, jax.vmap the class."
+            )
+        self.log_scale = jnp.log(scale)
+
+    @classmethod
+    def template(cls, dim: int) -> Self:
+        """A placeholder of this dimension for a fit."""
+        return cls(jnp.zeros(dim), jnp.ones(dim))
+
+    @property
+    def dim(self) -> int:
+        return self.mean.shape[-1]
+
+    @property
+    def scale(self) -> Float[Array, "*stack d"]:
+        return jnp.exp(self.log_scale)
+
+    @property
+    def variance(self) -> Float[Array, "*stack d"]:
+        return jnp.exp(2 * self.log_scale)
+
+    @property
+    def covariance(self) -> Float[Array, "*stack d d"]:
+        return self.variance[..., None] * jnp.eye(self.dim, dtype=self.mean.dtype)
+
+    @property
+    def origin(self):
+        return self.mean
+
+    @property
+    def num_parameters(self) -> int:
+        return 2 * self.dim
+
+    def log_prob(self, x: Float[Array, " d"]) -> Scalar:
+        z = (x - self.mean) * jnp.exp(-self.log_scale)
+        return -0.5 * jnp.sum(z * z) - jnp.sum(self.log_scale) - 0.5 * self.dim * LOG_2_PI
+
+    def sample(self, key: Key[Array, ""]) -> Float[Array, " d"]:
+        z = jax.random.normal(key, self.mean.shape, self.mean.dtype)
+        return self.mean + self.scale * z
+
+    def stats(self, x, origin=None) -> Moments:
+        r = x - (self.mean if origin is None else origin)
+        return Moments(jnp.ones((), r.dtype), r, r * r)
+
+    def natural(self, origin=None) -> Moments:
+        shift = self.mean - (self.mean if origin is None else origin)
+        precision = jnp.exp(-2 * self.log_scale)
+        head = -0.5 * jnp.sum(precision * shift * shift, -1) - jnp.sum(self.log_scale, -1)
+        return Moments(head - 0.5 * self.dim * LOG_2_PI, precision * shift, -0.5 * precision)
+
+    def from_stats(self, stats: Moments, origin=None) -> Self:
+        _, shift, variance = mean_and_scatter(stats, 1, square=False)
+        mean = (self.mean if origin is None else origin) + shift
+        fields = lambda m: (m.mean, m.log_scale)  # noqa: E731
+        return eqx.tree_at(fields, self, (mean, 0.5 * jnp.log(variance)))
+
+    def floor(self, stats: Moments, share) -> Moments:
+        _, _, variance = mean_and_scatter(stats, 1, square=False)
+        second = share * jnp.mean(variance, -1, keepdims=True) * jnp.ones_like(variance)
+        return Moments(jnp.zeros_like(stats.count), jnp.zeros_like(stats.first), second)
+
+    def recentre(self, stats: Moments, old, new) -> Moments:
+        return recentred(stats, old, new, 1, square=False)
+
+    def zero_stats(self) -> Moments:
+        zero = jnp.zeros_like(self.mean)
+        return Moments(zero[..., 0], zero, zero)
+
+    def on_boundary(self, floor: Moments):
+        return jnp.any(self.variance <= 2 * floor.second, -1)
+
+    def features(self, x, origin):
+        r = x - origin
+        return jnp.concatenate([r, r * r])
+
+    def product_natural(self, origin):
+        natural = self.natural(origin)
+        return natural.count, jnp.concatenate([natural.first, natural.second], -1)
+
+    def from_features(self, count, sums) -> Moments:
+        return Moments(count, sums[..., : self.dim], sums[..., self.dim :])
+
+    def spread(self, origin):
+        return jnp.max(((self.mean - origin) * jnp.exp(-self.log_scale)) ** 2, -1)
+
+
+
+
+class SphericalNormal(ProductForm):
+    """Normal density of a vector with independent coordinates of one scale.
+
+    log p(x) = -|x - mean|^2 / (2 scale^2) - d log(scale) - d log(2 pi) / 2, in nats.
+
+    Args:
+        mean: vector (d,).
+        scale: the standard deviation, a positive scalar.
+
+    Example:
+        >>> import jaxmix as jm, jax.numpy as jnp
+        >>> jm.SphericalNormal(jnp.zeros(2), 1).log_prob(jnp.zeros(2)).round(4)
+        Array(-1.8379, dtype=float32)
+    """
+
+    reparametrised: ClassVar[bool] = True
+    ranks: ClassVar[dict[str, int]] = {"mean": 1, "log_scale": 0}
+
+    mean: Float[Array, "*stack d"]
+    log_scale: Float[Array, "*stack"]
+
+    def __init__(self, mean, scale):
+        self.mean, scale = as_float(mean, scale)
+        if self.mean.ndim != 1 or scale.shape != ():
+            raise ValueError(
+                "SphericalNormal takes a mean (d,) and a scalar scale; it was given shapes "
+                f"{self.mean.shape} and {scale.shape}. For a stack, jax.vmap the class."
+            )
+        self.log_scale = jnp.log(scale)
+
+    @classmethod
+    def template(cls, dim: int) -> Self:
+        """A placeholder of this dimension for a fit."""
+        return cls(jnp.zeros(dim), 1.0)
+
+    @property
+    def dim(self) -> int:
+        return self.mean.shape[-1]
+
+    @property
+    def scale(self) -> Float[Array, "*stack"]:
+        return jnp.exp(self.log_scale)
+
+    @property
+    def variance(self) -> Float[Array, "*stack"]:
+        return jnp.exp(2 * self.log_scale)
+
+    @property
+    def covariance(self) -> Float[Array, "*stack d d"]:
+        return self.variance[..., None, None] * jnp.eye(self.dim, dtype=self.mean.dtype)
+
+    @property
+    def origin(self):
+        return self.mean
+
+    @property
+    def num_parameters(self) -> int:
+        return self.dim + 1
+
+    def log_prob(self, x: Float[Array, " d"]) -> Scalar:
+        z = (x - self.mean) * jnp.exp(-self.log_scale)
+        return -0.5 * jnp.sum(z * z) - self.dim * (self.log_scale + 0.5 * LOG_2_PI)
+
+    def sample(self, key: Key[Array, ""]) -> Float[Array, " d"]:
+        z = jax.random.normal(key, self.mean.shape, self.mean.dtype)
+        return self.mean + self.scale * z
+
+    def stats(self, x, origin=None) -> Moments:
+        r = x - (self.mean if origin is None else origin)
+        return Moments(jnp.ones((), r.dtype), r, jnp.sum(r * r))
+
+    def natural(self, origin=None) -> Moments:
+        shift = self.mean - (self.mean if origin is None else origin)
+        precision = jnp.exp(-2 * self.log_scale)
+        head = -0.5 * precision * jnp.sum(shift * shift, -1)
+        head = head - self.dim * (self.log_scale + 0.5 * LOG_2_PI)
+        return Moments(head, precision[..., None] * shift, -0.5 * precision)
+
+    def from_stats(self, stats: Moments, origin=None) -> Self:
+        shift = stats.first / stats.count[..., None]
+        variance = (stats.second / stats.count - jnp.sum(shift * shift, -1)) / self.dim
+        mean = (self.mean if origin is None else origin) + shift
+        fields = lambda m: (m.mean, m.log_scale)  # noqa: E731
+        return eqx.tree_at(fields, self, (mean, 0.5 * jnp.log(variance)))
+
+    def floor(self, stats: Moments, share) -> Moments:
+        shift = stats.first / stats.count[..., None]
+        second = share * (stats.second / stats.count - jnp.sum(shift * shift, -1))
+        return Moments(jnp.zeros_like(stats.count), jnp.zeros_like(stats.first), second)
+
+    def recentre(self, stats: Moments, old, new) -> Moments:
+        shift = old - new
+        first = stats.first + stats.count[..., None] * shift
+        cross = 2 * jnp.sum(stats.first * shift, -1)
+        second = stats.second + cross + stats.count * jnp.sum(shift * shift, -1)
+        return Moments(stats.count, first, second)
+
+    def zero_stats(self) -> Moments:
+        zero = jnp.zeros_like(self.mean)
+        return Moments(zero[..., 0], zero, zero[..., 0])
+
+    def on_boundary(self, floor: Moments):
+        return self.variance * self.dim <= 2 * floor.second
+
+    def features(self, x, origin):
+        r = x - origin
+        return jnp.concatenate([r, jnp.sum(r * r)[None]])
+
+    def product_natural(self, origin):
+        natural = self.natural(origin)
+        return natural.count, jnp.concatenate([natural.first, natural.second[..., None]], -1)
+
+    def from_features(self, count, sums) -> Moments:
+        return Moments(count, sums[..., :-1], sums[..., -1])
+
+    def spread(self, origin):
+        return jnp.max((self.mean - origin) ** 2, -1) * jnp.exp(-2 * self.log_scale)

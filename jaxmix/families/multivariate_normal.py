@@ -1,0 +1,285 @@
+"""Normal families of a vector with a full covariance: one each, or one tied over a stack."""
+
+from typing import ClassVar, Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, Scalar
+
+from .._exponential import Moments, ProductForm
+from .._numerics import as_float
+from .._stack import Held, release
+from ._moments import mean_and_scatter, recentred
+from .normal import LOG_2_PI
+
+
+def precision_factor(covariance: Float[Array, "*stack d d"]) -> Float[Array, "*stack d d"]:
+    """Upper triangular W with W W' the inverse covariance, the logarithm on its diagonal.
+
+    A covariance that is not positive definite gives NaN.
+    """
+    lower = jnp.linalg.cholesky(covariance)
+    eye = jnp.broadcast_to(jnp.eye(lower.shape[-1], dtype=lower.dtype), lower.shape)
+    inverse = jax.lax.linalg.triangular_solve(lower, eye, left_side=True, lower=True)
+    upper = jnp.swapaxes(inverse, -1, -2)
+    log_diagonal = jnp.log(jnp.diagonal(upper, axis1=-2, axis2=-1))
+    return jnp.triu(upper, 1) + log_diagonal[..., None] * jnp.eye(upper.shape[-1], dtype=upper.dtype)
+
+
+def whitener(factor: Float[Array, "*stack d d"]) -> Float[Array, "*stack d d"]:
+    """The factor with its diagonal exponentiated."""
+    diagonal = jnp.exp(jnp.diagonal(factor, axis1=-2, axis2=-1))
+    return jnp.triu(factor, 1) + diagonal[..., None] * jnp.eye(factor.shape[-1], dtype=factor.dtype)
+
+
+def precision_of(factor):
+    upper = whitener(factor)
+    return jnp.matmul(upper, jnp.swapaxes(upper, -1, -2), precision=jax.lax.Precision.HIGHEST)
+
+
+def covariance_of(factor):
+    upper = whitener(factor)
+    eye = jnp.broadcast_to(jnp.eye(upper.shape[-1], dtype=upper.dtype), upper.shape)
+    inverse = jax.lax.linalg.triangular_solve(upper, eye, left_side=True, lower=False)
+    return jnp.matmul(
+        jnp.swapaxes(inverse, -1, -2), inverse, precision=jax.lax.Precision.HIGHEST
+    )
+
+
+def _is_held(node):
+    return isinstance(node, Held)
+
+
+def _diagonals(square):
+    """The upper diagonals of a symmetric matrix, one after another."""
+    size = square.shape[-1]
+    parts = [jnp.diagonal(square, d, axis1=-2, axis2=-1) for d in range(size)]
+    return jnp.concatenate(parts, axis=-1)
+
+
+def _symmetric(packed, size):
+    """The symmetric matrix of which `packed` lists the upper diagonals."""
+    rows = jnp.concatenate([jnp.arange(size - d) for d in range(size)])
+    columns = jnp.concatenate([jnp.arange(d, size) for d in range(size)])
+    square = jnp.zeros((*packed.shape[:-1], size, size), packed.dtype)
+    return square.at[..., rows, columns].set(packed).at[..., columns, rows].set(packed)
+
+
+class _FullCovariance(ProductForm):
+    """What the untied and the tied family share: everything but who owns the factor."""
+
+    mean: eqx.AbstractVar[Array]
+    factor: eqx.AbstractVar[Array]
+
+    @property
+    def dim(self) -> int:
+        return self.mean.shape[-1]
+
+    @property
+    def _factor(self):
+        return release(self.factor)
+
+    @property
+    def covariance(self) -> Float[Array, "*stack d d"]:
+        return covariance_of(self._factor)
+
+    @property
+    def precision(self) -> Float[Array, "*stack d d"]:
+        return precision_of(self._factor)
+
+    @property
+    def origin(self):
+        return self.mean
+
+    @property
+    def _log_det(self):
+        return jnp.sum(jnp.diagonal(self._factor, axis1=-2, axis2=-1), -1)
+
+    def log_prob(self, x: Float[Array, " d"]) -> Scalar:
+        z = jnp.dot(x - self.mean, whitener(self._factor), precision=jax.lax.Precision.HIGHEST)
+        return self._log_det - 0.5 * jnp.sum(z * z) - 0.5 * self.dim * LOG_2_PI
+
+    def sample(self, key: Key[Array, ""]) -> Float[Array, " d"]:
+        z = jax.random.normal(key, self.mean.shape, self.mean.dtype)
+        return self.mean + jax.scipy.linalg.solve_triangular(
+            whitener(self._factor), z, trans="T", lower=False
+        )
+
+    def stats(self, x, origin=None) -> Moments:
+        r = x - (self.mean if origin is None else origin)
+        return Moments(jnp.ones((), r.dtype), r, r[:, None] * r[None, :])
+
+    def pair(self, t: Moments, x, origin=None) -> Scalar:
+        r = x - (self.mean if origin is None else origin)
+        # The square as two products with r: its transpose is a matrix product over the data.
+        return t.count + jnp.dot(t.first, r) + jnp.dot(r, jnp.dot(t.second, r))
+
+    def natural(self, origin=None) -> Moments:
+        shift = self.mean - (self.mean if origin is None else origin)
+        precision = self.precision
+        linear = jnp.einsum("...ij,...j->...i", precision, shift, precision="highest")
+        whitened = jnp.einsum("...ij,...i->...j", whitener(self._factor), shift, precision="highest")
+        head = self._log_det - 0.5 * jnp.sum(whitened**2, -1) - 0.5 * self.dim * LOG_2_PI
+        second = jnp.broadcast_to(-0.5 * precision, (*linear.shape, self.dim))
+        return Moments(head, linear, second)
+
+    def recentre(self, stats: Moments, old, new) -> Moments:
+        return recentred(stats, old, new, 1)
+
+    def floor(self, stats: Moments, share) -> Moments:
+        scatter = mean_and_scatter(stats, 1)[2]
+        average = jnp.mean(jnp.diagonal(scatter, axis1=-2, axis2=-1), -1)[..., None, None]
+        second = share * average * jnp.eye(self.dim, dtype=scatter.dtype)
+        return Moments(jnp.zeros_like(stats.count), jnp.zeros_like(stats.first), second)
+
+    def zero_stats(self) -> Moments:
+        return Moments(
+            jnp.zeros_like(self.mean[..., 0]),
+            jnp.zeros_like(self.mean),
+            jnp.zeros((*self.mean.shape, self.dim), self.mean.dtype),
+        )
+
+    def on_boundary(self, floor: Moments):
+        least = jnp.linalg.eigvalsh(self.covariance)[..., 0]
+        return least <= 2 * floor.second[..., 0, 0]
+
+    def features(self, x, origin):
+        r = x - origin
+        size = r.shape[0]
+        return jnp.concatenate([r] + [r[: size - d] * r[d:] for d in range(size)])
+
+    def product_natural(self, origin):
+        natural = self.natural(origin)
+        # Off the diagonal each product stands for two entries.
+        twice = 2 - jnp.eye(self.dim, dtype=natural.second.dtype)
+        weights = jnp.concatenate([natural.first, _diagonals(natural.second * twice)], -1)
+        return natural.count, weights
+
+    def from_features(self, count, sums) -> Moments:
+        return Moments(count, sums[..., : self.dim], _symmetric(sums[..., self.dim :], self.dim))
+
+    def spread(self, origin):
+        shift = self.mean - origin
+        return jnp.max(
+            jnp.einsum("...ij,...i->...j", whitener(self._factor), shift, precision="highest") ** 2,
+            -1,
+        )
+
+
+class MultivariateNormal(_FullCovariance):
+    """Normal density of a vector with a full covariance.
+
+    log p(x) = -|W'(x - mean)|^2 / 2 + log det W - d log(2 pi) / 2, W W' = covariance^-1, in nats.
+    W is stored (upper triangular, logarithm on the diagonal), so that no datum costs a solve.
+
+    Args:
+        mean: vector (d,).
+        covariance: positive definite matrix (d, d).
+
+    Example:
+        >>> import jaxmix as jm, jax.numpy as jnp
+        >>> jm.MultivariateNormal(jnp.zeros(2), jnp.eye(2)).log_prob(jnp.zeros(2)).round(4)
+        Array(-1.8379, dtype=float32)
+    """
+
+    reparametrised: ClassVar[bool] = True
+    ranks: ClassVar[dict[str, int]] = {"mean": 1, "factor": 2}
+
+    mean: Float[Array, "*stack d"]
+    factor: Float[Array, "*stack d d"]
+
+    def __init__(self, mean, covariance):
+        mean, covariance = as_float(mean, covariance)
+        if mean.ndim != 1 or covariance.shape != (*mean.shape, *mean.shape):
+            raise ValueError(
+                "MultivariateNormal takes a mean (d,) and a covariance (d, d); it was given "
+                f"shapes {mean.shape} and {covariance.shape}. For a stack, jax.vmap the class."
+            )
+        self.mean, self.factor = mean, precision_factor(covariance)
+
+    @classmethod
+    def template(cls, dim: int) -> Self:
+        """A placeholder of this dimension for a fit."""
+        return cls(jnp.zeros(dim), jnp.eye(dim))
+
+    @property
+    def num_parameters(self) -> int:
+        return self.dim + self.dim * (self.dim + 1) // 2
+
+    def from_stats(self, stats: Moments, origin=None) -> Self:
+        _, shift, scatter = mean_and_scatter(stats, 1)
+        mean = (self.mean if origin is None else origin) + shift
+        return eqx.tree_at(lambda m: (m.mean, m.factor), self, (mean, precision_factor(scatter)))
+
+
+class TiedMultivariateNormal(_FullCovariance):
+    """Normal densities of vectors, one covariance for the whole last axis of a stack.
+
+    Args:
+        mean: vector (d,) of one density, or (k, d) of a stack.
+        covariance: the one positive definite matrix (d, d).
+
+    Example:
+        >>> import jaxmix as jm, jax.numpy as jnp
+        >>> jm.TiedMultivariateNormal(jnp.zeros((3, 2)), jnp.eye(2)).stack_shape
+        (3,)
+    """
+
+    reparametrised: ClassVar[bool] = True
+    ranks: ClassVar[dict[str, int]] = {"mean": 1}
+
+    mean: Float[Array, "*stack d"]
+    factor: Float[Array, "*outer d d"]
+
+    def __init__(self, mean, covariance):
+        self.mean, covariance = as_float(mean, covariance)
+        self.factor = precision_factor(covariance)
+
+    @classmethod
+    def template(cls, dim: int) -> Self:
+        """A placeholder of this dimension for a fit."""
+        return cls(jnp.zeros(dim), jnp.eye(dim))
+
+    shared: ClassVar[tuple[str, ...]] = ("factor",)
+
+    def hold_shared(self) -> Self:
+        if self.mean.ndim != self._factor.ndim or isinstance(self.factor, Held):
+            return self
+        return eqx.tree_at(lambda m: m.factor, self, Held(self.factor))
+
+    def let_go(self) -> Self:
+        return eqx.tree_at(lambda m: m.factor, self, self._factor, is_leaf=_is_held)
+
+    @property
+    def covariance(self) -> Float[Array, "*stack d d"]:
+        """The covariance, repeated for each density of the stack."""
+        one = covariance_of(self._factor)
+        return jnp.broadcast_to(
+            one[..., None, :, :] if self.mean.ndim == one.ndim else one,
+            (*self.mean.shape, self.dim),
+        )
+
+    @property
+    def num_parameters(self) -> int:
+        return self.dim  # the shared matrix is counted by `num_shared_parameters`
+
+    @property
+    def num_shared_parameters(self) -> int:
+        return self.dim * (self.dim + 1) // 2
+
+    def repeat(self, size: int) -> Self:
+        """A stack of this density under one covariance (its own stack gets one each)."""
+        mean = jnp.broadcast_to(self.mean, (size, *self.mean.shape))
+        stacked = self.mean.ndim == self.factor.ndim
+        factor = jnp.broadcast_to(self.factor, (size, *self.factor.shape)) if stacked else self.factor
+        return eqx.tree_at(lambda m: (m.mean, m.factor), self, (mean, factor))
+
+    def from_stats(self, stats: Moments, origin=None) -> Self:
+        count, shift, scatter = mean_and_scatter(stats, 1)
+        mean = (self.mean if origin is None else origin) + shift
+        if self.mean.ndim == self.factor.ndim:
+            # An emptied density has no mean residual, and no say in the pool.
+            used = jnp.where(count[..., None, None] > 0, count[..., None, None] * scatter, 0)
+            scatter = jnp.sum(used, -3) / jnp.sum(count, -1)[..., None, None]
+        return eqx.tree_at(lambda m: (m.mean, m.factor), self, (mean, precision_factor(scatter)))

@@ -1,0 +1,193 @@
+"""The normal family of one real number, and the log-normal."""
+
+from typing import ClassVar, Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key, Scalar
+
+from .._exponential import ExponentialFamily, Moments, ProductForm
+from .._numerics import as_float
+from ._moments import mean_and_scatter, recentred
+
+LOG_2_PI = float(np.log(2 * np.pi))
+
+
+class Normal(ProductForm):
+    """Normal density of one real number.
+
+    log p(x) = -((x - mean) / scale)^2 / 2 - log(scale) - log(2 pi) / 2, in nats.
+
+    Args:
+        mean: location, a scalar.
+        scale: standard deviation, a positive scalar.
+
+    Example:
+        >>> import jax, jaxmix as jm, jax.numpy as jnp
+        >>> jm.Normal(0, 1).log_prob(jnp.array(0.0)).round(4)
+        Array(-0.9189, dtype=float32)
+        >>> jax.vmap(jm.Normal)(jnp.zeros(3), jnp.ones(3)).stack_shape
+        (3,)
+    """
+
+    reparametrised: ClassVar[bool] = True
+    ranks: ClassVar[dict[str, int]] = {"mean": 0, "log_scale": 0}
+
+    mean: Float[Array, "*stack"]
+    log_scale: Float[Array, "*stack"]
+
+    def __init__(self, mean, scale):
+        self.mean, scale = as_float(mean, scale)
+        self.log_scale = jnp.log(scale)
+
+    @classmethod
+    def template(cls) -> Self:
+        """A placeholder for a fit."""
+        return cls(0.0, 1.0)
+
+    @property
+    def scale(self) -> Float[Array, "*stack"]:
+        return jnp.exp(self.log_scale)
+
+    @property
+    def variance(self) -> Float[Array, "*stack"]:
+        return jnp.exp(2 * self.log_scale)
+
+    @property
+    def origin(self):
+        return self.mean
+
+    @property
+    def num_parameters(self) -> int:
+        return 2
+
+    def log_prob(self, x) -> Scalar:
+        z = (x - self.mean) * jnp.exp(-self.log_scale)
+        return -0.5 * z * z - self.log_scale - 0.5 * LOG_2_PI
+
+    def sample(self, key: Key[Array, ""]) -> Scalar:
+        return self.mean + self.scale * jax.random.normal(key, (), self.mean.dtype)
+
+    def stats(self, x, origin=None) -> Moments:
+        r = x - (self.mean if origin is None else origin)
+        return Moments(jnp.ones_like(r), r, r * r)
+
+    def natural(self, origin=None) -> Moments:
+        shift = self.mean - (self.mean if origin is None else origin)
+        precision = jnp.exp(-2 * self.log_scale)
+        head = -0.5 * precision * shift * shift - self.log_scale - 0.5 * LOG_2_PI
+        return Moments(head, precision * shift, -0.5 * precision)
+
+    def from_stats(self, stats: Moments, origin=None) -> Self:
+        _, shift, variance = mean_and_scatter(stats, 0)
+        fields = lambda m: (m.mean, m.log_scale)  # noqa: E731
+        centre = self.mean if origin is None else origin
+        return eqx.tree_at(fields, self, (centre + shift, 0.5 * jnp.log(variance)))
+
+    def floor(self, stats: Moments, share) -> Moments:
+        _, _, variance = mean_and_scatter(stats, 0)
+        zero = jnp.zeros_like(stats.count)
+        return Moments(zero, zero, share * variance)
+
+    def recentre(self, stats: Moments, old, new) -> Moments:
+        return recentred(stats, old, new, 0)
+
+    def zero_stats(self) -> Moments:
+        zero = jnp.zeros_like(self.mean)
+        return Moments(zero, zero, zero)
+
+    def features(self, x, origin):
+        r = x - origin
+        return jnp.stack([r, r * r])
+
+    def product_natural(self, origin):
+        natural = self.natural(origin)
+        return natural.count, jnp.stack([natural.first, natural.second], axis=-1)
+
+    def from_features(self, count, sums) -> Moments:
+        return Moments(count, sums[..., 0], sums[..., 1])
+
+    def spread(self, origin):
+        return ((self.mean - origin) * jnp.exp(-self.log_scale)) ** 2
+
+    def on_boundary(self, floor: Moments):
+        return self.variance <= 2 * floor.second
+
+
+class LogNormal(ExponentialFamily):
+    """Density of exp(y), y normal: log p(x) = log N(log x; mean, scale) - log x for x > 0, in nats.
+
+    Args:
+        log_mean: mean of log x.
+        log_sd: standard deviation of log x, positive.
+
+    Example:
+        >>> import jaxmix as jm, jax.numpy as jnp
+        >>> jm.LogNormal(0, 1).log_prob(jnp.array(-1.0))
+        Array(-inf, dtype=float32)
+    """
+
+    reparametrised: ClassVar[bool] = True
+    ranks: ClassVar[dict[str, int]] = {}
+
+    log: Normal
+
+    def __init__(self, log_mean, log_sd):
+        self.log = Normal(log_mean, log_sd)
+
+    @classmethod
+    def template(cls) -> Self:
+        return cls(0.0, 1.0)
+
+    @property
+    def mean(self) -> Float[Array, "*stack"]:
+        return jnp.exp(self.log.mean + 0.5 * self.log.variance)
+
+    @property
+    def variance(self) -> Float[Array, "*stack"]:
+        return jnp.expm1(self.log.variance) * self.mean**2
+
+    @property
+    def origin(self):
+        return self.log.mean
+
+    @property
+    def num_parameters(self) -> int:
+        return 2
+
+    def _safe(self, x):
+        # Replace what is off the support before the logarithm: `where` after it would still
+        # differentiate log at 0.
+        return jnp.where(x > 0, x, jnp.ones_like(x))
+
+    def log_base(self, x) -> Scalar:
+        return jnp.where(x > 0, -jnp.log(self._safe(x)), jnp.where(jnp.isnan(x), x, -jnp.inf))
+
+    def log_prob(self, x) -> Scalar:
+        return self.log.log_prob(jnp.log(self._safe(x))) + self.log_base(x)
+
+    def sample(self, key):
+        return jnp.exp(self.log.sample(key))
+
+    def stats(self, x, origin=None) -> Moments:
+        return self.log.stats(jnp.log(self._safe(x)), origin)
+
+    def natural(self, origin=None) -> Moments:
+        return self.log.natural(origin)
+
+    def from_stats(self, stats, origin=None) -> Self:
+        return eqx.tree_at(lambda m: m.log, self, self.log.from_stats(stats, origin))
+
+    def floor(self, stats, share):
+        return self.log.floor(stats, share)
+
+    def recentre(self, stats, old, new):
+        return self.log.recentre(stats, old, new)
+
+    def zero_stats(self) -> Moments:
+        return self.log.zero_stats()
+
+    def on_boundary(self, floor: Moments):
+        return self.log.on_boundary(floor)
