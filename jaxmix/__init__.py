@@ -6,12 +6,18 @@ from ._exponential import ExponentialFamily as ExponentialFamily
 from ._exponential import Refittable as Refittable
 
 # Families.
+from .families import Bernoulli as Bernoulli
 from .families import Categorical as Categorical
 from .families import DiagonalNormal as DiagonalNormal
+from .families import Exponential as Exponential
+from .families import Gamma as Gamma
+from .families import Geometric as Geometric
 from .families import LogNormal as LogNormal
 from .families import MultivariateNormal as MultivariateNormal
 from .families import Normal as Normal
+from .families import Poisson as Poisson
 from .families import SphericalNormal as SphericalNormal
+from .families import StudentT as StudentT
 from .families import TiedMultivariateNormal as TiedMultivariateNormal
 
 # Densities made of densities.
@@ -24,5 +30,12 @@ from .combinators import tie as tie
 from .combinators import trainable as trainable
 from .combinators import unwrap as unwrap
 
+# Expectation-maximisation.
+from . import em as em
+
 # What came of an iterative method.
 from ._results import RESULTS as RESULTS
+
+# Pictures, and small real tables to try things on.
+from . import datasets as datasets
+from . import plot as plot

@@ -1,0 +1,9 @@
+"""Expectation-maximisation: tilt, differentiate, refit."""
+
+from .expected import expected_stats as expected_stats
+from .initialise import init as init
+from .maximise import Prior as Prior
+from .run import History as History
+from .run import Solution as Solution
+from .run import run as run
+from .run import step as step

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from .._density import LogDensity
-from .._exponential import Blank, ProductForm, Refittable, Tilted, TiltedProduct
+from .._exponential import ProductForm, Refittable, Tilted, TiltedProduct
 from .._numerics import Sum, add, merge, unanimous, zero_sum
 from .._stack import Held
 from ..combinators.frozen import Frozen
@@ -255,30 +255,25 @@ def expect(
     return Expected(soft, objective, weight, stats, gradient)
 
 
-def blank_stats(
-    model: PyTree, data: PyTree, seeds: list[Array], level: Array, row_weights: Array | None
-) -> list[Any]:
-    """Statistics under random log-densities, drawn from the seeds and each event's content.
+def log_likelihood(
+    model: PyTree, data: PyTree, weights: Array | None = None, chunk_size: int | None = None
+) -> Sum:
+    """Weighted sum over the data of the model's log-density, in nats, by chunks."""
+    rows = num_rows(data)
+    chunk = chunk_rows(model, rows, chunk_size)
 
-    With `row_weights` (rows, k) a mixture's components get the rows by these weights instead.
-    """
-    parts = take_apart(model)
-    tilts = [leaf.zero_stats() for leaf in parts.leaves]
-    origins = [leaf.origin for leaf in parts.leaves]
+    def body(total, index):
+        start = jnp.minimum(index * chunk, rows - chunk)
+        take = lambda a: jax.lax.dynamic_slice_in_dim(a, start, chunk)  # noqa: E731
+        values = jax.vmap(model.log_prob)(jax.tree.map(take, data))
+        w = jnp.ones_like(values) if weights is None else take(weights)
+        w = jnp.where(start + jnp.arange(chunk) >= index * chunk, w, jnp.zeros_like(w))
+        values = jnp.where(w > 0, values, jnp.zeros_like(values)) * w
+        return merge(total, compensated_sum(values)), None
 
-    def loss(tilts):
-        blanks = [
-            Blank(leaf, t, origin, seed, jnp.broadcast_to(level, leaf.stack_shape))
-            for leaf, t, origin, seed in zip(parts.leaves, tilts, origins, seeds, strict=True)
-        ]
-        blank = parts.model(blanks, parts.loose)
-        if row_weights is None:
-            return jnp.sum(jax.vmap(blank.log_prob)(data))
-        joint = jax.vmap(blank.joint_log_probs)(data)
-        used = row_weights > 0
-        return jnp.sum(jnp.where(used, joint, jnp.zeros_like(joint)) * row_weights)
-
-    return jax.grad(loss)(tilts)
+    one = jax.eval_shape(model.log_prob, jax.tree.map(lambda a: a[0], data))
+    zero = jnp.zeros((), one.dtype)
+    return jax.lax.scan(body, Sum(zero, zero), jnp.arange(-(-rows // chunk)))[0]
 
 
 def expected_stats(

@@ -1,0 +1,234 @@
+"""The M-step: each leaf from its own statistics, loose arrays by a guarded gradient step."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, PyTree
+
+from .._exponential import Blank, Refittable
+from .._numerics import tree_vdot
+from .expected import Expected, log_likelihood, num_rows, take_apart
+
+FLOOR_ROWS = 4096
+
+
+class Prior(NamedTuple):
+    """Pseudo-statistics of each leaf, about given origins: they join S, their density joins Q.
+
+    A floor is a prior too: scatter without count, worth -floor tr(precision) / 2 nats.
+    """
+
+    stats: list[Any]
+    origins: list[Any]
+
+
+class GradientState(NamedTuple):
+    """What the step of loose arrays carries: a quasi-Newton memory and a step length."""
+
+    memory: Any
+    length: Array
+
+
+class Maximised(NamedTuple):
+    """What the M-step did."""
+
+    model: PyTree
+    state: GradientState | None
+    gain: Array  # of the expected complete-data log-density, under the old statistics
+    num_emptied: Array  # densities that kept their parameters for want of data
+
+
+def blank_stats(
+    model: PyTree,
+    data: PyTree,
+    seeds: list[Array],
+    level: float | Array,
+    *,
+    origins: list[Any] | None = None,
+    weights: Array | None = None,
+) -> list[Any]:
+    """Statistics under random log-densities, drawn from the seeds and each event's content.
+
+    `weights` (rows,) are case weights; (rows, k) are a mixture's responsibilities.
+    """
+    parts = take_apart(model)
+    tilts = [leaf.zero_stats() for leaf in parts.leaves]
+    origins = [leaf.origin for leaf in parts.leaves] if origins is None else origins
+    levels = [jnp.broadcast_to(jnp.asarray(level, _dtype(leaf)), leaf.stack_shape) for leaf in parts.leaves]
+
+    def loss(tilts):
+        blanks = [Blank(*each) for each in zip(parts.leaves, tilts, origins, seeds, levels, strict=True)]
+        blank = parts.model(blanks, parts.loose)
+        if weights is not None and weights.ndim == 2:
+            values = jax.vmap(blank.joint_log_probs)(data)
+        else:
+            values = jax.vmap(blank.log_prob)(data)
+        if weights is None:
+            return jnp.sum(values)
+        return jnp.sum(jnp.where(weights > 0, values, jnp.zeros_like(values)) * weights)
+
+    return jax.grad(loss)(tilts)
+
+
+def _dtype(leaf):
+    return jnp.result_type(*(a for a in jax.tree.leaves(leaf) if eqx.is_inexact_array(a)))
+
+
+def pooled_stats(
+    model: PyTree, data: PyTree, weights: Array | None = None
+) -> tuple[list[Any], list[Any]]:
+    """Every leaf's statistics, and origins, as if all components were alike: the global fit."""
+    parts = take_apart(model)
+    seeds = [jnp.zeros((*leaf.stack_shape, 2), jnp.uint32) for leaf in parts.leaves]
+    first = blank_stats(model, data, seeds, 0, weights=weights)
+    # A second pass about the data's own mean: raw moments do not survive float32.
+    origins = [
+        None if leaf.origin is None else leaf.from_stats(s, leaf.origin).origin
+        for leaf, s in zip(parts.leaves, first, strict=True)
+    ]
+    return blank_stats(model, data, seeds, 0, origins=origins, weights=weights), origins
+
+
+def floor_prior(model: PyTree, data: PyTree, weights: Array | None, share: float | Array) -> Prior:
+    """The default prior: a floor of `share` of the data's own variance under every leaf."""
+    rows = num_rows(data)
+    if rows > FLOOR_ROWS:
+        index = jnp.round(jnp.linspace(0, rows - 1, FLOOR_ROWS)).astype(int)
+        data = jax.tree.map(lambda a: a[index], data)
+        weights = None if weights is None else weights[index]
+    pooled, origins = pooled_stats(model, data, weights)
+    leaves = take_apart(model).leaves
+    floors = [leaf.floor(s, share) for leaf, s in zip(leaves, pooled, strict=True)]
+    return Prior(jax.lax.stop_gradient(floors), jax.lax.stop_gradient(origins))
+
+
+def about_own_origins(leaves: list[Refittable], prior: Prior) -> list[Any]:
+    """The prior's pseudo-statistics about each leaf's own origin."""
+    return [
+        leaf.recentre(s, old, leaf.origin)
+        for leaf, s, old in zip(leaves, prior.stats, prior.origins, strict=True)
+    ]
+
+
+def log_prior(model: PyTree, prior: Prior | None) -> Array:
+    """Log-density of the prior at a model's parameters, up to a constant, in nats."""
+    if prior is None:
+        return jnp.zeros(())
+    leaves = take_apart(model).leaves
+    terms = [
+        _expected(leaf, s, leaf.origin)
+        for leaf, s in zip(leaves, about_own_origins(leaves, prior), strict=True)
+    ]
+    return sum(terms[1:], terms[0]) if terms else jnp.zeros(())
+
+
+def _expected(leaf: Refittable, stats: Any, origin: Any) -> Array:
+    return jnp.sum(leaf.expected_log_prob(stats, origin))
+
+
+def _keep(use: Array, new: Array, old: Array) -> Array:
+    if new.shape[: use.ndim] != use.shape:  # one parameter shared by the whole stack
+        return jnp.where(jnp.any(use), new, old)
+    return jnp.where(use.reshape(use.shape + (1,) * (new.ndim - use.ndim)), new, old)
+
+
+def _sound(leaf: Refittable, use: Array) -> Array:
+    """Densities of a stack without NaN, or infinite parameters where these mean nothing."""
+    for array in jax.tree.leaves(leaf):
+        if not eqx.is_inexact_array(array):
+            continue
+        fine = ~jnp.isnan(array) & (array < jnp.inf)
+        if array.shape[: use.ndim] == use.shape:
+            use = use & jnp.all(fine, axis=tuple(range(use.ndim, array.ndim)))
+        else:
+            use = use & jnp.all(fine)
+    return use
+
+
+def refit(leaf: Refittable, stats: Any, pseudo: Any | None, weight: Array) -> tuple[Any, Array]:
+    """One leaf (or a stack of them) from its statistics; emptied ones keep their parameters."""
+    origin = leaf.origin
+    total = stats if pseudo is None else jax.tree.map(jnp.add, stats, pseudo)
+    new = leaf.from_stats(total, origin)
+    # Less than a rounding error of the whole: nothing to fit to.
+    alive = total.count > jnp.finfo(total.count.dtype).eps * weight
+    use = _sound(new, alive)
+    kept = jax.tree.map(lambda n, o: _keep(use, n, o) if eqx.is_array(n) else n, new, leaf)
+    return kept, jnp.sum(~use)
+
+
+def maximise(
+    model: PyTree,
+    expected: Expected,
+    data: PyTree,
+    weights: Array | None = None,
+    prior: Prior | None = None,
+    state: GradientState | None = None,
+) -> Maximised:
+    """The M-step: refit every leaf; move the loose arrays uphill, never below."""
+    parts = take_apart(model)
+    pseudo = [None] * len(parts.leaves) if prior is None else about_own_origins(parts.leaves, prior)
+    new_leaves, emptied, gains = [], jnp.zeros((), int), []
+    for leaf, stats, extra in zip(parts.leaves, expected.stats, pseudo, strict=True):
+        new, empty = refit(leaf, stats, extra, expected.weight)
+        new_leaves.append(new)
+        emptied += empty
+        gains.append(_gain(new, leaf, stats))
+    gain = sum(gains[1:], gains[0]) if gains else jnp.zeros(())
+    loose = parts.loose
+    if loose:
+        build = lambda loose: parts.model(new_leaves, loose)  # noqa: E731
+        loose, state = _climb(build, loose, expected.gradient, data, weights, state)
+    return Maximised(parts.model(new_leaves, loose), state, gain, emptied)
+
+
+def _gain(new: Refittable, old: Refittable, stats: Any) -> Array:
+    """Q(new) - Q(old) under the old statistics: parameters are subtracted before the product."""
+    origin = old.origin
+    natural = getattr(new, "natural", None)
+    if natural is None:
+        return _expected(new, stats, origin) - _expected(old, stats, origin)
+    change = jax.tree.map(jnp.subtract, new.natural(origin), old.natural(origin))
+    return tree_vdot(change, stats)
+
+
+def init_gradient_state(model: PyTree) -> GradientState | None:
+    """The state of the loose arrays' step, None where a model has none."""
+    loose = take_apart(model).loose
+    if not loose:
+        return None
+    return GradientState(optax.scale_by_lbfgs().init(loose), jnp.ones((), loose[0].dtype))
+
+
+def _climb(build, loose, gradient, data, weights, state):
+    """A quasi-Newton step on the log-likelihood, halved until it does not fall."""
+    downhill = jax.tree.map(jnp.negative, gradient)
+    rule = optax.scale_by_lbfgs()
+    direction, memory = rule.update(downhill, state.memory, loose)
+    uphill = tree_vdot(direction, gradient) < 0
+    # The rule gives a descent direction of -LL; where curvature misleads it, the gradient serves.
+    scale = jnp.sqrt(tree_vdot(gradient, gradient))
+    scale = jnp.where(scale > 0, scale, jnp.ones_like(scale))
+    direction = jax.tree.map(lambda d, g: jnp.where(uphill, g / scale, -d), direction, gradient)
+    value = lambda loose: log_likelihood(build(loose), data, weights).value  # noqa: E731
+    start = value(loose)
+    moved = lambda s: jax.tree.map(lambda p, d: p + s * d, loose, direction)  # noqa: E731
+
+    def worse(carry):
+        length, level, tries = carry
+        return ~(level >= start) & (tries < 30)
+
+    def halve(carry):
+        length, _, tries = carry
+        return length / 2, value(moved(length / 2)), tries + 1
+
+    length, level, _ = jax.lax.while_loop(
+        worse, halve, (state.length, value(moved(state.length)), jnp.zeros((), int))
+    )
+    better = level >= start
+    loose = jax.tree.map(lambda new, old: jnp.where(better, new, old), moved(length), loose)
+    longest = jnp.ones_like(length)
+    return loose, GradientState(memory, jnp.where(better, jnp.minimum(2 * length, longest), longest))
