@@ -25,6 +25,7 @@ from .combinators import Composite as Composite
 from .combinators import Mixture as Mixture
 from .combinators import MixtureSameFamily as MixtureSameFamily
 from .combinators import frozen as frozen
+from .combinators import gaussian_mixture as gaussian_mixture
 from .combinators import mixture_of as mixture_of
 from .combinators import tie as tie
 from .combinators import trainable as trainable
@@ -32,6 +33,8 @@ from .combinators import unwrap as unwrap
 
 # Expectation-maximisation.
 from . import em as em
+from .em import Fit as Fit
+from .em import fit as fit
 
 # What came of an iterative method.
 from ._results import RESULTS as RESULTS

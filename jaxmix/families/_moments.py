@@ -6,7 +6,9 @@ from jaxtyping import Array
 from .._exponential import Moments
 
 
-def mean_and_scatter(stats: Moments, core: int, *, square: bool = True) -> tuple[Array, Array, Array]:
+def mean_and_scatter(
+    stats: Moments, core: int, *, square: bool = True
+) -> tuple[Array, Array, Array]:
     """Count, mean residual, and second moment about that mean, of summed statistics.
 
     `core` is the rank of one first moment; the second moment is a matrix if `square`.

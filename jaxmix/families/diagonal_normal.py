@@ -93,7 +93,7 @@ class DiagonalNormal(ProductForm):
     def from_stats(self, stats: Moments, origin=None) -> Self:
         _, shift, variance = mean_and_scatter(stats, 1, square=False)
         mean = (self.mean if origin is None else origin) + shift
-        fields = lambda m: (m.mean, m.log_scale)  # noqa: E731
+        fields = lambda m: (m.mean, m.log_scale)
         return eqx.tree_at(fields, self, (mean, 0.5 * jnp.log(variance)))
 
     def floor(self, stats: Moments, share) -> Moments:
@@ -124,8 +124,6 @@ class DiagonalNormal(ProductForm):
 
     def spread(self, origin):
         return jnp.max(((self.mean - origin) * jnp.exp(-self.log_scale)) ** 2, -1)
-
-
 
 
 class SphericalNormal(ProductForm):
@@ -210,7 +208,7 @@ class SphericalNormal(ProductForm):
         shift = stats.first / stats.count[..., None]
         variance = (stats.second / stats.count - jnp.sum(shift * shift, -1)) / self.dim
         mean = (self.mean if origin is None else origin) + shift
-        fields = lambda m: (m.mean, m.log_scale)  # noqa: E731
+        fields = lambda m: (m.mean, m.log_scale)
         return eqx.tree_at(fields, self, (mean, 0.5 * jnp.log(variance)))
 
     def floor(self, stats: Moments, share) -> Moments:

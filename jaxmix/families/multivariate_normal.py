@@ -24,7 +24,9 @@ def precision_factor(covariance: Float[Array, "*stack d d"]) -> Float[Array, "*s
     inverse = jax.lax.linalg.triangular_solve(lower, eye, left_side=True, lower=True)
     upper = jnp.swapaxes(inverse, -1, -2)
     log_diagonal = jnp.log(jnp.diagonal(upper, axis1=-2, axis2=-1))
-    return jnp.triu(upper, 1) + log_diagonal[..., None] * jnp.eye(upper.shape[-1], dtype=upper.dtype)
+    return jnp.triu(upper, 1) + log_diagonal[..., None] * jnp.eye(
+        upper.shape[-1], dtype=upper.dtype
+    )
 
 
 def whitener(factor: Float[Array, "*stack d d"]) -> Float[Array, "*stack d d"]:
@@ -42,9 +44,7 @@ def covariance_of(factor):
     upper = whitener(factor)
     eye = jnp.broadcast_to(jnp.eye(upper.shape[-1], dtype=upper.dtype), upper.shape)
     inverse = jax.lax.linalg.triangular_solve(upper, eye, left_side=True, lower=False)
-    return jnp.matmul(
-        jnp.swapaxes(inverse, -1, -2), inverse, precision=jax.lax.Precision.HIGHEST
-    )
+    return jnp.matmul(jnp.swapaxes(inverse, -1, -2), inverse, precision=jax.lax.Precision.HIGHEST)
 
 
 def _is_held(node):
@@ -119,7 +119,9 @@ class _FullCovariance(ProductForm):
         shift = self.mean - (self.mean if origin is None else origin)
         precision = self.precision
         linear = jnp.einsum("...ij,...j->...i", precision, shift, precision="highest")
-        whitened = jnp.einsum("...ij,...i->...j", whitener(self._factor), shift, precision="highest")
+        whitened = jnp.einsum(
+            "...ij,...i->...j", whitener(self._factor), shift, precision="highest"
+        )
         head = self._log_det - 0.5 * jnp.sum(whitened**2, -1) - 0.5 * self.dim * LOG_2_PI
         second = jnp.broadcast_to(-0.5 * precision, (*linear.shape, self.dim))
         return Moments(head, linear, second)
@@ -272,7 +274,9 @@ class TiedMultivariateNormal(_FullCovariance):
         """A stack of this density under one covariance (its own stack gets one each)."""
         mean = jnp.broadcast_to(self.mean, (size, *self.mean.shape))
         stacked = self.mean.ndim == self.factor.ndim
-        factor = jnp.broadcast_to(self.factor, (size, *self.factor.shape)) if stacked else self.factor
+        factor = (
+            jnp.broadcast_to(self.factor, (size, *self.factor.shape)) if stacked else self.factor
+        )
         return eqx.tree_at(lambda m: (m.mean, m.factor), self, (mean, factor))
 
     def from_stats(self, stats: Moments, origin=None) -> Self:

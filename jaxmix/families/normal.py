@@ -82,7 +82,7 @@ class Normal(ProductForm):
 
     def from_stats(self, stats: Moments, origin=None) -> Self:
         _, shift, variance = mean_and_scatter(stats, 0)
-        fields = lambda m: (m.mean, m.log_scale)  # noqa: E731
+        fields = lambda m: (m.mean, m.log_scale)
         centre = self.mean if origin is None else origin
         return eqx.tree_at(fields, self, (centre + shift, 0.5 * jnp.log(variance)))
 

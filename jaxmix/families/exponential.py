@@ -1,0 +1,91 @@
+"""The exponential family of one non-negative number (a waiting time)."""
+
+from typing import ClassVar, Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, Scalar
+
+from .._exponential import ExponentialFamily, Total
+from .._numerics import as_float
+from ._support import outside
+
+
+class Exponential(ExponentialFamily):
+    """Exponential density of one non-negative number: log p(x) = log(rate) - rate x, in nats.
+
+    Args:
+        rate: inverse of the mean, a positive scalar.
+
+    Example:
+        >>> import jaxmix as jm, jax.numpy as jnp
+        >>> jm.Exponential(2).log_prob(jnp.array(1.0)).round(4)
+        Array(-1.3069, dtype=float32)
+    """
+
+    reparametrised: ClassVar[bool] = True
+    ranks: ClassVar[dict[str, int]] = {"log_rate": 0}
+
+    log_rate: Float[Array, "*stack"]
+
+    def __init__(self, rate):
+        (rate,) = as_float(rate)
+        self.log_rate = jnp.log(rate)
+
+    @classmethod
+    def template(cls) -> Self:
+        """A placeholder for a fit."""
+        return cls(1.0)
+
+    @property
+    def rate(self) -> Float[Array, "*stack"]:
+        return jnp.exp(self.log_rate)
+
+    @property
+    def mean(self) -> Float[Array, "*stack"]:
+        return jnp.exp(-self.log_rate)
+
+    @property
+    def variance(self) -> Float[Array, "*stack"]:
+        return jnp.exp(-2 * self.log_rate)
+
+    @property
+    def num_parameters(self) -> int:
+        return 1
+
+    def _safe(self, x):
+        value = jnp.asarray(x).astype(self.log_rate.dtype)
+        inside = (value >= 0) & jnp.isfinite(value)
+        return jnp.where(inside, value, jnp.zeros_like(value)), outside(inside, value)
+
+    def log_base(self, x) -> Scalar:
+        return self._safe(x)[1]
+
+    def log_prob(self, x) -> Scalar:
+        value, base = self._safe(x)
+        return self.log_rate - self.rate * value + base
+
+    def sample(self, key: Key[Array, ""]) -> Scalar:
+        return self.mean * jax.random.exponential(key, (), self.log_rate.dtype)
+
+    def stats(self, x, origin=None) -> Total:
+        value, _ = self._safe(x)
+        return Total(jnp.ones_like(value), value)
+
+    def natural(self, origin=None) -> Total:
+        return Total(self.log_rate, -self.rate)
+
+    def from_stats(self, stats: Total, origin=None) -> Self:
+        log_rate = jnp.log(stats.count) - jnp.log(stats.total)
+        return eqx.tree_at(lambda m: m.log_rate, self, log_rate)
+
+    def floor(self, stats: Total, share) -> Total:
+        return Total(jnp.zeros_like(stats.count), share * stats.total / stats.count)
+
+    def on_boundary(self, floor: Total):
+        return self.mean <= 2 * floor.total
+
+    def zero_stats(self) -> Total:
+        zero = jnp.zeros_like(self.log_rate)
+        return Total(zero, zero)

@@ -1,0 +1,96 @@
+"""The geometric family of the number of trials up to the first success."""
+
+from typing import ClassVar, NamedTuple, Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key, Scalar
+
+from .._exponential import ExponentialFamily
+from .._numerics import as_float
+from ._support import counted, times
+
+
+class Trials(NamedTuple):
+    """Statistics of trials: how many events, and their failures (trials less the success)."""
+
+    count: Array
+    failures: Array
+
+
+class Geometric(ExponentialFamily):
+    """Geometric density of 1, 2, ...: log p(x) = (x - 1) log(1 - prob) + log(prob), in nats.
+
+    Args:
+        prob: probability of success, in (0, 1]; at 1 every event is 1.
+
+    Example:
+        >>> import jaxmix as jm, jax.numpy as jnp
+        >>> jm.Geometric(0.5).log_prob(jnp.array(1)).round(4)
+        Array(-0.6931, dtype=float32)
+        >>> jm.Geometric(0.5).log_prob(jnp.array(0))
+        Array(-inf, dtype=float32)
+    """
+
+    ranks: ClassVar[dict[str, int]] = {"logit": 0}
+
+    logit: Float[Array, "*stack"]
+
+    def __init__(self, prob):
+        (prob,) = as_float(prob)
+        self.logit = jnp.log(prob) - jnp.log1p(-prob)
+
+    @classmethod
+    def template(cls) -> Self:
+        """A placeholder for a fit."""
+        return cls(0.5)
+
+    @property
+    def prob(self) -> Float[Array, "*stack"]:
+        return jax.nn.sigmoid(self.logit)
+
+    @property
+    def mean(self) -> Float[Array, "*stack"]:
+        return 1 + jnp.exp(-self.logit)
+
+    @property
+    def variance(self) -> Float[Array, "*stack"]:
+        return jnp.exp(-self.logit) * self.mean
+
+    @property
+    def num_parameters(self) -> int:
+        return 1
+
+    def log_base(self, x) -> Scalar:
+        return counted(x, self.logit.dtype, 1)[1]
+
+    def log_prob(self, x) -> Scalar:
+        value, base = counted(x, self.logit.dtype, 1)
+        natural = self.natural()
+        return natural.count + times(value - 1, natural.failures) + base
+
+    def sample(self, key: Key[Array, ""]) -> Int[Array, ""]:
+        return jax.random.geometric(key, self.prob, ())
+
+    def stats(self, x, origin=None) -> Trials:
+        value, _ = counted(x, self.logit.dtype, 1)
+        return Trials(jnp.ones_like(value), value - 1)
+
+    def natural(self, origin=None) -> Trials:
+        return Trials(jax.nn.log_sigmoid(self.logit), jax.nn.log_sigmoid(-self.logit))
+
+    def from_stats(self, stats: Trials, origin=None) -> Self:
+        logit = jnp.log(stats.count) - jnp.log(stats.failures)
+        return eqx.tree_at(lambda m: m.logit, self, logit)
+
+    def expected_log_prob(self, stats: Trials, origin=None) -> Scalar:
+        natural = self.natural()
+        return jnp.sum(stats.count * natural.count + times(stats.failures, natural.failures))
+
+    def floor(self, stats: Trials, share) -> Trials:
+        return Trials(jnp.zeros_like(stats.count), share * (1 + stats.failures / stats.count))
+
+    def zero_stats(self) -> Trials:
+        zero = jnp.zeros_like(self.logit)
+        return Trials(zero, zero)

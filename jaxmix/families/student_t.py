@@ -1,0 +1,148 @@
+"""Student's t family of one real number: a normal whose precision is gamma distributed."""
+
+from typing import ClassVar, NamedTuple, Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, Scalar
+
+from .._exponential import Refittable
+from .._numerics import as_float
+from ._special import LOG_2_PI, log_minus_digamma, shape_of, stirling
+
+
+class LatentScales(NamedTuple):
+    """Counts, and sums of E u, E u r, E u r^2 and E[u - 1 - log u], u the latent precision."""
+
+    count: Array
+    precision: Array
+    first: Array
+    second: Array
+    gap: Array
+
+
+class StudentT(Refittable):
+    """Student's t density of one real number, in nats.
+
+    log p(x) = log Gamma((df + 1) / 2) - log Gamma(df / 2) - log(df pi) / 2 - log(scale)
+    - (df + 1) / 2 log(1 + z^2 / df), z = (x - loc) / scale. EM treats it as a normal of precision
+    u / scale^2, u ~ Gamma(df / 2, df / 2) (Liu and Rubin 1995, "ML estimation of the t
+    distribution using EM and its extensions").
+
+    Args:
+        df: degrees of freedom, a positive scalar.
+        loc: location, a scalar.
+        scale: a positive scalar.
+        fixed_df: whether a fit leaves `df` as it is.
+
+    Example:
+        >>> import jaxmix as jm, jax.numpy as jnp
+        >>> jm.StudentT(1, 0, 1).log_prob(jnp.array(0.0)).round(4)
+        Array(-1.1447, dtype=float32)
+    """
+
+    reparametrised: ClassVar[bool] = True
+    ranks: ClassVar[dict[str, int]] = {"log_df": 0, "loc": 0, "log_scale": 0}
+
+    log_df: Float[Array, "*stack"]
+    loc: Float[Array, "*stack"]
+    log_scale: Float[Array, "*stack"]
+    fixed_df: bool = eqx.field(static=True)
+
+    def __init__(self, df, loc, scale, *, fixed_df: bool = False):
+        df, self.loc, scale = as_float(df, loc, scale)
+        self.log_df, self.log_scale, self.fixed_df = jnp.log(df), jnp.log(scale), fixed_df
+
+    @classmethod
+    def template(cls, df=4.0, *, fixed_df: bool = False) -> Self:
+        """A placeholder for a fit, which begins at these degrees of freedom."""
+        return cls(df, 0.0, 1.0, fixed_df=fixed_df)
+
+    @property
+    def df(self) -> Float[Array, "*stack"]:
+        return jnp.exp(self.log_df)
+
+    @property
+    def scale(self) -> Float[Array, "*stack"]:
+        return jnp.exp(self.log_scale)
+
+    @property
+    def mean(self) -> Float[Array, "*stack"]:
+        """The location where df > 1; NaN below, where there is no mean."""
+        return jnp.where(self.df > 1, self.loc, jnp.nan)
+
+    @property
+    def variance(self) -> Float[Array, "*stack"]:
+        """Infinite where 1 < df <= 2; NaN below."""
+        heavy = self.df <= 2
+        ratio = self.df / jnp.where(heavy, jnp.ones_like(self.df), self.df - 2)
+        finite = jnp.exp(2 * self.log_scale) * ratio
+        return jnp.where(heavy, jnp.where(self.df > 1, jnp.inf, jnp.nan), finite)
+
+    @property
+    def origin(self):
+        return self.loc
+
+    @property
+    def num_parameters(self) -> int:
+        return 2 if self.fixed_df else 3
+
+    def log_prob(self, x: Float[Array, ""]) -> Scalar:
+        z = (x - self.loc) * jnp.exp(-self.log_scale)
+        k = 0.5 * self.df
+        a = k + 0.5
+        # The difference of the two log Gammas, without the digits they share at large df.
+        head = a * jnp.log1p(0.5 / k) - 0.5 - stirling(a) + stirling(k) - 0.5 * LOG_2_PI
+        return head - self.log_scale - a * jnp.log1p(z * z / self.df)
+
+    def sample(self, key: Key[Array, ""]) -> Scalar:
+        draw = jax.random.t(key, self.df, (), self.loc.dtype)
+        return self.loc + self.scale * draw
+
+    def stats(self, x, origin=None) -> LatentScales:
+        r = x - (self.loc if origin is None else origin)
+        z = (x - self.loc) * jnp.exp(-self.log_scale)
+        a = 0.5 * (self.df + 1)
+        u = (self.df + 1) / (self.df + z * z)
+        excess = (1 - z * z) / (self.df + z * z)  # u - 1, keeping the digits of its logarithm
+        near = excess > -0.5
+        log_u = jnp.where(near, jnp.log1p(jnp.where(near, excess, 0 * excess)), jnp.log(u))
+        gap = excess - log_u + log_minus_digamma(a)
+        return LatentScales(jnp.ones_like(r), u, u * r, u * r * r, gap)
+
+    def from_stats(self, stats: LatentScales, origin=None) -> Self:
+        shift = stats.first / stats.precision
+        variance = (stats.second - stats.first * shift) / stats.count
+        loc = (self.loc if origin is None else origin) + shift
+        log_df = self.log_df
+        if not self.fixed_df:
+            log_df = jnp.log(2 * shape_of(stats.gap / stats.count))
+        fields = lambda m: (m.log_df, m.loc, m.log_scale)
+        return eqx.tree_at(fields, self, (log_df, loc, 0.5 * jnp.log(variance)))
+
+    def expected_log_prob(self, stats: LatentScales, origin=None) -> Scalar:
+        shift = self.loc - (self.loc if origin is None else origin)
+        square = stats.second - 2 * shift * stats.first + shift * shift * stats.precision
+        k = 0.5 * self.df
+        normal = -0.5 * jnp.exp(-2 * self.log_scale) * square - self.log_scale * stats.count
+        return jnp.sum(normal + stirling(k) * stats.count - k * stats.gap)
+
+    def floor(self, stats: LatentScales, share) -> LatentScales:
+        zero = jnp.zeros_like(stats.count)
+        # By the precisions and not the counts: far from a template's location both are small alike.
+        variance = (stats.second - stats.first**2 / stats.precision) / stats.precision
+        return LatentScales(zero, zero, zero, share * variance, zero)
+
+    def recentre(self, stats: LatentScales, old, new) -> LatentScales:
+        shift = old - new
+        first = stats.first + shift * stats.precision
+        second = stats.second + 2 * shift * stats.first + shift * shift * stats.precision
+        return LatentScales(stats.count, stats.precision, first, second, stats.gap)
+
+    def on_boundary(self, floor: LatentScales):
+        return jnp.exp(2 * self.log_scale) <= 2 * floor.second
+
+    def zero_stats(self) -> LatentScales:
+        zero = jnp.zeros_like(self.loc)
+        return LatentScales(zero, zero, zero, zero, zero)
