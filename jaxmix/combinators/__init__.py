@@ -5,6 +5,7 @@ from .frozen import Frozen as Frozen
 from .frozen import frozen as frozen
 from .frozen import trainable as trainable
 from .frozen import unwrap as unwrap
+from .gaussian import gaussian_mixture as gaussian_mixture
 from .mixture import AbstractMixture as AbstractMixture
 from .mixture import Mixture as Mixture
 from .mixture import MixtureSameFamily as MixtureSameFamily

@@ -1,9 +1,12 @@
 """Expectation-maximisation: tilt, differentiate, refit."""
 
 from .expected import expected_stats as expected_stats
+from .fit import fit as fit
 from .initialise import init as init
 from .maximise import Prior as Prior
 from .run import History as History
 from .run import Solution as Solution
 from .run import run as run
 from .run import step as step
+from .solution import Fit as Fit
+from .solution import Restarts as Restarts

@@ -1,0 +1,159 @@
+"""Bad input gets a sentence before any work."""
+
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from .._exponential import ProductForm
+from .expected import take_apart
+
+
+def _where(path: tuple) -> str:
+    text = jax.tree_util.keystr(path)
+    return f"field {text}" if text else "the data"
+
+
+def checked_data(data: PyTree, template: PyTree) -> PyTree:
+    """The data as JAX arrays, or a sentence naming the field, the row, the value.
+
+    Raises:
+        ValueError: for data that are empty, ragged, NaN or infinite, or of the wrong shape.
+    """
+    flat, structure = jax.tree_util.tree_flatten_with_path(data)
+    if not flat:
+        raise ValueError("The data hold no arrays.")
+    arrays, rows = [], None
+    for path, leaf in flat:
+        array = _converted(leaf, path)
+        if array.ndim == 0:
+            raise ValueError(f"{_where(path)} must have a leading axis of rows; it is a scalar.")
+        if rows is None:
+            rows, first = array.shape[0], path
+        if array.shape[0] != rows:
+            raise ValueError(
+                f"{_where(path)} has {array.shape[0]} rows where {_where(first)} has {rows}."
+            )
+        arrays.append(array)
+    if rows == 0:
+        raise ValueError("The data are empty: there are 0 rows to fit to.")
+    data = structure.unflatten(arrays)
+    data = _floating(data, template)
+    _check_event(data, template)
+    for path, array in jax.tree_util.tree_flatten_with_path(data)[0]:
+        _check_finite(array, path, allow_nan=_takes_nan(template))
+    return data
+
+
+def _takes_nan(template: PyTree) -> bool:
+    nodes = jax.tree.leaves(template, is_leaf=lambda n: getattr(n, "nan_is_missing", False))
+    return any(getattr(node, "nan_is_missing", False) for node in nodes)
+
+
+def _converted(leaf: Any, path: tuple) -> Array:
+    host = leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
+    if not isinstance(host, jax.Array) and host.dtype.kind not in "biuf":
+        raise ValueError(
+            f"{_where(path)} must be numeric; it has dtype {host.dtype}, such as {host.flat[0]!r} in "
+            "row 0. Encode rows of Python values with jm.encode."
+        )
+    array = jnp.asarray(host)
+    if host.dtype == np.float64 and array.dtype != host.dtype and host.size:
+        spread = np.nanstd(host, axis=0)
+        lost = np.abs(host - np.asarray(array, np.float64)).max(0)
+        worst = np.max(lost / np.where(spread > 0, spread, 1), initial=0.0)
+        warnings.warn(
+            f"{_where(path)}: float64 values were rounded to float32 (by at most {worst:.1e} "
+            "standard deviations of a column). Centre the data first, or enable x64, to keep more.",
+            stacklevel=4,
+        )
+    return array
+
+
+def _floating(data: PyTree, template: PyTree) -> PyTree:
+    """Integers where the template's leaves are real-valued become floats."""
+    leaves = jax.tree.leaves(data)
+    real = [isinstance(leaf, ProductForm) for leaf in take_apart(template).leaves]
+    if len(leaves) == 1 and any(real) and not jnp.issubdtype(leaves[0].dtype, jnp.inexact):
+        return jax.tree.map(lambda a: a.astype(float), data)
+    return data
+
+
+def _check_event(data: PyTree, template: PyTree) -> None:
+    one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), data)
+    shapes = jax.tree.map(lambda a: tuple(a.shape), one)
+    try:
+        out = jax.eval_shape(lambda x: template.log_prob(x), one)
+    except (TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
+        raise ValueError(
+            f"One row of the data, of shape {shapes}, is no event of this "
+            f"{type(template).__name__}: {error}"
+        ) from error
+    if getattr(out, "shape", None) != ():
+        raise ValueError(
+            f"log_prob of one event must be a scalar; for a row of shape {shapes} this "
+            f"{type(template).__name__} gives shape {getattr(out, 'shape', None)}. "
+            "Does the template have the dimension of the data?"
+        )
+    for leaf in take_apart(template).leaves:
+        dim = getattr(leaf, "dim", None)
+        if isinstance(leaf, ProductForm) and dim is not None and not isinstance(shapes, tuple):
+            continue
+        if isinstance(leaf, ProductForm) and dim is not None and shapes and shapes != (dim,):
+            raise ValueError(
+                f"The template has dimension {dim}, and a row of the data has shape {shapes}."
+            )
+
+
+def _check_finite(array: Array, path: tuple, *, allow_nan: bool) -> None:
+    if not jnp.issubdtype(array.dtype, jnp.inexact):
+        return
+    bad = jnp.isinf(array) if allow_nan else ~jnp.isfinite(array)
+    rows = jnp.any(bad.reshape(array.shape[0], -1), axis=1)
+    if bool(jnp.any(rows)):
+        row = int(jnp.argmax(rows))
+        value = np.asarray(array[row])
+        raise ValueError(
+            f"{_where(path)}, row {row}: {value} is not finite ({int(rows.sum())} such rows). "
+            "Missing values belong in jm.Optional, or in a family that marginalises them."
+        )
+
+
+def checked_weights(weights: Any, rows: int, dtype: Any) -> Array | None:
+    """Case weights as an array, or a sentence."""
+    if weights is None:
+        return None
+    weights = jnp.asarray(weights, dtype)
+    if weights.shape != (rows,):
+        raise ValueError(f"weights must have shape ({rows},), one a row; it was {weights.shape}.")
+    bad = ~(weights >= 0) | jnp.isinf(weights)
+    if bool(jnp.any(bad)):
+        row = int(jnp.argmax(bad))
+        raise ValueError(
+            f"weights[{row}] is {float(weights[row])}: weights must be finite and non-negative."
+        )
+    if not bool(jnp.any(weights > 0)):
+        raise ValueError("All weights are 0: there is nothing to fit to.")
+    return weights
+
+
+def check_support(model: PyTree, data: PyTree, weights: Array | None) -> None:
+    """Refuse a row that has density 0 under every component of a fresh start."""
+    values = jax.jit(jax.vmap(model.log_prob))(data)
+    off = jnp.isneginf(values)
+    off = off if weights is None else off & (weights > 0)
+    if bool(jnp.any(off)):
+        row = int(jnp.argmax(off))
+        event = jax.tree.map(lambda a: np.asarray(a[row]).tolist(), data)
+        raise ValueError(
+            f"Row {row}, {event}, has probability 0 under every component "
+            f"({int(off.sum())} such rows): {_supports(model)}"
+        )
+
+
+def _supports(model: PyTree) -> str:
+    names = sorted({type(leaf).__name__ for leaf in take_apart(model).leaves} - {"Categorical"})
+    return "it is off the support of the families used" + (f" ({', '.join(names)})." if names else ".")

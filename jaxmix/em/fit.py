@@ -1,0 +1,266 @@
+"""The host's search: restarts under one vmap, short runs first where they are dear, one answer."""
+
+import functools
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Key, PyTree
+
+from .._results import RESULTS
+from .checks import check_support, checked_data, checked_weights
+from .expected import CHUNK_ELEMENTS, log_likelihood, num_rows, take_apart
+from .initialise import init as initialise
+from .maximise import Prior, floor_prior
+from .progress import Progress
+from .run import DEFAULT_FLOOR, History, State, loop, result_of, start
+from .solution import Fit, Restarts, entropy, message, name, num_parameters, trimmed
+
+BLOCK = 50
+SEARCH_ROWS = 16_384
+CHEAP = 4_000_000  # rows x components x restarts up to which every restart runs to its end
+
+
+class Searched(NamedTuple):
+    """States of several restarts, stacked, their traces, and how each did."""
+
+    state: State
+    history: list[History]
+    result: Any
+
+
+def _chunk(model: PyTree, restarts: int) -> int:
+    widest = max([1, *(int(np.prod(leaf.stack_shape)) for leaf in take_apart(model).leaves)])
+    return max(64, min(4096, CHUNK_ELEMENTS // (widest * restarts)))
+
+
+@functools.partial(jax.jit, static_argnames=("many",))
+def _initialise(keys, template, data, weights, *, many):
+    plus = jnp.arange(many) % 2 == 0
+    return jax.vmap(lambda k, p: initialise(k, template, data, weights=weights, plus_plus=p))(
+        keys, plus
+    )
+
+
+@eqx.filter_jit
+def _start(models, data, weights, prior, assignment, chunk):
+    one = lambda m: start(m, data, weights, prior, assignment=assignment, chunk_size=chunk)  # noqa: E731
+    return jax.vmap(one)(models)
+
+
+@eqx.filter_jit
+def _advance(states, data, weights, prior, max_steps, tol, assignment, accelerate, chunk):
+    def one(state):
+        return loop(
+            state, data, weights, prior, max_steps=max_steps, tol=tol, block=BLOCK,
+            assignment=assignment, accelerate=accelerate, chunk_size=chunk,
+        )  # fmt: skip
+
+    states, history = jax.vmap(one)(states)
+    return states, history, jax.vmap(lambda s: result_of(s, prior, tol))(states)
+
+
+@eqx.filter_jit
+def _totals(models, data, weights, chunk):
+    return jax.vmap(lambda m: log_likelihood(m, data, weights, chunk).value)(models)
+
+
+_floor_prior = jax.jit(floor_prior)
+
+
+def _take(tree: PyTree, index: Any) -> PyTree:
+    return jax.tree.map(lambda a: a[index], tree)
+
+
+def fit(
+    key: Key[Array, ""] | None,
+    template: PyTree,
+    data: PyTree,
+    *,
+    weights: Array | None = None,
+    validation: PyTree | None = None,
+    num_restarts: int = 16,
+    init: str = "search",
+    assignment: str = "soft",
+    max_steps: int = 1000,
+    tol: float | None = 1e-6,
+    accelerate: str | None = None,
+    prior: Prior | None = None,
+    floor: float = DEFAULT_FLOOR,
+    checkpoint: Any = None,
+    progress: bool | None = None,
+    throw: bool = False,
+) -> Fit:
+    """Fit a model by EM: many starts, the best one continued, every failure told.
+
+    Restarts run under one `vmap`. Where the data are many, short runs on a sample of 16,384
+    rows choose the starts that go on. A restart that collapsed ranks below every clean one.
+
+    Args:
+        key: a typed key for the starts; None with `init="given"`.
+        template: a model whose structure matters; with `init="given"` the start itself.
+        data: events stacked along a leading axis, or a `jm.data` source of batches.
+        weights: case weights (rows,), non-negative.
+        validation: events by whose log-likelihood the best restart is chosen instead.
+        num_restarts: how many starts.
+        init: "search", or "given" to go on from `template` as it is.
+        assignment: "soft", or "hard" for classification EM (k-means among it).
+        max_steps: at most so many steps for one start.
+        tol: stop at a gain below this, in nats a datum; None never stops early.
+        accelerate: None, or "squarem".
+        prior: pseudo-statistics; None for a floor of `floor` times the data's variance.
+        checkpoint: a folder in which a streamed fit keeps its state.
+        progress: show a progress bar; None shows it on fits that last.
+        throw: raise the result's sentence if the fit failed.
+
+    Returns:
+        A `Fit`.
+
+    Raises:
+        ValueError: for bad input, by a sentence that names it; nothing has run by then.
+        RuntimeError: with `throw`, for a result other than successful.
+
+    Example:
+        >>> import jax, jaxmix as jm, jax.numpy as jnp
+        >>> x = jnp.concatenate([jnp.linspace(-3, -1, 50), jnp.linspace(2, 4, 50)])
+        >>> fit = jm.fit(jax.random.key(0), jm.mixture_of(jm.Normal.template(), 2), x)
+        >>> bool(fit.result == jm.RESULTS.successful)
+        True
+    """
+    if init not in ("search", "given"):
+        raise ValueError(f'init must be "search" or "given"; it was {init!r}.')
+    if init == "search" and key is None:
+        raise ValueError('fit needs a key, such as jax.random.key(0), unless init="given".')
+    if assignment not in ("soft", "hard"):
+        raise ValueError(f'assignment must be "soft" or "hard"; it was {assignment!r}.')
+    if num_restarts < 1 or max_steps < 0:
+        raise ValueError("num_restarts must be at least 1 and max_steps at least 0.")
+    if callable(getattr(data, "batches", None)):
+        from .stream import fit_stream
+
+        return fit_stream(
+            key, template, data, num_restarts=num_restarts, init=init, assignment=assignment,
+            max_steps=max_steps, tol=tol, floor=floor, prior=prior, checkpoint=checkpoint,
+            progress=progress, throw=throw,
+        )  # fmt: skip
+    data = checked_data(data, template)
+    rows = num_rows(data)
+    template = _of_dtype(template, data)
+    float_type = take_apart(template)
+    dtype = jnp.result_type(*(jax.tree.leaves(float_type.leaves) or [jnp.zeros(())]), float_of(data))
+    weights = checked_weights(weights, rows, dtype)
+    held = None if validation is None else checked_data(validation, template)
+    bound = -jnp.inf if tol is None else tol
+    bar = Progress(max_steps, progress)
+    options = (assignment, accelerate)
+
+    def go(states, data, weights, prior, steps):
+        """Blocks of steps until every restart has stopped."""
+        history, chunk = [], _chunk(template, states.num_steps.shape[0])
+        result = None
+        while result is None or bool(jnp.any(states.running & (states.num_steps < steps))):
+            states, part, result = _advance(
+                states, data, weights, prior, jnp.asarray(steps), bound, *options, chunk
+            )
+            history.append(jax.tree.map(np.asarray, part))
+            bar.show(states)
+            if bar.interrupted:
+                break
+        return Searched(states, history, result)
+
+    def begin(models, data, weights, prior):
+        count = jax.tree.leaves(models)[0].shape[0]
+        states = _start(models, data, weights, prior, assignment, _chunk(template, count))
+        return states._replace(running=states.running & (max_steps > 0))
+
+    with bar:
+        if init == "given":
+            models = jax.tree.map(lambda a: a[None], template)
+            prior = _floor_prior(template, data, weights, floor) if prior is None else prior
+            check_support(template, data, weights)
+            found = go(begin(models, data, weights, prior), data, weights, prior, max_steps)
+            scores = np.asarray(found.state.expected.log_likelihood.value)
+        else:
+            assert key is not None
+            found, scores, prior = _search(
+                key, template, data, weights, num_restarts, max_steps, prior, floor, begin, go
+            )
+    models = found.state.model
+    codes = [_take(found.result, i) for i in range(len(scores))]
+    validated = None
+    if held is not None:
+        validated = np.asarray(_totals(models, held, None, _chunk(template, len(scores))))
+    bad = np.array([name(c) in ("degenerate", "nonfinite") for c in codes])
+    rank = scores if validated is None else validated
+    order = np.where(np.isnan(rank), -np.inf, rank)
+    best = int(np.argmax(np.where(bad & ~bad.all(), -np.inf, order)))
+    state = _take(found.state, best)
+    model, steps = state.model, int(state.num_steps)
+    total = state.expected.log_likelihood.value
+    result = RESULTS.interrupted if bar.interrupted else codes[best]
+    table = Restarts(
+        scores, validated, np.asarray(found.state.num_steps), [name(c) for c in codes]
+    )
+    if throw and bool(result != RESULTS.successful):
+        raise RuntimeError(message(result))
+    return Fit(
+        model, total, trimmed(_of_restart(found, best), steps), steps, int(state.num_emptied),
+        result, table, num_parameters(model),
+        float(rows if weights is None else jnp.sum(weights)), entropy(model, data, weights),
+        None if validated is None else float(validated[best]),
+    )  # fmt: skip
+
+
+def float_of(data: PyTree) -> Any:
+    """The floating dtype of the data, or the default one."""
+    kinds = [a.dtype for a in jax.tree.leaves(data) if jnp.issubdtype(a.dtype, jnp.inexact)]
+    return jnp.result_type(*kinds) if kinds else jnp.result_type(float)
+
+
+def _of_dtype(template: PyTree, data: PyTree) -> PyTree:
+    """The template in the dtype of the data: dtypes follow the data."""
+    dtype = float_of(data)
+    return jax.tree.map(
+        lambda a: jnp.asarray(a, dtype) if eqx.is_inexact_array_like(a) else a, template
+    )
+
+
+def _of_restart(found: Searched, best: int) -> list[History]:
+    """A restart's blocks of traces, each without the padding after its last step."""
+    blocks = []
+    for part in found.history:
+        one = History(*(np.asarray(trace)[best] for trace in part))
+        done = int(np.sum(~np.isnan(one.objective) | ~np.isnan(one.log_likelihood)))
+        blocks.append(History(*(trace[:done] for trace in one)))
+    return blocks
+
+
+def _search(key, template, data, weights, many, max_steps, prior, floor, begin, go):
+    """All restarts, or where they are dear short runs on a sample and the best few in full."""
+    rows = num_rows(data)
+    k_start, k_rows = jax.random.split(key)
+    keys = jax.random.split(k_start, many)
+    models = _initialise(keys, template, data, weights, many=many)
+    check_support(_take(models, 0), data, weights)
+    width = max([1, *(int(np.prod(leaf.stack_shape)) for leaf in take_apart(template).leaves)])
+    full = _floor_prior(template, data, weights, floor) if prior is None else prior
+    if rows * width * many <= CHEAP:
+        found = go(begin(models, data, weights, full), data, weights, full, max_steps)
+        return found, np.asarray(found.state.expected.log_likelihood.value), full
+    part, part_weights = data, weights
+    if rows > SEARCH_ROWS:
+        index = jax.random.choice(k_rows, rows, (SEARCH_ROWS,), replace=False)
+        part = _take(data, index)
+        part_weights = None if weights is None else weights[index]
+    short = go(begin(models, part, part_weights, full), part, part_weights, full, min(BLOCK, max_steps))
+    means = np.asarray(short.state.expected.log_likelihood.value / short.state.expected.weight)
+    bad = np.array([name(_take(short.result, i)) == "degenerate" for i in range(many)])
+    means = np.where(bad | np.isnan(means), -np.inf, means)
+    chosen = np.argsort(-means)[: max(1, min(many, 2 if rows > SEARCH_ROWS else 4))]
+    found = go(
+        begin(_take(short.state.model, jnp.asarray(chosen)), data, weights, full),
+        data, weights, full, max_steps,
+    )  # fmt: skip
+    return found, np.asarray(found.state.expected.log_likelihood.value), full

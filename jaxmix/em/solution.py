@@ -1,0 +1,124 @@
+"""What a fit gives: a model, its traces, its restarts, and why it stopped."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from .._numerics import logsumexp
+from .._results import RESULTS
+from .expected import take_apart
+from .run import History
+
+
+class Restarts(NamedTuple):
+    """One entry a restart: totals in nats, steps, and outcomes.
+
+    A restart that was searched on a sample only has its mean there times the number of rows.
+    """
+
+    log_likelihood: np.ndarray
+    validation_log_likelihood: np.ndarray | None
+    num_steps: np.ndarray
+    result: list[str]
+
+
+class Fit(eqx.Module):
+    """The outcome of `jm.fit`.
+
+    - `log_likelihood`: the model's own total over the data in nats, weights included.
+    - `history`: one entry a step of the best restart; see `jm.em.History`.
+    - `result`: a code of `jm.RESULTS`; `restarts`: the table of all restarts.
+    - `bic`, `aic`, `icl`: smaller is better; `num_parameters` are the free ones.
+    """
+
+    model: PyTree
+    log_likelihood: Array
+    history: History
+    num_steps: int
+    num_emptied: int
+    result: RESULTS
+    restarts: Restarts
+    num_parameters: int
+    num_data: float
+    entropy: float
+    validation_log_likelihood: float | None = None
+
+    @property
+    def bic(self) -> float:
+        """-2 log-likelihood + parameters x log N (Schwarz 1978)."""
+        return -2 * float(self.log_likelihood) + self.num_parameters * float(np.log(self.num_data))
+
+    @property
+    def aic(self) -> float:
+        """-2 log-likelihood + 2 x parameters (Akaike 1974)."""
+        return -2 * float(self.log_likelihood) + 2 * self.num_parameters
+
+    @property
+    def icl(self) -> float:
+        """BIC plus twice the entropy of the responsibilities (Biernacki et al. 2000)."""
+        return self.bic + 2 * self.entropy
+
+    def __str__(self) -> str:
+        reason = message(self.result) or "the gain per datum fell below `tol`"
+        same = np.sum(
+            self.restarts.log_likelihood > float(self.log_likelihood) - 1e-3 * self.num_data
+        )
+        return (
+            f"Fit of {type(self.model).__name__}: log-likelihood {float(self.log_likelihood):.4f} nats "
+            f"({float(self.log_likelihood) / self.num_data:.4f} a datum) after {self.num_steps} steps\n"
+            f"  parameters {self.num_parameters}, BIC {self.bic:.2f}, AIC {self.aic:.2f}, "
+            f"ICL {self.icl:.2f}\n"
+            f"  stopped: {name(self.result)} ({reason})\n"
+            f"  restarts: {len(self.restarts.num_steps)}, of which {same} within 0.001 nats a datum "
+            f"of this one; densities left empty: {self.num_emptied}"
+        )
+
+
+def name(result: RESULTS) -> str:
+    """The name of a code."""
+    for candidate in (n for n in dir(RESULTS) if not n.startswith("_")):
+        value = getattr(RESULTS, candidate)
+        if isinstance(value, type(RESULTS.successful)) and bool(value == result):
+            return candidate
+    return "unknown"
+
+
+def message(result: RESULTS) -> str:
+    """The sentence of a code."""
+    return RESULTS[result]
+
+
+def num_parameters(model: PyTree) -> int:
+    """Free parameters of a model: frozen parts have none, tied parts count once."""
+    parts = take_apart(model)
+    total = 0
+    for leaf in parts.leaves:
+        stack = int(np.prod(leaf.stack_shape, dtype=int))
+        outer = int(np.prod(leaf.stack_shape[:-1], dtype=int))
+        total += stack * leaf.num_parameters + outer * getattr(leaf, "num_shared_parameters", 0)
+    return total + sum(int(a.size) for a in parts.loose)
+
+
+def entropy(model: PyTree, data: PyTree, weights: Array | None) -> float:
+    """Sum over the data of the entropy of a mixture's responsibilities, in nats."""
+    if not callable(getattr(model, "joint_log_probs", None)):
+        return 0.0
+
+    def of_one(x):
+        joint = model.joint_log_probs(x)
+        log_r = joint - logsumexp(joint)
+        return -jnp.sum(jnp.where(joint == -jnp.inf, jnp.zeros_like(joint), jnp.exp(log_r) * log_r))
+
+    values = jax.jit(lambda xs: jax.lax.map(of_one, xs, batch_size=4096))(data)
+    return float(jnp.sum(values if weights is None else values * weights))
+
+
+def trimmed(history: list[Any], steps: int) -> History:
+    """Blocks of traces joined, without their padding."""
+    if not history:
+        return History(*(jnp.zeros((0,)) for _ in History._fields))
+    return History(*(jnp.concatenate(each)[:steps] for each in zip(*history, strict=True)))
