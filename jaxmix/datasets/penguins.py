@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 MEASUREMENTS = ("bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g")
+NUMBERS = (*MEASUREMENTS, "year")
 
 
 class Penguins(NamedTuple):
@@ -41,11 +42,14 @@ def penguins() -> Penguins:
         >>> x.shape, species[0]
         ((342, 4), 'Adelie')
     """
-    text = files(__package__).joinpath("penguins.csv").read_text(encoding="utf-8")
+    text = files("jaxmix.datasets").joinpath("penguins.csv").read_text(encoding="utf-8")
     rows = []
     for raw in csv.DictReader(text.splitlines()):
-        row = {name: None if entry == "NA" else entry for name, entry in raw.items()}
-        for name in (*MEASUREMENTS, "year"):
-            row[name] = None if row[name] is None else float(row[name])
-        rows.append(row)
+        rows.append({name: _read(name, entry) for name, entry in raw.items()})
     return Penguins(rows)
+
+
+def _read(name: str, entry: str) -> float | str | None:
+    if entry == "NA":
+        return None
+    return float(entry) if name in NUMBERS else entry

@@ -37,3 +37,8 @@ def recentred(stats: Moments, old: Array, new: Array, core: int, *, square: bool
     else:
         second = stats.second + 2 * stats.first * shift + count * shift * shift
     return Moments(stats.count, first, second)
+
+
+def diagonal_matrix(diagonal: Array) -> Array:
+    """The matrices (..., d, d) that have these diagonals (..., d)."""
+    return jnp.vectorize(jnp.diag, signature="(d)->(d,d)")(diagonal)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key, Scalar
 
 from .._exponential import Moments, ProductForm
 from .._numerics import as_float
-from ._moments import mean_and_scatter, recentred
+from ._moments import diagonal_matrix, mean_and_scatter, recentred
 from .normal import LOG_2_PI
 
 
@@ -62,7 +62,7 @@ class DiagonalNormal(ProductForm):
 
     @property
     def covariance(self) -> Float[Array, "*stack d d"]:
-        return self.variance[..., None] * jnp.eye(self.dim, dtype=self.mean.dtype)
+        return diagonal_matrix(self.variance)
 
     @property
     def origin(self):
@@ -175,7 +175,7 @@ class SphericalNormal(ProductForm):
 
     @property
     def covariance(self) -> Float[Array, "*stack d d"]:
-        return self.variance[..., None, None] * jnp.eye(self.dim, dtype=self.mean.dtype)
+        return diagonal_matrix(jnp.broadcast_to(self.variance[..., None], self.mean.shape))
 
     @property
     def origin(self):

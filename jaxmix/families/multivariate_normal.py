@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Key, Scalar
 from .._exponential import Moments, ProductForm
 from .._numerics import as_float
 from .._stack import Held, release
-from ._moments import mean_and_scatter, recentred
+from ._moments import diagonal_matrix, mean_and_scatter, recentred
 from .normal import LOG_2_PI
 
 
@@ -24,15 +24,13 @@ def precision_factor(covariance: Float[Array, "*stack d d"]) -> Float[Array, "*s
     inverse = jax.lax.linalg.triangular_solve(lower, eye, left_side=True, lower=True)
     upper = jnp.swapaxes(inverse, -1, -2)
     log_diagonal = jnp.log(jnp.diagonal(upper, axis1=-2, axis2=-1))
-    return jnp.triu(upper, 1) + log_diagonal[..., None] * jnp.eye(
-        upper.shape[-1], dtype=upper.dtype
-    )
+    return jnp.triu(upper, 1) + diagonal_matrix(log_diagonal)
 
 
 def whitener(factor: Float[Array, "*stack d d"]) -> Float[Array, "*stack d d"]:
     """The factor with its diagonal exponentiated."""
     diagonal = jnp.exp(jnp.diagonal(factor, axis1=-2, axis2=-1))
-    return jnp.triu(factor, 1) + diagonal[..., None] * jnp.eye(factor.shape[-1], dtype=factor.dtype)
+    return jnp.triu(factor, 1) + diagonal_matrix(diagonal)
 
 
 def precision_of(factor):
@@ -131,8 +129,9 @@ class _FullCovariance(ProductForm):
 
     def floor(self, stats: Moments, share) -> Moments:
         scatter = mean_and_scatter(stats, 1)[2]
-        average = jnp.mean(jnp.diagonal(scatter, axis1=-2, axis2=-1), -1)[..., None, None]
-        second = share * average * jnp.eye(self.dim, dtype=scatter.dtype)
+        variances = jnp.diagonal(scatter, axis1=-2, axis2=-1)
+        average = jnp.mean(variances, -1, keepdims=True)
+        second = diagonal_matrix(jnp.broadcast_to(share * average, variances.shape))
         return Moments(jnp.zeros_like(stats.count), jnp.zeros_like(stats.first), second)
 
     def zero_stats(self) -> Moments:
@@ -154,8 +153,9 @@ class _FullCovariance(ProductForm):
     def product_natural(self, origin):
         natural = self.natural(origin)
         # Off the diagonal each product stands for two entries.
-        twice = 2 - jnp.eye(self.dim, dtype=natural.second.dtype)
-        weights = jnp.concatenate([natural.first, _diagonals(natural.second * twice)], -1)
+        square = natural.second
+        twice = 2 * square - diagonal_matrix(jnp.diagonal(square, axis1=-2, axis2=-1))
+        weights = jnp.concatenate([natural.first, _diagonals(twice)], -1)
         return natural.count, weights
 
     def from_features(self, count, sums) -> Moments:

@@ -1,0 +1,89 @@
+"""What the pictures share: axes, one colour a component, points, ellipses."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito (2008), told apart by colour-blind readers; yellow is left out, faint on white.
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#555555")
+# More points than this only darken a picture and slow it down.
+MAX_POINTS = 20_000
+
+
+def pyplot():
+    """The plotting module, or a sentence that says how to get it."""
+    try:
+        import matplotlib.pyplot as plt
+    except ModuleNotFoundError as missing:
+        raise ModuleNotFoundError(
+            "Pictures need matplotlib, which the extra `plot` installs: pip install 'jaxmix[plot]'."
+        ) from missing
+    return plt
+
+
+def new_axes(rows: int = 1, columns: int = 1, size=(6.4, 4.8), **options) -> np.ndarray:
+    """The axes of a new figure, as a matrix."""
+    figure, axes = pyplot().subplots(
+        rows, columns, figsize=size, squeeze=False, layout="constrained", **options
+    )
+    del figure
+    return axes
+
+
+def axes_or_new(ax: "Axes | None") -> "Axes":
+    return new_axes()[0, 0] if ax is None else ax
+
+
+def colours(k: int) -> np.ndarray:
+    """One colour a component, as (k, 3) red, green and blue."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_rgb
+
+    if k <= len(OKABE_ITO):
+        return np.array([to_rgb(name) for name in OKABE_ITO[:k]])
+    return colormaps["turbo"](np.linspace(0.05, 0.95, k))[:, :3]
+
+
+def thinned(x: np.ndarray) -> np.ndarray:
+    """Evenly spaced rows, at most `MAX_POINTS` of them."""
+    return x[:: max(1, -(-len(x) // MAX_POINTS))]
+
+
+def responsibilities(model: Any, x) -> np.ndarray:
+    """Posterior probabilities of the components, (n, k)."""
+    return np.asarray(jax.vmap(model.posterior)(x))
+
+
+def gaussian_parts(components: Any) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Mean (d,) and covariance (d, d) of each component; empty where one of them has neither."""
+    stacks = components if isinstance(components, Sequence) else [components]
+    parts = []
+    for stack in stacks:
+        mean = getattr(stack, "mean", None)
+        covariance = getattr(stack, "covariance", None)
+        if mean is None or covariance is None:
+            return []
+        mean, covariance = np.asarray(mean), np.asarray(covariance)
+        if covariance.ndim != mean.ndim + 1:
+            return []
+        dim = mean.shape[-1]
+        parts += zip(mean.reshape(-1, dim), covariance.reshape(-1, dim, dim), strict=True)
+    return parts
+
+
+def ellipse(ax: "Axes", mean, covariance, mass: float, **style) -> None:
+    """The ellipse that holds a share `mass` of a normal density in the plane."""
+    from matplotlib.patches import Ellipse
+
+    if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
+        return
+    variances, directions = np.linalg.eigh(covariance)
+    # Beyond r standard deviations lies exp(-r^2 / 2) of a normal density in the plane.
+    width, height = 2 * np.sqrt(-2 * np.log1p(-mass) * np.maximum(variances, 0))
+    angle = np.degrees(np.arctan2(directions[1, 0], directions[0, 0]))
+    ax.add_patch(Ellipse(mean, width, height, angle=angle, fill=False, **style))

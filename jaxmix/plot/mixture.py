@@ -1,0 +1,146 @@
+"""A mixture over its data: points, means, covariance ellipses, the truth if it is known."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ..combinators import unwrap
+from ._canvas import (
+    axes_or_new,
+    colours,
+    ellipse,
+    gaussian_parts,
+    new_axes,
+    responsibilities,
+    thinned,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def mixture(
+    model: Any,
+    x: Float[Array, "n *d"],
+    truth: Any = None,
+    *,
+    names: Sequence[str] | None = None,
+    mass: float = 0.9,
+    ax: "Axes | None" = None,
+) -> "Axes":
+    """Draw a mixture of numbers or of vectors over its data.
+
+    A point's colour mixes those of the components by its responsibilities, so that doubtful
+    points look doubtful; at most 20,000 rows, evenly spaced, become points. In one dimension: a
+    histogram, the density and the weighted components. In two: crosses at the means and ellipses
+    that hold `mass` of each component (as a normal density has it). Beyond two: every pair of
+    dimensions, with the marginal histograms.
+
+    Args:
+        model: a mixture; components with `mean` and `covariance` get a cross and an ellipse.
+        x: the data, (n,) or (n, d).
+        truth: a second mixture, drawn dashed in black.
+        names: a label for each dimension.
+        mass: the share of a component inside its ellipse.
+        ax: where to draw, in one or two dimensions; a new figure without it.
+
+    Returns:
+        The axes; beyond two dimensions those of the first pair. `.figure` is the whole.
+
+    Raises:
+        ValueError: if the data are no numbers or vectors, or `ax` is given beyond two dimensions.
+
+    Example:
+        >>> import jax, jaxmix as jm, jax.numpy as jnp
+        >>> parts = jax.vmap(jm.Normal)(jnp.array([-2.0, 2.0]), jnp.ones(2))
+        >>> model = jm.MixtureSameFamily(jnp.array([0.5, 0.5]), parts)
+        >>> x = jax.vmap(model.sample)(jax.random.split(jax.random.key(0), 100))
+        >>> jm.plot.mixture(model, x).get_ylabel()
+        'density'
+    """
+    model, truth = unwrap(model), unwrap(truth)
+    values = np.asarray(x)
+    if values.ndim not in (1, 2) or not np.issubdtype(values.dtype, np.number):
+        raise ValueError(
+            "plot.mixture draws numbers (n,) or vectors (n, d); the data have shape "
+            f"{values.shape} and dtype {values.dtype}. plot.assignments draws any event."
+        )
+    dim = 1 if values.ndim == 1 else values.shape[1]
+    names = list(names) if names is not None else [f"x[{i}]" for i in range(dim)]
+    if len(names) != dim:
+        raise ValueError(f"{len(names)} names were given for {dim} dimensions.")
+    if dim == 1:
+        return _line(axes_or_new(ax), model, values, truth, names[0])
+    shown = thinned(values)
+    tint = responsibilities(model, shown) @ colours(model.num_components)
+    if dim == 2:
+        return _plane(axes_or_new(ax), model, shown, tint, truth, names, (0, 1), mass)
+    if ax is not None:
+        raise ValueError(f"{dim} dimensions need a figure of their own: leave `ax` out.")
+    return _pairs(model, values, shown, tint, truth, names, mass)
+
+
+def _line(ax, model, values, truth, name):
+    flat = values.reshape(-1)
+    bins = min(80, 2 * int(len(flat) ** 0.5) + 1)
+    ax.hist(flat, bins=bins, density=True, color="0.85", edgecolor="white", linewidth=0.3)
+    grid = np.linspace(flat.min(), flat.max(), 500, dtype=values.dtype)
+    events = jnp.asarray(grid if values.ndim == 1 else grid[:, None])
+    parts = np.exp(np.asarray(jax.vmap(model.joint_log_probs)(events)))
+    for k, colour in enumerate(colours(model.num_components)):
+        ax.fill_between(grid, parts[:, k], color=colour, alpha=0.35, linewidth=0)
+        ax.plot(grid, parts[:, k], color=colour, linewidth=1)
+    ax.plot(grid, parts.sum(1), color="0.2", label="mixture")
+    if truth is not None:
+        density = np.exp(np.asarray(jax.vmap(truth.log_prob)(events)))
+        ax.plot(grid, density, "--", color="black", label="truth")
+        ax.legend(frameon=False)
+    ax.set(xlabel=name, ylabel="density")
+    return ax
+
+
+def _plane(ax, model, shown, tint, truth, names, pair, mass, legend=True):
+    across, up = pair
+    ax.scatter(shown[:, across], shown[:, up], c=np.clip(tint, 0, 1), s=12, alpha=0.6, linewidths=0)
+    for colour, (mean, covariance) in zip(
+        colours(model.num_components), gaussian_parts(model.components), strict=False
+    ):
+        chosen = np.ix_(pair, pair)
+        ellipse(ax, mean[list(pair)], covariance[chosen], mass, edgecolor=colour, linewidth=2)
+        ax.scatter(*mean[list(pair)], marker="X", s=90, color=colour, edgecolor="white", zorder=3)
+    if truth is not None:
+        style = {"edgecolor": "black", "linestyle": "--", "linewidth": 1.2}
+        for mean, covariance in gaussian_parts(truth.components):
+            chosen = np.ix_(pair, pair)
+            ellipse(ax, mean[list(pair)], covariance[chosen], mass, **style)
+            ax.scatter(*mean[list(pair)], marker="+", s=90, color="black", zorder=4)
+        if legend:
+            ax.plot([], [], "--+", color="black", label="truth")
+            ax.legend(frameon=False)
+    ax.set(xlabel=names[across], ylabel=names[up])
+    return ax
+
+
+def _pairs(model, values, shown, tint, truth, names, mass):
+    dim = values.shape[1]
+    axes = new_axes(dim, dim, size=(2.3 * dim, 2.3 * dim), sharex="col")
+    for up in range(dim):
+        for across in range(dim):
+            ax = axes[up, across]
+            if across > up:
+                ax.set_axis_off()
+            elif across == up:
+                ax.hist(values[:, up], bins="auto", color="0.8", edgecolor="white", linewidth=0.3)
+                ax.set_yticks([])
+                ax.set_xlabel(names[up])
+            else:
+                _plane(ax, model, shown, tint, truth, names, (across, up), mass, legend=False)
+            if up < dim - 1:
+                ax.set_xlabel("")
+            if across > 0:
+                ax.set_ylabel("")
+    return axes[1, 0]

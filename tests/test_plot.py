@@ -1,0 +1,174 @@
+"""Pictures: what is drawn is what the model says. Drawn to memory, never shown."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import io
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.patches import Ellipse
+
+import jaxmix as jm
+from jaxmix.plot._canvas import MAX_POINTS, colours, ellipse, thinned
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def plane():
+    components = jax.vmap(jm.MultivariateNormal)(
+        jnp.array([[2.0, 1.0], [-2.0, -1.0]]),
+        jnp.array([[[4.0, 0.0], [0.0, 1.0]], [[1.0, 0.5], [0.5, 1.0]]]),
+    )
+    model = jm.MixtureSameFamily(jnp.array([0.3, 0.7]), components)
+    return model, jax.vmap(model.sample)(jax.random.split(jax.random.key(0), 60))
+
+
+def saved(ax):
+    buffer = io.BytesIO()
+    ax.figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def ellipses(ax):
+    return [patch for patch in ax.patches if isinstance(patch, Ellipse)]
+
+
+def test_an_ellipse_holds_its_share_of_a_normal_density():
+    ax = plt.figure().add_subplot()
+    mean, covariance = np.array([1.0, -2.0]), np.array([[3.0, 1.2], [1.2, 0.8]])
+    ellipse(ax, mean, covariance, 0.9)
+    draws = np.random.default_rng(0).multivariate_normal(mean, covariance, 20_000)
+    (patch,) = ellipses(ax)
+    corners = patch.get_patch_transform().inverted().transform(draws)
+    share = ((corners**2).sum(1) < 1).mean()
+    assert abs(share - 0.9) < 4 * np.sqrt(0.9 * 0.1 / 20_000)
+
+
+def test_mixture_in_the_plane(plane):
+    model, x = plane
+    ax = jm.plot.mixture(model, x, truth=model, names=["a", "b"])
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("a", "b")
+    drawn = ellipses(ax)
+    assert len(drawn) == 4  # two components, and two of the truth
+    assert np.allclose([e.center for e in drawn[:2]], model.components.mean, atol=1e-6)
+    points = ax.collections[0]
+    assert np.allclose(points.get_offsets(), x)
+    expected = jax.vmap(model.posterior)(x) @ jnp.asarray(colours(2), jnp.float32)
+    assert np.allclose(points.get_facecolors()[:, :3], expected, atol=1e-5)
+    assert len(saved(ax)) > 5000
+
+
+@pytest.mark.parametrize("family", ["diagonal", "spherical", "tied", "list"])
+def test_every_normal_family_has_ellipses(plane, family):
+    _, x = plane
+    means, half = jnp.array([[2.0, 1.0], [-2.0, -1.0]]), jnp.array([0.5, 0.5])
+    if family == "list":
+        eye = jnp.eye(2)
+        model = jm.Mixture(half, [jm.MultivariateNormal(mean, eye) for mean in means])
+    else:
+        components = {
+            "diagonal": lambda: jax.vmap(jm.DiagonalNormal)(means, jnp.ones((2, 2))),
+            "spherical": lambda: jax.vmap(jm.SphericalNormal)(means, jnp.ones(2)),
+            "tied": lambda: jm.TiedMultivariateNormal(means, jnp.eye(2)),
+        }[family]()
+        model = jm.MixtureSameFamily(half, components)
+    drawn = ellipses(jm.plot.mixture(model, x))
+    assert np.allclose([e.center for e in drawn], means, atol=1e-6)
+    # Unit variances: the radius that holds 90 % is sqrt(-2 log 0.1), in every direction.
+    assert np.allclose([[e.width, e.height] for e in drawn], 2 * np.sqrt(-2 * np.log(0.1)))
+
+
+def test_mixture_on_a_line_draws_its_density():
+    model = jm.MixtureSameFamily(
+        jnp.array([0.5, 0.5]), jax.vmap(jm.Normal)(jnp.array([-3.0, 3.0]), jnp.ones(2))
+    )
+    x = jax.vmap(model.sample)(jax.random.split(jax.random.key(1), 400))
+    ax = jm.plot.mixture(model, x, truth=model)
+    lines = {line.get_label(): line for line in ax.lines}
+    grid, density = lines["mixture"].get_data()
+    area = np.trapezoid(density, grid)
+    assert 0.98 < area < 1.0  # the grid ends at the outermost data
+    assert np.allclose(lines["truth"].get_ydata(), density, rtol=1e-4)
+    assert len(saved(ax)) > 5000
+
+
+def test_pairs_of_more_dimensions():
+    means = jnp.array([[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]])
+    components = jax.vmap(jm.DiagonalNormal)(means, jnp.ones((2, 3)))
+    model = jm.MixtureSameFamily(jnp.array([0.5, 0.5]), components)
+    x = jax.vmap(model.sample)(jax.random.split(jax.random.key(2), 50))
+    ax = jm.plot.mixture(model, x, truth=model)
+    grid = np.array(ax.figure.axes).reshape(3, 3)
+    for up in range(3):
+        for across in range(up):
+            centres = [e.center for e in ellipses(grid[up, across])[:2]]
+            assert np.allclose(centres, means[:, [across, up]])
+    with pytest.raises(ValueError, match="figure of their own"):
+        jm.plot.mixture(model, x, ax=ax)
+
+
+def test_mixture_refuses_what_it_cannot_draw(plane):
+    model, x = plane
+    with pytest.raises(ValueError, match=r"numbers .* or vectors"):
+        jm.plot.mixture(model, x[None])
+    with pytest.raises(ValueError, match=r"3 names .* 2 dimensions"):
+        jm.plot.mixture(model, x, names="abc")
+
+
+def test_frozen_parts_are_drawn_like_any_other(plane):
+    model, x = plane
+    frozen = jm.MixtureSameFamily(model.mixing, jm.frozen(model.components))
+    assert len(ellipses(jm.plot.mixture(frozen, x))) == 2
+
+
+def test_history_draws_the_three_traces():
+    log_likelihood = np.array([-10.0, -8.0, -7.5])
+    gap = np.array([1.0, 0.1, -1e-6])  # rounding may leave a closed gap below 0
+    trace = SimpleNamespace(log_likelihood=log_likelihood, elbo=log_likelihood - gap, kl=gap)
+    upper = jm.plot.history(SimpleNamespace(history=trace))
+    lines = {line.get_label(): line.get_ydata() for line in upper.lines}
+    assert np.array_equal(lines["log-likelihood"], log_likelihood)
+    assert np.array_equal(lines["ELBO"], log_likelihood - gap)
+    lower = upper.figure.axes[1]
+    assert lower.get_yscale() == "log"
+    assert np.array_equal(lower.lines[0].get_ydata(), [1.0, 0.1, np.nan], equal_nan=True)
+    assert len(saved(upper)) > 5000
+
+
+def test_assignments_in_the_plane(plane):
+    model, x = plane
+    posterior = jax.vmap(model.posterior)(x)
+    counts = np.bincount(posterior.argmax(1), minlength=2)
+    ax = jm.plot.assignments(model, x, sure=0.99)
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == [f"0: {counts[0]}", f"1: {counts[1]}"]
+    filled = ax.collections[0].get_offsets()  # component 0, sure
+    chosen = (posterior.argmax(1) == 0) & (posterior.max(1) >= 0.99)
+    assert np.allclose(filled, x[chosen])
+    assert len(saved(ax)) > 5000
+
+
+def test_assignments_of_any_event():
+    row = {"a": jm.Normal.template(), "b": jm.Categorical(jnp.array([0.5, 0.5]))}
+    model = jm.mixture_of(jm.Composite(row), 3)
+    x = {"a": jnp.zeros(5), "b": jnp.zeros(5, int)}
+    ax = jm.plot.assignments(model, x)
+    assert ax.get_ylim() == (0, 1)
+    assert len(ax.collections) >= 3
+
+
+def test_many_components_and_many_points():
+    assert len(np.unique(colours(30), axis=0)) == 30
+    assert len(thinned(np.arange(10 * MAX_POINTS + 7))) <= MAX_POINTS
+    assert len(thinned(np.arange(0))) == 0
