@@ -1,0 +1,279 @@
+"""The estimator: expectations under many targets from one set of draws."""
+
+import warnings
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from .controls import controlled
+from .draws import Draws, is_single, log_table
+from .pareto import psis
+from .result import Estimate, flatten_values, unflatten
+from .tables import Table, log_mixtures
+from .totals import Summary, log_ratios, mean_and_residual, summarise, terms, totals
+from .upper import hit_limits
+
+DRAWS_PER_VARIATE = 50
+
+
+def imp_est(
+    f: Callable | PyTree,
+    targets: PyTree,
+    draws: Draws,
+    *,
+    weights: Float[Array, "j k"] | None = None,
+    control_variates: bool | PyTree = False,
+    self_normalised: bool = False,
+    smooth: bool = False,
+    covariance: bool = False,
+) -> Estimate:
+    """Expectations of f under every target, by mixture importance sampling.
+
+    est_j = sum_k (w_jk / n_k) sum_i f(X_ik) p_j(X_ik) / q_j(X_ik),  q_j = sum_k w_jk p_k.
+
+    Unbiased for any fixed weights and counts. Without weights q is the mixture in proportion to
+    the counts: the balance heuristic (Veach and Guibas 1995). Everything is done in log space.
+    The older call `imp_est(rejs, X, ws, mus)`, X of shape (K, n) drawn from Normal(mus, 1), is
+    `imp_est(rejs.ravel(), family(mus[:J]), Draws.of(X, family(mus)), weights=ws).value` with
+    `family = lambda m: jax.vmap(jm.Normal)(m, jnp.ones_like(m))`.
+
+    Gradients in the targets' parameters are those of the expectations, also where a target is
+    itself a proposal: draws and proposals are constants of the differentiation.
+
+    Args:
+        f: function of one event, with a number, a truth value, an array or a pytree of them as
+            value; or these values at all draws, stacked along a leading axis.
+        targets: a stack of densities, one density, or a list; normalised or (with
+            `self_normalised`) not.
+        draws: from `jm.importance.draw`.
+        weights: non-negative, a row a target that sums to 1, a column a proposal; None to pool.
+        control_variates: True to use the proposals' known masses (Owen and Zhou 2000), or any
+            stack or list of normalised densities to use theirs. Cross-fitted.
+        self_normalised: divide by the estimated mass: for targets known up to a factor. The
+            value is then biased by the order of 1 / ess, and its error is by the delta method.
+        smooth: Pareto-smooth each target's weights p_j / q_j (a bias for less variance).
+        covariance: estimate the covariance between all values.
+
+    Returns:
+        An `Estimate`; for J targets each field has a leading axis of J.
+
+    Raises:
+        ValueError: if shapes do not fit, weights are negative or do not sum to 1, or f gave NaN.
+
+    Example:
+        >>> import jax, jaxmix as jm, jax.numpy as jnp
+        >>> targets = jax.vmap(jm.Normal)(jnp.array([-1.0, 0.0]), jnp.ones(2))
+        >>> draws = jm.importance.draw(jax.random.key(0), jm.Normal(2, 1.2), 4000)
+        >>> estimate = jm.imp_est(lambda x: x > 2, targets, draws)
+        >>> bool((abs(estimate.value - jnp.array([0.00135, 0.02275])) < 4 * estimate.std_error).all())
+        True
+    """
+    single = not isinstance(targets, list | tuple) and is_single(targets)
+    draws = jax.lax.stop_gradient(draws)
+    values = jax.vmap(f)(draws.events) if callable(f) else f
+    log_targets = log_table(targets, draws.events, "targets")
+    table = Table(
+        log_targets,
+        log_table(draws.proposals, draws.events, "proposals"),
+        draws.stratum,
+        draws.counts,
+        draws.each,
+    )
+    controls = None
+    if control_variates is True:
+        controls = table.log_proposals
+    elif control_variates is not False:
+        controls = log_table(control_variates, draws.events, "control_variates")
+    return from_table(
+        table,
+        values,
+        weights=weights,
+        log_controls=controls,
+        self_normalised=self_normalised,
+        smooth=smooth,
+        covariance=covariance,
+        single=single,
+    )
+
+
+def from_table(
+    table: Table,
+    values: PyTree,
+    *,
+    weights: Float[Array, "j k"] | None = None,
+    log_controls: Float[Array, "n c"] | None = None,
+    self_normalised: bool = False,
+    smooth: bool = False,
+    covariance: bool = False,
+    single: bool = False,
+) -> Estimate:
+    """`imp_est` on a table of log-densities and the values of f at the draws.
+
+    Args:
+        table: log-densities of the draws; the targets may be unnormalised.
+        values: f at the draws, leaves with a leading axis of draws.
+        weights: as in `imp_est`.
+        log_controls: log-densities of the control variates at the draws.
+        self_normalised: as in `imp_est`.
+        smooth: as in `imp_est`.
+        covariance: as in `imp_est`.
+        single: whether to drop the axis of targets (there must be one).
+
+    Example:
+        >>> import jaxmix as jm, jax.numpy as jnp
+        >>> flat = jnp.zeros((4, 1))
+        >>> table = jm.importance.Table(flat, flat, jnp.zeros(4, int), jnp.array([4]), 4)
+        >>> jm.importance.from_table(table, jnp.array([0.0, 1.0, 1.0, 0.0])).value
+        Array([0.5], dtype=float32)
+    """
+    flat, truths = flatten_values(values, table.stratum.shape[0], table.log_targets.dtype)
+    if weights is not None:
+        weights = checked_weights(weights, table)
+    _refuse_nan(flat)
+    if log_controls is not None:
+        if self_normalised:
+            raise ValueError("Control variates need targets of known mass; drop self_normalised.")
+        per_variate = table.stratum.shape[0] / log_controls.shape[1]
+        if per_variate < DRAWS_PER_VARIATE:
+            warnings.warn(
+                f"{log_controls.shape[1]} control variates are fitted on {per_variate:.0f} draws "
+                f"each; below {DRAWS_PER_VARIATE} they may cost more than they gain.",
+                stacklevel=3,
+            )
+        log_controls = jax.lax.stop_gradient(log_controls)
+    summary, upper, pareto, matrix = _estimate(
+        table, flat, weights, log_controls, truths, self_normalised, smooth, covariance
+    )
+    like = jax.tree.map(lambda leaf: np.empty(leaf.shape[1:]), values)
+    shaped = lambda flat: unflatten(flat, like, single)  # noqa: E731
+    drop = lambda a: a[0] if single else a  # noqa: E731
+    error = jnp.where(summary.hits == 0, upper, summary.std_error)
+    limit = jnp.where(summary.hits == 0, upper, summary.value + 1.6448536 * summary.std_error)
+    return Estimate(
+        value=shaped(summary.value),
+        std_error=shaped(error),
+        ess=shaped(summary.ess),
+        max_weight=shaped(summary.max_share),
+        pareto_k=shaped(pareto),
+        upper=shaped(limit),
+        hits=shaped(summary.hits),
+        log_value=shaped(summary.log_size),
+        mass=drop(summary.mass),
+        mass_error=drop(summary.mass_error),
+        covariance=matrix,
+        num_draws=table.stratum.shape[0],
+    )
+
+
+@eqx.filter_jit
+def _estimate(table, flat, weights, log_controls, truths, self_normalised, smooth, covariance):
+    ratios, inside = log_ratios(table, weights)
+    if smooth:
+        ratios = _smoothed(ratios, inside)
+    sums = totals(table, flat, ratios, inside)
+    w = table.shares[None, :] if weights is None else weights
+    y, _, mass, _ = terms(table, flat, ratios, inside)
+    if log_controls is not None:
+        y = _with_controls(table, y, log_controls, weights)
+        mean, residual = mean_and_residual(table, y)
+        square = mean_and_residual(table, residual**2)[0] * sums.counts[:, None, None]
+        sums = sums._replace(mean=mean, square=square)
+    summary = summarise(sums, w, self_normalised=self_normalised)
+    pareto = _pareto(table, y if log_controls is None else terms(table, flat, ratios, inside)[0], w)
+    upper = hit_limits(table, w, summary, ratios, inside, truths)
+    matrix = None
+    if covariance:
+        if self_normalised:
+            y = y - (summary.value * jnp.exp(sums.mass_shift - sums.shift)[:, None]) * mass[:, :, None]
+        matrix = _covariance(table, y, w, sums, summary, self_normalised)
+    return summary, upper, pareto, matrix
+
+
+def _smoothed(ratios, inside):
+    masked = jnp.where(inside, ratios, -jnp.inf)
+    smooth = jax.vmap(lambda column: psis(column)[0], in_axes=1, out_axes=1)(masked)
+    return jnp.where(inside, smooth, ratios)
+
+
+def _shares(table: Table, w: Array) -> Array:
+    """w_jk / n_k of each draw (n, j or 1)."""
+    counts = jnp.maximum(table.counts, jnp.ones_like(table.counts)).astype(w.dtype)
+    return (w / counts[None, :]).T[table.stratum]
+
+
+def _pareto(table, y, w):
+    """Pareto k of each target's terms, weighted as they enter the estimate."""
+    size = jax.lax.stop_gradient(jnp.abs(y) * _shares(table, w)[:, :, None])
+    columns = size.reshape(size.shape[0], -1)
+    k = jax.lax.map(lambda column: psis(jnp.log(column))[1], columns.T)
+    return k.reshape(y.shape[1:])
+
+
+def _with_controls(table, y, log_controls, weights):
+    log_proposals = jax.lax.stop_gradient(table.log_proposals)
+    if weights is None:
+        log_q = log_mixtures(log_proposals, table.shares[None, :])
+        flat = y.reshape(y.shape[0], -1)
+        done = controlled(table, flat, jnp.exp(log_controls - log_q), table.shares)
+        return done.reshape(y.shape)
+
+    def one(given):
+        w, own = given
+        used = (jax.lax.stop_gradient(w) > 0)[table.stratum][:, None]
+        log_q = log_mixtures(log_proposals, w[None, :])
+        # Draws that do not count for this target are kept off the fit.
+        z = jnp.where(used, jnp.exp(log_controls - jnp.where(used, log_q, 0)), 1)
+        return controlled(table, own, z, w)
+
+    return jnp.moveaxis(jax.lax.map(one, (weights, jnp.moveaxis(y, 1, 0))), 0, 1)
+
+
+def _covariance(table, y, w, sums, summary: Summary, self_normalised):
+    _, residual = mean_and_residual(table, y)
+    counts = table.counts.astype(y.dtype)
+    several = counts > 1
+    freedom = jnp.where(several, counts / jnp.where(several, counts - 1, 1), jnp.ones_like(counts))
+    centred = jnp.where(several[table.stratum][:, None, None], residual, y)
+    scaled = centred * _shares(table, w)[:, :, None] * jnp.sqrt(freedom)[table.stratum][:, None, None]
+    scale = jnp.exp(sums.shift)[:, None]
+    if self_normalised:
+        scale = scale / summary.mass[:, None]
+    rows = (scaled * scale[None]).reshape(y.shape[0], -1)
+    return jnp.matmul(rows.T, rows, precision="highest")
+
+
+def checked_weights(weights: Array, table: Table) -> Array:
+    """Rows that sum to 1; a sentence where they cannot be read so."""
+    weights = jnp.asarray(weights).astype(table.log_targets.dtype)
+    expected = (table.log_targets.shape[1], table.log_proposals.shape[1])
+    if weights.shape != expected:
+        raise ValueError(
+            f"weights must have a row for each target and a column for each proposal, {expected}; "
+            f"their shape is {weights.shape}."
+        )
+    if not isinstance(weights, jax.core.Tracer):
+        rows = np.asarray(weights)
+        off = ~(np.abs(rows.sum(1) - 1) < 1e-3) | (rows < 0).any(1)
+        if off.any():
+            j = int(np.argmax(off))
+            raise ValueError(
+                f"Each row of weights must be non-negative and sum to 1; row {j} is "
+                f"{rows[j].tolist()} with sum {rows[j].sum():.6g}."
+            )
+    # The estimate does not depend on a row's scale; exact rows make its parts agree.
+    return weights / jnp.sum(weights, 1, keepdims=True)
+
+
+def _refuse_nan(flat: Array) -> None:
+    if isinstance(flat, jax.core.Tracer):
+        return
+    bad = np.isnan(np.asarray(flat)).any(1)
+    if bad.any():
+        raise ValueError(
+            f"f gave NaN at {int(bad.sum())} of {bad.size} draws, first at draw "
+            f"{int(np.argmax(bad))}; an expectation of NaN has no value."
+        )

@@ -1,0 +1,114 @@
+"""The Pareto tail of importance weights: its shape k, and smoothing by it (PSIS)."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Scalar
+
+
+def _tail_size(n: int) -> int:
+    return max(1, min(n // 5, math.ceil(3 * math.sqrt(n))))
+
+
+def _fit_pareto(excess: Array, valid: Array) -> tuple[Scalar, Scalar]:
+    """Shape k and scale of a generalised Pareto fitted to ascending excesses that are valid.
+
+    Zhang and Stephens (2009), "A new and efficient estimation method for the generalized Pareto
+    distribution", with the weakly informative prior of Vehtari et al. (2024).
+    """
+    dtype = excess.dtype
+    size = jnp.sum(valid).astype(dtype)
+    num = 30 + int(math.sqrt(excess.shape[0]))
+    points = 1 - jnp.sqrt(num / (jnp.arange(num, dtype=dtype) + 0.5))
+    first = excess.shape[0] - jnp.sum(valid)  # the valid ones stand at the end
+    quarter = jnp.floor(size / 4 + 0.5).astype(int) - 1
+    quartile = jnp.take(excess, first + jnp.maximum(quarter, 0), mode="clip")
+    top = excess[-1]
+    theta = 1 / top + points / (3 * quartile)
+
+    def mean_log(t):
+        return jnp.sum(jnp.where(valid, jnp.log1p(-t * excess), jnp.zeros_like(excess))) / size
+
+    ks = jax.vmap(mean_log)(theta)
+    log_lik = size * (jnp.log(-theta / ks) - ks - 1)
+    weights = jax.nn.softmax(jnp.where(jnp.isfinite(log_lik), log_lik, -jnp.inf))
+    theta_hat = jnp.sum(jnp.where(weights > 0, weights * theta, jnp.zeros_like(theta)))
+    k = mean_log(theta_hat)
+    scale = -k / theta_hat
+    return (k * size + 5) / (size + 10), scale
+
+
+def _tail(log_weights):
+    """The largest log-weights ascending, the cut below them, and which of them are tail."""
+    size = _tail_size(log_weights.shape[0])
+    top, where = jax.lax.top_k(log_weights, size + 1)
+    used = jnp.sum(log_weights > -jnp.inf)
+    # Few terms that are not 0 have a shorter tail: a fifth of them, at least five.
+    length = jnp.minimum(size, jnp.maximum(used // 5, 5))
+    valid = jnp.arange(size) < length
+    cut = jnp.take(top, length)
+    return jnp.flip(top[:-1]), jnp.flip(where[:-1]), cut, jnp.flip(valid), used
+
+
+def pareto_k(log_weights: Float[Array, " n"]) -> Scalar:
+    """Shape k of the tail of importance weights: above 0.7 the mean of them cannot be trusted.
+
+    Args:
+        log_weights: log-weights in nats, -inf for terms that are 0.
+
+    Returns:
+        The shape; inf where fewer than 25 terms are not 0 (too few to tell).
+
+    Example:
+        >>> import jax, jaxmix as jm
+        >>> tail = -jax.random.uniform(jax.random.key(0), (1000,))  # bounded weights
+        >>> bool(jm.importance.pareto_k(tail) < 0.5)
+        True
+    """
+    return psis(log_weights)[1]
+
+
+def psis(log_weights: Float[Array, " n"]) -> tuple[Float[Array, " n"], Scalar]:
+    """Smooth the largest importance weights by order statistics of a fitted Pareto tail.
+
+    Vehtari, Simpson, Gelman, Yao and Gabry (2024), "Pareto smoothed importance sampling",
+    arXiv:1507.02646. The weights stay unnormalised, so that normalising constants survive; none
+    is raised above the largest one drawn.
+
+    Args:
+        log_weights: log-weights in nats, -inf for terms that are 0.
+
+    Returns:
+        Smoothed log-weights in the same order, and the shape k.
+
+    Example:
+        >>> import jax, jaxmix as jm
+        >>> raw = 0.9 * jax.random.exponential(jax.random.key(0), (1000,))  # k = 0.9
+        >>> smooth, k = jm.importance.psis(raw)
+        >>> bool(abs(k - 0.9) < 0.2), smooth.shape
+        (True, (1000,))
+    """
+    log_weights = jnp.asarray(log_weights)
+    if log_weights.shape[0] < 25:
+        return log_weights, jnp.asarray(jnp.inf, log_weights.dtype)
+    peak = jax.lax.stop_gradient(jnp.max(log_weights))
+    peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
+    tail, where, cut, valid, used = _tail(log_weights - peak)
+    enough = (used >= 25) & (tail[-1] > cut)
+    valid = valid & enough
+    floor = jnp.where(enough, jnp.exp(cut), jnp.zeros_like(cut))
+    excess = jnp.where(valid, jnp.exp(tail) - floor, jnp.ones_like(tail))
+    # Ties with the cut have no excess; the fit asks for positive ones.
+    valid = valid & (excess > 0)
+    excess = jnp.where(valid, excess, jnp.ones_like(excess))
+    k, scale = _fit_pareto(excess, valid)
+    size = jnp.sum(valid)
+    rank = jnp.arange(tail.shape[0]) - (tail.shape[0] - size)
+    p = (rank.astype(tail.dtype) + 0.5) / size.astype(tail.dtype)
+    p = jnp.where(valid, p, jnp.full_like(p, 0.5))
+    quantile = jnp.where(k == 0, -jnp.log1p(-p), jnp.expm1(-k * jnp.log1p(-p)) / k)
+    smoothed = jnp.minimum(jnp.log(floor + scale * quantile), jnp.zeros_like(tail))
+    usable = valid & jnp.isfinite(k) & jnp.isfinite(smoothed)
+    replaced = (log_weights - peak).at[where].set(jnp.where(usable, smoothed, tail)) + peak
+    return replaced, jnp.where(enough & (size >= 5), k, jnp.full_like(k, jnp.inf))

@@ -1,0 +1,174 @@
+"""An estimate with its error, its diagnostics, and sentences on what is wrong with it."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PyTree
+
+MAX_ROWS = 40
+
+
+class Estimate(eqx.Module):
+    """Expectations of f under J targets, each with its error.
+
+    Every field but `num_draws` has the structure of f's value with a leading axis of targets
+    (none for a single target).
+
+    Attributes:
+        value: estimates of the expectations.
+        std_error: stratified standard errors (n - 1); where nothing was hit, `upper`.
+        ess: effective number of draws behind the value, (sum |t|)^2 / sum t^2 of its terms t.
+        max_weight: share of the value that is due to its largest single term.
+        pareto_k: tail shape of the terms: above 0.7 neither value nor error can be trusted.
+        upper: upper 95 % limit. Where nothing was hit by a boolean f it follows from the number
+            of draws: exact if the target is itself a proposal, else it adds the part of the
+            target's mass that the draws did not see; inf for other f.
+        hits: how many draws had a term that is not 0.
+        log_value: logarithm of the mean of |terms|, which neither under- nor overflows.
+        mass: estimate of each target's total mass by the same draws (1 where all is seen).
+        mass_error: its standard error.
+        covariance: of the flattened values, targets by values twice; None unless asked for.
+        num_draws: draws used.
+    """
+
+    value: PyTree
+    std_error: PyTree
+    ess: PyTree
+    max_weight: PyTree
+    pareto_k: PyTree
+    upper: PyTree
+    hits: PyTree
+    log_value: PyTree
+    mass: Float[Array, "*j"]
+    mass_error: Float[Array, "*j"]
+    covariance: Any
+    num_draws: int = eqx.field(static=True)
+
+    def interval(self, level: float = 0.95) -> tuple[PyTree, PyTree]:
+        """Normal interval; from 0 to the upper limit where nothing was hit.
+
+        Args:
+            level: coverage; the limit where nothing was hit is at 95 % whatever the level.
+        """
+        reach = jax.scipy.special.ndtri(jnp.asarray(0.5 + level / 2, self.mass.dtype))
+
+        def side(sign):
+            def one(value, error, hits, upper):
+                edge = value + sign * reach * error
+                return jnp.where(hits > 0, edge, upper if sign > 0 else jnp.zeros_like(edge))
+
+            return jax.tree.map(one, self.value, self.std_error, self.hits, self.upper)
+
+        return side(-1), side(1)
+
+    @property
+    def variance(self) -> PyTree:
+        """Squared standard errors."""
+        return jax.tree.map(jnp.square, self.std_error)
+
+    def problems(self) -> list[str]:
+        """Sentences on what is wrong, from the worst; empty if nothing was seen to be."""
+        found = []
+        rows = _rows(self)
+        bad = [r["name"] for r in rows if not np.isfinite(r["value"])]
+        if bad:
+            found.append(f"{_list(bad)}: the value is not finite; f or a log-density gave NaN.")
+        missed = [r["name"] for r in rows if np.isfinite(r["value"]) and r["hits"] == 0]
+        if missed:
+            found.append(f"{_list(missed)}: no draw hit; the limit is all that is known.")
+        heavy = [r["name"] for r in rows if r["hits"] > 0 and not r["pareto_k"] <= 0.7]
+        if heavy:
+            found.append(
+                f"{_list(heavy)}: Pareto k above 0.7 or too few hits to tell; value and error "
+                "cannot be trusted. Draw more, or adapt the proposals."
+            )
+        unseen = [
+            f"{r['name']} ({r['mass']:.3g})"
+            for r in rows
+            if r["value_index"] == 0 and r["mass"] + 4 * r["mass_error"] < 1
+        ]
+        if unseen:
+            found.append(
+                f"{_list(unseen)}: the draws saw only this much of the target's mass (of 1 if it "
+                "is normalised); what f does in the rest is unknown. Add a defensive proposal."
+            )
+        return found
+
+    def __str__(self) -> str:
+        rows = _rows(self)
+        width = max(len(r["name"]) for r in rows)
+        lines = [
+            f"{'target':<{width}}  {'value':>10}  {'std_error':>9}  {'ess':>8}  {'max':>6}  "
+            f"{'k':>5}  {'mass':>6}"
+        ]
+        for r in rows[:MAX_ROWS]:
+            shown = "" if r["hits"] else f"  at most {r['upper']:.3g} (no hits)"
+            lines.append(
+                f"{r['name']:<{width}}  {r['value']:>10.4g}  {r['std_error']:>9.2g}  "
+                f"{r['ess']:>8.1f}  {r['max_weight']:>6.2f}  {r['pareto_k']:>5.2f}  "
+                f"{r['mass']:>6.3g}{shown}"
+            )
+        if len(rows) > MAX_ROWS:
+            lines.append(f"... and {len(rows) - MAX_ROWS} more")
+        return "\n".join([*lines, f"{self.num_draws} draws", *self.problems()])
+
+
+def _rows(estimate: Estimate) -> list[dict]:
+    mass, error = np.atleast_1d(estimate.mass), np.atleast_1d(estimate.mass_error)
+    fields = ["value", "std_error", "ess", "max_weight", "pareto_k", "upper", "hits"]
+    columns = {
+        name: np.concatenate(
+            [np.asarray(leaf).reshape(mass.size, -1) for leaf in _leaves(estimate, name)], 1
+        )
+        for name in fields
+    }
+    num = columns["value"].shape[1]
+    return [
+        {
+            "name": f"{j}" if num == 1 else f"{j}, value {m}",
+            "value_index": m,
+            "mass": mass[j],
+            "mass_error": error[j],
+            **{name: columns[name][j, m] for name in fields},
+        }
+        for j in range(mass.size)
+        for m in range(num)
+    ]
+
+
+def _leaves(estimate, name):
+    return jax.tree.leaves(getattr(estimate, name))
+
+
+def _list(names: list[str]) -> str:
+    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    return f"target {shown}" if len(names) == 1 else f"targets {shown}"
+
+
+def unflatten(flat: Array, like: PyTree, single: bool) -> PyTree:
+    """Split (j, m) into the structure of one value of f, with targets in front."""
+    leaves, structure = jax.tree.flatten(like)
+    out, start = [], 0
+    for leaf in leaves:
+        part = flat[:, start : start + leaf.size]
+        shape = leaf.shape if single else (flat.shape[0], *leaf.shape)
+        out.append(part.reshape(shape))
+        start += leaf.size
+    return structure.unflatten(out)
+
+
+def flatten_values(values: PyTree, rows: int, dtype) -> tuple[Float[Array, "n m"], Int[Array, " m"]]:
+    """Values of f at all draws as one floating table, and which columns were boolean."""
+    columns, truths = [], []
+    for leaf in jax.tree.leaves(values):
+        column = jnp.asarray(leaf)
+        if column.shape[:1] != (rows,):
+            raise ValueError(
+                f"f must give one value a draw: {rows} draws, but values of shape {column.shape}."
+            )
+        truths += [column.dtype == bool] * (column.size // rows)
+        columns.append(column.reshape(rows, -1).astype(dtype))
+    return jnp.concatenate(columns, 1), np.array(truths)

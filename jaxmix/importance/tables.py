@@ -1,0 +1,70 @@
+"""The table behind every estimate: log-densities of draws, and mixtures of them."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from .._numerics import logsumexp
+
+
+class Table(NamedTuple):
+    """Log-densities of n draws under J targets and K proposals, and where each draw came from."""
+
+    log_targets: Float[Array, "n j"]
+    log_proposals: Float[Array, "n k"]
+    stratum: Int[Array, " n"]
+    counts: Int[Array, " k"]
+    each: int | None
+
+    @property
+    def shares(self) -> Float[Array, " k"]:
+        """The pooled weights: what share of the draws each proposal gave."""
+        counts = self.counts.astype(self.log_proposals.dtype)
+        return counts / jnp.sum(counts)
+
+
+def _log_mixture_exact(log_proposals: Array, weights: Array) -> Array:
+    by_target = jax.lax.map(lambda w: logsumexp(log_proposals + jnp.log(w)[None, :]), weights)
+    return jnp.swapaxes(by_target, 0, 1)
+
+
+def log_mixtures(
+    log_proposals: Float[Array, "n k"],
+    weights: Float[Array, "j k"],
+    needed: Array | None = None,
+) -> Float[Array, "n j"]:
+    """log sum_k weights[j, k] p_k(x_n) for every draw and every row of weights, in nats.
+
+    One matrix product, stabilised by each draw's largest density, serves all rows. Where a
+    weight of 0 falls on the largest density the product can underflow: if it does at a needed
+    entry, all are computed again by exact logsumexps.
+
+    Args:
+        log_proposals: table of log p_k(x_n).
+        weights: non-negative; a row a mixture.
+        needed: which entries must be exact (n, j); None for all.
+
+    Example:
+        >>> import jaxmix as jm, jax.numpy as jnp
+        >>> table = jnp.log(jnp.array([[0.2, 0.4]]))
+        >>> jnp.exp(jm.importance.log_mixtures(table, jnp.array([[0.5, 0.5]]))).round(4)
+        Array([[0.3]], dtype=float32)
+    """
+    if weights.shape[0] == 1:  # one row: its logsumexp is no dearer than the product
+        return logsumexp(log_proposals + jnp.log(weights))[:, None]
+    peak = jax.lax.stop_gradient(jnp.max(log_proposals, 1, keepdims=True))
+    peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
+    scaled = jnp.exp(log_proposals - peak)
+    product = jnp.matmul(scaled, weights.T, precision=jax.lax.Precision.HIGHEST)
+    info = jnp.finfo(product.dtype)
+    # Terms below `tiny` are lost; against a sum above tiny/eps they do not matter.
+    lost = product < info.tiny / info.eps
+    if needed is not None:
+        lost = lost & needed
+    safe = jnp.where(lost, jnp.ones_like(product), product)
+    fast = jnp.log(safe) + peak
+    return jax.lax.cond(
+        jnp.any(lost), lambda: _log_mixture_exact(log_proposals, weights), lambda: fast
+    )

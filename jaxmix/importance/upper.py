@@ -1,0 +1,55 @@
+"""How large an expectation can be when no draw hit."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from .tables import Table
+from .totals import Summary
+
+LEVEL = 0.05  # the limits hold with probability 1 - LEVEL
+PROBES = 16
+MAX_PROBED = 1 << 26
+
+
+def hit_limits(
+    table: Table, w: Array, summary: Summary, ratios: Array, inside: Array, truths: np.ndarray
+) -> Array:
+    """Upper 95 % limits of P_j(A) for events A that no draw was in, (j, m); inf for other f.
+
+    If no draw hit, Q_j(A) <= h_j = -log(0.05) max_k w_jk / n_k, since prod (1 - P_k(A))^n_k is
+    at least 0.05 (with one proportion for all, exactly 1 - 0.05^(1/n)). P_j(A) is at most
+    M h_j + P_j(p_j / q_j > M) for every M. With M the largest ratio seen, the last mass is at
+    most what the draws did not see of the target. Where the target is itself a proposal k,
+    M = 1 / w_jk bounds all ratios, and that last mass is 0.
+    """
+    counts = jnp.maximum(table.counts, jnp.ones_like(table.counts)).astype(w.dtype)
+    total = jnp.sum(table.counts).astype(w.dtype)
+    even = jnp.max(w / counts[None, :], 1) * total
+    # For pooled weights the exact binomial limit; else the first-order one, which is larger.
+    exact = -jnp.expm1(jnp.log(jnp.asarray(LEVEL, w.dtype)) / total)
+    first = -jnp.log(jnp.asarray(LEVEL, w.dtype)) * even / total
+    hit_rate = jnp.where(even <= 1 + 1e-4, exact, first)
+    largest = jnp.exp(jnp.max(jnp.where(inside, ratios, -jnp.inf), 0))
+    unseen = 1 - summary.mass + 1.6448536 * summary.mass_error
+    seen = largest * hit_rate + jnp.clip(unseen, 0, 1)
+    bound = jnp.minimum(seen, _weight_bound(table, w) * hit_rate)
+    bound = jax.lax.stop_gradient(jnp.minimum(bound, 1))[:, None]
+    allowed = jnp.asarray(truths)[None, :] & jnp.isfinite(bound)
+    shape = summary.value.shape
+    return jnp.where(jnp.broadcast_to(allowed, shape), jnp.broadcast_to(bound, shape), jnp.inf)
+
+
+def _weight_bound(table: Table, w: Array) -> Array:
+    """1 / w_jk where target j is proposal k (their densities agree at every probe); else inf."""
+    n, j = table.log_targets.shape
+    k = table.log_proposals.shape[1]
+    if PROBES * j * k > MAX_PROBED:
+        return jnp.full(j, jnp.inf, w.dtype)
+    rows = np.linspace(0, n - 1, min(PROBES, n)).astype(int)
+    target, proposal = table.log_targets[rows], table.log_proposals[rows]
+    gap = jnp.abs(target[:, :, None] - proposal[:, None, :])
+    allowed = 100 * jnp.finfo(w.dtype).eps * (1 + jnp.abs(target))[:, :, None]
+    same = jnp.all(gap <= allowed, 0)
+    return jnp.min(jnp.where(same & (w > 0), 1 / w, jnp.inf), 1)
