@@ -10,3 +10,6 @@ from .run import run as run
 from .run import step as step
 from .solution import Fit as Fit
 from .solution import Restarts as Restarts
+from .solve import FixedPoint as FixedPoint
+from .solve import fixed_point as fixed_point
+from .solve import solve as solve
