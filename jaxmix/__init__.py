@@ -7,6 +7,7 @@ from ._exponential import Refittable as Refittable
 
 # Families.
 from .families import Bernoulli as Bernoulli
+from .families import BernoulliSet as BernoulliSet
 from .families import Categorical as Categorical
 from .families import DiagonalNormal as DiagonalNormal
 from .families import Exponential as Exponential
@@ -22,8 +23,13 @@ from .families import TiedMultivariateNormal as TiedMultivariateNormal
 
 # Densities made of densities.
 from .combinators import Composite as Composite
+from .combinators import MarkovChain as MarkovChain
 from .combinators import Mixture as Mixture
 from .combinators import MixtureSameFamily as MixtureSameFamily
+from .combinators import Optional as Optional
+from .combinators import OptionalEvent as OptionalEvent
+from .combinators import Sequence as Sequence
+from .combinators import SequenceEvent as SequenceEvent
 from .combinators import frozen as frozen
 from .combinators import gaussian_mixture as gaussian_mixture
 from .combinators import mixture_of as mixture_of
@@ -36,9 +42,18 @@ from . import em as em
 from .em import Fit as Fit
 from .em import fit as fit
 
+# Importance sampling with mixtures.
+from . import importance as importance
+from .importance import imp_est as imp_est
+
 # What came of an iterative method.
 from ._results import RESULTS as RESULTS
 
 # Pictures, and small real tables to try things on.
 from . import datasets as datasets
 from . import plot as plot
+
+# Python rows and tables, and events.
+from .data import decode as decode
+from .data import encode as encode
+from .data import partition as partition

@@ -1,14 +1,19 @@
 """Densities made of densities."""
 
+from ._lengths import SequenceEvent as SequenceEvent
 from .composite import Composite as Composite
 from .frozen import Frozen as Frozen
 from .frozen import frozen as frozen
 from .frozen import trainable as trainable
 from .frozen import unwrap as unwrap
 from .gaussian import gaussian_mixture as gaussian_mixture
+from .markov import MarkovChain as MarkovChain
 from .mixture import AbstractMixture as AbstractMixture
 from .mixture import Mixture as Mixture
 from .mixture import MixtureSameFamily as MixtureSameFamily
 from .mixture import mixture_of as mixture_of
+from .optional import Optional as Optional
+from .optional import OptionalEvent as OptionalEvent
+from .sequence import Sequence as Sequence
 from .tied import Tied as Tied
 from .tied import tie as tie

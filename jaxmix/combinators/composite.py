@@ -3,9 +3,12 @@
 from typing import Self
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree, Scalar
 
 from .._density import LogDensity, is_density
+from ._conditioning import filled, plain, typical
+from .optional import Optional
 
 
 class Composite(LogDensity):
@@ -56,6 +59,48 @@ class Composite(LogDensity):
         self._check(x)
         terms = [part.log_prob(x[name]) for name, part in self.items()]
         return sum(terms[1:], terms[0])
+
+    def split(self, event: PyTree, field) -> tuple[Scalar, PyTree]:
+        """Log-density of an event's other fields, and the density of this one given them."""
+        self._check(event)
+        parts = dict(self.items())
+        if field not in parts:
+            raise ValueError(f"This Composite has the fields {sorted(parts)}, and no {field!r}.")
+        terms = [part.log_prob(event[name]) for name, part in self.items() if name != field]
+        part = plain(parts[field])
+        if isinstance(part, Optional):
+            if part.missing is not None:
+                absent = part.missing.log_prob(jnp.asarray(True))
+                terms.append(jnp.where(event[field].present, jnp.zeros_like(absent), absent))
+            part = part.value
+        return sum(terms[1:], terms[0]) if terms else jnp.zeros(()), part
+
+    def conditional(self, event: PyTree, field) -> PyTree:
+        """The density of one field's value: that of its part, for fields are independent."""
+        return self.split(event, field)[1]
+
+    def marginal(self, fields) -> PyTree:
+        """The Composite of some fields, or the density of the one field named.
+
+        Example:
+            >>> import jaxmix as jm
+            >>> record = jm.Composite({"a": jm.Normal(0, 1), "b": jm.Poisson(2)})
+            >>> type(record.marginal("b")).__name__, list(record.marginal(["a"]).parts)
+            ('Poisson', ['a'])
+        """
+        if isinstance(fields, str | int):
+            return self.parts[fields]
+        if isinstance(self.parts, dict):
+            return Composite({name: self.parts[name] for name in fields})
+        return Composite([self.parts[index] for index in fields])
+
+    def impute(self, event: PyTree, key: Key[Array, ""] | None = None) -> PyTree:
+        """A record with its missing fields filled in (means, or draws), its Optionals stripped."""
+        if key is None:
+            return filled(event, lambda name: typical(self.conditional(event, name)))
+        names = [name for name, _ in self.items()]
+        keys = dict(zip(names, jax.random.split(key, len(names)), strict=True))
+        return filled(event, lambda name: self.conditional(event, name).sample(keys[name]))
 
     def sample(self, key: Key[Array, ""]) -> PyTree:
         names = [name for name, _ in self.items()]

@@ -1,6 +1,7 @@
 """Mixtures: of any list of densities, or of a stack of one family."""
 
 import abc
+import functools
 from collections.abc import Sequence as Many
 from typing import Self
 
@@ -13,6 +14,7 @@ from .._density import LogDensity, is_density, stack_size
 from .._numerics import logsumexp
 from .._stack import over_stack, pick, repeat
 from ..families.categorical import Categorical
+from ._conditioning import filled, from_log, let_go, typical
 
 
 def _as_mixing(weights) -> PyTree:
@@ -46,7 +48,7 @@ class AbstractMixture(LogDensity):
         return getattr(self.mixing, "stack_shape", ())
 
     def joint_log_probs(self, x: PyTree) -> Float[Array, " k"]:
-        """log weights[k] + log p_k(x), in nats."""
+        """Log weights[k] + log p_k(x), in nats."""
         under = self.component_log_probs(x)
         return jax.vmap(self.mixing.log_prob)(jnp.arange(under.shape[0])) + under
 
@@ -57,6 +59,50 @@ class AbstractMixture(LogDensity):
         """Probability of each component given one event."""
         joint = self.joint_log_probs(x)
         return jnp.exp(joint - logsumexp(joint))
+
+    @abc.abstractmethod
+    def split(self, event: PyTree, field) -> tuple[Scalar, PyTree]:
+        """Log-density of an event's other fields, and the density of this one given them."""
+
+    @abc.abstractmethod
+    def marginal(self, fields) -> PyTree:
+        """The density of some fields of a record, or of the one field named."""
+
+    def conditional(self, event: PyTree, field) -> PyTree:
+        """The density of one field of a record given all that was observed of the others.
+
+        Where this field is missing and its missingness is modelled, that is given too. The
+        field's `Optional` is stripped: it is the density of the value. Its mean is the sum over
+        components of their posterior probability times their mean.
+
+        Args:
+            event: a record; what it holds in `field` is not used, but for its being missing.
+            field: position of the field in a tuple, or its name in a dict.
+
+        Example:
+            >>> import jax, jaxmix as jm, jax.numpy as jnp
+            >>> record = lambda m: jm.Composite((jm.Normal(m, 1), jm.Normal(m, 1)))
+            >>> pair = jm.Mixture(jnp.array([0.5, 0.5]), [record(-9), record(9)])
+            >>> pair.conditional((jnp.array(8.0), jnp.array(0.0)), 1).mean
+            Array(9., dtype=float32)
+        """
+        return self.split(event, field)[1]
+
+    def impute(self, event: PyTree, key: Key[Array, ""] | None = None) -> PyTree:
+        """A record with its missing fields filled in, and its Optionals stripped.
+
+        Without a key by the conditional mean (for labels the most probable one); with one by a
+        joint draw given all that was observed.
+        """
+        if key is None:
+            return filled(event, lambda name: typical(self.conditional(event, name)))
+        k_which, k_event = jax.random.split(key)
+        which = jax.random.categorical(k_which, self.joint_log_probs(event))
+        return self._component_call(which, lambda part, e, k: part.impute(e, k), event, k_event)
+
+    @abc.abstractmethod
+    def _component_call(self, index, function, *args) -> PyTree:
+        """A function of the component of this index."""
 
 
 class MixtureSameFamily(AbstractMixture):
@@ -96,7 +142,9 @@ class MixtureSameFamily(AbstractMixture):
         means = self.components.mean
         weights = self.weights
         axis = weights.ndim - 1
-        return jnp.sum(weights.reshape(weights.shape + (1,) * (means.ndim - axis - 1)) * means, axis)
+        return jnp.sum(
+            weights.reshape(weights.shape + (1,) * (means.ndim - axis - 1)) * means, axis
+        )
 
     def component_log_probs(self, x):
         return over_stack(lambda component: component.log_prob(x), self.components)
@@ -104,6 +152,17 @@ class MixtureSameFamily(AbstractMixture):
     def sample(self, key: Key[Array, ""]) -> PyTree:
         k_which, k_event = jax.random.split(key)
         return pick(self.components, self.mixing.sample(k_which)).sample(k_event)
+
+    def _component_call(self, index, function, *args):
+        return function(pick(self.components, index), *args)
+
+    def split(self, event, field):
+        others, parts = over_stack(lambda c: c.split(event, field), self.components)
+        joint = jax.vmap(self.mixing.log_prob)(jnp.arange(others.shape[0])) + others
+        return logsumexp(joint), MixtureSameFamily(from_log(joint), let_go(parts))
+
+    def marginal(self, fields):
+        return MixtureSameFamily(self.mixing, self.components.marginal(fields))
 
 
 class Mixture(AbstractMixture):
@@ -154,8 +213,22 @@ class Mixture(AbstractMixture):
 
     def sample(self, key: Key[Array, ""]) -> PyTree:
         k_which, k_event = jax.random.split(key)
-        draws = [component.sample for component in self.components]
+        # Plain functions: `switch` hashes its branches, and a density's method has no hash.
+        draws = [lambda key, c=component: c.sample(key) for component in self.components]
         return jax.lax.switch(self.mixing.sample(k_which), draws, k_event)
+
+    def _component_call(self, index, function, *args):
+        calls = [functools.partial(function, component) for component in self.components]
+        return jax.lax.switch(index, calls, *args)
+
+    def split(self, event, field):
+        others, parts = zip(*(c.split(event, field) for c in self.components), strict=True)
+        others = jnp.stack(others)
+        joint = jax.vmap(self.mixing.log_prob)(jnp.arange(others.shape[0])) + others
+        return logsumexp(joint), Mixture(from_log(joint), parts)
+
+    def marginal(self, fields):
+        return Mixture(self.mixing, [c.marginal(fields) for c in self.components])
 
     @classmethod
     def template(cls, components: Many[PyTree]) -> Self:

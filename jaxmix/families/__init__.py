@@ -1,6 +1,7 @@
 """Families of densities, one a file."""
 
 from .bernoulli import Bernoulli as Bernoulli
+from .bernoulli_set import BernoulliSet as BernoulliSet
 from .categorical import Categorical as Categorical
 from .diagonal_normal import DiagonalNormal as DiagonalNormal
 from .diagonal_normal import SphericalNormal as SphericalNormal

@@ -33,3 +33,15 @@ def times(count: Array, log: Array) -> Array:
     none = count == 0
     safe = jnp.where(none, jnp.zeros_like(log), log)
     return jnp.where(none, jnp.zeros_like(count * safe), count * safe)
+
+
+def chosen(log_probs: Array, counts: Array) -> Array:
+    """Sum of counts * log_probs over all axes, as a product of matrices under `vmap`.
+
+    A logarithm of zero that is not chosen is worth 0; chosen, it makes the sum -inf.
+    """
+    forbidden = log_probs == -jnp.inf
+    finite = jnp.where(forbidden, jnp.zeros_like(log_probs), log_probs)
+    broken = jnp.vdot(counts, forbidden.astype(counts.dtype)) > 0
+    value = jnp.vdot(counts, finite)
+    return jnp.where(broken, jnp.full_like(value, -jnp.inf), value)

@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Key, Scalar
 
 from .._exponential import ExponentialFamily
 from .._numerics import as_float
+from ._domain import TRUTH, Domain
 from ._support import outside, times
 from .categorical import Counts
 
@@ -26,6 +27,7 @@ class Bernoulli(ExponentialFamily):
     """
 
     ranks: ClassVar[dict[str, int]] = {"logit": 0}
+    domain: ClassVar[Domain] = TRUTH
 
     logit: Float[Array, "*stack"]
 

@@ -1,5 +1,6 @@
 """The categorical family: one of a finite number of outcomes; also the weights of a mixture."""
 
+from collections.abc import Hashable, Sequence
 from typing import ClassVar, NamedTuple, Self
 
 import equinox as eqx
@@ -24,6 +25,7 @@ class Categorical(Refittable):
     Args:
         probs: probabilities (k,), non-negative; they are normalised. A zero is a valid
             probability: its gradient is 0.
+        labels: what the outcomes are called (static); None for 0, ..., k - 1.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -34,20 +36,27 @@ class Categorical(Refittable):
     ranks: ClassVar[dict[str, int]] = {"logits": 1}
 
     logits: Float[Array, "*stack k"]
+    labels: tuple[Hashable, ...] | None = eqx.field(static=True)
 
-    def __init__(self, probs):
+    def __init__(self, probs, *, labels: Sequence[Hashable] | None = None):
         (probs,) = as_float(probs)
+        self.labels = None if labels is None else tuple(labels)
         if probs.ndim != 1:
             raise ValueError(
                 f"Categorical takes a vector of probabilities; it was given shape {probs.shape}. "
                 "For a stack, jax.vmap the class."
             )
+        if self.labels is not None and len(self.labels) != probs.shape[0]:
+            raise ValueError(f"{probs.shape[0]} probabilities were given for {self.labels}.")
         self.logits = jnp.log(probs)
 
     @classmethod
-    def template(cls, size: int) -> Self:
-        """A placeholder with this many outcomes for a fit."""
-        return cls(jnp.full(size, 1 / size))
+    def template(cls, size: int | None = None, *, labels: Sequence[Hashable] | None = None) -> Self:
+        """A placeholder for a fit, by its labels or its number of outcomes."""
+        size = size if labels is None else len(labels)
+        if size is None:
+            raise ValueError("Categorical.template takes `labels`, or the number of outcomes.")
+        return cls(jnp.full(size, 1 / size), labels=labels)
 
     @property
     def size(self) -> int:

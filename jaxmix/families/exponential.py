@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Key, Scalar
 
 from .._exponential import ExponentialFamily, Total
 from .._numerics import as_float
+from ._domain import NON_NEGATIVE, Domain
 from ._support import outside
 
 
@@ -26,6 +27,7 @@ class Exponential(ExponentialFamily):
 
     reparametrised: ClassVar[bool] = True
     ranks: ClassVar[dict[str, int]] = {"log_rate": 0}
+    domain: ClassVar[Domain] = NON_NEGATIVE
 
     log_rate: Float[Array, "*stack"]
 

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Key, Scalar
 
 from .._exponential import ExponentialFamily
 from .._numerics import as_float
+from ._domain import POSITIVE, Domain
 from ._special import shape_of, stirling
 from ._support import positive
 
@@ -40,6 +41,7 @@ class Gamma(ExponentialFamily):
 
     reparametrised: ClassVar[bool] = True
     ranks: ClassVar[dict[str, int]] = {"log_mean": 0, "log_shape": 0}
+    domain: ClassVar[Domain] = POSITIVE
 
     log_mean: Float[Array, "*stack"]
     log_shape: Float[Array, "*stack"]

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int, Key, Scalar
 
 from .._exponential import ExponentialFamily
 from .._numerics import as_float
+from ._domain import TRIALS, Domain
 from ._support import counted, times
 
 
@@ -34,6 +35,7 @@ class Geometric(ExponentialFamily):
     """
 
     ranks: ClassVar[dict[str, int]] = {"logit": 0}
+    domain: ClassVar[Domain] = TRIALS
 
     logit: Float[Array, "*stack"]
 

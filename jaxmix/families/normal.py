@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Key, Scalar
 
 from .._exponential import ExponentialFamily, Moments, ProductForm
 from .._numerics import as_float
+from ._domain import POSITIVE, Domain
 from ._moments import mean_and_scatter, recentred
 
 LOG_2_PI = float(np.log(2 * np.pi))
@@ -131,6 +132,7 @@ class LogNormal(ExponentialFamily):
 
     reparametrised: ClassVar[bool] = True
     ranks: ClassVar[dict[str, int]] = {}
+    domain: ClassVar[Domain] = POSITIVE
 
     log: Normal
 

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int, Key, Scalar
 
 from .._exponential import ExponentialFamily, Total
 from .._numerics import as_float
+from ._domain import COUNT, Domain
 from ._support import counted, times
 
 
@@ -25,6 +26,7 @@ class Poisson(ExponentialFamily):
     """
 
     ranks: ClassVar[dict[str, int]] = {"log_rate": 0}
+    domain: ClassVar[Domain] = COUNT
 
     log_rate: Float[Array, "*stack"]
 

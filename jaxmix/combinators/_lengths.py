@@ -1,0 +1,46 @@
+"""What densities of sequences share: events with a length, and lengths that fit a capacity."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, Key, PyTree, Scalar
+
+from .._density import is_density
+
+
+class SequenceEvent(NamedTuple):
+    """Items stacked along a first axis of fixed capacity, of which the first `length` count."""
+
+    items: PyTree
+    length: Int[Array, ""]
+
+
+def checked_length(length: PyTree, owner: str) -> PyTree:
+    if length is not None and not is_density(length):
+        raise ValueError(
+            f"The length of {owner} must be a density of a count, such as jm.Poisson(8.0), or "
+            f"None; it is a {type(length).__name__}."
+        )
+    return length
+
+
+def length_log_prob(length: PyTree, n: Int[Array, ""], capacity: int) -> Scalar:
+    """Log-density of a length (0 without a density); -inf for one that no event can have."""
+    value = jnp.zeros(()) if length is None else length.log_prob(n)
+    return jnp.where((n >= 0) & (n <= capacity), value, jnp.full_like(value, -jnp.inf))
+
+
+def draw_length(length: PyTree, key: Key[Array, ""], max_length: int | None, owner: str) -> Array:
+    """A length, given that it fits the capacity; the capacity itself without a density."""
+    if max_length is None:
+        raise ValueError(f"To draw from {owner}, give it `max_length`: shapes are static.")
+    if length is None:
+        return jnp.asarray(max_length)
+    logits = jax.vmap(length.log_prob)(jnp.arange(max_length + 1))
+    return jax.random.categorical(key, logits)
+
+
+def longest(*stacks: tuple[int, ...]) -> tuple[int, ...]:
+    """The stack of a density from its parts', of which a tied one has none."""
+    return max(stacks, key=len, default=())

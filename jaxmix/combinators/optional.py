@@ -1,0 +1,84 @@
+"""Fields that may be missing."""
+
+from typing import NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Key, PyTree, Scalar
+
+from .._density import LogDensity, is_density
+from ..families.bernoulli import Bernoulli
+
+
+class OptionalEvent(NamedTuple):
+    """A value and whether it is there; what `value` holds where it is not has no meaning."""
+
+    value: PyTree
+    present: Bool[Array, ""]
+
+
+def masked(present: Bool[Array, "..."], value: PyTree) -> PyTree:
+    """The value where present, zeros elsewhere: 0 * NaN would be NaN in a gradient."""
+
+    def zeroed(array):
+        there = present.reshape(present.shape + (1,) * (array.ndim - present.ndim))
+        return jnp.where(there, array, jnp.zeros_like(array))
+
+    return jax.tree.map(zeroed, value)
+
+
+class Optional(LogDensity):
+    """Density of a field that may be missing, in nats.
+
+    Without `p_missing` missingness is ignorable: log p(missing) = 0 and log p(value) is the
+    child's, so that what is missing says nothing. With it, it informs: log p(missing) =
+    log p_missing, log p(value) = log(1 - p_missing) + the child's; a fit estimates it.
+
+    Args:
+        value: density of the value.
+        p_missing: probability of a missing value, or a density of it (`Bernoulli`), or None.
+
+    Example:
+        >>> import jaxmix as jm, jax.numpy as jnp
+        >>> field = jm.Optional(jm.Normal(0, 1), 0.25)
+        >>> field.log_prob(jm.OptionalEvent(jnp.array(0.0), jnp.array(False))).round(4)
+        Array(-1.3863, dtype=float32)
+    """
+
+    value: PyTree
+    missing: PyTree
+
+    def __init__(self, value, p_missing=None):
+        if not is_density(value):
+            raise ValueError(
+                "Optional takes a density, with a method log_prob, of the value; it was given a "
+                f"{type(value).__name__}."
+            )
+        given = p_missing is None or is_density(p_missing)
+        self.value, self.missing = value, p_missing if given else Bernoulli(p_missing)
+
+    @classmethod
+    def template(cls, value, p_missing=None) -> Self:
+        """A placeholder for a fit: a template of the value."""
+        return cls(value, p_missing)
+
+    @property
+    def p_missing(self) -> Array | None:
+        return None if self.missing is None else self.missing.prob
+
+    def missing_log_prob(self, missing: Bool[Array, ""]) -> Scalar:
+        """Log-probability of missing or not; 0 where missingness is ignorable."""
+        if self.missing is None:
+            return jnp.zeros(())
+        return self.missing.log_prob(missing)
+
+    def log_prob(self, x: OptionalEvent) -> Scalar:
+        present = jnp.asarray(x.present)
+        value = self.value.log_prob(masked(present, x.value))
+        there = jnp.where(present, value, jnp.zeros_like(value))
+        return there if self.missing is None else there + self.missing.log_prob(~present)
+
+    def sample(self, key: Key[Array, ""]) -> OptionalEvent:
+        k_value, k_missing = jax.random.split(key)
+        present = jnp.asarray(True) if self.missing is None else ~self.missing.sample(k_missing)
+        return OptionalEvent(masked(present, self.value.sample(k_value)), present)

@@ -1,0 +1,73 @@
+"""Sequences of independent items."""
+
+from typing import Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Key, PyTree, Scalar
+
+from .._density import LogDensity, is_density
+from ._lengths import SequenceEvent, checked_length, draw_length, length_log_prob
+from .optional import masked
+
+
+class Sequence(LogDensity):
+    """Density of a sequence of independent items of one law, in nats.
+
+    log p(x) = log p(length) + sum_{t < length} log p(items[t]).
+
+    Args:
+        item: density of one item.
+        length: density of the length; None says nothing of it (the density is then that of the
+            items given their number).
+        max_length: capacity of the events that `sample` makes.
+        per_item: divide the items' part by their number, so that long sequences weigh no more
+            than short ones. This is no density any more: it sums to no 1.
+
+    Example:
+        >>> import jaxmix as jm, jax.numpy as jnp
+        >>> words = jm.Sequence(jm.Normal(0, 1), length=jm.Poisson(1.0))
+        >>> words.log_prob(jm.SequenceEvent(jnp.zeros(3), jnp.array(0)))
+        Array(-1., dtype=float32)
+    """
+
+    item: PyTree
+    length: PyTree
+    max_length: int | None = eqx.field(static=True)
+    per_item: bool = eqx.field(static=True)
+
+    def __init__(self, item, length=None, *, max_length=None, per_item: bool = False):
+        if not is_density(item):
+            raise ValueError(
+                f"The items of Sequence need a density; they were given a {type(item).__name__}."
+            )
+        self.item, self.length = item, checked_length(length, "Sequence")
+        self.max_length, self.per_item = max_length, per_item
+
+    @classmethod
+    def template(cls, item, length=None, *, max_length=None, per_item: bool = False) -> Self:
+        """A placeholder for a fit: templates of the item and of the length."""
+        return cls(item, length, max_length=max_length, per_item=per_item)
+
+    def log_prob(self, x: SequenceEvent) -> Scalar:
+        items, n = x
+        capacity = jax.tree.leaves(items)[0].shape[0]
+        used = jnp.arange(capacity) < n
+        values = jax.vmap(self.item.log_prob)(masked(used, items))
+        total = jnp.sum(jnp.where(used, values, jnp.zeros_like(values)))
+        if self.per_item:
+            total = total / jnp.maximum(n, 1).astype(total.dtype)
+        if capacity == 0:
+            total = jnp.zeros((), values.dtype)
+        return total + length_log_prob(self.length, n, capacity).astype(total.dtype)
+
+    def sample(self, key: Key[Array, ""]) -> SequenceEvent:
+        k_length, k_items = jax.random.split(key)
+        n = draw_length(self.length, k_length, self.max_length, "a Sequence")
+        items = jax.vmap(self.item.sample)(jax.random.split(k_items, self.max_length))
+        return SequenceEvent(masked(jnp.arange(self.max_length) < n, items), n)
+
+    @property
+    def mean_length(self) -> Array:
+        return self.length.mean

@@ -1,0 +1,68 @@
+"""Python rows from events."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from ..combinators import Composite, MarkovChain, Sequence
+from ..combinators import Optional as OptionalField
+from ..families import BernoulliSet, Categorical
+from .encode import domain_of, structure
+
+
+def decode(model: PyTree, events: PyTree) -> list[Any]:
+    """The Python rows of stacked events: what `jm.encode` takes.
+
+    Missing values are None, sequences lists, sets of labels sets.
+
+    Args:
+        model: a density, of which only the structure is used.
+        events: events, stacked along a leading axis.
+
+    Example:
+        >>> import jaxmix as jm
+        >>> record = jm.Composite((jm.Poisson(1), jm.BernoulliSet.template(labels=("a", "b"))))
+        >>> jm.decode(record, jm.encode(record, [(2, {"b"}), (0, set())]))
+        [(2, {'b'}), (0, set())]
+    """
+    return _decode(structure(model), jax.tree.map(np.asarray, events))
+
+
+def _named(codes: np.ndarray, labels: tuple | None) -> list:
+    codes = codes.tolist()
+    return codes if labels is None else [labels[code] for code in codes]
+
+
+def _decode(density: PyTree, events: Any) -> list:
+    density = structure(density)
+    if isinstance(density, Composite):
+        columns = [_decode(part, events[name]) for name, part in density.items()]
+        rows = list(zip(*columns, strict=True))
+        if isinstance(density.parts, dict):
+            names = [name for name, _ in density.items()]
+            return [dict(zip(names, row, strict=True)) for row in rows]
+        return rows
+    if isinstance(density, OptionalField):
+        values = _decode(density.value, events.value)
+        return [
+            v if there else None for v, there in zip(values, events.present.tolist(), strict=True)
+        ]
+    if isinstance(density, MarkovChain | Sequence):
+        items, lengths = events
+        used = np.arange(jax.tree.leaves(items)[0].shape[1]) < lengths[:, None]
+        flat = jax.tree.map(lambda array: array[used], items)
+        states = isinstance(density, MarkovChain)
+        values = _named(flat, density.labels) if states else _decode(density.item, flat)
+        ends = np.cumsum(lengths).tolist()
+        return [values[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+    if isinstance(density, BernoulliSet):
+        names = range(density.size) if density.labels is None else density.labels
+        return [{names[i] for i in np.flatnonzero(row)} for row in events]
+    if isinstance(density, Categorical):
+        return _named(events, density.labels)
+    if hasattr(density, "encode_as"):
+        return _decode(density.encode_as, events)
+    domain_of(density)
+    return [tuple(row) if isinstance(row, list) else row for row in events.tolist()]

@@ -1,0 +1,265 @@
+"""Events from Python rows, dicts of columns, and tables."""
+
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from .._density import is_density
+from ..combinators import Composite, MarkovChain, OptionalEvent, Sequence, SequenceEvent
+from ..combinators import Optional as OptionalField
+from ..combinators._conditioning import plain
+from ..combinators.tied import Tied
+from ..families import BernoulliSet, Categorical
+from ..families._domain import REAL, Domain
+from .labels import expected_labels, label_codes
+from .tables import as_columns, is_table
+
+
+class Where(NamedTuple):
+    """How to name a place in the data: a field's path, and the row that each value is of."""
+
+    field: str
+    rows: np.ndarray | None = None
+
+    def inner(self, name: Any, rows: np.ndarray | None = None) -> "Where":
+        path = f"{self.field}.{name}" if self.field else str(name)
+        if rows is None:
+            return Where(path, self.rows)
+        return Where(path, rows if self.rows is None else self.rows[rows])
+
+    def refuse(self, index: int, value: Any, expected: str) -> ValueError:
+        row = index if self.rows is None else int(self.rows[index])
+        field = f", field {self.field}" if self.field else ""
+        shown = "a missing value" if _is_missing(value) else repr(value)
+        hint = "; wrap the field's density in jm.Optional" if _is_missing(value) else ""
+        return ValueError(f"Row {row}{field}: {shown} was given, {expected} was expected{hint}.")
+
+
+def encode(model: PyTree, rows: Any) -> PyTree:
+    """Events of a model, stacked along a leading axis, from Python rows or a table.
+
+    A tuple of fields takes tuples, a dict of fields takes dicts or a table's columns by name; an
+    `Optional` field takes None or NaN for missing; a `MarkovChain` or `Sequence` takes any
+    sequence, a `BernoulliSet` any collection of labels. Labels are those that the template
+    declares; others are refused, unless it declares `jm.data.OTHER`, which then stands for them.
+
+    Args:
+        model: a density, of which only the structure is used.
+        rows: a list of rows; a dict of columns; or a pandas, polars or Arrow table.
+
+    Returns:
+        One pytree, in the rows' order. Sequences are padded to `max_length`, or to the longest.
+
+    Raises:
+        ValueError: for what a field can't hold, naming row, field, value and what was expected.
+
+    Example:
+        >>> import jaxmix as jm
+        >>> record = jm.Composite((jm.Normal(0, 1), jm.Optional(jm.Poisson(1))))
+        >>> jm.encode(record, [(0.5, 2), (1.5, None)])[1].present
+        Array([ True, False], dtype=bool)
+    """
+    record = structure(model)
+    where = Where("")
+    if is_table(rows):
+        if not isinstance(record, Composite):
+            raise ValueError(
+                f"A table needs a Composite of its columns; the model's events are those of "
+                f"{type(record).__name__}."
+            )
+        columns = as_columns(rows, [name for name, _ in record.items()])
+        parts = [_encode(part, columns[name], where.inner(name)) for name, part in record.items()]
+        encoded = _record(record, parts)
+    else:
+        rows = rows if isinstance(rows, np.ndarray) else list(rows)
+        if len(rows) == 0:
+            raise ValueError("There are no rows to encode.")
+        encoded = _encode(record, rows, where)
+    return jax.tree.map(_to_device, encoded)
+
+
+def _to_device(array: np.ndarray) -> jax.Array:
+    kind = {"f": float, "i": int, "b": bool}[array.dtype.kind]
+    return jnp.asarray(array, dtype=jax.dtypes.canonicalize_dtype(kind))
+
+
+def structure(model: PyTree) -> PyTree:
+    """The density whose events the model's are: mixtures have those of their components."""
+    if isinstance(model, Tied):
+        return structure(model.filled)
+    model = plain(model)
+    for name in ("components", "topics"):
+        components = getattr(model, name, None)
+        if components is not None and not hasattr(model, "encode_as"):
+            return structure(components[0] if isinstance(components, tuple) else components)
+    return model
+
+
+def _encode(density: PyTree, values: Any, where: Where) -> PyTree:
+    density = structure(density)
+    if isinstance(density, Composite):
+        return _encode_record(density, values, where)
+    if isinstance(density, OptionalField):
+        return _encode_optional(density, values, where)
+    if isinstance(density, MarkovChain):
+        states = Categorical.template(density.size, labels=density.labels)
+        return _encode_sequence(states, density.max_length, values, where)
+    if isinstance(density, Sequence):
+        return _encode_sequence(density.item, density.max_length, values, where)
+    if isinstance(density, BernoulliSet):
+        return _encode_set(density, values, where)
+    if isinstance(density, Categorical):
+        labels = density.size if density.labels is None else density.labels
+        codes, bad = label_codes(values, labels)
+        if bad is not None:
+            raise where.refuse(bad, values[bad], expected_labels(labels))
+        return codes
+    if hasattr(density, "encode_as"):
+        return _encode(density.encode_as, values, where)
+    return _encode_numbers(domain_of(density), values, where)
+
+
+def domain_of(density: PyTree) -> Domain:
+    """Where a density's events live; vectors where it has a dimension, else real numbers."""
+    if not is_density(density):
+        raise ValueError(f"A {type(density).__name__} is no density: it has no events to encode.")
+    domain = getattr(density, "domain", None)
+    if domain is not None:
+        return domain
+    dim = getattr(density, "dim", None)
+    return REAL if dim is None else Domain(f"a vector of {dim} numbers", dim=dim)
+
+
+def _encode_numbers(domain: Domain, values: Any, where: Where) -> np.ndarray:
+    shape = (len(values),) if domain.dim is None else (len(values), domain.dim)
+    try:
+        array = np.asarray(values)
+    except ValueError:  # rows of unequal lengths
+        array = np.empty(0, object)
+    if array.dtype.kind not in "biuf" or array.shape != shape:
+        array = np.empty(shape)
+        for i, value in enumerate(values):
+            try:
+                if isinstance(value, str | bytes):
+                    raise TypeError
+                array[i] = value
+                if np.shape(value) != shape[1:]:
+                    raise TypeError
+            except (TypeError, ValueError):
+                raise where.refuse(i, value, domain.words) from None
+    bad = np.flatnonzero(~domain.holds(array))
+    if bad.size:
+        raise where.refuse(bad[0], _python(array[bad[0]]), domain.words)
+    return array.astype(np.int64 if domain.whole else np.float64)
+
+
+def _python(value):
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _record(density: Composite, parts: list) -> PyTree:
+    names = [name for name, _ in density.items()]
+    return dict(zip(names, parts, strict=True)) if isinstance(density.parts, dict) else tuple(parts)
+
+
+def _encode_record(density: Composite, rows: Any, where: Where) -> PyTree:
+    items = density.items()
+    if isinstance(density.parts, dict):
+        for i, row in enumerate(rows):
+            if not isinstance(row, Mapping):
+                names = [name for name, _ in items]
+                raise where.refuse(i, row, f"a dict with the fields {names}")
+        columns = [
+            [_get(row, name, part, i, where) for i, row in enumerate(rows)] for name, part in items
+        ]
+    else:
+        sizes = [len(row) if isinstance(row, tuple | list | np.ndarray) else -1 for row in rows]
+        bad = next((i for i, size in enumerate(sizes) if size != len(items)), None)
+        if bad is not None:
+            raise where.refuse(bad, rows[bad], f"a tuple of {len(items)} fields")
+        columns = list(zip(*rows, strict=True)) or [()] * len(items)
+    parts = [
+        _encode(part, column, where.inner(name))
+        for (name, part), column in zip(items, columns, strict=True)
+    ]
+    return _record(density, parts)
+
+
+def _get(row, name, part, index, where):
+    if name in row:
+        return row[name]
+    if isinstance(structure(part), OptionalField):
+        return None
+    raise where.refuse(index, dict(row), f"a dict with the field {name!r}")
+
+
+def _is_missing(value: Any) -> bool:
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, float | np.floating) and bool(np.isnan(value))
+
+
+def _encode_optional(density: OptionalField, values: Any, where: Where) -> OptionalEvent:
+    if isinstance(values, np.ndarray) and values.dtype.kind == "f" and values.ndim == 1:
+        present = ~np.isnan(values)
+    else:
+        present = np.fromiter((not _is_missing(v) for v in values), bool, len(values))
+    rows = np.flatnonzero(present)
+    kept = values[rows] if isinstance(values, np.ndarray) else [values[i] for i in rows]
+    inner = Where(where.field, rows if where.rows is None else where.rows[rows])
+    some = _encode(density.value, kept, inner)
+
+    def spread(array):
+        out = np.zeros((len(values), *array.shape[1:]), array.dtype)
+        out[rows] = array
+        return out
+
+    return OptionalEvent(jax.tree.map(spread, some), present)
+
+
+def _lengths(values: Any, where: Where, what: str) -> np.ndarray:
+    lengths = np.empty(len(values), np.int64)
+    for i, value in enumerate(values):
+        if not hasattr(value, "__len__") or isinstance(value, Mapping | bytes):
+            raise where.refuse(i, value, what)
+        lengths[i] = len(value)
+    return lengths
+
+
+def _encode_sequence(item, max_length, values, where) -> SequenceEvent:
+    lengths = _lengths(values, where, "a sequence")
+    longest = int(lengths.max(initial=0))
+    capacity = max(longest, 1) if max_length is None else max_length
+    if longest > capacity:
+        bad = int(lengths.argmax())
+        words = f"a sequence of at most {capacity} items (max_length)"
+        raise where.refuse(bad, f"a sequence of {longest} items", words)
+    rows = np.repeat(np.arange(len(lengths)), lengths)
+    flat = list(chain.from_iterable(values))
+    encoded = _encode(item, flat, where.inner("items", rows))
+    used = np.arange(capacity) < lengths[:, None]
+
+    def pad(array):
+        out = np.zeros((*used.shape, *array.shape[1:]), array.dtype)
+        out[used] = array
+        return out
+
+    return SequenceEvent(jax.tree.map(pad, encoded), lengths)
+
+
+def _encode_set(density: BernoulliSet, values: Any, where: Where) -> np.ndarray:
+    lengths = _lengths(values, where, "a collection of labels")
+    labels = density.size if density.labels is None else density.labels
+    flat = list(chain.from_iterable(values))
+    rows = np.repeat(np.arange(len(lengths)), lengths)
+    codes, bad = label_codes(flat, labels)
+    if bad is not None:
+        raise where.inner("members", rows).refuse(bad, flat[bad], expected_labels(labels))
+    out = np.zeros((len(values), density.size), bool)
+    out[rows, codes] = True
+    return out

@@ -1,0 +1,41 @@
+"""Random partitions of events."""
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from jaxtyping import Array, Key, PyTree
+
+
+def partition(key: Key[Array, ""], data: PyTree, fractions: Sequence[float]) -> tuple[PyTree, ...]:
+    """Split events at random into parts of given fractions.
+
+    Args:
+        key: a typed key.
+        data: events, stacked along a leading axis.
+        fractions: what share of the rows each part gets; positive, adding up to at most 1.
+
+    Returns:
+        As many parts, each in the rows' own order.
+
+    Raises:
+        ValueError: for fractions that are not positive or exceed 1 together, or an empty part.
+
+    Example:
+        >>> import jax, jaxmix as jm, jax.numpy as jnp
+        >>> train, valid = jm.partition(jax.random.key(0), jnp.arange(10), (0.8, 0.2))
+        >>> train.shape, valid.shape
+        ((8,), (2,))
+    """
+    rows = jax.tree.leaves(data)[0].shape[0]
+    shares = np.asarray(fractions, dtype=np.float64)
+    if shares.ndim != 1 or np.any(shares <= 0) or shares.sum() > 1 + 1e-9:
+        raise ValueError(
+            f"Fractions are positive and add up to at most 1; {tuple(fractions)} were given."
+        )
+    ends = np.concatenate([[0], np.rint(np.cumsum(shares) * rows).astype(int)])
+    if np.any(np.diff(ends) == 0):
+        raise ValueError(f"{rows} rows are too few for the fractions {tuple(fractions)}.")
+    order = np.asarray(jax.random.permutation(key, rows))
+    parts = [np.sort(order[a:b]) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    return tuple(jax.tree.map(lambda array, index=index: array[index], data) for index in parts)

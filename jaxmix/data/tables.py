@@ -1,0 +1,64 @@
+"""Columns of pandas, polars and Arrow tables, and of plain dicts."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def _library(table: Any) -> str:
+    return type(table).__module__.partition(".")[0]
+
+
+def is_table(table: Any) -> bool:
+    """A data frame, an Arrow table, or a dict of columns."""
+    return isinstance(table, Mapping) or (
+        _library(table) in ("pandas", "polars", "pyarrow") and column_names(table) is not None
+    )
+
+
+def column_names(table: Any) -> list | None:
+    if isinstance(table, Mapping):
+        return list(table)
+    names = getattr(table, "column_names" if _library(table) == "pyarrow" else "columns", None)
+    return None if names is None else list(names)
+
+
+def column(table: Any, name: Any) -> Any:
+    """One column as an array of numbers where it is one, else as a list of Python values."""
+    library = _library(table)
+    if library == "pandas":
+        series = table[name]
+        return series.to_numpy() if series.dtype.kind in "biuf" else series.tolist()
+    if library == "polars":
+        series = table.get_column(name)
+        plain = series.dtype.is_numeric() and series.null_count() == 0
+        return series.to_numpy() if plain else series.to_list()
+    if library == "pyarrow":
+        return table.column(name).to_pylist()
+    return table[name]
+
+
+def as_columns(table: Any, fields: Sequence) -> dict:
+    """The columns of a record's fields: by name, or by position where fields are numbered.
+
+    Raises:
+        ValueError: if a field has no column, or the columns differ in length.
+    """
+    names = column_names(table) or []
+    if fields and all(isinstance(field, int) for field in fields) and fields[0] not in names:
+        if len(names) != len(fields):
+            raise ValueError(
+                f"The record has {len(fields)} fields, the table has the columns {names}."
+            )
+        sources = dict(zip(fields, names, strict=True))
+    else:
+        sources = {field: field for field in fields}
+        absent = [field for field in fields if field not in names]
+        if absent:
+            raise ValueError(f"The table has no column {absent[0]!r}; it has {names}.")
+    columns = {field: column(table, source) for field, source in sources.items()}
+    sizes = {field: len(values) for field, values in columns.items()}
+    if len(set(sizes.values())) > 1:
+        raise ValueError(f"The columns differ in length: {sizes}.")
+    if not any(sizes.values()):
+        raise ValueError("There are no rows to encode.")
+    return columns
