@@ -46,6 +46,19 @@ from .em import fit as fit
 from . import importance as importance
 from .importance import imp_est as imp_est
 
+# Objectives: bounds and unbiased estimates of log p(x).
+from . import objectives as objectives
+from .objectives import ciwae as ciwae
+from .objectives import delta_method as delta_method
+from .objectives import elbo as elbo
+from .objectives import iwae as iwae
+from .objectives import jackknife as jackknife
+from .objectives import miwae as miwae
+from .objectives import multilevel as multilevel
+from .objectives import piwae as piwae
+from .objectives import renyi as renyi
+from .objectives import sumo as sumo
+
 # What came of an iterative method.
 from ._results import RESULTS as RESULTS
 
@@ -53,7 +66,8 @@ from ._results import RESULTS as RESULTS
 from . import datasets as datasets
 from . import plot as plot
 
-# Python rows and tables, and events.
+# Python rows and tables, and events; data larger than memory.
+from . import data as data
 from .data import decode as decode
 from .data import encode as encode
 from .data import partition as partition

@@ -16,18 +16,23 @@ def fold_numbers(table: Table) -> Array:
     return (jnp.arange(table.stratum.shape[0]) - firsts[table.stratum]) % FOLDS
 
 
+def _basis(z: Array) -> Array:
+    """Coefficients that make the columns of z orthonormal, collinear directions left out as 0.
+
+    By singular values and not normal equations: neighbouring proposals are nearly collinear,
+    and what sets them apart is what sharpens the estimate.
+    """
+    _, triangle = jnp.linalg.qr(z)
+    _, singular, right = jnp.linalg.svd(triangle)
+    kept = singular > 300 * jnp.finfo(z.dtype).eps * singular[0]
+    inverse = jnp.where(kept, 1 / jnp.where(kept, singular, jnp.ones_like(singular)), 0)
+    return right.T * inverse[None, :]
+
+
 def _solve(gram: Array, moment: Array) -> Array:
-    """Least squares from normal equations whose collinear directions are left out."""
-    scale = jnp.sqrt(jnp.diagonal(gram))
-    used = scale > 0
-    safe = jnp.where(used, scale, jnp.ones_like(scale))
-    values, vectors = jnp.linalg.eigh(gram / safe[:, None] / safe[None, :])
-    cut = 30 * gram.shape[0] * jnp.finfo(gram.dtype).eps * jnp.max(values)
-    kept = values > cut
-    inverse = jnp.where(kept, 1 / jnp.where(kept, values, jnp.ones_like(values)), 0)
-    scaled = jnp.matmul(vectors.T, moment / safe[:, None], precision="highest")
-    solved = jnp.matmul(vectors, inverse[:, None] * scaled, precision="highest")
-    return jnp.where(used[:, None], solved / safe[:, None], 0)
+    """Least squares in the orthonormal basis; a column of zeros gets the coefficient 0."""
+    empty = jnp.diagonal(gram) == 0
+    return jnp.linalg.solve(gram + jnp.diag(empty.astype(gram.dtype)), moment)
 
 
 def controlled(
@@ -50,6 +55,8 @@ def controlled(
     _, yr = mean_and_residual(table, y)
     share = (weights / jnp.maximum(counts, jnp.ones_like(counts)))[table.stratum][:, None]
     zr, yr = zr * share, yr * share
+    basis = _basis(zr)
+    zr = jnp.matmul(zr, basis, precision="highest")
 
     def moments(f):
         own = jnp.where((fold == f)[:, None], zr, jnp.zeros_like(zr))
@@ -59,10 +66,11 @@ def controlled(
     grams, crosses = jax.lax.map(moments, jnp.arange(FOLDS))
     gram, cross = jnp.sum(grams, 0), jnp.sum(crosses, 0)
     betas = jax.vmap(lambda g, c: _solve(gram - g, cross - c))(grams, crosses)
+    z = jnp.matmul(z - 1, basis, precision="highest")
 
     def apply(f, total):
         mine = (fold == f)[:, None]
-        moved = jnp.matmul(z - 1, betas[f], precision="highest")
+        moved = jnp.matmul(z, betas[f], precision="highest")
         return total + jnp.where(mine, moved, jnp.zeros_like(moved))
 
     return y - jax.lax.fori_loop(0, FOLDS, apply, jnp.zeros_like(y))

@@ -223,7 +223,9 @@ def concatenate(*draws: Draws) -> Draws:
         listed = isinstance(d.proposals, list | tuple)
         proposals.extend(d.proposals if listed else [d.proposals])
     sizes = {d.each for d in draws}
-    return Draws(events, stratum, counts, tuple(proposals), sizes.pop() if len(sizes) == 1 else None)
+    return Draws(
+        events, stratum, counts, tuple(proposals), sizes.pop() if len(sizes) == 1 else None
+    )
 
 
 def allocate(weights: Float[Array, " k"], total: int, *, at_least: int = 0) -> np.ndarray:

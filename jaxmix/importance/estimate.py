@@ -188,7 +188,11 @@ def _estimate(table, flat, weights, log_controls, truths, self_normalised, smoot
     matrix = None
     if covariance:
         if self_normalised:
-            y = y - (summary.value * jnp.exp(sums.mass_shift - sums.shift)[:, None]) * mass[:, :, None]
+            y = (
+                y
+                - (summary.value * jnp.exp(sums.mass_shift - sums.shift)[:, None])
+                * mass[:, :, None]
+            )
         matrix = _covariance(table, y, w, sums, summary, self_normalised)
     return summary, upper, pareto, matrix
 
@@ -238,7 +242,9 @@ def _covariance(table, y, w, sums, summary: Summary, self_normalised):
     several = counts > 1
     freedom = jnp.where(several, counts / jnp.where(several, counts - 1, 1), jnp.ones_like(counts))
     centred = jnp.where(several[table.stratum][:, None, None], residual, y)
-    scaled = centred * _shares(table, w)[:, :, None] * jnp.sqrt(freedom)[table.stratum][:, None, None]
+    scaled = (
+        centred * _shares(table, w)[:, :, None] * jnp.sqrt(freedom)[table.stratum][:, None, None]
+    )
     scale = jnp.exp(sums.shift)[:, None]
     if self_normalised:
         scale = scale / summary.mass[:, None]

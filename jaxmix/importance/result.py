@@ -160,7 +160,9 @@ def unflatten(flat: Array, like: PyTree, single: bool) -> PyTree:
     return structure.unflatten(out)
 
 
-def flatten_values(values: PyTree, rows: int, dtype) -> tuple[Float[Array, "n m"], Int[Array, " m"]]:
+def flatten_values(
+    values: PyTree, rows: int, dtype
+) -> tuple[Float[Array, "n m"], Int[Array, " m"]]:
     """Values of f at all draws as one floating table, and which columns were boolean."""
     columns, truths = [], []
     for leaf in jax.tree.leaves(values):

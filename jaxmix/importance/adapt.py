@@ -1,0 +1,316 @@
+"""Proposals fitted to where f matters, from a pilot."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Key, PyTree
+
+from .._density import LogDensity
+from .._numerics import logsumexp
+from ..combinators import Mixture, MixtureSameFamily
+from .design_points import design_points
+from .draws import Draws, allocate, draw, log_table, parts_of
+from .mixtures import Fitted, Frame, Shape, as_rows, components_of, fit_moments, frame_of, shape_for
+from .result import flatten_values
+from .tables import Table
+from .weights import _optimise as optimise
+
+FRAME_DRAWS = 256  # draws of each target, for its origin and scale, where f is not called
+
+
+class Pilot(eqx.Module):
+    """Proposals, and what was spent to find them.
+
+    Attributes:
+        proposals: a stack of components of which the last is the wide one, and a defensive
+            mixture of the targets; give them to `jm.importance.draw`.
+        weights: shares of the proposals that minimise the sum of relative variances on the
+            pilot's last draws; give them to `jm.importance.allocate`.
+        calls: evaluations of f and of the score (a gradient counts as two).
+        levels: one record a level: the smoothing width and the effective share of its draws.
+        reached: whether the last level was the event itself.
+    """
+
+    proposals: list[PyTree]
+    weights: Array
+    calls: int = eqx.field(static=True)
+    levels: list[dict[str, float]] = eqx.field(static=True)
+    reached: bool = eqx.field(static=True)
+
+    def __len__(self) -> int:
+        return self.weights.shape[0]
+
+    def __str__(self) -> str:
+        lines = [f"{len(self)} proposals after {self.calls} calls"]
+        for n, level in enumerate(self.levels):
+            lines.append(f"level {n}: width {level['width']:.3g}, effective {level['ess']:.1%}")
+        if not self.reached:
+            lines.append(
+                "The event itself was not reached: raise num_draws or max_levels, or give a score "
+                "that is smoother or has a gradient."
+            )
+        return "\n".join(lines)
+
+
+def mixture_of_targets(targets: PyTree) -> LogDensity:
+    """The targets as one density in equal shares: the defensive proposal."""
+    parts = parts_of(targets, "targets")
+    if len(parts) == 1:
+        (part,) = parts
+        if part.single:
+            return part.density
+        return MixtureSameFamily(jnp.full(part.size, 1 / part.size), part.density)
+    total = sum(part.size for part in parts)
+    whole = [
+        part.density
+        if part.single
+        else MixtureSameFamily(jnp.full(part.size, 1 / part.size), part.density)
+        for part in parts
+    ]
+    return Mixture(jnp.array([part.size / total for part in parts]), whole)
+
+
+def adapt(
+    key: Key[Array, ""],
+    f: Callable,
+    targets: PyTree,
+    *,
+    num_draws: int,
+    num_components: int,
+    score: Callable | None = None,
+    gradient: bool | None = None,
+    covariance: str | None = None,
+    defensive: float = 0.1,
+    inflation: float = 1.2,
+    shrinkage: float = 0.1,
+    df: float | None = None,
+    max_levels: int = 20,
+) -> Pilot:
+    """Fit a mixture of proposals to where f matters under every target alike.
+
+    Without a score: draws from each target, weighted by |f| (sum_j (p_j / est_j)^2)^(1/2) / q,
+    the optimum for the sum of the targets' relative variances, fit a mixture by weighted EM.
+    With a score the event is score(x) > 0, of any small probability: levels of a smoothed
+    indicator Phi(score / width), the width so small as leaves enough effective draws, lead to it
+    (cross-entropy: Papaioannou, Geyer and Straub 2019), from the design points if the score has a
+    gradient. One wide component about the targets' origin keeps parts that a fit would lose.
+
+    The pilot's draws are not part of the later estimate, which is thereby unbiased.
+
+    Args:
+        key: a typed random key.
+        f: as in `imp_est`; not called if there is a score.
+        targets: normalised densities with `sample`, as in `imp_est`; over numbers or vectors.
+        num_draws: draws for each target, or for each level with a score.
+        num_components: components of the mixture, besides the wide one.
+        score: real function of one event, positive in the event.
+        gradient: whether to use the score's gradient; None where there is a usable one.
+        covariance: "full", "diagonal" or "low_rank"; None for low_rank from 50 coordinates on.
+        defensive: share of the mixture of all targets, in levels and in `weights`; the
+            wide component has the same.
+        inflation: factor on fitted covariances.
+        shrinkage: how far they go towards their common value and the targets' own.
+        df: degrees of freedom for Student-t components; None for normal ones.
+        max_levels: most levels with a score.
+
+    Raises:
+        ValueError: if no draw of the pilot hits (without a score), or events are no vectors.
+
+    Example:
+        >>> import jax, jaxmix as jm
+        >>> pilot = jm.importance.adapt(
+        ...     jax.random.key(0), lambda x: x > 2, jm.Normal(0, 1), num_draws=500, num_components=1
+        ... )
+        >>> len(pilot), bool(pilot.proposals[0].mean[0] > 2)
+        (3, True)
+    """
+    targets = jax.lax.stop_gradient(targets)
+    shares = 1 - 2 * defensive
+    if shares <= 0:
+        raise ValueError(f"A defensive share of {defensive}, twice, leaves nothing to the fit.")
+    search = _Search(targets, num_components, defensive, covariance, inflation, shrinkage, df)
+    k_frame, k_rest = jax.random.split(key)
+    if score is None:
+        return search.without_score(k_frame, k_rest, f, num_draws)
+    return search.with_score(k_frame, k_rest, score, gradient, num_draws, max_levels)
+
+
+class _Search:
+    """The fixed settings of one adaptation."""
+
+    def __init__(self, targets, num, defensive, covariance, inflation, shrinkage, df):
+        self.targets, self.num, self.defensive = targets, num, defensive
+        self.size = sum(part.size for part in parts_of(targets, "targets"))
+        self.mixture = mixture_of_targets(targets)
+        self.settings = (covariance, inflation, shrinkage, df)
+
+    def look(self, events) -> tuple[Frame, Shape]:
+        leaves = jax.tree.leaves(events)
+        if (
+            len(leaves) != 1
+            or leaves[0].ndim > 2
+            or not jnp.issubdtype(leaves[0].dtype, jnp.inexact)
+        ):
+            shapes = [leaf.shape[1:] for leaf in leaves]
+            raise ValueError(
+                "adapt fits normal proposals over numbers or vectors; these events have leaves of "
+                f"shapes {shapes}. Give `draw` proposals of your own."
+            )
+        self.scalar = leaves[0].ndim == 1
+        frame = frame_of(leaves[0], self.size)
+        return frame, shape_for(frame.origin.shape[0], *self.settings)
+
+    def without_score(self, k_draw, k_fit, f, num_draws) -> Pilot:
+        draws = draw(k_draw, self.targets, num_draws)
+        frame, shape = self.look(draws.events)
+        values, _ = flatten_values(jax.vmap(f)(draws.events), draws.num_draws, frame.origin.dtype)
+        log_p = log_table(self.targets, draws.events)
+        log_q = logsumexp(log_p) - float(np.log(self.size))
+        log_f = jnp.log(jnp.sqrt(jnp.sum(values**2, 1)))
+        log_w, ess = importance_of(log_f, log_p, log_q)
+        if not float(ess) > 0:
+            raise ValueError(
+                f"None of the pilot's {draws.num_draws} draws hit (or f is not finite); raise "
+                "num_draws, or give a score that is positive in the event."
+            )
+        fitted, proposals = self.refit(k_fit, draws.events, log_w, frame, shape, None)
+        weights = self.best_weights(draws, log_p, log_f, proposals)
+        record = {"width": 0.0, "ess": float(ess) / draws.num_draws}
+        return Pilot(proposals, weights, draws.num_draws, [record], True)
+
+    def with_score(self, k_frame, key, score, gradient, num_draws, max_levels) -> Pilot:
+        frame, shape = self.look(draw(k_frame, self.targets, FRAME_DRAWS).events)
+        k_points, key = jax.random.split(key)
+        start, calls = None, 0
+        if gradient is not False:
+            start, calls = design_points(k_points, score, frame, self.num, self.scalar)
+            if start is None and gradient:
+                raise ValueError("The score has no usable gradient: no design point was found.")
+        fitted, spread = start, jnp.ones((), frame.origin.dtype)
+        if start is None:
+            # Before anything is known: the targets, and wider.
+            at_origin = jnp.broadcast_to(frame.origin[None], (self.num, frame.origin.shape[0]))
+            own = jnp.broadcast_to(
+                jnp.diag(frame.scale**2)[None], (*at_origin.shape, at_origin.shape[1])
+            )
+            fitted = Fitted(jnp.full(self.num, 1 / self.num, at_origin.dtype), at_origin, own)
+        else:
+            spread = _radius(start.means, start.weights, frame)
+        proposals = [components_of(fitted, frame, spread, shape, self.scalar), self.mixture]
+        weights = self.shares(fitted.weights)
+        levels, reached = [], False
+        width = jnp.asarray(jnp.inf, frame.origin.dtype)
+        for _ in range(max_levels):
+            k_draw, k_fit, key = jax.random.split(key, 3)
+            draws = draw(k_draw, proposals, self.counts(weights, num_draws))
+            calls += num_draws
+            scores = _scores(score, draws.events)
+            log_p = log_table(self.targets, draws.events)
+            log_q = _log_q(log_table(proposals, draws.events), draws.counts)
+            log_h, log_w, width, ess, final = smoothed(scores, log_p, log_q, width)
+            warm = fitted if start is not None else None
+            fitted, proposals = self.refit(k_fit, draws.events, log_w, frame, shape, warm)
+            weights = self.shares(fitted.weights)
+            levels.append({"width": float(width), "ess": float(ess) / num_draws})
+            if bool(final):
+                reached = True
+                weights = self.best_weights(draws, log_p, log_h, proposals)
+                break
+        return Pilot(proposals, weights, calls, levels, reached)
+
+    def shares(self, fitted_weights) -> Array:
+        """Weights of components, wide component and targets."""
+        own = (1 - 2 * self.defensive) * fitted_weights
+        return jnp.concatenate([own, jnp.full(2, self.defensive, own.dtype)])
+
+    def counts(self, weights, num_draws) -> np.ndarray:
+        # The defensive count is fixed, so that shapes are the same at every level.
+        last = max(1, round(self.defensive * num_draws))
+        return np.append(allocate(weights[:-1], num_draws - last), last)
+
+    def refit(self, key, events, log_w, frame, shape, start) -> tuple[Fitted, list[Any]]:
+        weights = jnp.exp(log_w - jnp.max(log_w))
+        fitted = fit_moments(key, events, weights, self.num, start, shape.covariance)
+        wide = _radius(as_rows(events), weights, frame)
+        return fitted, [components_of(fitted, frame, wide, shape, self.scalar), self.mixture]
+
+    def best_weights(self, draws: Draws, log_p, log_f, proposals) -> Array:
+        own = log_table(draws.proposals, draws.events)
+        family = log_table(proposals, draws.events)
+        table = Table(log_p, own, draws.stratum, draws.counts, draws.each)
+        floor = min(self.defensive, 1 / (self.num + 2)) / 2
+        return optimise(table, family, jnp.exp(log_f)[:, None], "sum", floor, 500, 1e-2).weights
+
+
+@eqx.filter_jit
+def _scores(score, events):
+    return jax.lax.map(score, events, batch_size=4096)
+
+
+@eqx.filter_jit
+def _log_q(log_proposals, counts):
+    share = counts.astype(log_proposals.dtype) / jnp.sum(counts)
+    return logsumexp(log_proposals + jnp.log(share)[None, :])
+
+
+@eqx.filter_jit
+def _radius(rows, weights, frame: Frame) -> Array:
+    """Root mean square distance of the elites from the origin a coordinate, at least 1."""
+    u = (rows - frame.origin[None]) / frame.scale[None]
+    mean = jnp.sum(weights * jnp.mean(u * u, 1)) / jnp.sum(weights)
+    return jnp.maximum(jnp.sqrt(mean), jnp.ones_like(mean))
+
+
+@eqx.filter_jit
+def importance_of(log_f: Array, log_p: Array, log_q: Array) -> tuple[Array, Array]:
+    """Log-weights of draws for the common optimum of all targets, and their effective number."""
+    joint = log_f[:, None] + log_p
+    each = logsumexp(joint - log_q[:, None], 0)  # a target's value, up to the number of draws
+    hit = each > -jnp.inf
+    relative = jnp.where(
+        hit[None, :], joint - jnp.where(hit, each, jnp.zeros_like(each))[None, :], -jnp.inf
+    )
+    log_w = 0.5 * logsumexp(2 * relative) - log_q
+    log_w = jnp.where(jnp.isnan(log_w), -jnp.inf, log_w)
+    total, squares = logsumexp(log_w), logsumexp(2 * log_w)
+    some = total > -jnp.inf
+    return log_w, jnp.where(some, jnp.exp(2 * total - jnp.where(some, squares, 0)), 0)
+
+
+ENOUGH = 0.15  # effective share of a level's draws
+
+
+@eqx.filter_jit
+def smoothed(scores, log_p, log_q, last_width):
+    """The smallest width that leaves enough effective draws: 0 if the event itself does."""
+    wrong = jnp.isnan(scores)
+    finite = jnp.where(wrong | jnp.isinf(scores), jnp.zeros_like(scores), scores)
+    largest = jnp.minimum(4 * jnp.max(jnp.abs(finite)), last_width)
+
+    def log_soft(width):
+        soft = jax.scipy.stats.norm.logcdf(scores / width)
+        return jnp.where(wrong, -jnp.inf, soft)
+
+    def effective(log_h):
+        return importance_of(log_h, log_p, log_q)[1]
+
+    hard = jnp.where(scores > 0, jnp.zeros_like(scores), -jnp.inf)
+    need = ENOUGH * scores.shape[0]
+    final = effective(hard) >= need
+
+    def halve(_, bounds):
+        low, high = bounds
+        middle = 0.5 * (low + high)
+        enough = effective(log_soft(jnp.exp(middle))) >= need
+        return jnp.where(enough, low, middle), jnp.where(enough, middle, high)
+
+    top = jnp.log(largest)
+    _, log_width = jax.lax.fori_loop(0, 20, halve, (top - 12, top))
+    width = jnp.exp(log_width)
+    log_h = jnp.where(final, hard, log_soft(width))
+    log_w, ess = importance_of(log_h, log_p, log_q)
+    return log_h, log_w, jnp.where(final, jnp.zeros_like(width), width), ess, final

@@ -1,0 +1,92 @@
+"""Where an event is likeliest, by the gradient of its score (the design points of FORM)."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from .mixtures import Fitted, Frame
+
+STEPS = 12
+APART = 1.0  # two points nearer than this, in units of the targets' scale, are one
+
+
+class Found(NamedTuple):
+    """Starting components at design points, None if the score has no usable gradient."""
+
+    fitted: Fitted | None
+    calls: int
+
+
+@eqx.filter_jit
+def _search(score, frame: Frame, starts: Array, scalar: bool):
+    def value_and_grad(u):
+        def g(u):
+            x = frame.origin + frame.scale * u
+            return score(x[0] if scalar else x)
+
+        return jax.value_and_grad(g)(u)
+
+    def step(u, _):
+        value, slope = jax.vmap(value_and_grad)(u)
+        square = jnp.sum(slope**2, 1)
+        usable = (square > 0) & jnp.isfinite(value)
+        safe = jnp.where(usable, square, jnp.ones_like(square))
+        # Hasofer and Lind (1974), Rackwitz and Fiessler (1978): the nearest point of the
+        # tangent plane on which the linearised score is 0.
+        factor = (jnp.sum(slope * u, 1) - value) / safe
+        moved = jnp.where(usable[:, None], factor[:, None] * slope, u)
+        # A step is kept within reach, for scores that are far from linear.
+        length = jnp.sqrt(jnp.sum((moved - u) ** 2, 1, keepdims=True))
+        reach = jnp.sqrt(jnp.asarray(u.shape[1], u.dtype)) + 4
+        shrink = jnp.minimum(reach / jnp.where(length > 0, length, jnp.ones_like(length)), 1)
+        return u + shrink * (moved - u), (usable, value)
+
+    first = jax.vmap(value_and_grad)(starts)
+    points, (usable, _) = jax.lax.scan(step, starts, None, STEPS)
+    value, slope = jax.vmap(value_and_grad)(points)
+    # Distance of the point from the surface, in units of the targets' scale.
+    miss = jnp.abs(value) / jnp.sqrt(jnp.sum(slope**2, 1))
+    return points, usable[-1] & jnp.isfinite(miss) & (miss < 0.5), first
+
+
+def design_points(key, score, frame: Frame, num: int, scalar: bool) -> Found:
+    """Components at the likeliest points of {score > 0}, from random starts.
+
+    Each gradient counts as two calls of the score.
+    """
+    starts = max(8, 2 * num)
+    dim = frame.origin.shape[0]
+    u = 3 * jax.random.normal(key, (starts, dim), frame.origin.dtype) / np.sqrt(max(1, dim / 4))
+    points, good, _ = _search(score, frame, u, scalar)
+    calls = 2 * starts * (STEPS + 2)
+    points, good = np.asarray(points), np.asarray(good)
+    chosen: list[int] = []
+    for i in np.argsort((points**2).sum(1)):
+        apart = all(((points[i] - points[c]) ** 2).sum() > APART**2 for c in chosen)
+        if good[i] and apart and len(chosen) < num:
+            chosen.append(int(i))
+    if not chosen:
+        return Found(None, calls)
+    kept = points[np.resize(chosen, num)]  # points repeat where there are too few
+    beta = np.sqrt((kept**2).sum(1))
+    # The probability of a half-space at this distance, with a bound on the spread of weights.
+    share = np.exp(-np.minimum(0.5 * (beta**2 - (beta**2).min()), 3))
+    share = (
+        share
+        / np.bincount(np.resize(np.arange(len(chosen)), num))[
+            np.resize(np.arange(len(chosen)), num)
+        ]
+    )
+    dtype = frame.origin.dtype
+    return Found(
+        Fitted(
+            jnp.asarray(share / share.sum(), dtype),
+            frame.origin[None] + frame.scale[None] * jnp.asarray(kept, dtype),
+            jnp.broadcast_to(jnp.diag(frame.scale**2)[None], (num, dim, dim)),
+        ),
+        calls,
+    )

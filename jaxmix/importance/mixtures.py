@@ -1,0 +1,191 @@
+"""A mixture proposal from weighted draws: weighted EM, shrunk, widened, with one wide component."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree
+
+from .. import em
+from ..combinators import mixture_of
+from ..families import DiagonalNormal, MultivariateNormal, Normal, SphericalNormal, StudentT
+from .low_rank import LowRankNormal, MultivariateT
+
+SHAPES = ("full", "diagonal", "low_rank")
+LOW_RANK_FROM = 50
+MAX_ROWS = 8192
+EM_STEPS = 60
+
+
+class Frame(NamedTuple):
+    """Origin and scale of the targets' own draws: the axes in which proposals are made."""
+
+    origin: Array
+    scale: Array
+
+
+class Shape(NamedTuple):
+    """How the components of a proposal are made."""
+
+    covariance: str
+    inflation: float
+    shrinkage: float
+    df: float | None
+
+
+def shape_for(dim: int, covariance: str | None, inflation, shrinkage, df) -> Shape:
+    """The default covariance of a dimension, or the one asked for."""
+    if covariance is None:
+        covariance = "low_rank" if dim >= LOW_RANK_FROM else "full"
+    if covariance not in SHAPES:
+        raise ValueError(f"covariance must be one of {', '.join(SHAPES)}; it was {covariance!r}.")
+    if df is not None and covariance == "low_rank":
+        raise ValueError("Student-t proposals have a full or a diagonal covariance, not low_rank.")
+    return Shape(covariance, inflation, shrinkage, df)
+
+
+def frame_of(events: Array, groups: int) -> Frame:
+    """Mean of all draws, and their standard deviation within the targets."""
+    rows = as_rows(events)
+    by_target = rows.reshape(groups, -1, rows.shape[1])
+    return Frame(jnp.mean(rows, 0), jnp.sqrt(jnp.mean(jnp.var(by_target, 1), 0)))
+
+
+def as_rows(events: Array) -> Array:
+    """Events as vectors: numbers get one coordinate."""
+    return events[:, None] if events.ndim == 1 else events
+
+
+def systematic(key, weights: Array, size: int) -> Array:
+    """Row numbers drawn in proportion to weights, by one uniform number."""
+    edges = jnp.cumsum(weights)
+    points = (
+        jnp.arange(size, dtype=weights.dtype) + jax.random.uniform(key, (), weights.dtype)
+    ) / size
+    return jnp.minimum(jnp.searchsorted(edges, points * edges[-1]), weights.shape[0] - 1)
+
+
+class Fitted(NamedTuple):
+    """Moments of a fitted mixture: weights (k,), means (k, d), covariances (k, d, d)."""
+
+    weights: Array
+    means: Array
+    covariances: Array
+
+
+@eqx.filter_jit
+def fit_moments(
+    key, events: Array, weights: Array, num: int, start: Fitted | None, covariance: str
+) -> Fitted:
+    """Weighted EM of a normal mixture, from k-means++ or from a start given by its moments."""
+    k_rows, k_init = jax.random.split(key)
+    rows = as_rows(events)
+    dim = rows.shape[1]
+    if rows.shape[0] > MAX_ROWS:
+        rows = rows[systematic(k_rows, weights, MAX_ROWS)]
+        weights = jnp.ones_like(rows[:, 0])
+    # A weight of mean 1 leaves the floor and the tolerance of EM their meaning.
+    weights = weights / jnp.mean(weights)
+    family: Any = {
+        "full": MultivariateNormal,
+        "diagonal": DiagonalNormal,
+        "low_rank": SphericalNormal,
+    }
+    template = mixture_of(family[covariance].template(dim), num)
+    template = jax.tree.map(
+        lambda a: a.astype(rows.dtype) if eqx.is_inexact_array(a) else a, template
+    )
+    if start is None:
+        model = em.init(k_init, template, rows, weights=weights)
+    else:
+        model = _of_moments(template, start, covariance)
+    model = em.run(model, rows, weights=weights, max_steps=EM_STEPS, tol=1e-4, floor=1e-6).model
+    share = jax.vmap(model.posterior)(rows) * weights[:, None]
+    count = jnp.sum(share, 0)
+    used = count > 0
+    safe = jnp.where(used, count, jnp.ones_like(count))
+    means = jnp.matmul(share.T, rows, precision="highest") / safe[:, None]
+    means = jnp.where(used[:, None], means, model.components.mean)
+
+    def spread(s, mean):
+        r = rows - mean[None, :]
+        return jnp.matmul((s[:, None] * r).T, r, precision="highest")
+
+    covariances = jax.lax.map(lambda a: spread(*a), (share.T, means)) / safe[:, None, None]
+    return Fitted(count / jnp.sum(count), means, covariances)
+
+
+def _of_moments(template, start: Fitted, covariance: str):
+    make: Any = {
+        "full": lambda m, c: MultivariateNormal(m, c),
+        "diagonal": lambda m, c: DiagonalNormal(m, jnp.sqrt(jnp.diagonal(c))),
+        "low_rank": lambda m, c: SphericalNormal(m, jnp.sqrt(jnp.mean(jnp.diagonal(c)))),
+    }[covariance]
+    model = type(template)(start.weights, jax.vmap(make)(start.means, start.covariances))
+    return model
+
+
+@eqx.filter_jit
+def components_of(fitted: Fitted, frame: Frame, wide: Array, shape: Shape, scalar: bool) -> PyTree:
+    """The stack of proposals: the fitted components, shrunk and widened, and the wide one last.
+
+    Args:
+        fitted: moments of the mixture.
+        frame: origin and scale of the targets.
+        wide: scale of the wide component, in units of the targets'.
+        shape: how to make them.
+        scalar: whether events are numbers.
+    """
+    own = jnp.diag(frame.scale**2)
+    pooled = jnp.sum(fitted.weights[:, None, None] * fitted.covariances, 0)
+    # A third part of the targets' own scale keeps a component of few draws from collapsing.
+    s = shape.shrinkage
+    prior = (pooled + 0.5 * own) / 1.5
+    covariances = shape.inflation * ((1 - s) * fitted.covariances + s * prior[None])
+    means = jnp.concatenate([fitted.means, frame.origin[None]])
+    wide_scale = wide * frame.scale
+    if shape.covariance == "low_rank":
+        return _low_rank(fitted, means, frame, wide, shape)
+    covariances = jnp.concatenate([covariances, jnp.diag(wide_scale**2)[None]])
+    if shape.covariance == "diagonal":
+        diagonals = jnp.diagonal(covariances, axis1=1, axis2=2)
+        covariances = diagonals[:, :, None] * jnp.eye(means.shape[1], dtype=means.dtype)[None]
+    if scalar:
+        scale = jnp.sqrt(covariances[:, 0, 0])
+        if shape.df is None:
+            return jax.vmap(Normal)(means[:, 0], scale)
+        return jax.vmap(lambda m, c: StudentT(shape.df, m, c))(means[:, 0], scale)
+    if shape.df is not None:
+        return jax.vmap(lambda m, c: MultivariateT(shape.df, m, c))(means, covariances)
+    if shape.covariance == "diagonal":
+        scale = jnp.sqrt(jnp.diagonal(covariances, axis1=1, axis2=2))
+        return jax.vmap(DiagonalNormal)(means, scale)
+    return jax.vmap(MultivariateNormal)(means, covariances)
+
+
+def _low_rank(fitted: Fitted, means, frame: Frame, wide, shape: Shape):
+    """Stretched along the way from the origin to the mean only (El Masri et al. 2021).
+
+    In many coordinates other variances are not learnt from a few hundred draws.
+    """
+
+    def direction(mean):
+        u = (mean - frame.origin) / frame.scale
+        length = jnp.sqrt(jnp.sum(u * u))
+        return u / jnp.where(length > 0, length, jnp.ones_like(length))
+
+    axes = jax.vmap(direction)(fitted.means)
+
+    def stretch(axis, covariance):
+        v = axis / frame.scale
+        return jnp.dot(v, jnp.dot(covariance, v, precision="highest"), precision="highest")
+
+    along = jax.vmap(stretch)(axes, fitted.covariances)
+    along = jnp.sqrt(shape.inflation * ((1 - shape.shrinkage) * along + shape.shrinkage))
+    first = jnp.zeros_like(frame.origin).at[0].set(1)
+    axes = jnp.concatenate([axes, first[None]])[:, :, None]
+    num = fitted.weights.shape[0]
+    scales = jnp.concatenate([jnp.ones(num, means.dtype), wide[None]])[:, None] * frame.scale[None]
+    stretches = jnp.concatenate([along, jnp.ones_like(wide)[None]])[:, None]
+    return jax.vmap(LowRankNormal)(means, scales, axes, stretches)
