@@ -4,3 +4,10 @@ from .decode import decode as decode
 from .encode import encode as encode
 from .labels import OTHER as OTHER
 from .partition import partition as partition
+
+# Data larger than memory, for `jm.fit`.
+from .sources import Arrays as Arrays
+from .sources import Batches as Batches
+from .sources import NpyFile as NpyFile
+from .sources import NpyFolder as NpyFolder
+from .sources import Parquet as Parquet

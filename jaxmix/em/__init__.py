@@ -8,6 +8,7 @@ from .run import History as History
 from .run import Solution as Solution
 from .run import run as run
 from .run import step as step
+from .sharded import shard_rows as shard_rows
 from .solution import Fit as Fit
 from .solution import Restarts as Restarts
 from .solve import FixedPoint as FixedPoint

@@ -1,77 +1,220 @@
-"""Fewer iterations: SQUAREM's third step length, guarded by the objective."""
+"""Fewer iterations: SQUAREM and damped Anderson acceleration, each guarded by the objective.
 
+Both propose the next model from the past ones; one pass over the data then judges it. A proposal
+that lowers the objective is dropped, and a plain step, which cannot lower it, comes next. So an
+iteration is one pass whatever is proposed, and under `vmap` nothing runs twice.
+"""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, PyTree
 
-from .._numerics import difference, tree_vdot
-from .expected import expect, take_apart
-from .maximise import log_prior
+from .._numerics import tree_vdot
+from .expected import take_apart
+from .maximise import Maximised
 
-
-def _flat(model):
-    """The unconstrained parameters of the refittable leaves."""
-    import equinox as eqx
-
-    parts = take_apart(model)
-    return [
-        [a for a in jax.tree.leaves(leaf) if eqx.is_inexact_array(a)] for leaf in parts.leaves
-    ]
+KINDS = (None, "squarem", "anderson")
+ORDER = 10  # columns of Anderson's memory, after which it begins anew
+GROWTH, HALF = 1.2, 10.0  # damping is 1 / (1 + GROWTH ** (HALF - successes))
+LONGER = 4.0
 
 
-def _rebuilt(model, flat):
-    import equinox as eqx
+class Squared(NamedTuple):
+    """SQUAREM between two passes: the parameters one plain step ago, and the longest step."""
 
-    parts = take_apart(model)
+    before: Array
+    is_jump: Array  # whether the next proposal (later, the last one) extrapolates
+    longest: Array
+    length: Array
+
+
+class Mixed(NamedTuple):
+    """Anderson's memory: changes of parameters and of residuals, and how far damping has eased."""
+
+    before: Array
+    residual: Array
+    moves: Array
+    bends: Array
+    count: Array
+    successes: Array
+    is_jump: Array
+
+
+def check(kind: str | None) -> None:
+    """Refuse an unknown acceleration."""
+    if kind not in KINDS:
+        raise ValueError(f"accelerate must be one of {KINDS}; it was {kind!r}.")
+
+
+def _arrays(model: PyTree) -> list[Array]:
+    leaves = take_apart(model).leaves
+    return [a for leaf in leaves for a in jax.tree.leaves(leaf) if eqx.is_inexact_array(a)]
+
+
+def _flat(model: PyTree) -> Array:
+    """The unconstrained parameters of the refittable leaves as one vector."""
+    arrays = _arrays(model)
+    dtype = jnp.result_type(*arrays) if arrays else jnp.result_type(float)
+    return jnp.concatenate([jnp.zeros((0,), dtype), *(jnp.ravel(a).astype(dtype) for a in arrays)])
+
+
+def _rebuilt(model: PyTree, flat: Array) -> PyTree:
+    parts, position = take_apart(model), 0
     leaves = []
-    for leaf, arrays in zip(parts.leaves, flat, strict=True):
-        values = iter(arrays)
-        leaves.append(
-            jax.tree.map(lambda a, v=values: next(v) if eqx.is_inexact_array(a) else a, leaf)
-        )
+    for leaf in parts.leaves:
+        arrays, structure = jax.tree.flatten(leaf)
+        for i, a in enumerate(arrays):
+            if eqx.is_inexact_array(a):
+                arrays[i] = flat[position : position + a.size].reshape(a.shape).astype(a.dtype)
+                position += a.size
+        leaves.append(structure.unflatten(arrays))
     return parts.model(leaves, parts.loose)
 
 
-def accelerated(kind, plain, data, weights, prior, assignment, chunk_size):
-    """Wrap a plain step: two steps, an extrapolation, kept only where the objective is no lower.
+def begin(kind: str | None, model: PyTree) -> Any:
+    """The memory of an acceleration before its first step."""
+    check(kind)
+    if kind is None:
+        return None
+    flat, no = _flat(model), jnp.asarray(False)
+    one = jnp.ones((), flat.dtype)
+    if kind == "squarem":
+        return Squared(flat, no, LONGER * one, one)
+    order = max(1, min(ORDER, flat.size // 2))
+    columns = jnp.zeros((order, flat.size), flat.dtype)
+    zero = jnp.zeros((), int)
+    return Mixed(flat, jnp.zeros_like(flat), columns, columns, zero, 0 * one, no)
 
-    With r the first change and v the change of changes, the point is
-    theta + 2 a r + a^2 v, a = |r| / |v| (Varadhan and Roland 2008, the third step length).
+
+def _change(new: Array, old: Array) -> Array:
+    # Parameters at -inf (a weight of zero) stay there.
+    change = new - old
+    return jnp.where(jnp.isfinite(change), change, jnp.zeros_like(change))
+
+
+def propose(memory: Any, state: Any, plain: Maximised) -> tuple[Maximised, Any]:
+    """The model to try next, given the M-step's own, and the memory with what it was made of."""
+    if memory is None:
+        return plain, None
+    here, there = _flat(state.model), _flat(plain.model)
+    if isinstance(memory, Squared):
+        jumped, memory = _squared(memory, here, there)
+    else:
+        jumped, memory = _mixed(memory, here, there)
+    usable = jnp.isfinite(jumped) & jnp.isfinite(there)
+    jumped = jnp.where(memory.is_jump & usable, jumped, there)
+    model = _rebuilt(plain.model, jumped)
+    return plain._replace(model=model, gain=_expected_gain(model, state)), memory
+
+
+def _expected_gain(model: PyTree, state: Any) -> Array:
+    """Q(model) - Q(state.model) under the state's statistics, as the ELBO of a jump needs it."""
+    gain = jnp.zeros_like(state.penalty)
+    olds = take_apart(state.model).leaves
+    for new, old, stats in zip(take_apart(model).leaves, olds, state.expected.stats, strict=True):
+        origin = old.origin
+        if callable(getattr(new, "natural", None)):
+            change = jax.tree.map(jnp.subtract, new.natural(origin), old.natural(origin))
+            gain += tree_vdot(change, stats)
+        else:
+            values = new.expected_log_prob(stats, origin) - old.expected_log_prob(stats, origin)
+            gain += jnp.sum(values)
+    return gain
+
+
+def _squared(memory: Squared, here: Array, there: Array) -> tuple[Array, Squared]:
+    """With r the first change and v the change of changes: theta + 2 a r + a^2 v, a = |r| / |v|.
+
+    The third step length of Varadhan and Roland (2008).
     """
-    if kind != "squarem":
-        raise ValueError(f'accelerate must be None or "squarem"; it was {kind!r}.')
+    r = _change(here, memory.before)
+    v = _change(_change(there, here), r)
+    bend = jnp.vdot(v, v)
+    length = jnp.sqrt(jnp.vdot(r, r) / jnp.where(bend > 0, bend, jnp.ones_like(bend)))
+    length = jnp.clip(length, jnp.ones_like(length), memory.longest)
+    jumped = memory.before + 2 * length * r + length**2 * v
+    return jumped, memory._replace(before=here, length=length)
 
-    def take(state):
-        first, _ = plain(state)
-        second, entry = plain(first)
-        zero, one, two = (_flat(s.model) for s in (state, first, second))
-        r = jax.tree.map(jnp.subtract, one, zero)
-        v = jax.tree.map(lambda c, b, a: (c - b) - (b - a), two, one, zero)
-        # Parameters at -inf (a weight of zero) stay there.
-        clean = lambda t: jax.tree.map(lambda a: jnp.where(jnp.isfinite(a), a, 0), t)  # noqa: E731
-        r, v = clean(r), clean(v)
-        bend = tree_vdot(v, v)
-        ratio = jnp.sqrt(tree_vdot(r, r) / jnp.where(bend > 0, bend, jnp.ones_like(bend)))
-        a = jnp.maximum(ratio, jnp.ones_like(ratio))
-        jumped = jax.tree.map(
-            lambda z, end, dr, dv: jnp.where(jnp.isfinite(z), z + 2 * a * dr + a * a * dv, end),
-            zero, two, r, v,
-        )  # fmt: skip
-        model = _rebuilt(second.model, jumped)
-        expected = expect(model, data, weights, assignment=assignment, chunk_size=chunk_size)
-        penalty = jnp.asarray(log_prior(model, prior), state.penalty.dtype)
-        rise = difference(expected.objective, second.expected.objective)
-        rise = rise + (penalty - second.penalty)
-        better = second.running & (rise >= 0)
-        candidate = second._replace(model=model, expected=expected, penalty=penalty)
-        chosen = jax.tree.map(lambda n, o: jnp.where(better, n, o), candidate, second)
-        value = chosen.expected.log_likelihood.value
-        kl = jnp.where(better, jnp.full_like(entry.kl, jnp.nan), entry.kl)
-        entry = entry._replace(
-            log_likelihood=value,
-            elbo=value - kl,
-            kl=kl,
-            objective=chosen.expected.objective.value + chosen.penalty,
-        )
-        return chosen, entry
 
-    return take
+def _mixed(memory: Mixed, here: Array, there: Array) -> tuple[Array, Mixed]:
+    """Anderson mixing, its least squares damped, begun anew when its memory is full.
+
+    DAAREM (Henderson and Varadhan 2019, arXiv 1803.06673), sections 2 and 3.
+    """
+    order = memory.moves.shape[0]
+    residual = _change(there, here)
+    move, bend = _change(here, memory.before), residual - memory.residual
+    known = memory.count > 0  # the first residual has none to be compared with
+    row = jnp.where(known, (memory.count - 1) % order, order)
+    fresh = row == 0
+    put = lambda old, new: (  # noqa: E731
+        jnp.where(fresh, jnp.zeros_like(old), old).at[row].set(new, mode="drop")
+    )
+    moves, bends = put(memory.moves, move), put(memory.bends, bend)
+    q, triangle = jnp.linalg.qr(bends.T)
+    u, d, vt = jnp.linalg.svd(triangle, full_matrices=False)
+    c = jnp.dot(u.T, jnp.dot(q.T, residual))
+    eps = jnp.finfo(d.dtype).eps
+    used = d > order * eps * d[0]
+    d = jnp.where(used, d, jnp.ones_like(d))
+    c = jnp.where(used, c, jnp.zeros_like(c))
+    share = 1 / (1 + GROWTH ** (HALF - memory.successes))
+    ridge = _ridge(c, d, share)
+    gamma = jnp.dot(vt.T, d * c / (d**2 + ridge))
+    jumped = there - jnp.dot(gamma, moves + bends)
+    kept = memory._replace(
+        before=here, residual=residual, moves=moves, bends=bends, count=memory.count + 1,
+        is_jump=memory.is_jump & known,
+    )  # fmt: skip
+    return jumped, kept
+
+
+def _ridge(c: Array, d: Array, share: Array) -> Array:
+    """The ridge at which the squared length of the solution is `share` of that without one."""
+    free = jnp.sum((c / d) ** 2)
+    low, high = jnp.min(d) ** 2 * jnp.finfo(d.dtype).eps, jnp.max(d) ** 2 / share
+
+    def halve(_, ends):
+        low, high = ends
+        middle = jnp.sqrt(low) * jnp.sqrt(high)
+        long = jnp.sum((d * c / (d**2 + middle)) ** 2) > share * free
+        return jnp.where(long, middle, low), jnp.where(long, high, middle)
+
+    low, high = jax.lax.fori_loop(0, 40, halve, (low, high))
+    return jnp.sqrt(low) * jnp.sqrt(high)
+
+
+def settle(memory: Any, old: Any, new: Any, entry: Any, max_steps: Any) -> tuple[Any, Any, Any]:
+    """Keep the state after a pass, or go back to the one before; what the history says of it.
+
+    A small gain ends the loop only after a plain step: a jump may gain little by chance.
+    """
+    if memory is None:
+        return new, entry, None
+    jump = memory.is_jump
+    fell = jump & ~(new.gain >= 0)
+    steps = old.num_steps + 1
+    back = old._replace(num_steps=steps, running=steps < max_steps)
+    small = jump & ~fell & ~new.running
+    choose = lambda o, n: jnp.where(fell, o, n) if eqx.is_array(n) else n  # noqa: E731
+    kept = jax.tree.map(choose, back, new)
+    kept = kept._replace(running=jnp.where(small, steps < max_steps, kept.running))
+    level = old.expected.log_likelihood.value
+    same = entry._replace(
+        log_likelihood=level,
+        elbo=level,
+        kl=jnp.zeros_like(entry.kl),
+        objective=old.expected.objective.value + old.penalty,
+    )
+    entry = jax.tree.map(lambda o, n: jnp.where(fell, o.astype(n.dtype), n), same, entry)
+    if isinstance(memory, Squared):
+        full = memory.length >= memory.longest
+        longest = jnp.where(jump & ~fell & full, LONGER * memory.longest, memory.longest)
+        longest = jnp.where(fell, jnp.maximum(memory.longest / LONGER, 1), longest)
+        return kept, entry, memory._replace(is_jump=~jump, longest=longest)
+    successes = jnp.where(jump & ~fell, memory.successes + 1, memory.successes)
+    successes = jnp.where(fell, jnp.maximum(successes - 2, 0), successes)
+    return kept, entry, memory._replace(is_jump=~fell & ~small, successes=successes)

@@ -12,6 +12,7 @@ from .._exponential import ProductForm, Refittable, Tilted, TiltedProduct
 from .._numerics import Sum, add, merge, unanimous, zero_sum
 from .._stack import Held
 from ..combinators.frozen import Frozen
+from .sharded import opened, pooled
 
 CHUNK_ELEMENTS = 1 << 17  # rows of a chunk times densities of the widest stack
 
@@ -93,7 +94,8 @@ def product_form_is_exact(leaves: list[Refittable]) -> Array:
     for leaf in leaves:
         if isinstance(leaf, ProductForm):
             limit = 2e-5 / jnp.finfo(leaf.origin.dtype).eps
-            spread = jax.lax.stop_gradient(leaf.spread(common_origin(leaf)))
+            wide = jnp.broadcast_to(common_origin(leaf), leaf.origin.shape)
+            spread = jax.lax.stop_gradient(leaf.spread(wide))
             safe = safe & jnp.all(spread <= limit)
     return unanimous(safe)
 
@@ -110,7 +112,7 @@ def _product_tilts(leaves):
     for leaf in leaves:
         if isinstance(leaf, ProductForm):
             origin = common_origin(leaf)
-            natural = leaf.product_natural(origin)
+            natural = leaf.product_natural(jnp.broadcast_to(origin, leaf.origin.shape))
             tilts.append(jax.tree.map(jnp.zeros_like, natural))
             naturals.append(natural)
             origins.append(Held(origin))
@@ -133,7 +135,8 @@ def _product_tilts(leaves):
                 out.append(s)
             else:
                 stats = leaf.from_features(*s)
-                out.append(leaf.recentre(stats, held.value, leaf.origin))
+                wide = jnp.broadcast_to(held.value, leaf.origin.shape)
+                out.append(leaf.recentre(stats, wide, leaf.origin))
         return out
 
     return tilts, build, finish
@@ -192,6 +195,7 @@ def expect(
     their log-density.
     """
     parts = take_apart(model)
+    data, axes = opened(data)
     rows = num_rows(data)
     chunk = chunk_rows(model, rows, chunk_size)
     hard = assignment == "hard"
@@ -252,13 +256,14 @@ def expect(
     else:
         (soft, objective), stats, gradient = residual()
     weight = jnp.asarray(rows, soft.high.dtype) if weights is None else jnp.sum(weights)
-    return Expected(soft, objective, weight, stats, gradient)
+    return pooled(Expected(soft, objective, weight, stats, gradient), axes)
 
 
 def log_likelihood(
     model: PyTree, data: PyTree, weights: Array | None = None, chunk_size: int | None = None
 ) -> Sum:
     """Weighted sum over the data of the model's log-density, in nats, by chunks."""
+    data, axes = opened(data)
     rows = num_rows(data)
     chunk = chunk_rows(model, rows, chunk_size)
 
@@ -273,7 +278,8 @@ def log_likelihood(
 
     one = jax.eval_shape(model.log_prob, jax.tree.map(lambda a: a[0], data))
     zero = jnp.zeros((), one.dtype)
-    return jax.lax.scan(body, Sum(zero, zero), jnp.arange(-(-rows // chunk)))[0]
+    total, _ = jax.lax.scan(body, Sum(zero, zero), jnp.arange(-(-rows // chunk)))
+    return pooled(total, axes)
 
 
 def expected_stats(

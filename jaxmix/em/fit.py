@@ -16,6 +16,7 @@ from .initialise import init as initialise
 from .maximise import Prior, floor_prior
 from .progress import Progress
 from .run import DEFAULT_FLOOR, History, State, loop, result_of, start
+from .sharded import layout_of, over_rows, placed
 from .solution import Fit, Restarts, entropy, message, name, num_parameters, trimmed
 
 BLOCK = 50
@@ -45,26 +46,35 @@ def _initialise(keys, template, data, weights, *, many):
 
 
 @eqx.filter_jit
-def _start(models, data, weights, prior, assignment, chunk):
-    one = lambda m: start(m, data, weights, prior, assignment=assignment, chunk_size=chunk)  # noqa: E731
-    return jax.vmap(one)(models)
+def _start(models, data, weights, prior, assignment, chunk, layout):
+    def all_of(data, weights, models, prior):
+        one = lambda m: start(m, data, weights, prior, assignment=assignment, chunk_size=chunk)  # noqa: E731
+        return jax.vmap(one)(models)
+
+    return over_rows(all_of, layout, data, weights, models, prior)
 
 
 @eqx.filter_jit
-def _advance(states, data, weights, prior, max_steps, tol, assignment, accelerate, chunk):
-    def one(state):
-        return loop(
-            state, data, weights, prior, max_steps=max_steps, tol=tol, block=BLOCK,
-            assignment=assignment, accelerate=accelerate, chunk_size=chunk,
-        )  # fmt: skip
+def _advance(states, data, weights, prior, max_steps, tol, assignment, accelerate, chunk, layout):
+    def all_of(data, weights, states, prior, max_steps):
+        def one(state):
+            return loop(
+                state, data, weights, prior, max_steps=max_steps, tol=tol, block=BLOCK,
+                assignment=assignment, accelerate=accelerate, chunk_size=chunk,
+            )  # fmt: skip
 
-    states, history = jax.vmap(one)(states)
+        return jax.vmap(one)(states)
+
+    states, history = over_rows(all_of, layout, data, weights, states, prior, max_steps)
     return states, history, jax.vmap(lambda s: result_of(s, prior, tol))(states)
 
 
 @eqx.filter_jit
-def _totals(models, data, weights, chunk):
-    return jax.vmap(lambda m: log_likelihood(m, data, weights, chunk).value)(models)
+def _totals(models, data, weights, chunk, layout=None):
+    def all_of(data, weights, models):
+        return jax.vmap(lambda m: log_likelihood(m, data, weights, chunk).value)(models)
+
+    return over_rows(all_of, layout, data, weights, models)
 
 
 _floor_prior = jax.jit(floor_prior)
@@ -109,7 +119,7 @@ def fit(
         assignment: "soft", or "hard" for classification EM (k-means among it).
         max_steps: at most so many steps for one start.
         tol: stop at a gain below this, in nats a datum; None never stops early.
-        accelerate: None, or "squarem".
+        accelerate: None, "squarem" or "anderson"; a step is one pass over the data in each.
         prior: pseudo-statistics; None for a floor of `floor` times the data's variance.
         checkpoint: a folder in which a streamed fit keeps its state.
         progress: show a progress bar; None shows it on fits that last.
@@ -141,16 +151,18 @@ def fit(
         from .stream import fit_stream
 
         return fit_stream(
-            key, template, data, num_restarts=num_restarts, init=init, assignment=assignment,
-            max_steps=max_steps, tol=tol, floor=floor, prior=prior, checkpoint=checkpoint,
+            key, template, data, weights=weights, validation=validation,
+            num_restarts=num_restarts, init=init, assignment=assignment, max_steps=max_steps,
+            tol=tol, accelerate=accelerate, floor=floor, prior=prior, checkpoint=checkpoint,
             progress=progress, throw=throw,
         )  # fmt: skip
-    data = checked_data(data, template)
+    layout = layout_of(data)
+    data = checked_data(placed(data, layout), template)
     rows = num_rows(data)
     template = _of_dtype(template, data)
     float_type = take_apart(template)
     dtype = jnp.result_type(*(jax.tree.leaves(float_type.leaves) or [jnp.zeros(())]), float_of(data))
-    weights = checked_weights(weights, rows, dtype)
+    weights = placed(checked_weights(weights, rows, dtype), layout)
     held = None if validation is None else checked_data(validation, template)
     bound = -jnp.inf if tol is None else tol
     bar = Progress(max_steps, progress)
@@ -162,8 +174,9 @@ def fit(
         result = None
         while result is None or bool(jnp.any(states.running & (states.num_steps < steps))):
             states, part, result = _advance(
-                states, data, weights, prior, jnp.asarray(steps), bound, *options, chunk
-            )
+                states, data, weights, prior, jnp.asarray(steps), bound, *options, chunk,
+                layout_of(data),
+            )  # fmt: skip
             history.append(jax.tree.map(np.asarray, part))
             bar.show(states)
             if bar.interrupted:
@@ -172,7 +185,9 @@ def fit(
 
     def begin(models, data, weights, prior):
         count = jax.tree.leaves(models)[0].shape[0]
-        states = _start(models, data, weights, prior, assignment, _chunk(template, count))
+        states = _start(
+            models, data, weights, prior, assignment, _chunk(template, count), layout_of(data)
+        )
         return states._replace(running=states.running & (max_steps > 0))
 
     with bar:
@@ -208,7 +223,7 @@ def fit(
     return Fit(
         model, total, trimmed(_of_restart(found, best), steps), steps, int(state.num_emptied),
         result, table, num_parameters(model),
-        float(rows if weights is None else jnp.sum(weights)), entropy(model, data, weights),
+        float(rows if weights is None else jnp.sum(weights)), entropy(model, data, weights, layout),
         None if validated is None else float(validated[best]),
     )  # fmt: skip
 

@@ -9,6 +9,8 @@ from jaxtyping import Array, PyTree
 
 from .._numerics import Sum, difference
 from .._results import RESULTS
+from .accelerate import begin as begin_memory
+from .accelerate import propose, settle
 from .expected import Expected, expect, take_apart
 from .maximise import (
     GradientState,
@@ -162,37 +164,32 @@ def loop(
     state, data, weights, prior, *, max_steps, tol, block, assignment, accelerate, chunk_size
 ) -> tuple[State, History]:
     """At most `block` further steps, and their entries of the history."""
-    from .accelerate import accelerated  # the step it wraps is defined by this file's functions
-
     dtype = state.penalty.dtype
     empty = History(*(jnp.full((block,), jnp.nan, dtype) for _ in History._fields))
 
-    def plain(state):
-        maximised = maximise(state.model, state.expected, data, weights, prior, state.move)
-        expected = expect(
-            maximised.model, data, weights, assignment=assignment, chunk_size=chunk_size
-        )
-        return advance(state, maximised, expected, prior, max_steps, tol)
-
-    take = plain
-    if accelerate is not None:
-        take = accelerated(accelerate, plain, data, weights, prior, assignment, chunk_size)
-
     def body(carry):
-        state, history, count = carry
-        state, entry = take(state)
+        state, memory, history, count = carry
+        maximised = maximise(state.model, state.expected, data, weights, prior, state.move)
+        proposal, memory = propose(memory, state, maximised)
+        expected = expect(
+            proposal.model, data, weights, assignment=assignment, chunk_size=chunk_size
+        )
+        new, entry = advance(state, proposal, expected, prior, max_steps, tol)
+        state, entry, memory = settle(memory, state, new, entry, max_steps)
         history = jax.tree.map(
             lambda trace, value: trace.at[count].set(value.astype(trace.dtype), mode="drop"),
             history,
             entry,
         )
-        return state, history, count + 1
+        return state, memory, history, count + 1
 
     def more(carry):
-        state, _, count = carry
+        state, _, _, count = carry
         return state.running & (count < block)
 
-    state, history, _ = jax.lax.while_loop(more, body, (state, empty, jnp.zeros((), int)))
+    memory = begin_memory(accelerate, state.model)
+    start = (state, memory, empty, jnp.zeros((), int))
+    state, _, history, _ = jax.lax.while_loop(more, body, start)
     return state, history
 
 
@@ -222,7 +219,7 @@ def run(
         max_steps: a traced number: changing it compiles nothing. At most `history_size`.
         tol: stop when a step gains less than this, in nats a datum; None never stops early.
         assignment: "soft", or "hard" for classification EM (Celeux and Govaert 1992).
-        accelerate: None, or "squarem".
+        accelerate: None, "squarem" or "anderson"; a step is one pass over the data in each.
         prior: pseudo-statistics; None for a floor of `floor` times the data's variance.
         history_size: length of the padded traces.
         chunk_size: rows of a chunk of the scan over the data.

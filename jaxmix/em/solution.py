@@ -12,6 +12,7 @@ from .._numerics import logsumexp
 from .._results import RESULTS
 from .expected import take_apart
 from .run import History
+from .sharded import Layout, opened, over_rows, pooled
 
 
 class Restarts(NamedTuple):
@@ -80,11 +81,8 @@ class Fit(eqx.Module):
 
 def name(result: RESULTS) -> str:
     """The name of a code."""
-    for candidate in (n for n in dir(RESULTS) if not n.startswith("_")):
-        value = getattr(RESULTS, candidate)
-        if isinstance(value, type(RESULTS.successful)) and bool(value == result):
-            return candidate
-    return "unknown"
+    items = RESULTS._name_to_item.items()
+    return next(label for label, item in items if bool(item == result))
 
 
 def message(result: RESULTS) -> str:
@@ -103,18 +101,28 @@ def num_parameters(model: PyTree) -> int:
     return total + sum(int(a.size) for a in parts.loose)
 
 
-def entropy(model: PyTree, data: PyTree, weights: Array | None) -> float:
+def entropy(
+    model: PyTree, data: PyTree, weights: Array | None, layout: Layout | None = None
+) -> float:
     """Sum over the data of the entropy of a mixture's responsibilities, in nats."""
     if not callable(getattr(model, "joint_log_probs", None)):
         return 0.0
+    return float(_entropy(model, data, weights, layout))
 
-    def of_one(x):
+
+@eqx.filter_jit
+def _entropy(model, data, weights, layout):
+    def of_one(model, x):
         joint = model.joint_log_probs(x)
         log_r = joint - logsumexp(joint)
         return -jnp.sum(jnp.where(joint == -jnp.inf, jnp.zeros_like(joint), jnp.exp(log_r) * log_r))
 
-    values = jax.jit(lambda xs: jax.lax.map(of_one, xs, batch_size=4096))(data)
-    return float(jnp.sum(values if weights is None else values * weights))
+    def total(data, weights, model):
+        rows, axes = opened(data)
+        values = jax.lax.map(lambda x: of_one(model, x), rows, batch_size=4096)
+        return pooled(jnp.sum(values if weights is None else values * weights), axes)
+
+    return over_rows(total, layout, data, weights, model)
 
 
 def trimmed(history: list[Any], steps: int) -> History:

@@ -1,0 +1,177 @@
+"""Batches of one shape from any source, read ahead by a thread while the device works."""
+
+import queue
+import threading
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+AHEAD = 2  # pieces read beyond the one in use
+
+
+class Piece(NamedTuple):
+    """Rows padded to the common number, weights that are 0 on the padding, and where it began."""
+
+    rows: PyTree
+    weights: np.ndarray
+    first: int
+    count: int
+
+
+class Pieces:
+    """A source's batches, cut and padded to the length of its first, in the dtypes of a sample.
+
+    Args:
+        source: an object with `batches()`.
+        like: a few rows as the fit wants them: structure, trailing shapes, dtypes.
+        float_type: the dtype of weights.
+        weights: case weights of all rows, or None.
+    """
+
+    def __init__(self, source: Any, like: PyTree, float_type: Any, weights: np.ndarray | None = None):
+        self.source, self.like = source, like
+        self.float_type, self.weights = float_type, weights
+        first = next(iter(source.batches()), None)
+        if first is None:
+            raise ValueError("The data are empty: the source has no batches.")
+        self.capacity = len(jax.tree.leaves(first)[0])
+
+    @property
+    def shapes(self) -> tuple[PyTree, jax.ShapeDtypeStruct]:
+        """Shapes and dtypes of a piece's rows and weights."""
+        rows = jax.tree.map(
+            lambda a: jax.ShapeDtypeStruct((self.capacity, *a.shape[1:]), a.dtype), self.like
+        )
+        return rows, jax.ShapeDtypeStruct((self.capacity,), self.float_type)
+
+    def __iter__(self) -> Iterator[Piece]:
+        done = 0
+        for number, batch in enumerate(self.source.batches()):
+            rows = self._converted(batch, number)
+            total = len(jax.tree.leaves(rows)[0])
+            for start in range(0, total, self.capacity):
+                count = min(self.capacity, total - start)
+                yield self._padded(rows, start, count, done)
+                done += count
+        if self.weights is not None and done != len(self.weights):
+            raise ValueError(f"There are {len(self.weights)} weights for {done} rows.")
+
+    def _converted(self, batch: PyTree, number: int) -> PyTree:
+        if jax.tree.structure(batch) != jax.tree.structure(self.like):
+            raise ValueError(
+                f"Batch {number} is built differently from the first: {jax.tree.structure(batch)}, "
+                f"not {jax.tree.structure(self.like)}."
+            )
+
+        def convert(path, array, like):
+            host = np.asarray(array)
+            if host.shape[1:] != like.shape[1:] or host.ndim == 0:
+                name = jax.tree_util.keystr(path) or "rows"
+                raise ValueError(
+                    f"Batch {number}, {name}: a row has shape {host.shape[1:]}, where the first "
+                    f"batch has {like.shape[1:]}."
+                )
+            return host if host.dtype == like.dtype else host.astype(like.dtype)
+
+        return jax.tree_util.tree_map_with_path(convert, batch, self.like)
+
+    def _padded(self, rows: PyTree, start: int, count: int, done: int) -> Piece:
+        extra = self.capacity - count
+
+        def cut(array):
+            part = array[start : start + count]
+            if not extra:
+                return part
+            # A valid row and not zeros: 0 may be off the support.
+            return np.concatenate([part, np.repeat(part[-1:], extra, axis=0)])
+
+        weights = np.zeros(self.capacity, self.float_type)
+        weights[:count] = 1 if self.weights is None else self.weights[done : done + count]
+        return Piece(jax.tree.map(cut, rows), weights, done, count)
+
+
+def ahead(pieces: Any, depth: int = AHEAD) -> Iterator[Any]:
+    """The same items, made by a thread that stays at most `depth` items in front.
+
+    An error in the thread is raised here; a caller that stops early stops the thread.
+    """
+    ready: queue.Queue = queue.Queue(maxsize=depth)
+    stop = threading.Event()
+    end = object()
+
+    def put(item) -> bool:
+        while not stop.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work():
+        try:
+            for piece in pieces:
+                if not put((piece, None)):
+                    return
+            put((end, None))
+        except BaseException as error:
+            put((end, error))
+
+    thread = threading.Thread(target=work, name="jaxmix-reader", daemon=True)
+    thread.start()
+    try:
+        while True:
+            piece, error = ready.get()
+            if error is not None:
+                raise error
+            if piece is end:
+                return
+            yield piece
+    finally:
+        stop.set()
+        thread.join()
+
+
+def sampled(source: Any, wanted: int) -> tuple[PyTree, int]:
+    """At most `wanted` rows spread evenly over a source, and how many rows it has.
+
+    A source that cannot take rows by number is read once, batch by batch; where the sample
+    overflows, every other row of it goes.
+    """
+    if callable(getattr(source, "take", None)):
+        rows = source.num_rows
+        if rows == 0:
+            raise ValueError("The data are empty: there are 0 rows to fit to.")
+        index = np.arange(rows)
+        if rows > wanted:
+            index = np.round(np.linspace(0, rows - 1, wanted)).astype(np.int64)
+        return source.take(index), rows
+    kept, every, rows = [], 1, 0
+    held = 0
+    for batch in source.batches():
+        size = len(jax.tree.leaves(batch)[0])
+        part = jax.tree.map(lambda a, o=-rows % every: np.asarray(a)[o::every], batch)
+        rows += size
+        kept.append(part)
+        held += len(jax.tree.leaves(part)[0])
+        if held > 2 * wanted:
+            joined = _joined(kept)
+            while held > 2 * wanted:
+                every *= 2
+                joined = jax.tree.map(lambda a: a[::2], joined)
+                held = len(jax.tree.leaves(joined)[0])
+            kept = [joined]
+    if rows == 0:
+        raise ValueError("The data are empty: there are 0 rows to fit to.")
+    joined = _joined(kept)
+    if held > wanted:
+        index = np.round(np.linspace(0, held - 1, wanted)).astype(np.int64)
+        joined = jax.tree.map(lambda a: a[index], joined)
+    return joined, rows
+
+
+def _joined(parts: list[PyTree]) -> PyTree:
+    return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)

@@ -1,0 +1,132 @@
+"""A fit's state on disk: one `.npz` with a JSON header, written whole or not at all.
+
+The header names the format, its version, and what the state belongs to; arrays are plain NumPy
+arrays named by their place. No pickle is written or read.
+"""
+
+import hashlib
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+FORMAT = "jaxmix fit"
+VERSION = 1
+FILE = "jaxmix-fit.npz"
+HEADER = "header"
+
+
+class Saved(NamedTuple):
+    """What a checkpoint holds."""
+
+    state: PyTree
+    notes: dict[str, Any]
+
+
+def digest(tree: PyTree) -> str:
+    """A short fingerprint of a tree's structure, dtypes and values."""
+    found = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        if not isinstance(leaf, jax.Array | np.ndarray | float | int):
+            found.update(f"{jax.tree_util.keystr(path)} {type(leaf).__name__};".encode())
+            continue
+        array = np.asarray(leaf)
+        found.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape};".encode())
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()[:16]
+
+
+def _layout(tree: PyTree) -> list[tuple[str, str, list[int]]]:
+    """The names, dtypes and shapes of a tree's arrays."""
+    flat = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return [
+        (jax.tree_util.keystr(path), str(leaf.dtype), list(leaf.shape))
+        for path, leaf in flat
+    ]
+
+
+def save(folder: str | Path, state: PyTree, belongs: dict[str, Any], notes: dict[str, Any]) -> None:
+    """Write a checkpoint: to another name, through to the disk, then renamed in one move.
+
+    Args:
+        folder: made if need be; the file in it is `jaxmix-fit.npz`.
+        state: a tree of arrays.
+        belongs: what it belongs to, as JSON: compared when it is read.
+        notes: whatever else, as JSON.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    layout = [list(entry) for entry in _layout(state)]
+    header = {
+        "format": FORMAT, "version": VERSION, "belongs": belongs, "notes": notes, "layout": layout,
+    }  # fmt: skip
+    text = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    arrays = {f"a{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
+    # A name of its own: two processes that write at once do not mix their halves.
+    partial = folder / f".{FILE}.{os.getpid()}.part"
+    try:
+        with open(partial, "wb") as file:
+            np.savez(file, **{HEADER: text}, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, folder / FILE)
+        if hasattr(os, "O_DIRECTORY"):  # the new name, too, must outlive a loss of power
+            entry = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(entry)
+            finally:
+                os.close(entry)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load(folder: str | Path, like: PyTree, belongs: dict[str, Any]) -> Saved | None:
+    """Read a folder's checkpoint, None where there is none.
+
+    Args:
+        folder: where `save` wrote.
+        like: a tree of the structure, shapes and dtypes to expect.
+        belongs: what the state must belong to.
+
+    Raises:
+        ValueError: for a checkpoint that is damaged, of another version, or of another fit.
+    """
+    path = Path(folder) / FILE
+    if not path.exists():
+        return None
+    advice = f"Give another folder, or remove {path.name} to begin anew."
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            header = json.loads(bytes(stored[HEADER]).decode())
+            arrays = [stored[f"a{i}"] for i in range(len(stored.files) - 1)]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is no readable checkpoint ({error}). {advice}") from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise ValueError(f"{path} was not written by a jaxmix fit. {advice}")
+    if header["version"] != VERSION:
+        raise ValueError(
+            f"{path} has version {header['version']} of the format; this jaxmix reads {VERSION}. "
+            f"{advice}"
+        )
+    for name, wanted in belongs.items():
+        if header["belongs"].get(name) != wanted:
+            raise ValueError(
+                f"{path} belongs to another fit: its {name} is {header['belongs'].get(name)!r}, "
+                f"and here it is {wanted!r}. {advice}"
+            )
+    for here, there in zip(_layout(like), header["layout"], strict=False):
+        if list(here) != there:
+            raise ValueError(f"{path} belongs to another model: it holds {there}, not {here}. {advice}")
+    structure = jax.tree.structure(like)
+    if len(arrays) != structure.num_leaves:
+        raise ValueError(
+            f"{path} belongs to another model: it holds {len(arrays)} arrays, not "
+            f"{structure.num_leaves}. {advice}"
+        )
+    return Saved(structure.unflatten([jnp.asarray(a) for a in arrays]), header["notes"])

@@ -1,0 +1,148 @@
+"""Rows over devices: each scans its own, the sums are added up, no row leaves its device.
+
+Inside `shard_map` the data are wrapped as a `Shard`, which names the mesh axes to sum over; what
+reads rows works on its own rows and calls `pooled` at the end. Models stay whole everywhere.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
+
+from .._numerics import Sum, merge
+
+
+class Shard(eqx.Module):
+    """One device's rows, and the mesh axes over which rows are spread."""
+
+    rows: PyTree
+    axes: tuple[str, ...] = eqx.field(static=True)
+
+
+class Layout(NamedTuple):
+    """How rows lie over a mesh."""
+
+    mesh: Mesh
+    axes: tuple[str, ...]
+
+    @property
+    def sharding(self) -> NamedSharding:
+        return NamedSharding(self.mesh, PartitionSpec(self.axes))
+
+
+def opened(data: PyTree) -> tuple[PyTree, tuple[str, ...]]:
+    """The rows themselves, and the axes to sum over: none for data that are whole."""
+    return (data.rows, data.axes) if isinstance(data, Shard) else (data, ())
+
+
+def pooled(tree: PyTree, axes: tuple[str, ...]) -> PyTree:
+    """Sums over all devices; running sums keep their low parts.
+
+    What is sent is as large as the tree, whatever the number of rows.
+    """
+    if not axes:
+        return tree
+    is_sum = lambda node: isinstance(node, Sum)  # noqa: E731
+
+    def total(node):
+        if not is_sum(node):
+            return jax.lax.psum(node, axes)
+        every = jax.lax.all_gather(node, axes)
+        fold = lambda so_far, one: (merge(so_far, one), None)  # noqa: E731
+        return jax.lax.scan(fold, jax.tree.map(jnp.zeros_like, node), every)[0]
+
+    return jax.tree.map(total, tree, is_leaf=is_sum)
+
+
+def layout_of(data: PyTree) -> Layout | None:
+    """How the rows of concrete arrays are spread over devices; None for arrays on one.
+
+    Raises:
+        ValueError: if arrays are spread differently, or along another axis than that of rows.
+    """
+    found: dict[Any, str] = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(data)[0]:
+        sharding = getattr(leaf, "sharding", None)
+        named = isinstance(sharding, NamedSharding) and sharding.mesh.size > 1
+        spec = tuple(sharding.spec) if named else ()
+        name = jax.tree_util.keystr(path) or "the data"
+        if any(part is not None for part in spec[1:]):
+            raise ValueError(
+                f"{name} is sharded as {sharding.spec}: only the leading axis, of rows, may be "
+                "spread over devices."
+            )
+        rows = spec[0] if spec else None
+        axes = () if rows is None else (rows,) if isinstance(rows, str) else tuple(rows)
+        found.setdefault((sharding.mesh, axes) if axes else None, name)
+    if len(found) > 1:
+        names = " and ".join(found.values())
+        raise ValueError(f"{names} are sharded differently: their rows must lie together.")
+    one = next(iter(found), None)
+    if one is None:
+        return None
+    mesh, axes = one
+    return Layout(Mesh(mesh.devices, mesh.axis_names), axes)
+
+
+def placed(data: PyTree, layout: Layout | None) -> PyTree:
+    """The same rows on the same devices, with the mesh's axis types left to the compiler.
+
+    Under explicit axis types every operation on the rows would have to name its sharding.
+    """
+    if layout is None:
+        return data
+    assert all(kind == AxisType.Auto for kind in layout.mesh.axis_types)
+    return jax.tree.map(lambda a: jax.device_put(a, layout.sharding), data)
+
+
+def over_rows(
+    function: Callable, layout: Layout | None, data: PyTree, weights: PyTree, *whole: PyTree
+) -> PyTree:
+    """`function(data, weights, *whole)`, where rows are spread once on every device's own.
+
+    The function's value must be the same on every device: it sums what it makes of rows by
+    `pooled`.
+    """
+    if layout is None:
+        return function(data, weights, *whole)
+    arrays, rest = eqx.partition(whole, eqx.is_array)
+
+    def local(data, weights, arrays):
+        return function(Shard(data, layout.axes), weights, *eqx.combine(arrays, rest))
+
+    rows, every = PartitionSpec(layout.axes), PartitionSpec()
+    # With the check on, the gradient within a chunk would be summed over devices chunk by chunk.
+    mapped = jax.shard_map(
+        local, mesh=layout.mesh, in_specs=(rows, rows, every), out_specs=every, check_vma=False
+    )
+    return mapped(data, weights, arrays)
+
+
+def shard_rows(data: PyTree, mesh: Mesh | None = None) -> tuple[PyTree, jax.Array]:
+    """Spread rows over all devices, the last row repeated at weight 0 until they divide evenly.
+
+    Args:
+        data: events stacked along a leading axis.
+        mesh: over all of whose axes rows are spread; None for one axis of all devices.
+
+    Returns:
+        The data and the case weights to give to `jm.fit`.
+
+    Example:
+        >>> import jaxmix as jm, numpy as np
+        >>> data, weights = jm.em.shard_rows(np.zeros((5, 2), np.float32))
+        >>> float(weights.sum())
+        5.0
+    """
+    mesh = jax.make_mesh((jax.device_count(),), ("rows",)) if mesh is None else mesh
+    mesh = Mesh(mesh.devices, mesh.axis_names)
+    sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+    rows = len(jax.tree.leaves(data)[0])
+    extra = -rows % mesh.size
+    pad = lambda a: jnp.concatenate([a, jnp.repeat(a[-1:], extra, 0)]) if extra else a  # noqa: E731
+    weights = (jnp.arange(rows + extra) < rows).astype(float)
+    return jax.tree.map(lambda a: jax.device_put(pad(a), sharding), (data, weights))

@@ -1,0 +1,311 @@
+"""EM over data that do not fit in memory: one pass over the batches a step, read ahead."""
+
+import functools
+import math
+import time
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Key, PyTree
+
+from .._numerics import Sum, merge
+from .._results import RESULTS
+from . import accelerate as acceleration
+from .batches import Pieces, ahead, sampled
+from .checkpoint import digest, load, save
+from .checks import checked_data
+from .expected import CHUNK_ELEMENTS, Expected, expect, log_likelihood, num_rows, take_apart
+from .fit import DEFAULT_FLOOR, SEARCH_ROWS, fit, float_of
+from .maximise import FLOOR_ROWS, Prior, floor_prior, maximise
+from .processes import everyone, is_first, together
+from .progress import Progress
+from .run import History, advance, begin, result_of
+from .solution import Fit, Restarts, entropy, message, name, num_parameters
+
+CHECKPOINT_SECONDS = 5.0
+
+
+def _is_sum(node: Any) -> bool:
+    return isinstance(node, Sum)
+
+
+def _as_sums(expected: Expected) -> Expected:
+    """Every statistic as a running sum, so that millions of batches lose nothing."""
+    return jax.tree.map(
+        lambda a: a if _is_sum(a) else Sum(a, jnp.zeros_like(a)), expected, is_leaf=_is_sum
+    )
+
+
+def _as_values(sums: Expected) -> Expected:
+    value = functools.partial(jax.tree.map, lambda s: s.value, is_leaf=_is_sum)
+    return sums._replace(
+        weight=sums.weight.value, stats=value(sums.stats), gradient=value(sums.gradient)
+    )
+
+
+@eqx.filter_jit
+def _absorb(totals, model, batch, weights, assignment, chunk):
+    fresh = _as_sums(expect(model, batch, weights, assignment=assignment, chunk_size=chunk))
+    if totals is None:
+        return fresh
+    return jax.tree.map(merge, totals, fresh, is_leaf=_is_sum)
+
+
+@eqx.filter_jit
+def _begin(model, totals, prior):
+    return begin(model, _as_values(totals), prior)
+
+
+@eqx.filter_jit
+def _propose(state, memory, prior):
+    plain = maximise(state.model, state.expected, None, None, prior, state.move)
+    return acceleration.propose(memory, state, plain)
+
+
+@eqx.filter_jit
+def _settle(state, memory, proposal, totals, prior, max_steps, tol):
+    new, entry = advance(state, proposal, _as_values(totals), prior, max_steps, tol)
+    return acceleration.settle(memory, state, new, entry, max_steps)
+
+
+@eqx.filter_jit
+def _result(state, prior, tol):
+    return result_of(state, prior, tol)
+
+
+@eqx.filter_jit
+def _log_likelihood(model, batch, weights, chunk):
+    return log_likelihood(model, batch, weights, chunk)
+
+
+class Stream:
+    """A source as a fit sees it: whole passes, of one compiled step each batch."""
+
+    def __init__(self, pieces: Pieces, model: PyTree, assignment: str, bar: Progress):
+        widest = max([1, *(math.prod(leaf.stack_shape) for leaf in take_apart(model).leaves)])
+        self.pieces, self.assignment, self.bar = pieces, assignment, bar
+        self.chunk = max(64, min(4096, CHUNK_ELEMENTS // widest))
+
+    def expect(self, model: PyTree) -> Expected | None:
+        """Sums over all rows under a model; None if it was interrupted."""
+        totals = before = None
+        for piece in ahead(self.pieces):
+            if self.bar.interrupted:
+                return None
+            totals = _absorb(totals, model, piece.rows, piece.weights, self.assignment, self.chunk)
+            # At most two batches are on their way: else all the data would queue up in memory.
+            jax.block_until_ready(before)
+            before = totals
+        return together(totals)
+
+    def check(self, model: PyTree) -> None:
+        """Name the first row whose log-density is NaN or -inf.
+
+        Raises:
+            ValueError: if there is one.
+        """
+        for piece in ahead(self.pieces):
+            values = np.asarray(_log_probs(model, piece.rows))[: piece.count]
+            bad = ~np.isfinite(values) & (piece.weights[: piece.count] > 0)
+            if np.any(bad):
+                row = int(np.argmax(bad))
+                event = jax.tree.map(lambda a, r=row: a[r].tolist(), piece.rows)
+                raise ValueError(
+                    f"Row {piece.first + row}, {event}, has log-density {values[row]} under the "
+                    "start: it is not finite, or off the support of every component."
+                )
+
+    def sum_of(self, function: Any) -> float:
+        """Total of `function(rows, weights)` over all batches and processes."""
+        total = 0.0
+        for piece in ahead(self.pieces):
+            total += float(function(piece.rows, jnp.asarray(piece.weights)))
+        value = jnp.asarray(total)
+        return float(together(Sum(value, jnp.zeros_like(value))).value)
+
+
+@eqx.filter_jit
+def _log_probs(model, batch):
+    return jax.vmap(model.log_prob)(batch)
+
+
+class Progressed(NamedTuple):
+    """Between two passes: all that a checkpoint keeps."""
+
+    state: Any
+    memory: Any
+
+
+def _climb(now, stream, prior, max_steps, tol, trace, keep):
+    """Steps until the state stops running or ctrl-C; `keep` is told of each."""
+    while bool(now.state.running):
+        proposal, memory = _propose(now.state, now.memory, prior)
+        totals = stream.expect(proposal.model)
+        if totals is None:
+            break
+        state, entry, memory = _settle(
+            now.state, memory, proposal, totals, prior, jnp.asarray(max_steps), tol
+        )
+        now = Progressed(state, memory)
+        trace.append([float(value) for value in entry])
+        keep(now, trace)
+        stream.bar.show(jax.tree.map(lambda a: jnp.asarray(a)[None], now.state))
+    return now
+
+
+def fit_stream(
+    key: Key[Array, ""] | None,
+    template: PyTree,
+    source: Any,
+    *,
+    weights: Any = None,
+    validation: PyTree | None = None,
+    num_restarts: int = 16,
+    init: str = "search",
+    assignment: str = "soft",
+    max_steps: int = 1000,
+    tol: float | None = 1e-6,
+    accelerate: str | None = None,
+    prior: Prior | None = None,
+    floor: float = DEFAULT_FLOOR,
+    checkpoint: Any = None,
+    progress: bool | None = None,
+    throw: bool = False,
+) -> Fit:
+    """`jm.fit` over a source of batches, whose arguments it shares.
+
+    Restarts are searched on at most 16,384 rows spread over the source; the best one goes on over
+    all. With several processes each gives its own rows, and all get the same model.
+    """
+    acceleration.check(accelerate)
+    sample, rows = sampled(source, SEARCH_ROWS)
+    sample = checked_data(everyone(sample, SEARCH_ROWS), template)
+    if take_apart(template).loose:
+        raise ValueError(
+            f"{type(template).__name__} has arrays without sufficient statistics, which a streamed "
+            "fit cannot move: wrap that part in jm.frozen, or fit data in memory."
+        )
+    bound = -jnp.inf if tol is None else tol
+    bar = Progress(max_steps, progress)
+    float_type = float_of(sample)
+    case_weights = None if weights is None else np.asarray(weights)
+    pieces = Pieces(source, jax.tree.map(np.asarray, sample), float_type, case_weights)
+    begun = template if init == "given" else (template, jax.random.key_data(key))
+    belongs = {
+        "start": digest(begun), "data": digest(sample), "rows": rows, "assignment": assignment,
+        "accelerate": accelerate or "none", "processes": jax.process_count(),
+    }  # fmt: skip
+    restarts = None
+    if init == "search":
+        first = fit(
+            key, template, sample, validation=validation, num_restarts=num_restarts,
+            assignment=assignment, max_steps=max_steps, tol=tol, prior=prior, floor=floor,
+        )  # fmt: skip
+        start, restarts = first.model, first.restarts
+    else:
+        start = jax.tree.map(
+            lambda a: jnp.asarray(a, float_type) if eqx.is_inexact_array_like(a) else a, template
+        )
+    if prior is None:
+        prior = _floor_prior(start, _few(source, sample, template), None, floor)
+    memory = acceleration.begin(accelerate, start)
+    with bar:
+        stream = Stream(pieces, start, assignment, bar)
+        now, trace = _resumed(checkpoint, stream, start, memory, prior, belongs, max_steps, tol)
+        if now is None:
+            totals = stream.expect(start)
+            if totals is None:
+                raise KeyboardInterrupt
+            state = _begin(start, totals, prior)
+            if not bool(state.running):
+                stream.check(start)
+            now = Progressed(state._replace(running=state.running & (max_steps > 0)), memory)
+        keep = Keeper(checkpoint, belongs, tol, max_steps)
+        now = _climb(now, stream, prior, max_steps, bound, trace, keep)
+        keep.write(now, trace)
+        return _finished(
+            now, trace, stream, prior, bound, restarts, num_rows(sample), validation, throw
+        )
+
+
+_floor_prior = jax.jit(floor_prior)
+
+
+def _few(source, sample, template):
+    """The rows that a fit in memory takes its floor from, where the source can give them."""
+    if jax.process_count() > 1 or not callable(getattr(source, "take", None)):
+        return sample
+    return checked_data(sampled(source, FLOOR_ROWS)[0], template)
+
+
+class Keeper:
+    """Writes checkpoints: not more often than every few seconds, and at the end."""
+
+    def __init__(self, folder: Any, belongs: dict[str, Any], tol: float | None, max_steps: int):
+        self.folder = folder if is_first() else None
+        self.belongs, self.tol, self.max_steps = belongs, tol, max_steps
+        self.last = -math.inf
+
+    def __call__(self, now: Progressed, trace: list[list[float]]) -> None:
+        if time.monotonic() - self.last >= CHECKPOINT_SECONDS:
+            self.write(now, trace)
+
+    def write(self, now: Progressed, trace: list[list[float]]) -> None:
+        """Write one now."""
+        if self.folder is None:
+            return
+        early = not bool(now.state.running) and int(now.state.num_steps) < self.max_steps
+        notes = {"trace": trace, "stopped_at_tol": self.tol if early else None, "stopped": early}
+        save(self.folder, now, self.belongs, notes)
+        self.last = time.monotonic()
+
+
+def _resumed(folder, stream, start, memory, prior, belongs, max_steps, tol):
+    """Where a checkpoint left off, or None and an empty trace."""
+    if folder is None:
+        return None, []
+
+    def first_state(model, prior, rows, weights):
+        totals = _absorb(None, model, rows, weights, stream.assignment, stream.chunk)
+        return _begin(model, totals, prior)
+
+    shapes = eqx.filter_eval_shape(first_state, start, prior, *stream.pieces.shapes)
+    saved = load(folder, Progressed(shapes, memory), belongs)
+    if saved is None:
+        return None, []
+    state, notes = saved.state.state, saved.notes
+    over = notes["stopped"] and notes["stopped_at_tol"] == tol
+    running = (state.num_steps < max_steps) & jnp.isfinite(state.expected.objective.value)
+    state = state._replace(running=running & (not over))
+    return Progressed(state, saved.state.memory), list(notes["trace"])
+
+
+def _finished(
+    now, trace, stream, prior, tol, restarts, sample_rows, validation, throw
+) -> Fit:
+    """The outcome, after one more pass for the entropy."""
+    state, stopped = now.state, stream.bar.interrupted
+    model, total = state.model, state.expected.log_likelihood.value
+    result = RESULTS.interrupted if stopped else _result(state, prior, tol)
+    if throw and bool(result != RESULTS.successful):
+        raise RuntimeError(message(result))
+    steps = int(state.num_steps)
+    columns = np.asarray(trace, total.dtype).reshape(-1, len(History._fields)).T
+    if restarts is None:
+        restarts = Restarts(np.asarray(total)[None], None, np.asarray([steps]), [name(result)])
+    else:
+        share = float(state.expected.weight) / sample_rows
+        restarts = restarts._replace(log_likelihood=share * restarts.log_likelihood)
+    held = None
+    if validation is not None:
+        data = checked_data(validation, model)
+        held = float(log_likelihood(model, data).value)
+    spread = math.nan if stopped else stream.sum_of(functools.partial(entropy, model))
+    return Fit(
+        model, total, History(*map(jnp.asarray, columns)), steps, int(state.num_emptied), result,
+        restarts, num_parameters(model), float(state.expected.weight), spread, held,
+    )  # fmt: skip
+
