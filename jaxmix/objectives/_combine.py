@@ -1,0 +1,228 @@
+"""Linear combinations of log-mean-exps over subsets of one set of log-weights. START HERE.
+
+L = sum_g a_g (logsumexp over S_g of log w - log|S_g|). With s_ig the softmax of log w over S_g:
+
+- the gradient of L in log w is c_i = sum_g a_g s_ig (`model`: one vjp of the log-weights);
+- the doubly-reparametrised gradient of a guide follows the path of its draws with
+  sum_g a_g s_ig^2 (`path`), which is c_i minus the second derivative of L in log w_i
+  (Tucker et al. 2019, arXiv 1810.04152); in this form it holds for any function of log w.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Scalar
+
+from .._numerics import logsumexp
+
+
+class Combined(NamedTuple):
+    """One combination: its value in nats, and its coefficients on the log-weights.
+
+    `model` (K,) is the gradient in log w; `path` (K,) what the doubly-reparametrised gradient
+    puts on the paths of the draws; `largest` the largest absolute contribution of one level.
+    """
+
+    value: Scalar
+    model: Float[Array, " K"]
+    path: Float[Array, " K"]
+    largest: Scalar
+
+
+class Term(Protocol):
+    """A part of a combination: any function L of log-weights with L(log w + t) = L + mass t."""
+
+    def parts(self, log_w: Float[Array, " K"]) -> Combined:
+        """Value, coefficients and the largest contribution."""
+        ...
+
+    def mass(self, dtype) -> Scalar:
+        """Sum of the term's coefficients."""
+        ...
+
+
+def combine(log_w: Float[Array, " K"], groups: Sequence[Term]) -> Combined:
+    """Value and gradient coefficients of a linear combination of log-mean-exps, in one pass.
+
+    L = sum_g a_g (logsumexp_{i in S_g} log w_i - log|S_g|), in nats.
+
+    Args:
+        log_w: log-weights (K,) of one datum's draws; -inf is a weight of 0.
+        groups: terms such as `Blocks`, `Halves`, `Prefixes`, `LeaveOut`, `Tempered`.
+
+    Returns:
+        A `Combined`. Differentiating `value` by JAX gives `model` again: forward, reverse and
+        to any order.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxmix as jm
+        >>> from jaxmix.objectives import Blocks, combine
+        >>> combine(jnp.log(jnp.array([1.0, 3.0])), [Blocks(2)]).model
+        Array([0.25, 0.75], dtype=float32)
+    """
+    # One shift by the largest log-weight keeps differences of levels right in float32. It is a
+    # constant of the differentiation, since every term moves with it by its own mass.
+    peak = jax.lax.stop_gradient(jnp.max(log_w))
+    peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
+    shifted = log_w - peak
+    parts = [group.parts(shifted) for group in groups]
+    masses = [group.mass(log_w.dtype) for group in groups]
+    model = sum_of([part.model for part in parts])
+    value = _with_derivative(sum_of([part.value for part in parts]), model, log_w)
+    largest = parts[0].largest
+    for part in parts[1:]:
+        largest = jnp.maximum(largest, part.largest)
+    return Combined(
+        value + peak * sum_of(masses), model, sum_of([part.path for part in parts]), largest
+    )
+
+
+def sum_of(values):
+    return sum(values[1:], values[0])
+
+
+@jax.custom_jvp
+def _with_derivative(value, coefficients, log_w):
+    """The value, whose derivative in the log-weights is given: 0 there is 0 beside -inf too."""
+    del coefficients, log_w
+    return value
+
+
+@_with_derivative.defjvp
+def _(primals, tangents):
+    value, coefficients, log_w = primals
+    moved = jnp.where(coefficients == 0, jnp.zeros_like(coefficients), tangents[2])
+    return _with_derivative(value, coefficients, log_w), jnp.sum(coefficients * moved)
+
+
+def select(weights, values):
+    """weights * values, with 0 wherever the weight is 0, whatever the value."""
+    return jnp.where(weights == 0, jnp.zeros_like(values), values) * weights
+
+
+def log_mean_blocks(log_w, size: int):
+    """Log-means (B,) and softmaxes (B, size) of consecutive blocks; softmax 0 where all are -inf."""
+    blocks = log_w.reshape(-1, size)
+    total = logsumexp(blocks)
+    return total - jnp.log(jnp.asarray(size, log_w.dtype)), softmax(blocks, total[:, None])
+
+
+def softmax(log_w, total):
+    finite = jnp.where(total == -jnp.inf, jnp.zeros_like(total), total)
+    return jnp.exp(log_w - finite)
+
+
+def log_cosh(u):
+    """log cosh(u) without cancellation near 0 and without overflow."""
+    near = jnp.abs(u) < 1
+    small = jnp.where(near, u, jnp.zeros_like(u))
+    large = jnp.where(near, jnp.ones_like(u), jnp.abs(u))
+    log_2 = jnp.log(jnp.asarray(2, u.dtype))
+    return jnp.where(
+        near,
+        jnp.log1p(2 * jnp.sinh(small / 2) ** 2),
+        large - log_2 + jnp.log1p(jnp.exp(-2 * large)),
+    )
+
+
+class Blocks(NamedTuple):
+    """Weighted sum of the log-mean-exps of consecutive blocks of `size` log-weights.
+
+    `weights` is one number, shared equally among the blocks, or an array of one weight a block.
+    """
+
+    size: int
+    weights: float | Array = 1.0
+
+    def _weights(self, dtype, count=None):
+        if isinstance(self.weights, jax.Array):
+            return self.weights
+        return jnp.full(count, self.weights / count, dtype)
+
+    def mass(self, dtype):
+        if isinstance(self.weights, jax.Array):
+            return jnp.sum(self.weights)
+        return jnp.asarray(self.weights, dtype)
+
+    def parts(self, log_w):
+        means, share = log_mean_blocks(log_w, self.size)
+        a = self._weights(log_w.dtype, means.shape[0])
+        value = jnp.sum(select(a, means))
+        model = a[:, None] * share
+        return Combined(value, model.ravel(), (model * share).ravel(), jnp.abs(value))
+
+
+class Halves(NamedTuple):
+    """Multilevel differences: l(O and E) - (l(O) + l(E)) / 2 over consecutive pairs of blocks.
+
+    Equal to log cosh((l(O) - l(E)) / 2), in which nothing cancels; three log-mean-exps lose it
+    in float32 from 2^10 draws on. `size` is that of one half; weights as for `Blocks`, a pair.
+    """
+
+    size: int
+    weights: float | Array = 1.0
+
+    def mass(self, dtype):
+        return jnp.zeros((), dtype)
+
+    def parts(self, log_w):
+        means, share = log_mean_blocks(log_w, self.size)
+        odd, even = means[::2], means[1::2]
+        a = Blocks._weights(self, log_w.dtype, odd.shape[0])
+        gap = jnp.where(a == 0, jnp.zeros_like(odd), odd) - jnp.where(
+            a == 0, jnp.zeros_like(even), even
+        )
+        terms = a * log_cosh(gap / 2)
+        lean = jnp.tanh(gap / 2) / 2  # share of the odd half in the union, minus 1/2
+        model = jnp.stack([a * lean, -a * lean], 1).reshape(-1, 1) * share
+        squares = jnp.stack([(0.5 + lean) ** 2 - 0.5, (0.5 - lean) ** 2 - 0.5], 1) * a[:, None]
+        path = squares.reshape(-1, 1) * share**2
+        value = jnp.sum(terms)
+        return Combined(value, model.ravel(), path.ravel(), jnp.abs(value))
+
+
+class Prefixes(NamedTuple):
+    """l(first) + sum_k weights[k-1] (l(first + k) - l(first + k - 1)), prefixes of one stream.
+
+    Differences are log1p((w_n / mean before - 1) / n). Entries of `weights` beyond the end of a
+    shorter row are 0.
+    """
+
+    first: int
+    weights: Array
+
+    def mass(self, dtype):
+        return jnp.ones((), dtype)
+
+    def parts(self, log_w):
+        dtype, m, wt = log_w.dtype, self.first, self.weights
+        total = jax.lax.cumlogsumexp(log_w)
+        sizes = jnp.arange(1, log_w.shape[0] + 1, dtype=dtype)
+        means = total - jnp.log(sizes)
+        used = wt != 0
+        jump = jnp.where(used, log_w[m:] - means[m - 1 : -1], jnp.zeros_like(wt))
+        n = sizes[m:]
+        near = jump < 1
+        close = jnp.log1p(jnp.expm1(jnp.where(near, jump, jnp.zeros_like(jump))) / n)
+        far = jnp.logaddexp(jnp.log(n - 1), jnp.where(near, jnp.zeros_like(jump), jump))
+        terms = wt * jnp.where(near, close, far - jnp.log(n))
+        # Telescoped coefficients of the prefixes; a reverse scan gives what each draw gets.
+        one, zero = jnp.ones((1,), dtype), jnp.zeros((1,), dtype)
+        a = jnp.concatenate([one, wt]) - jnp.concatenate([wt, zero])
+        a = jnp.concatenate([jnp.zeros((m - 1,), dtype), a])
+
+        def gather(power):
+            def side(sign):
+                kept = sign * a > 0
+                size = jnp.log(jnp.where(kept, sign * a, jnp.ones_like(a)))
+                term = jnp.where(kept & (total > -jnp.inf), size - power * total, -jnp.inf)
+                after = jax.lax.cumlogsumexp(term, reverse=True)
+                return jnp.exp(power * log_w + after)
+
+            return side(1) - side(-1)
+
+        value = means[m - 1] + jnp.sum(terms)
+        largest = jnp.max(jnp.abs(terms), initial=0)
+        return Combined(value, gather(1), gather(2), largest)

@@ -1,0 +1,133 @@
+"""Draws of a guide, their log-weights, and the surrogate that carries the coefficients."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree, Scalar
+
+from .._density import is_density
+from ._rules import PATHWISE, Coefficients
+
+
+def stopped(tree: PyTree) -> PyTree:
+    """The same tree, a constant of any differentiation."""
+    return jax.tree.map(
+        lambda a: jax.lax.stop_gradient(a) if eqx.is_inexact_array(a) else a, tree
+    )
+
+
+def num_rows(xs: PyTree) -> int:
+    """Length of the leading axis that all arrays of a batch share."""
+    shapes = [jnp.shape(a) for a in jax.tree.leaves(xs)]
+    lengths = {shape[0] if shape else None for shape in shapes}
+    if len(lengths) != 1 or None in lengths:
+        raise ValueError(
+            "xs is a batch: every array has the data along its first axis; "
+            f"the shapes were {shapes}. For one datum give xs[None]."
+        )
+    rows = lengths.pop()
+    if rows == 0:
+        raise ValueError("xs has no rows: an objective needs at least one datum.")
+    return rows
+
+
+def checked_guide(guide: Any, x: PyTree, guide_gradient: str) -> Any:
+    """The density guide(x), with a sentence for what cannot serve."""
+    q = guide(x)
+    if not is_density(q) or not callable(getattr(q, "sample", None)):
+        raise ValueError(
+            "guide(x) must be a density over z, with methods log_prob(z) and sample(key); it is "
+            f"a {type(q).__name__}."
+        )
+    if guide_gradient in PATHWISE and not getattr(q, "reparametrised", False):
+        q = jax.tree.map(
+            lambda a: _not_reparametrised(a, type(q).__name__, guide_gradient)
+            if eqx.is_inexact_array(a)
+            else a,
+            q,
+        )
+    return q
+
+
+def _not_reparametrised(array, name, rule):
+    """The array itself; a gradient through it is refused, an evaluation is not."""
+
+    @jax.custom_jvp
+    def same(a):
+        return a
+
+    @same.defjvp
+    def _(primals, tangents):
+        raise ValueError(
+            f"guide(x) is a {name}, whose `sample` is not reparametrised: guide_gradient='{rule}' "
+            "has no path to follow. Use guide_gradient='score' or 'wake', or declare "
+            "`reparametrised = True` on the class if its sample is differentiable."
+        )
+
+    return same(array)
+
+
+def log_weight(model: Any, q: Any, z: PyTree, x: PyTree) -> Scalar:
+    """log w = log p(x, z) - log q(z), in nats: -inf where the joint density is 0."""
+    joint = jnp.asarray(model(z, x))
+    if joint.shape != ():
+        raise ValueError(
+            "model(z, x) must be one log-density of one latent and one datum, a scalar; it has "
+            f"shape {joint.shape}. Sum over the coordinates."
+        )
+    return joint - q.log_prob(z)
+
+
+@jax.custom_jvp
+def _scaled(array, ratio):
+    """The array itself, its tangent multiplied by a ratio."""
+    del ratio
+    return array
+
+
+@_scaled.defjvp
+def _(primals, tangents):
+    array, ratio = primals
+    return _scaled(array, ratio), ratio.astype(array.dtype) * tangents[0]
+
+
+def surrogate(
+    model: Any, q: Any, z: PyTree, x: PyTree, given: Coefficients, guide_gradient: str
+) -> Scalar:
+    """A scalar of one draw whose gradient is what the coefficients say; its value means nothing.
+
+    The model is evaluated once more at the same draw, so that under `jit` both evaluations are
+    one: the path's coefficient needs the log-weights of all the draws.
+    """
+    if guide_gradient in PATHWISE:
+        # One backward pass through the model serves both: it carries the model's coefficient,
+        # and the draw turns it into the path's. One that is 0 is replaced by the square root of
+        # the smallest number, whose contribution to the model is far below rounding.
+        tiny = jnp.sqrt(jnp.asarray(jnp.finfo(given.model.dtype).tiny, given.model.dtype))
+        blank = (jnp.abs(given.model) < tiny) & (given.path != 0)
+        carried = jnp.where(blank, tiny, given.model)
+        idle = given.path == 0
+        ratio = jnp.where(idle, 0 * carried, given.path / jnp.where(idle, 1 + 0 * carried, carried))
+        moved = jax.tree.map(
+            lambda a: _scaled(a, ratio) if eqx.is_inexact_array(a) else a, z
+        )
+    else:
+        carried, moved = given.model, stopped(z)
+    total = carried * log_weight(model, stopped(q), moved, x)
+    if guide_gradient in ("reparametrised", "wake", "score"):
+        total = total + given.density * q.log_prob(stopped(z))
+    return total
+
+
+@jax.custom_jvp
+def attach(value: Array, carrier: Array) -> Array:
+    """The value, with the derivative of the carrier and none of its own."""
+    del carrier
+    return value
+
+
+@attach.defjvp
+def _(primals, tangents):
+    return attach(*primals), tangents[1]

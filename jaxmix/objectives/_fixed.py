@@ -1,0 +1,85 @@
+"""Objectives with a fixed number of draws a datum."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, PyTree
+
+from ._combine import Combined, Term, combine
+from ._draws import attach, checked_guide, log_weight, num_rows, stopped, surrogate
+from ._rules import check_rules, coefficients
+
+
+@dataclass(frozen=True)
+class FixedObjective:
+    """A configured objective: hashable, and a function (key, model, guide, xs) -> values (N,).
+
+    `terms` combine the log-weights into the value; `bound` is what the guide follows;
+    `direction` says what the expectation is to log p(x): "lower", "upper" or "estimate".
+    """
+
+    name: str
+    num_samples: int
+    terms: tuple[Term, ...]
+    bound: tuple[Term, ...]
+    direction: str = "lower"
+    model_gradient: str = "value"
+    guide_gradient: str = "dreg"
+
+    def __post_init__(self):
+        if not isinstance(self.num_samples, int) or self.num_samples < 1:
+            raise ValueError(
+                f"{self.name} needs a positive whole number of samples; it was given "
+                f"{self.num_samples!r}."
+            )
+        check_rules(self.model_gradient, self.guide_gradient)
+        if self.guide_gradient == "score" and self.num_samples < 2:
+            raise ValueError(
+                "guide_gradient='score' takes its baseline from the other draws: it needs "
+                "num_samples of at least 2."
+            )
+
+    @property
+    def expected_cost(self) -> float:
+        """Mean number of draws a datum."""
+        return float(self.num_samples)
+
+    def __call__(
+        self, key: Key[Array, ""], model: Any, guide: Any, xs: PyTree
+    ) -> Float[Array, " N"]:
+        """One value a datum, in nats.
+
+        Args:
+            key: a typed random key.
+            model: `model(z, x)`, the joint log-density of one latent and one datum.
+            guide: `guide(x)`, a density over the latent.
+            xs: the data, along the first axis of every array.
+
+        Returns:
+            Values (N,). For a minibatch of a data set, N_total times their mean is the total.
+        """
+        return self.evaluate(key, model, guide, xs)[0]
+
+    def evaluate(self, key, model, guide, xs):
+        """Values (N,), samples used (N,), and the largest contribution of a level (N,)."""
+        keys = jax.random.split(key, num_rows(xs))
+        values, largest = jax.vmap(lambda k, x: self._row(k, model, guide, x))(keys, xs)
+        return values, jnp.full(values.shape, self.num_samples), largest
+
+    def combine(self, log_w: Float[Array, " K"]) -> Combined:
+        """The value and its coefficients from log-weights that are already there."""
+        return combine(log_w, self.terms)
+
+    def _row(self, key, model, guide, x):
+        q = checked_guide(guide, x, self.guide_gradient)
+        zs = jax.vmap(q.sample)(jax.random.split(key, self.num_samples))
+        frozen_model, frozen_q = stopped(model), stopped(q)
+        log_w = jax.vmap(lambda z: log_weight(frozen_model, frozen_q, z, x))(stopped(zs))
+        value = combine(jax.lax.stop_gradient(log_w), self.terms)
+        given = coefficients(log_w, value, self.bound, self.model_gradient, self.guide_gradient)
+        if self.direction == "upper" and self.guide_gradient == "wake":
+            given = given._replace(density=-given.density)  # minimised: descending is ascending
+        carried = jax.vmap(lambda z, c: surrogate(model, q, z, x, c, self.guide_gradient))(zs, given)
+        return attach(value.value, jnp.sum(carried)), value.largest

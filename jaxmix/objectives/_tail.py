@@ -1,0 +1,116 @@
+"""The one row of a batch whose number of draws has no static bound: a chunked loop.
+
+A loop of unknown length cannot be differentiated backwards, and need not be: the gradient is a
+sum of one vjp a chunk with coefficients known after a first pass over the log-weights. The
+second pass runs only when a gradient is asked for.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Key, PyTree, Scalar
+
+from ._draws import log_weight, stopped, surrogate
+from ._rules import Coefficients
+
+SMALLEST_CHUNK = 64
+
+
+def tail(
+    objective: Any, rows: int, key: Key[Array, ""], level: Array, model: Any, q: Any, x: PyTree
+) -> tuple[Scalar, Scalar]:
+    """Value and largest level contribution of one row, with its gradient in model, q and x."""
+    chunk, lengths = shapes(objective, rows)
+    # The rule may close over no traced value: arrays are its arguments, the rest is closed over.
+    moving, rest = eqx.partition((model, q, x), eqx.is_inexact_array)
+    fixed, static = eqx.partition(rest, eqx.is_array)
+    raw_key = jax.random.key_data(key)
+    implementation = jax.random.key_impl(key)
+
+    def draws(raw, index):
+        fresh = jax.random.fold_in(jax.random.wrap_key_data(raw, impl=implementation), index)
+        return jax.random.split(fresh, chunk)
+
+    def weights_of(raw, moving, fixed, index):
+        model, q, x = stopped(eqx.combine(moving, fixed, static))
+        zs = jax.vmap(q.sample)(draws(raw, index))
+        return jax.vmap(lambda z: log_weight(model, q, z, x))(zs)
+
+    def first_pass(raw, count, moving, fixed, length):
+        dtype = jax.eval_shape(weights_of, raw, moving, fixed, 0).dtype
+
+        def body(carry):
+            index, log_w = carry
+            new = weights_of(raw, moving, fixed, index)
+            return index + 1, jax.lax.dynamic_update_slice_in_dim(log_w, new, index * chunk, 0)
+
+        start = (jnp.zeros_like(count), jnp.full((length,), -jnp.inf, dtype))
+        return jax.lax.while_loop(lambda c: c[0] * chunk < count, body, start)[1]
+
+    def second_pass(raw, count, moving, fixed, given):
+        def part(moving, index):
+            model, q, x = eqx.combine(moving, fixed, static)
+            own = jax.tree.map(
+                lambda a: jax.lax.dynamic_slice_in_dim(a, index * chunk, chunk), given
+            )
+
+            def one(key, c):
+                return surrogate(model, q, q.sample(key), x, c, objective.guide_gradient)
+
+            return jnp.sum(jax.vmap(one)(draws(raw, index), own))
+
+        def body(carry):
+            index, total = carry
+            return index + 1, jax.tree.map(jnp.add, total, jax.grad(part)(moving, index))
+
+        start = (jnp.zeros_like(count), jax.tree.map(jnp.zeros_like, moving))
+        return jax.lax.while_loop(lambda c: c[0] * chunk < count, body, start)[1]
+
+    def branch(length, with_gradient):
+        def run(raw, level, moving, fixed):
+            count = objective.count(level)
+            log_w = first_pass(raw, count, moving, fixed, length)
+            value, largest, given = objective.row_coefficients(log_w, level)
+            if not with_gradient:
+                return value, largest
+            given = Coefficients(*given)
+            return value, largest, second_pass(raw, count, moving, fixed, given)
+
+        return run
+
+    def choose(with_gradient, raw, level, moving, fixed):
+        branches = [branch(length, with_gradient) for length in lengths]
+        if len(branches) == 1:
+            return branches[0](raw, level, moving, fixed)
+        which = sum((objective.count(level) > length).astype(int) for length in lengths[:-1])
+        return jax.lax.switch(which, branches, raw, level, moving, fixed)
+
+    @jax.custom_vjp
+    def run(raw, level, moving, fixed):
+        return choose(False, raw, level, moving, fixed)
+
+    def forward(raw, level, moving, fixed):
+        value, largest, gradient = choose(True, raw, level, moving, fixed)
+        return (value, largest), gradient
+
+    def backward(gradient, cotangents):
+        scaled = jax.tree.map(lambda a: cotangents[0].astype(a.dtype) * a, gradient)
+        return None, None, scaled, None
+
+    run.defvjp(forward, backward)
+    value, largest = run(raw_key, level, moving, fixed)
+    return value, jax.lax.stop_gradient(largest)
+
+
+def shapes(objective: Any, rows: int) -> tuple[int, list[int]]:
+    """Draws of a chunk, and the buffer lengths to choose from at run time."""
+    layout = objective.layout(rows)
+    full = objective.padded(objective.count(int(layout.highest[-1])))
+    chunk = objective.padded(objective.count(int(layout.lowest[-1])))
+    while chunk < SMALLEST_CHUNK and chunk < full:
+        chunk = objective.padded(chunk + 1)
+    chunk = min(chunk, full)
+    lengths = [chunk * size for size in (8, 256) if chunk * size < full]
+    return chunk, [*lengths, -(-full // chunk) * chunk]
