@@ -109,40 +109,44 @@ def _responsibilities(key, template, sample, plus_plus):
     if not is_vector_event(sample) or size == 1:
         return alone
     labels = _k_means(key, jnp.atleast_2d(jax.tree.leaves(sample)[0].T).T, size)
-    spread = (labels[:, None] == jnp.arange(size)).astype(dtype)
+    spread = (labels[:, None] == jnp.arange(size)[None]).astype(dtype)
     return jnp.where(plus_plus, spread, alone)
 
 
 def _k_means(key, x, size):
     """k-means++ seeding and three Lloyd steps on coordinates in units of their spread."""
     missing = jnp.isnan(x)
-    count = jnp.sum(~missing, 0).astype(x.dtype)
-    mean = jnp.sum(jnp.where(missing, jnp.zeros_like(x), x), 0) / count
+    count = jnp.sum(~missing, 0, keepdims=True).astype(x.dtype)
+    mean = jnp.sum(jnp.where(missing, jnp.zeros_like(x), x), 0, keepdims=True) / count
     r = jnp.where(missing, jnp.zeros_like(x), x - mean)
-    scale = jnp.sqrt(jnp.sum(r * r, 0) / count)
+    scale = jnp.sqrt(jnp.sum(r * r, 0, keepdims=True) / count)
     r = r / jnp.where(scale > 0, scale, jnp.ones_like(scale))
-    k_first, *k_rest = jax.random.split(key, size)
+    k_first, k_rest = jax.random.split(key)
     first = jax.random.randint(k_first, (), 0, r.shape[0])
 
-    def seed(carry, k):
-        nearest, = carry
+    def distance(centre):
+        return jnp.sum((r - centre[None]) ** 2, -1)
+
+    def seed(carry, noise):
+        (nearest,) = carry
         # All rows at a centre already: any row will do.
         odds = jnp.where(jnp.any(nearest > 0), jnp.log(nearest), jnp.zeros_like(nearest))
-        chosen = r[jax.random.categorical(k, odds)]
-        return (jnp.minimum(nearest, jnp.sum((r - chosen) ** 2, -1)),), chosen
+        chosen = r[jnp.argmax(odds + noise)]  # a draw in proportion to the odds
+        return (jnp.minimum(nearest, distance(chosen)),), chosen
 
-    if k_rest:
-        start = jnp.sum((r - r[first]) ** 2, -1)
-        _, others = jax.lax.scan(seed, (start,), jnp.stack(k_rest))
+    if size > 1:
+        start = distance(r[first])
+        noise = jax.random.gumbel(k_rest, (size - 1, r.shape[0]), r.dtype)
+        _, others = jax.lax.scan(seed, (start,), noise)
         centres = jnp.concatenate([r[first][None], others])
     else:
         centres = r[first][None]
 
     def assign(centres):
-        return jnp.argmin(jnp.sum(centres**2, -1) - 2 * jnp.dot(r, centres.T), -1)
+        return jnp.argmin(jnp.sum(centres**2, -1)[None] - 2 * jnp.dot(r, centres.T), -1)
 
     def lloyd(_, centres):
-        hot = (assign(centres)[:, None] == jnp.arange(size)).astype(r.dtype)
+        hot = (assign(centres)[:, None] == jnp.arange(size)[None]).astype(r.dtype)
         counts = jnp.sum(hot, 0)[:, None]
         means = jnp.dot(hot.T, r) / jnp.where(counts > 0, counts, jnp.ones_like(counts))
         return jnp.where(counts > 0, means, centres)
