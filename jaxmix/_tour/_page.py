@@ -1,0 +1,35 @@
+"""What the chapters share: headings, tables, saved pictures."""
+
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+
+def heading(title: str) -> None:
+    print(f"\n{title}\n{'-' * len(title)}")
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print columns as wide as their widest entry: the first to the left, the rest to the right."""
+    cells = [list(map(str, row)) for row in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        first, *rest = (entry.rjust(width) for entry, width in zip(row, widths, strict=True))
+        print("  ".join([row[0].ljust(len(first)), *rest]))
+
+
+def save(folder: Path, pictures: dict[str, Callable[[], Any]]) -> list[Path]:
+    """Draw each picture and write it as a PNG; none where matplotlib is not installed."""
+    if find_spec("matplotlib") is None:
+        return []
+    import matplotlib.pyplot as plt
+
+    written = []
+    with plt.ioff():
+        for name, draw in pictures.items():
+            figure = draw().figure
+            figure.savefig(folder / f"{name}.png", dpi=120)
+            plt.close(figure)
+            written.append(folder / f"{name}.png")
+    return written

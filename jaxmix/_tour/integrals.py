@@ -1,0 +1,48 @@
+"""Chapter two: many rejection probabilities from one set of draws, each with its error."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.stats import norm
+
+from .. import importance
+from ..families import Normal
+from ._page import heading, table
+
+THRESHOLD = 1.96
+PILOT, DRAWS = 500, 500
+
+
+def integrals(folder: Path) -> list[Path]:
+    """Estimate P(x > 1.96) under N(theta, 1) for a grid of theta, against the exact values."""
+    del folder
+    heading("A z-test's rejection probability, over a grid of parameters at once")
+    thetas = jnp.linspace(-2.0, 2.0, 9)
+    targets = jax.vmap(Normal, in_axes=(0, None))(thetas, 1.0)
+
+    def rejects(x):
+        return x > THRESHOLD
+
+    k_pilot, k_draws = jax.random.split(jax.random.key(0))
+    pilot = importance.adapt(k_pilot, rejects, targets, num_draws=PILOT, num_components=3)
+    draws = importance.draw(k_draws, pilot.proposals, DRAWS)
+    estimate = importance.imp_est(rejects, targets, draws)
+    exact = norm.sf(THRESHOLD - thetas)
+    print(f"{draws.num_draws} draws from {len(pilot)} adapted proposals serve every theta.")
+    calls = draws.num_draws + pilot.calls
+    print(f"Gain: the variance of {calls} plain draws (ours and the pilot's), shared out among")
+    print("the thetas, over the variance of the estimate.\n")
+    plain = exact * (1 - exact) / (calls / len(thetas))
+    columns = (thetas, exact, estimate.value, estimate.std_error)
+    z = (estimate.value - exact) / estimate.std_error
+    table(
+        ("theta", "exact", "estimate", "std error", "z", "gain"),
+        [
+            (f"{t:.1f}", f"{p:.3e}", f"{v:.3e}", f"{e:.1e}", f"{one_z:+.2f}", f"{gain:.0f}")
+            for t, p, v, e, one_z, gain in zip(
+                *columns, z, plain / estimate.std_error**2, strict=True
+            )
+        ],
+    )
+    return []

@@ -1,0 +1,55 @@
+"""The README says what runs, and every public name has an example."""
+
+import inspect
+import re
+from pathlib import Path
+
+import matplotlib
+import pytest
+
+import jaxmix as jm
+
+matplotlib.use("Agg")
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def fenced(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def test_the_first_block_is_the_two_commands():
+    run, test = fenced("sh")[0].splitlines()
+    assert run.endswith("python -m jaxmix") and "python -m pytest" in test
+    assert f"\n    {test}\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("block", fenced("python"))
+def test_readme_examples_run(block, tmp_path, monkeypatch, capsys):
+    import matplotlib.pyplot as plt
+
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "README.md", "exec"), {})
+    plt.close("all")
+    assert capsys.readouterr().out
+
+
+def test_links_lead_to_files():
+    for target in re.findall(r"\]\((?!http)([^)#]+)", README):
+        assert (ROOT / target).exists(), target
+
+
+def public_names():
+    for name in vars(jm):
+        thing = getattr(jm, name)
+        if not name.startswith("_") and not inspect.ismodule(thing) and name != "RESULTS":
+            yield pytest.param(thing, id=name)
+
+
+@pytest.mark.parametrize("thing", list(public_names()))
+def test_every_public_function_and_density_has_an_example(thing):
+    told = inspect.getdoc(thing) or ""
+    assert told and not told.startswith("Abstract"), "no docstring"
+    if not (inspect.isclass(thing) and "log_prob" not in vars(thing)):
+        assert ">>>" in told or thing is jm.LogDensity, "no example"

@@ -1,0 +1,103 @@
+"""The command line and the chapters of its tour, on fewer fits than the tour itself makes."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import re
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.metrics import adjusted_rand_score
+
+from jaxmix import _tour
+from jaxmix.__main__ import main
+from jaxmix._tour.clusters import adjusted_rand, clusters
+from jaxmix._tour.evidence import evidence
+from jaxmix._tour.integrals import integrals
+from jaxmix.datasets import penguins
+
+
+def test_penguins_table():
+    rows = penguins().rows
+    x, species = penguins().measured()
+    assert len(rows) == 344 and len(species) == 342
+    assert sum(row["sex"] is None for row in rows) == 11
+    # Means as published with the table (Horst, Hill and Gorman 2020).
+    assert np.allclose(x.mean(0), [43.92, 17.15, 200.92, 4201.75], rtol=1e-4)
+    assert sorted(species.count(s) for s in set(species)) == [68, 123, 151]
+
+
+def test_adjusted_rand_is_that_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 4, 80), rng.integers(0, 3, 80)
+    for one, two in ((a, b), (a, a % 2), (a, 3 - a)):
+        ours = adjusted_rand(jnp.asarray(one), jnp.asarray(two))
+        assert abs(ours - adjusted_rand_score(one, two)) < 1e-5
+
+
+def test_clusters_chapter_stars_the_least_bic(tmp_path, capsys):
+    written = clusters(tmp_path, components=(1, 3), covariances=("full", "diag"))
+    page = capsys.readouterr().out
+    table = {}
+    for k, *cells in re.findall(r"^(\d) +([\d.]+\*?) +([\d.]+\*?) *$", page, re.MULTILINE):
+        table |= {(int(k), j): cell for j, cell in enumerate(cells)}
+    values = {choice: float(cell.rstrip("*")) for choice, cell in table.items()}
+    starred = [choice for choice, cell in table.items() if cell.endswith("*")]
+    assert len(values) == 4 and starred == [min(values, key=values.get)]
+    # One Gaussian is known in closed form.
+    x, _ = penguins().measured()
+    n, d = x.shape
+    log_det = float(np.linalg.slogdet(np.corrcoef(np.asarray(x, float).T))[1])
+    of_one = n * (d * np.log(2 * np.pi) + d + log_det) + 14 * np.log(n)
+    assert abs(values[1, 0] - of_one) < 0.2
+    assert {path.name for path in written} == {
+        "penguins_mixture.png", "penguins_assignments.png", "penguins_history.png",
+    }  # fmt: skip
+    assert all(path.stat().st_size > 10_000 for path in written)
+
+
+def test_integrals_chapter_agrees_with_the_exact_values(tmp_path, capsys):
+    integrals(tmp_path)
+    rows = re.findall(r"^-?\d\.\d .*$", capsys.readouterr().out, re.MULTILINE)
+    z = np.array([float(row.split()[4]) for row in rows])
+    assert len(z) == 9 and (abs(z) < 4).all()
+
+
+def test_evidence_chapter_orders_the_bounds(tmp_path, capsys):
+    evidence(tmp_path)
+    page = capsys.readouterr().out
+    number = r" +([+-][\d.]+) +([\d.]+) +([+-][\d.]+)"
+    gap = {name: [float(x) for x in re.search(re.escape(name) + number, page).groups()]
+           for name in ("ELBO, 1 sample", "IWAE, 6 samples", "multilevel, single term",
+                        "multilevel, roulette", "SUMO")}  # fmt: skip
+    assert gap["ELBO, 1 sample"][0] < gap["IWAE, 6 samples"][0] < 0
+    assert gap["IWAE, 6 samples"][2] < -4
+    for name in ("multilevel, single term", "multilevel, roulette", "SUMO"):
+        assert abs(gap[name][2]) < 4.5, name
+
+
+def test_main_writes_where_it_says(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(_tour, "CHAPTERS", (lambda folder: [folder / "picture.png"],))
+    before = jax.config.read("jax_disable_most_optimizations")
+    main(["--out", str(tmp_path / "here")])
+    page = capsys.readouterr().out
+    assert str(tmp_path / "here") in page and "picture.png" in page
+    assert (tmp_path / "here").is_dir()
+    assert jax.config.read("jax_disable_most_optimizations") == before
+
+
+def test_main_refuses_an_unknown_option():
+    with pytest.raises(SystemExit):
+        main(["--outt"])
+
+
+def test_importing_jaxmix_brings_no_optional_package():
+    optional = "{'matplotlib', 'pandas', 'pyarrow', 'sklearn'}"
+    program = f"import sys, jaxmix; print(*{optional} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.strip() == ""
