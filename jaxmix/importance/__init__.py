@@ -1,8 +1,8 @@
 """Expectations under many densities from one set of draws, with their errors."""
 
-from .adapt import Pilot as Pilot
-from .adapt import adapt as adapt
-from .adapt import mixture_of_targets as mixture_of_targets
+from .constants import Constants as Constants
+from .constants import bridge as bridge
+from .constants import normalising_constants as normalising_constants
 from .draws import Draws as Draws
 from .draws import allocate as allocate
 from .draws import concatenate as concatenate
@@ -13,12 +13,18 @@ from .estimate import imp_est as imp_est
 from .low_rank import LowRankNormal as LowRankNormal
 from .low_rank import MultivariateT as MultivariateT
 from .pareto import pareto_k as pareto_k
-from .low_rank import LowRankNormal as LowRankNormal
-from .low_rank import MultivariateT as MultivariateT
 from .pareto import psis as psis
+from .pilot import Pilot as Pilot
+from .pilot import adapt as adapt
+from .pilot import mixture_of_targets as mixture_of_targets
 from .result import Estimate as Estimate
+from .stream import block_totals as block_totals
+from .stream import estimate_totals as estimate_totals
+from .stream import stream as stream
 from .tables import Table as Table
 from .tables import log_mixtures as log_mixtures
+from .totals import Totals as Totals
+from .totals import merge as merge
 from .weights import OptimalWeights as OptimalWeights
 from .weights import optimal_weights as optimal_weights
 from .weights import second_moments as second_moments

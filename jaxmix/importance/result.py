@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
+from .totals import Summary
+
 MAX_ROWS = 40
 
 
@@ -174,3 +176,29 @@ def flatten_values(
         truths += [column.dtype == bool] * (column.size // rows)
         columns.append(column.reshape(rows, -1).astype(dtype))
     return jnp.concatenate(columns, 1), np.array(truths)
+
+
+def make_estimate(
+    summary: Summary, upper: Array, pareto: Array, matrix: Any, like: PyTree, single: bool, n: int
+) -> Estimate:
+    """Flat results (j, m) in the structure of one value of f, `like`."""
+    nothing = summary.hits == 0
+    limit = jnp.where(nothing, upper, summary.value + 1.6448536 * summary.std_error)
+
+    def shaped(flat):
+        return unflatten(flat, like, single)
+
+    return Estimate(
+        value=shaped(summary.value),
+        std_error=shaped(jnp.where(nothing, upper, summary.std_error)),
+        ess=shaped(summary.ess),
+        max_weight=shaped(summary.max_share),
+        pareto_k=shaped(pareto),
+        upper=shaped(limit),
+        hits=shaped(summary.hits),
+        log_value=shaped(summary.log_size),
+        mass=summary.mass[0] if single else summary.mass,
+        mass_error=summary.mass_error[0] if single else summary.mass_error,
+        covariance=matrix,
+        num_draws=n,
+    )

@@ -35,7 +35,7 @@ def log_mixtures(
     weights: Float[Array, "j k"],
     needed: Array | None = None,
 ) -> Float[Array, "n j"]:
-    """log sum_k weights[j, k] p_k(x_n) for every draw and every row of weights, in nats.
+    """Log sum_k weights[j, k] p_k(x_n) for every draw and every row of weights, in nats.
 
     One matrix product, stabilised by each draw's largest density, serves all rows. Where a
     weight of 0 falls on the largest density the product can underflow: if it does at a needed

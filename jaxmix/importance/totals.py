@@ -64,7 +64,7 @@ def _divisor(counts, like):
 
 
 def log_ratios(table: Table, weights: Array | None) -> tuple[Array, Array]:
-    """log p_j(x_n) / q_j(x_n), and whether draw n counts for target j (its weight is not 0)."""
+    """Log p_j(x_n) / q_j(x_n), and whether draw n counts for target j (its weight is not 0)."""
     log_proposals = jax.lax.stop_gradient(table.log_proposals)
     if weights is None:
         used = jnp.ones((table.stratum.shape[0], 1), bool)
@@ -208,7 +208,7 @@ def summarise(t: Totals, weights: Array, *, self_normalised: bool) -> Summary:
     squares = jnp.sum(share**2 * (t.square + counts * t.mean**2), 0)
     largest = jnp.max(share * t.largest, 0)
     nothing = size == 0
-    over = lambda x, y: jnp.where(nothing, 0, x / jnp.where(nothing, 1, y))  # noqa: E731
+    over = lambda x, y: jnp.where(nothing, 0, x / jnp.where(nothing, 1, y))
     mass_scale = jnp.exp(t.mass_shift)
     return Summary(
         value=value * scale,

@@ -14,7 +14,7 @@ MAX_PROBED = 1 << 26
 
 
 def hit_limits(
-    table: Table, w: Array, summary: Summary, ratios: Array, inside: Array, truths: np.ndarray
+    counts: Array, w: Array, summary: Summary, log_largest: Array, truths: np.ndarray, bound: Array
 ) -> Array:
     """Upper 95 % limits of P_j(A) for events A that no draw was in, (j, m); inf for other f.
 
@@ -24,24 +24,24 @@ def hit_limits(
     most what the draws did not see of the target. Where the target is itself a proposal k,
     M = 1 / w_jk bounds all ratios, and that last mass is 0.
     """
-    counts = jnp.maximum(table.counts, jnp.ones_like(table.counts)).astype(w.dtype)
-    total = jnp.sum(table.counts).astype(w.dtype)
+    total = jnp.sum(counts).astype(w.dtype)
+    counts = jnp.maximum(counts, jnp.ones_like(counts)).astype(w.dtype)
     even = jnp.max(w / counts[None, :], 1) * total
     # For pooled weights the exact binomial limit; else the first-order one, which is larger.
     exact = -jnp.expm1(jnp.log(jnp.asarray(LEVEL, w.dtype)) / total)
     first = -jnp.log(jnp.asarray(LEVEL, w.dtype)) * even / total
     hit_rate = jnp.where(even <= 1 + 1e-4, exact, first)
-    largest = jnp.exp(jnp.max(jnp.where(inside, ratios, -jnp.inf), 0))
+    largest = jnp.exp(log_largest)
     unseen = 1 - summary.mass + 1.6448536 * summary.mass_error
     seen = largest * hit_rate + jnp.clip(unseen, 0, 1)
-    bound = jnp.minimum(seen, _weight_bound(table, w) * hit_rate)
+    bound = jnp.minimum(seen, bound * hit_rate)
     bound = jax.lax.stop_gradient(jnp.minimum(bound, 1))[:, None]
     allowed = jnp.asarray(truths)[None, :] & jnp.isfinite(bound)
     shape = summary.value.shape
     return jnp.where(jnp.broadcast_to(allowed, shape), jnp.broadcast_to(bound, shape), jnp.inf)
 
 
-def _weight_bound(table: Table, w: Array) -> Array:
+def weight_bound(table: Table, w: Array) -> Array:
     """1 / w_jk where target j is proposal k (their densities agree at every probe); else inf."""
     n, j = table.log_targets.shape
     k = table.log_proposals.shape[1]

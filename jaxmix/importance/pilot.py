@@ -14,6 +14,7 @@ from .._numerics import logsumexp
 from ..combinators import Mixture, MixtureSameFamily
 from .design_points import design_points
 from .draws import Draws, allocate, draw, log_table, parts_of
+from .levels import evaluate, importance_of, log_pooled, radius, smoothed
 from .mixtures import Fitted, Frame, Shape, as_rows, components_of, fit_moments, frame_of, shape_for
 from .result import flatten_values
 from .tables import Table
@@ -177,7 +178,7 @@ class _Search:
                 f"None of the pilot's {draws.num_draws} draws hit (or f is not finite); raise "
                 "num_draws, or give a score that is positive in the event."
             )
-        fitted, proposals = self.refit(k_fit, draws.events, log_w, frame, shape, None)
+        _, proposals = self.refit(k_fit, draws.events, log_w, frame, shape, None)
         weights = self.best_weights(draws, log_p, log_f, proposals)
         record = {"width": 0.0, "ess": float(ess) / draws.num_draws}
         return Pilot(proposals, weights, draws.num_draws, [record], True)
@@ -199,7 +200,7 @@ class _Search:
             )
             fitted = Fitted(jnp.full(self.num, 1 / self.num, at_origin.dtype), at_origin, own)
         else:
-            spread = _radius(start.means, start.weights, frame)
+            spread = radius(start.means, start.weights, frame)
         proposals = [components_of(fitted, frame, spread, shape, self.scalar), self.mixture]
         weights = self.shares(fitted.weights)
         levels, reached = [], False
@@ -208,9 +209,9 @@ class _Search:
             k_draw, k_fit, key = jax.random.split(key, 3)
             draws = draw(k_draw, proposals, self.counts(weights, num_draws))
             calls += num_draws
-            scores = _scores(score, draws.events)
+            scores = evaluate(score, draws.events)
             log_p = log_table(self.targets, draws.events)
-            log_q = _log_q(log_table(proposals, draws.events), draws.counts)
+            log_q = log_pooled(log_table(proposals, draws.events), draws.counts)
             log_h, log_w, width, ess, final = smoothed(scores, log_p, log_q, width)
             warm = fitted if start is not None else None
             fitted, proposals = self.refit(k_fit, draws.events, log_w, frame, shape, warm)
@@ -235,7 +236,7 @@ class _Search:
     def refit(self, key, events, log_w, frame, shape, start) -> tuple[Fitted, list[Any]]:
         weights = jnp.exp(log_w - jnp.max(log_w))
         fitted = fit_moments(key, events, weights, self.num, start, shape.covariance)
-        wide = _radius(as_rows(events), weights, frame)
+        wide = radius(as_rows(events), weights, frame)
         return fitted, [components_of(fitted, frame, wide, shape, self.scalar), self.mixture]
 
     def best_weights(self, draws: Draws, log_p, log_f, proposals) -> Array:
@@ -244,73 +245,3 @@ class _Search:
         table = Table(log_p, own, draws.stratum, draws.counts, draws.each)
         floor = min(self.defensive, 1 / (self.num + 2)) / 2
         return optimise(table, family, jnp.exp(log_f)[:, None], "sum", floor, 500, 1e-2).weights
-
-
-@eqx.filter_jit
-def _scores(score, events):
-    return jax.lax.map(score, events, batch_size=4096)
-
-
-@eqx.filter_jit
-def _log_q(log_proposals, counts):
-    share = counts.astype(log_proposals.dtype) / jnp.sum(counts)
-    return logsumexp(log_proposals + jnp.log(share)[None, :])
-
-
-@eqx.filter_jit
-def _radius(rows, weights, frame: Frame) -> Array:
-    """Root mean square distance of the elites from the origin a coordinate, at least 1."""
-    u = (rows - frame.origin[None]) / frame.scale[None]
-    mean = jnp.sum(weights * jnp.mean(u * u, 1)) / jnp.sum(weights)
-    return jnp.maximum(jnp.sqrt(mean), jnp.ones_like(mean))
-
-
-@eqx.filter_jit
-def importance_of(log_f: Array, log_p: Array, log_q: Array) -> tuple[Array, Array]:
-    """Log-weights of draws for the common optimum of all targets, and their effective number."""
-    joint = log_f[:, None] + log_p
-    each = logsumexp(joint - log_q[:, None], 0)  # a target's value, up to the number of draws
-    hit = each > -jnp.inf
-    relative = jnp.where(
-        hit[None, :], joint - jnp.where(hit, each, jnp.zeros_like(each))[None, :], -jnp.inf
-    )
-    log_w = 0.5 * logsumexp(2 * relative) - log_q
-    log_w = jnp.where(jnp.isnan(log_w), -jnp.inf, log_w)
-    total, squares = logsumexp(log_w), logsumexp(2 * log_w)
-    some = total > -jnp.inf
-    return log_w, jnp.where(some, jnp.exp(2 * total - jnp.where(some, squares, 0)), 0)
-
-
-ENOUGH = 0.15  # effective share of a level's draws
-
-
-@eqx.filter_jit
-def smoothed(scores, log_p, log_q, last_width):
-    """The smallest width that leaves enough effective draws: 0 if the event itself does."""
-    wrong = jnp.isnan(scores)
-    finite = jnp.where(wrong | jnp.isinf(scores), jnp.zeros_like(scores), scores)
-    largest = jnp.minimum(4 * jnp.max(jnp.abs(finite)), last_width)
-
-    def log_soft(width):
-        soft = jax.scipy.stats.norm.logcdf(scores / width)
-        return jnp.where(wrong, -jnp.inf, soft)
-
-    def effective(log_h):
-        return importance_of(log_h, log_p, log_q)[1]
-
-    hard = jnp.where(scores > 0, jnp.zeros_like(scores), -jnp.inf)
-    need = ENOUGH * scores.shape[0]
-    final = effective(hard) >= need
-
-    def halve(_, bounds):
-        low, high = bounds
-        middle = 0.5 * (low + high)
-        enough = effective(log_soft(jnp.exp(middle))) >= need
-        return jnp.where(enough, low, middle), jnp.where(enough, middle, high)
-
-    top = jnp.log(largest)
-    _, log_width = jax.lax.fori_loop(0, 20, halve, (top - 12, top))
-    width = jnp.exp(log_width)
-    log_h = jnp.where(final, hard, log_soft(width))
-    log_w, ess = importance_of(log_h, log_p, log_q)
-    return log_h, log_w, jnp.where(final, jnp.zeros_like(width), width), ess, final

@@ -1,0 +1,164 @@
+"""Estimates over blocks of draws, in memory that does not grow with their number."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key, PyTree
+
+from .draws import Draws, draw, family_size, is_single, log_table
+from .estimate import checked_weights
+from .result import Estimate, flatten_values, make_estimate
+from .tables import Table
+from .totals import Totals, log_ratios, merge, summarise, totals
+from .upper import hit_limits
+
+
+def block_totals(
+    f: Callable | PyTree, targets: PyTree, draws: Draws, *, weights: Array | None = None
+) -> Totals:
+    """Additive totals of one block of draws: merge them over blocks, files or devices.
+
+    Every block must share its draws over the proposals in the same proportions.
+
+    Args:
+        f: as in `imp_est`.
+        targets: as in `imp_est`.
+        draws: the block's.
+        weights: as in `imp_est`, the same for every block.
+
+    Example:
+        >>> import jax, jaxmix as jm
+        >>> imp, target = jm.importance, jm.Normal(0, 1)
+        >>> def block(key):
+        ...     return imp.block_totals(lambda x: x > 1, target, imp.draw(key, target, 1000))
+        >>> a, b = [block(key) for key in jax.random.split(jax.random.key(0))]
+        >>> imp.estimate_totals(imp.merge(a, b)).num_draws
+        2000
+    """
+    draws = jax.lax.stop_gradient(draws)
+    values = jax.vmap(f)(draws.events) if callable(f) else f
+    table = Table(
+        log_table(targets, draws.events, "targets"),
+        log_table(draws.proposals, draws.events, "proposals"),
+        draws.stratum,
+        draws.counts,
+        draws.each,
+    )
+    if weights is not None:
+        weights = checked_weights(weights, table)
+    flat, _ = flatten_values(values, draws.num_draws, table.log_targets.dtype)
+    return totals(table, flat, *log_ratios(table, weights))
+
+
+def estimate_totals(
+    sums: Totals,
+    *,
+    weights: Float[Array, "j k"] | None = None,
+    self_normalised: bool = False,
+    like: PyTree | None = None,
+    single: bool = False,
+) -> Estimate:
+    """The estimate of merged totals; its Pareto k is NaN, which only all terms at once give.
+
+    Args:
+        sums: from `block_totals` and `merge`.
+        weights: the same as there.
+        self_normalised: as in `imp_est`.
+        like: one value of f (its shape and dtype matter); None for a truth value or a number.
+        single: whether to drop the axis of targets.
+
+    Example:
+        >>> import jax, jaxmix as jm
+        >>> imp, target = jm.importance, jm.Normal(0, 1)
+        >>> draws = imp.draw(jax.random.key(0), target, 1000)
+        >>> sums = imp.block_totals(lambda x: x > 1, target, draws)
+        >>> imp.estimate_totals(sums).value.shape
+        (1,)
+    """
+    like = np.empty((), bool) if like is None else like
+    w = (sums.counts / jnp.sum(sums.counts))[None, :] if weights is None else weights
+    w = w / jnp.sum(w, 1, keepdims=True)
+    summary = summarise(sums, w, self_normalised=self_normalised)
+    truths = np.concatenate(
+        [np.full(leaf.size, leaf.dtype == bool) for leaf in jax.tree.leaves(like)]
+    )
+    unknown = jnp.full(sums.mass_shift.shape, jnp.inf, w.dtype)
+    upper = hit_limits(sums.counts, w, summary, sums.mass_shift, truths, unknown)
+    k = jnp.full_like(summary.value, jnp.nan)
+    n = 0 if isinstance(sums.counts, jax.core.Tracer) else int(np.sum(np.asarray(sums.counts)))
+    return make_estimate(summary, upper, k, None, like, single, n)
+
+
+def stream(
+    key: Key[Array, ""],
+    f: Callable,
+    targets: PyTree,
+    proposals: PyTree,
+    num_draws: int,
+    *,
+    block: int | None = None,
+    weights: Float[Array, "j k"] | None = None,
+    self_normalised: bool = False,
+) -> Estimate:
+    """`imp_est` over draws that are made, used and forgotten block by block.
+
+    Memory is that of one block and of the totals (proposals x targets), for gradients too.
+
+    Args:
+        key: a typed random key.
+        f: as in `imp_est`.
+        targets: as in `imp_est`.
+        proposals: as in `draw`.
+        num_draws: from EACH proposal, a multiple of `block`.
+        block: draws of each proposal in a block; None for about 4096 rows in all.
+        weights: as in `imp_est`.
+        self_normalised: as in `imp_est`.
+
+    Raises:
+        ValueError: if `block` does not divide `num_draws`.
+
+    Example:
+        >>> import jax, jaxmix as jm
+        >>> target, proposal = jm.Normal(0, 1), jm.Normal(2, 1)
+        >>> estimate = jm.importance.stream(
+        ...     jax.random.key(0), lambda x: x > 2, target, proposal, 4000, block=500
+        ... )
+        >>> bool(abs(estimate.value - 0.02275) < 4 * estimate.std_error)
+        True
+    """
+    size = family_size(proposals)
+    if block is None:
+        block = max(
+            d
+            for d in range(1, num_draws + 1)
+            if (num_draws % d == 0 and d * size <= 4096) or d == 1
+        )
+    if num_draws % block:
+        raise ValueError(f"A block of {block} does not divide {num_draws} draws of each proposal.")
+    proposals = jax.lax.stop_gradient(proposals)
+    single = not isinstance(targets, list | tuple) and is_single(targets)
+    sums = _stream(key, f, targets, proposals, weights, block, num_draws // block)
+    event = jax.eval_shape(lambda: draw(key, proposals, 1).events)
+    like = jax.eval_shape(
+        f, jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), event)
+    )
+    like = jax.tree.map(lambda s: np.empty(s.shape[1:], s.dtype), like)
+    out = estimate_totals(
+        sums, weights=weights, self_normalised=self_normalised, like=like, single=single
+    )
+    return eqx.tree_at(lambda e: e.num_draws, out, num_draws * size)
+
+
+@eqx.filter_jit
+def _stream(key, f, targets, proposals, weights, block, num_blocks) -> Totals:
+    def one(key):
+        return block_totals(f, targets, draw(key, proposals, block), weights=weights)
+
+    # Recomputed in the backward pass: no block's table outlives it.
+    one = jax.checkpoint(one)
+    first, *_ = keys = jax.random.split(key, num_blocks)
+    sums, _ = jax.lax.scan(lambda sums, k: (merge(sums, one(k)), None), one(first), keys[1:])
+    return sums
