@@ -23,6 +23,9 @@ from .families import TiedMultivariateNormal as TiedMultivariateNormal
 
 # Densities made of densities.
 from .combinators import Composite as Composite
+from .combinators import HiddenMarkov as HiddenMarkov
+from .combinators import HierarchicalMixture as HierarchicalMixture
+from .combinators import JointMixture as JointMixture
 from .combinators import MarkovChain as MarkovChain
 from .combinators import Mixture as Mixture
 from .combinators import MixtureSameFamily as MixtureSameFamily

@@ -7,6 +7,9 @@ from .frozen import frozen as frozen
 from .frozen import trainable as trainable
 from .frozen import unwrap as unwrap
 from .gaussian import gaussian_mixture as gaussian_mixture
+from .hidden_markov import HiddenMarkov as HiddenMarkov
+from .hierarchical import HierarchicalMixture as HierarchicalMixture
+from .joint import JointMixture as JointMixture
 from .markov import MarkovChain as MarkovChain
 from .mixture import AbstractMixture as AbstractMixture
 from .mixture import Mixture as Mixture

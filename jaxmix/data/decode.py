@@ -62,7 +62,5 @@ def _decode(density: PyTree, events: Any) -> list:
         return [{names[i] for i in np.flatnonzero(row)} for row in events]
     if isinstance(density, Categorical):
         return _named(events, density.labels)
-    if hasattr(density, "encode_as"):
-        return _decode(density.encode_as, events)
     domain_of(density)
     return [tuple(row) if isinstance(row, list) else row for row in events.tolist()]

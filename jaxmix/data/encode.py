@@ -10,7 +10,16 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._density import is_density
-from ..combinators import Composite, MarkovChain, OptionalEvent, Sequence, SequenceEvent
+from ..combinators import (
+    Composite,
+    HiddenMarkov,
+    HierarchicalMixture,
+    JointMixture,
+    MarkovChain,
+    OptionalEvent,
+    Sequence,
+    SequenceEvent,
+)
 from ..combinators import Optional as OptionalField
 from ..combinators._conditioning import plain
 from ..combinators.tied import Tied
@@ -93,10 +102,14 @@ def structure(model: PyTree) -> PyTree:
     if isinstance(model, Tied):
         return structure(model.filled)
     model = plain(model)
-    for name in ("components", "topics"):
-        components = getattr(model, name, None)
-        if components is not None and not hasattr(model, "encode_as"):
-            return structure(components[0] if isinstance(components, tuple) else components)
+    if isinstance(model, JointMixture):
+        return Composite((model.first, model.second))
+    if isinstance(model, HierarchicalMixture | HiddenMarkov):
+        item = model.topics if isinstance(model, HierarchicalMixture) else model.emissions
+        return Sequence(item, max_length=model.max_length)
+    components = getattr(model, "components", None)
+    if components is not None:
+        return structure(components[0] if isinstance(components, tuple) else components)
     return model
 
 
@@ -119,8 +132,6 @@ def _encode(density: PyTree, values: Any, where: Where) -> PyTree:
         if bad is not None:
             raise where.refuse(bad, values[bad], expected_labels(labels))
         return codes
-    if hasattr(density, "encode_as"):
-        return _encode(density.encode_as, values, where)
     return _encode_numbers(domain_of(density), values, where)
 
 

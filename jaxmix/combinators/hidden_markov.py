@@ -1,0 +1,149 @@
+"""Hidden Markov models with emissions of any kind."""
+
+from typing import Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key, PyTree, Scalar
+
+from .._density import LogDensity, is_density, stack_size
+from .._numerics import logsumexp
+from .._stack import over_stack, pick, repeat
+from ..families.categorical import Categorical
+from ._lengths import SequenceEvent, checked_length, draw_length, length_log_prob, longest
+from .markov import as_rows
+from .optional import masked
+
+
+def _forward(first, following, emitted, used) -> Scalar:
+    """Log of the sum over all paths; what comes after the length leaves it as it is."""
+
+    def step(alpha, part):
+        log_emitted, there = part
+        new = logsumexp(alpha[:, None] + following, axis=0) + log_emitted
+        return jnp.where(there, new, alpha), None
+
+    alpha, _ = jax.lax.scan(step, first + emitted[0], (emitted[1:], used[1:]))
+    return logsumexp(alpha)
+
+
+class HiddenMarkov(LogDensity):
+    """Density of a sequence emitted by a hidden Markov chain of k states, in nats.
+
+    log p(x) = log p(length) + log sum_z initial[z_0] prod_t transition[z_t, z_t+1] p_{z_t}(x_t).
+    The backward pass is the gradient of this forward one: expected transitions and occupations
+    come out as the statistics of `transition`, `initial` and `emissions`.
+
+    Args:
+        initial: probabilities (k,) of the first state, or a `Categorical`.
+        transition: matrix (k, k) whose rows are probabilities, or a stack of k `Categorical`.
+        emissions: a stack of k densities of one item.
+        length: density of the length; None says nothing of it.
+        max_length: capacity of the events that `sample` and `jm.encode` make.
+
+    Example:
+        >>> import jax, jaxmix as jm, jax.numpy as jnp
+        >>> emissions = jax.vmap(jm.Normal)(jnp.array([-3.0, 3.0]), jnp.ones(2))
+        >>> model = jm.HiddenMarkov(jnp.array([0.5, 0.5]), jnp.eye(2), emissions)
+        >>> model.viterbi(jm.SequenceEvent(jnp.array([2.0, 3.0, 1.0]), jnp.array(3)))
+        Array([1, 1, 1], dtype=int32)
+    """
+
+    initial: PyTree
+    transition: PyTree
+    emissions: PyTree
+    length: PyTree
+    max_length: int | None = eqx.field(static=True)
+
+    def __init__(self, initial, transition, emissions, *, length=None, max_length=None):
+        self.initial = initial if is_density(initial) else Categorical(initial)
+        self.transition, self.emissions = as_rows(transition), emissions
+        self.length, self.max_length = checked_length(length, "HiddenMarkov"), max_length
+        size = stack_size(emissions, "The emissions of HiddenMarkov")
+        given = (*self.transition.stack_shape, self.transition.size)
+        if self.initial.size != size or given != (size, size):
+            raise ValueError(
+                f"{size} emissions need {size} initial probabilities and transitions of shape "
+                f"{(size, size)}; they were given {self.initial.size} and {given}."
+            )
+
+    @classmethod
+    def template(cls, emission, num_states: int, *, length=None, max_length=None) -> Self:
+        """A placeholder for a fit, with states that emit as `emission` does."""
+        one = Categorical.template(num_states)
+        parts = repeat(one, num_states), repeat(emission, num_states)
+        return cls(one, *parts, length=length, max_length=max_length)
+
+    @property
+    def num_states(self) -> int:
+        return self.initial.size
+
+    @property
+    def stack_shape(self) -> tuple[int, ...]:
+        stack = lambda part: getattr(part, "stack_shape", ())
+        return longest(stack(self.initial), stack(self.emissions)[:-1], stack(self.length))
+
+    def _log_parts(self, x: SequenceEvent):
+        """Initial, transition and emission log-probabilities, the latter 0 beyond the length."""
+        items, n = x
+        capacity = jax.tree.leaves(items)[0].shape[0]
+        used = jnp.arange(capacity) < n
+        under = lambda item: over_stack(lambda state: state.log_prob(item), self.emissions)
+        emitted = jax.vmap(under)(masked(used, items))
+        emitted = jnp.where(used[:, None], emitted, jnp.zeros_like(emitted))
+        states = jnp.arange(emitted.shape[1])
+        first = jax.vmap(self.initial.log_prob)(states)
+        following = over_stack(lambda row: jax.vmap(row.log_prob)(states), self.transition)
+        return first, following, emitted, used
+
+    def log_prob(self, x: SequenceEvent) -> Scalar:
+        first, following, emitted, used = self._log_parts(x)
+
+        total = _forward(first, following, emitted, used)
+        # An empty sequence emits nothing, and starts in no state.
+        total = jnp.where(used[0], total, jnp.zeros_like(total))
+        return total + length_log_prob(self.length, x.length, used.shape[0]).astype(total.dtype)
+
+    def smoothed(self, x: SequenceEvent) -> Float[Array, "t k"]:
+        """Probability of each state at each item given the sequence; 0 beyond its length.
+
+        The gradient of the log-density in the emissions' log-probabilities.
+        """
+        first, following, emitted, used = self._log_parts(x)
+
+        total = lambda emitted: _forward(first, following, emitted, used)
+        occupied = jax.grad(total)(emitted)
+        return jnp.where(used[:, None], occupied, jnp.zeros_like(occupied))
+
+    def viterbi(self, x: SequenceEvent) -> Int[Array, " t"]:
+        """The most probable path of states; 0 beyond the sequence's length."""
+        first, following, emitted, used = self._log_parts(x)
+
+        def forward(best, part):
+            log_emitted, there = part
+            through = best[:, None] + following
+            back = jnp.where(there, jnp.argmax(through, 0), jnp.arange(best.shape[0]))
+            return jnp.where(there, jnp.max(through, 0) + log_emitted, best), back
+
+        best, backs = jax.lax.scan(forward, first + emitted[0], (emitted[1:], used[1:]))
+
+        def backward(state, back):
+            return back[state], state
+
+        start, rest = jax.lax.scan(backward, jnp.argmax(best), backs, reverse=True)
+        path = jnp.concatenate([start[None], rest])
+        return jnp.where(used, path, jnp.zeros_like(path))
+
+    def sample(self, key: Key[Array, ""]) -> SequenceEvent:
+        k_length, k_first, k_states, k_items = jax.random.split(key, 4)
+        n = draw_length(self.length, k_length, self.max_length, "a HiddenMarkov")
+
+        def step(state, key):
+            return pick(self.transition, state).sample(key), state
+
+        keys = jax.random.split(k_states, self.max_length)
+        _, states = jax.lax.scan(step, self.initial.sample(k_first), keys)
+        emit = lambda state, key: pick(self.emissions, state).sample(key)
+        items = jax.vmap(emit)(states, jax.random.split(k_items, self.max_length))
+        return SequenceEvent(masked(jnp.arange(self.max_length) < n, items), n)

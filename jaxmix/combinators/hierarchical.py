@@ -1,0 +1,122 @@
+"""Mixtures of sequences over shared topics."""
+
+from typing import Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, PyTree, Scalar
+
+from .._density import LogDensity, is_density, stack_size
+from .._numerics import logsumexp
+from .._stack import over_stack, pick, repeat
+from ..families.categorical import Categorical
+from ._lengths import SequenceEvent, checked_length, draw_length, length_log_prob, longest
+from .markov import as_rows
+from .optional import masked
+
+
+class HierarchicalMixture(LogDensity):
+    """Mixture of m laws of sequences, each a mixture over the same k topics, in nats.
+
+    log p(x) = log p(length) + log sum_m weights[m] prod_t sum_k topic_weights[m, k] p_k(x_t).
+    One outer label a sequence, one topic an item; the outer weights are of sequences, so that
+    long ones weigh no more than short ones.
+
+    Args:
+        weights: probabilities (m,) of the outer labels, or a density of them.
+        topic_weights: matrix (m, k) whose rows are probabilities, or a stack of `Categorical`.
+        topics: a stack of k densities of one item.
+        length: density of the length; None says nothing of it.
+        max_length: capacity of the events that `sample` and `jm.encode` make.
+
+    Example:
+        >>> import jax, jaxmix as jm, jax.numpy as jnp
+        >>> topics = jax.vmap(jm.Normal)(jnp.array([-5.0, 5.0]), jnp.ones(2))
+        >>> model = jm.HierarchicalMixture(jnp.array([0.5, 0.5]), jnp.eye(2), topics)
+        >>> model.posterior(jm.SequenceEvent(jnp.array([5.0, 4.0, 0.0]), jnp.array(2)))
+        Array([0., 1.], dtype=float32)
+    """
+
+    mixing: PyTree
+    topic_mixing: PyTree
+    topics: PyTree
+    length: PyTree
+    max_length: int | None = eqx.field(static=True)
+
+    def __init__(self, weights, topic_weights, topics, *, length=None, max_length=None):
+        self.mixing = weights if is_density(weights) else Categorical(weights)
+        self.topic_mixing = as_rows(topic_weights)
+        self.topics = topics
+        self.length, self.max_length = checked_length(length, "HierarchicalMixture"), max_length
+        size = stack_size(topics, "The topics of HierarchicalMixture")
+        given = (*self.topic_mixing.stack_shape, self.topic_mixing.size)
+        if given != (self.mixing.size, size):
+            raise ValueError(
+                f"{self.mixing.size} outer weights and {size} topics need topic weights of shape "
+                f"{(self.mixing.size, size)}; they were given {given}."
+            )
+
+    @classmethod
+    def template(
+        cls, topic, num_topics: int, num_components: int, *, length=None, max_length=None
+    ) -> Self:
+        """A placeholder for a fit: `num_components` laws over `num_topics` like `topic`."""
+        outer, inner = Categorical.template(num_components), Categorical.template(num_topics)
+        topics, rows = repeat(topic, num_topics), repeat(inner, num_components)
+        return cls(outer, rows, topics, length=length, max_length=max_length)
+
+    @property
+    def num_components(self) -> int:
+        return self.mixing.size
+
+    @property
+    def weights(self) -> Float[Array, "*stack m"]:
+        return self.mixing.probs
+
+    @property
+    def topic_weights(self) -> Float[Array, "*stack m k"]:
+        return self.topic_mixing.probs
+
+    @property
+    def stack_shape(self) -> tuple[int, ...]:
+        stack = lambda part: getattr(part, "stack_shape", ())
+        return longest(stack(self.mixing), stack(self.topics)[:-1], stack(self.length))
+
+    def component_log_probs(self, x: SequenceEvent) -> Float[Array, " m"]:
+        """Log-density of one event under each outer label."""
+        items, n = x
+        capacity = jax.tree.leaves(items)[0].shape[0]
+        used = jnp.arange(capacity) < n
+        under = lambda item: over_stack(lambda topic: topic.log_prob(item), self.topics)
+        by_topic = jax.vmap(under)(masked(used, items))
+        topics = jnp.arange(by_topic.shape[1])
+        rows = over_stack(lambda row: jax.vmap(row.log_prob)(topics), self.topic_mixing)
+        values = logsumexp(by_topic[:, None, :] + rows[None])
+        total = jnp.sum(jnp.where(used[:, None], values, jnp.zeros_like(values)), 0)
+        return total + length_log_prob(self.length, n, capacity).astype(total.dtype)
+
+    def joint_log_probs(self, x: SequenceEvent) -> Float[Array, " m"]:
+        """The terms log weights[m] + log p_m(x), in nats."""
+        under = self.component_log_probs(x)
+        return jax.vmap(self.mixing.log_prob)(jnp.arange(under.shape[0])) + under
+
+    def log_prob(self, x: SequenceEvent) -> Scalar:
+        return logsumexp(self.joint_log_probs(x))
+
+    def posterior(self, x: SequenceEvent) -> Float[Array, " m"]:
+        """Probability of each outer label given one event."""
+        joint = self.joint_log_probs(x)
+        return jnp.exp(joint - logsumexp(joint))
+
+    def sample(self, key: Key[Array, ""]) -> SequenceEvent:
+        k_length, k_outer, k_items = jax.random.split(key, 3)
+        n = draw_length(self.length, k_length, self.max_length, "a HierarchicalMixture")
+        row = pick(self.topic_mixing, self.mixing.sample(k_outer))
+
+        def one(key):
+            k_topic, k_item = jax.random.split(key)
+            return pick(self.topics, row.sample(k_topic)).sample(k_item)
+
+        items = jax.vmap(one)(jax.random.split(k_items, self.max_length))
+        return SequenceEvent(masked(jnp.arange(self.max_length) < n, items), n)

@@ -1,0 +1,153 @@
+"""Two mixtures whose labels are linked by a matrix."""
+
+from typing import NamedTuple, Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, PyTree, Scalar
+
+from .._density import LogDensity, is_density, stack_size
+from .._numerics import logsumexp
+from .._stack import over_stack, pick, repeat
+from ..families.categorical import Categorical
+from ._conditioning import from_log
+from ._lengths import longest
+from .markov import as_rows
+from .mixture import MixtureSameFamily
+
+
+class Labels(NamedTuple):
+    """Posterior probabilities of the two labels of a pair: each alone, and both."""
+
+    first: Array
+    second: Array
+    both: Array
+
+
+class JointMixture(LogDensity):
+    """Density of a pair (x, y), each with a label, the labels linked, in nats.
+
+    log p(x, y) = log sum_{k, m} weights[k] F_k(x) links[k, m] G_m(y), links[k, m] the probability
+    of the second label m given the first label k.
+
+    Args:
+        weights: probabilities (k,) of the first label, or a density of it.
+        links: matrix (k, m) whose rows are probabilities, or a stack of `Categorical`.
+        first: a stack of k densities of x.
+        second: a stack of m densities of y.
+
+    Example:
+        >>> import jax, jaxmix as jm, jax.numpy as jnp
+        >>> parts = jax.vmap(jm.Normal)(jnp.array([-5.0, 5.0]), jnp.ones(2))
+        >>> pair = jm.JointMixture(jnp.array([0.5, 0.5]), jnp.eye(2), parts, parts)
+        >>> pair.second_given(jnp.array(-5.0)).mean.round(3)
+        Array(-5., dtype=float32)
+    """
+
+    mixing: PyTree
+    links: PyTree
+    first: PyTree
+    second: PyTree
+    sizes: tuple[int, int] = eqx.field(static=True)  # known too where the leaves are wrapped
+
+    def __init__(self, weights, links, first, second):
+        self.mixing = weights if is_density(weights) else Categorical(weights)
+        self.links, self.first, self.second = as_rows(links), first, second
+        self.sizes = sizes = (
+            stack_size(first, "The first components of JointMixture"),
+            stack_size(second, "The second components of JointMixture"),
+        )
+        given = (*self.links.stack_shape, self.links.size)
+        if given != sizes or self.mixing.size != sizes[0]:
+            raise ValueError(
+                f"{sizes[0]} and {sizes[1]} components need {sizes[0]} weights and links of shape "
+                f"{sizes}; they were given {self.mixing.size} and {given}."
+            )
+
+    @classmethod
+    def template(cls, first, second, num_first: int, num_second: int) -> Self:
+        """A placeholder for a fit, of components like `first` and like `second`."""
+        rows = repeat(Categorical.template(num_second), num_first)
+        weights = Categorical.template(num_first)
+        return cls(weights, rows, repeat(first, num_first), repeat(second, num_second))
+
+    @property
+    def num_components(self) -> int:
+        return self.sizes[0]
+
+    @property
+    def weights(self) -> Float[Array, "*stack k"]:
+        return self.mixing.probs
+
+    @property
+    def second_weights(self) -> Float[Array, "*stack m"]:
+        """Marginal probabilities of the second label."""
+        return jnp.sum(self.weights[..., None] * self.links.probs, -2)
+
+    @property
+    def reverse_links(self) -> Float[Array, "*stack m k"]:
+        """Probability of the first label (column) given the second (row): rows add up to 1."""
+        both = jnp.swapaxes(self.weights[..., None] * self.links.probs, -1, -2)
+        return both / jnp.sum(both, -1, keepdims=True)
+
+    @property
+    def stack_shape(self) -> tuple[int, ...]:
+        stack = lambda part: getattr(part, "stack_shape", ())
+        return longest(stack(self.mixing), stack(self.first)[:-1], stack(self.second)[:-1])
+
+    def _mixing_log_probs(self):
+        return jax.vmap(self.mixing.log_prob)(jnp.arange(self.sizes[0]))
+
+    def _link_log_probs(self):
+        columns = jnp.arange(self.sizes[1])
+        return over_stack(lambda row: jax.vmap(row.log_prob)(columns), self.links)
+
+    def _first(self, x):
+        return over_stack(lambda part: part.log_prob(x), self.first)
+
+    def _second(self, y):
+        return over_stack(lambda part: part.log_prob(y), self.second)
+
+    def joint_log_probs(self, x: PyTree) -> Float[Array, " k"]:
+        """Log-density of a pair with each first label, in nats."""
+        x, y = x
+        given_first = logsumexp(self._link_log_probs() + self._second(y)[None, :])
+        return self._mixing_log_probs() + self._first(x) + given_first
+
+    def log_prob(self, x: PyTree) -> Scalar:
+        return logsumexp(self.joint_log_probs(x))
+
+    def label_posterior(self, x: PyTree) -> Labels:
+        """Probabilities of the labels given a pair."""
+        x, y = x
+        log = (self._mixing_log_probs() + self._first(x))[:, None]
+        log = log + self._link_log_probs() + self._second(y)[None, :]
+        both = jnp.exp(log - logsumexp(log.ravel()))
+        return Labels(jnp.sum(both, 1), jnp.sum(both, 0), both)
+
+    def posterior(self, x: PyTree) -> Float[Array, " k"]:
+        """Probability of each first label given a pair."""
+        return self.label_posterior(x).first
+
+    def second_given(self, x: PyTree) -> MixtureSameFamily:
+        """The density of y given x."""
+        joint = (self._mixing_log_probs() + self._first(x))[:, None] + self._link_log_probs()
+        return MixtureSameFamily(from_log(logsumexp(joint, axis=0)), self.second)
+
+    def first_given(self, y: PyTree) -> MixtureSameFamily:
+        """The density of x given y."""
+        given_first = logsumexp(self._link_log_probs() + self._second(y)[None, :])
+        return MixtureSameFamily(from_log(self._mixing_log_probs() + given_first), self.first)
+
+    def conditional(self, event: PyTree, field: int) -> MixtureSameFamily:
+        """The density of one of the pair (0 or 1) given the other."""
+        if field not in (0, 1):
+            raise ValueError(f"A pair has the fields 0 and 1, and no {field!r}.")
+        return self.second_given(event[0]) if field == 1 else self.first_given(event[1])
+
+    def sample(self, key: Key[Array, ""]) -> tuple[PyTree, PyTree]:
+        k_first, k_second, k_x, k_y = jax.random.split(key, 4)
+        label = self.mixing.sample(k_first)
+        other = pick(self.links, label).sample(k_second)
+        return pick(self.first, label).sample(k_x), pick(self.second, other).sample(k_y)

@@ -1,0 +1,127 @@
+"""Every family, with what is known of it from outside the code: its support and scipy's densities."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import scipy.stats as st
+
+import jaxmix as jm
+
+
+class Case(NamedTuple):
+    """`make` builds the density under the precision in force; `grid` covers its support.
+
+    A continuous family's grid is integrated by the trapezoidal rule, a discrete one's summed.
+    """
+
+    name: str
+    make: Callable[[], Any]
+    grid: np.ndarray
+    discrete: bool = False
+    scipy: Any = None
+    off: tuple = ()
+    em_steps: int = 1  # steps of `from_stats` to a maximum: more where a variable is latent
+    tolerance: float = 1e-5
+
+
+REALS = np.sinh(np.linspace(-12, 12, 40001))
+POSITIVES = np.exp(np.linspace(-30, 12, 40001))
+COUNTS = np.arange(0, 400)
+SETS = np.array(list(itertools.product([False, True], repeat=3)))
+
+CASES = [
+    Case("Normal", lambda: jm.Normal(1.0, 2.0), REALS, scipy=st.norm(1, 2)),
+    Case(
+        "LogNormal",
+        lambda: jm.LogNormal(0.5, 0.7),
+        POSITIVES,
+        scipy=st.lognorm(0.7, scale=np.exp(0.5)),
+        off=(0.0, -1.0),
+    ),
+    Case(
+        "Exponential",
+        lambda: jm.Exponential(2.5),
+        POSITIVES,
+        scipy=st.expon(scale=0.4),
+        off=(-1.0,),
+    ),
+    Case(
+        "Gamma",
+        lambda: jm.Gamma(3.5, 2.0),
+        POSITIVES,
+        scipy=st.gamma(3.5, scale=0.5),
+        off=(0.0, -1.0),
+    ),
+    Case(
+        "Gamma, peaked",
+        lambda: jm.Gamma(500.0, 2.0),
+        np.linspace(100, 500, 40001),
+        scipy=st.gamma(500, scale=0.5),
+        off=(-1.0,),
+    ),
+    Case(
+        "Gamma, heavy",
+        lambda: jm.Gamma(0.7, 0.1),
+        POSITIVES,
+        scipy=st.gamma(0.7, scale=10),
+    ),
+    Case(
+        "StudentT",
+        lambda: jm.StudentT(5.0, 1.0, 2.0),
+        REALS,
+        scipy=st.t(5, 1, 2),
+        em_steps=800,
+    ),
+    Case(
+        "StudentT, fixed",
+        lambda: jm.StudentT(4.5, 1.0, 2.0, fixed_df=True),
+        REALS,
+        scipy=st.t(4.5, 1, 2),
+        em_steps=100,
+    ),
+    Case(
+        "Poisson",
+        lambda: jm.Poisson(3.5),
+        COUNTS,
+        discrete=True,
+        scipy=st.poisson(3.5),
+        off=(-1, 1.5),
+    ),
+    Case(
+        "Geometric",
+        lambda: jm.Geometric(0.3),
+        1 + COUNTS,
+        discrete=True,
+        scipy=st.geom(0.3),
+        off=(0, -2, 1.5),
+    ),
+    Case(
+        "Bernoulli",
+        lambda: jm.Bernoulli(0.3),
+        np.arange(2),
+        discrete=True,
+        scipy=st.bernoulli(0.3),
+        off=(2, -1),
+    ),
+    Case(
+        "Categorical",
+        lambda: jm.Categorical(jnp.array([0.2, 0.5, 0.3])),
+        np.arange(3),
+        discrete=True,
+        scipy=st.rv_discrete(values=([0, 1, 2], [0.2, 0.5, 0.3])),
+        off=(-1, 3),
+    ),
+    Case(
+        "BernoulliSet",
+        lambda: jm.BernoulliSet(jnp.array([0.2, 0.5, 0.9])),
+        SETS,
+        discrete=True,
+    ),
+]
+
+
+def named(case: Case) -> str:
+    return case.name

@@ -1,0 +1,237 @@
+"""What every family keeps: one suite over the registry."""
+
+import functools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxmix as jm
+from jaxmix._exponential import ExponentialFamily
+from jaxmix.em.expected import expect
+
+from .registry import CASES, named
+
+every = pytest.mark.parametrize("case", CASES, ids=named)
+
+
+# Whole computations under `jit`: an operation at a time would compile one at a time.
+many_log_probs = eqx.filter_jit(lambda density, xs: jax.vmap(density.log_prob)(xs))
+
+
+def log_probs(density, values):
+    return np.asarray(many_log_probs(density, jnp.asarray(values)))
+
+
+@functools.cache
+def _draws(name, precision):
+    density = next(case.make() for case in CASES if case.name == name)
+    keys = jax.random.split(jax.random.key(0), 4000)
+    return np.asarray(jax.jit(jax.vmap(density.sample))(keys))
+
+
+def draws(case, start, stop):
+    """Some of 4,000 draws, made once a family and precision."""
+    return jnp.asarray(_draws(case.name, bool(jax.config.jax_enable_x64))[start:stop])
+
+
+@eqx.filter_jit
+def total_stats(density, xs, origin=None):
+    each = jax.vmap(lambda x: density.stats(x, origin))(xs)
+    return jax.tree.map(lambda a: jnp.sum(a, 0), each)
+
+
+refit = eqx.filter_jit(lambda density, stats, origin: density.from_stats(stats, origin))
+
+
+def perturbed(density, size):
+    """The density with each of its parameters in turn moved a little."""
+    leaves, structure = jax.tree.flatten(density)
+    for i, leaf in enumerate(leaves):
+        for index in np.ndindex(leaf.shape):
+            for step in (size, -size):
+                moved = np.array(leaf)
+                moved[index] += step
+                yield structure.unflatten([*leaves[:i], jnp.asarray(moved), *leaves[i + 1 :]])
+
+
+@every
+def test_mass_is_one(case, x64):
+    mass = np.exp(log_probs(case.make(), case.grid))
+    total = mass.sum() if case.discrete else np.trapezoid(mass, case.grid)
+    assert abs(total - 1) < case.tolerance
+
+
+@every
+def test_equals_scipy(case, x64):
+    if case.scipy is None:
+        pytest.skip("scipy has no such family")
+    values = case.grid[:: max(1, len(case.grid) // 50)]
+    reference = case.scipy.logpmf(values) if case.discrete else case.scipy.logpdf(values)
+    np.testing.assert_allclose(log_probs(case.make(), values), reference, rtol=1e-8, atol=1e-9)
+
+
+@every
+def test_one_event_is_a_row_of_many(case, dtype):
+    density = case.make()
+    xs = draws(case, 0, 4)
+    alone = eqx.filter_jit(lambda d, x: d.log_prob(x))
+    each = [alone(density, x) for x in xs]
+    tolerance = 1e-4 if dtype == jnp.float32 else 1e-10
+    np.testing.assert_allclose(each, log_probs(density, xs), rtol=tolerance, atol=tolerance)
+
+
+@every
+def test_dtypes_are_kept(case, dtype):
+    density = case.make()
+    xs = draws(case, 0, 64)
+    assert density.log_prob(xs[0]).dtype == dtype
+    stats = total_stats(density, xs)
+    zeros = density.zero_stats()
+    assert jax.tree.structure(stats) == jax.tree.structure(zeros)
+    for summed, zero in zip(jax.tree.leaves(stats), jax.tree.leaves(zeros), strict=True):
+        assert summed.dtype == zero.dtype == dtype and summed.shape == zero.shape
+    refitted = refit(density, stats, density.origin)
+    assert all(a.dtype == dtype for a in jax.tree.leaves(refitted))
+    assert jax.tree.structure(refitted) == jax.tree.structure(density)
+
+
+@every
+def test_gradient_is_the_slope(case, x64):
+    density = case.make()
+    xs = draws(case, 0, 5)
+    value = eqx.filter_jit(lambda d: jnp.sum(jax.vmap(d.log_prob)(xs)))
+    slope = eqx.filter_jit(jax.grad(value))(density)
+    slopes = np.concatenate([np.ravel(g) for g in jax.tree.leaves(slope)])
+    step = 1e-6
+    moved = [float(value(d)) for d in perturbed(density, step)]
+    numeric = (np.array(moved[::2]) - np.array(moved[1::2])) / (2 * step)
+    np.testing.assert_allclose(slopes, numeric, rtol=1e-5, atol=1e-6)
+
+
+@every
+def test_off_the_support(case, x64):
+    density = case.make()
+    both = eqx.filter_jit(lambda d, x: (jax.grad(lambda d: d.log_prob(x))(d), d.stats(x)))
+    for x in case.off:
+        assert density.log_prob(jnp.asarray(x)) == -jnp.inf
+        slopes, stats = both(density, jnp.asarray(x))
+        assert all(np.all(np.isfinite(g)) for g in jax.tree.leaves((slopes, stats)))
+    if not case.discrete:
+        assert jnp.isnan(density.log_prob(jnp.asarray(jnp.nan)))
+
+
+@every
+def test_refit_maximises_the_likelihood(case, x64):
+    xs = draws(case, 0, 300)
+    fitted = case.make()
+    step = eqx.filter_jit(lambda d: d.from_stats(total_stats(d, xs, d.origin), d.origin))
+    for _ in range(case.em_steps):
+        fitted = step(fitted)
+    value = eqx.filter_jit(lambda d: jnp.sum(jax.vmap(d.log_prob)(xs)))
+    best = float(value(fitted))
+    free = fitted
+    for other in perturbed(free, 1e-2):
+        if getattr(case.make(), "fixed_df", False) and other.log_df != fitted.log_df:
+            continue
+        assert float(value(other)) <= best + 1e-9
+
+
+@every
+def test_samples_are_of_the_family(case, x64):
+    density = case.make()
+    xs = np.asarray(draws(case, 0, 4000), dtype=np.float64)
+    if case.scipy is not None and not case.discrete:
+        reference = np.sort(case.scipy.cdf(xs))
+        steps = (np.arange(len(xs)) + 0.5) / len(xs)
+        # The Kolmogorov-Smirnov statistic exceeds this once in 30,000 times.
+        assert np.sqrt(len(xs)) * np.max(np.abs(reference - steps)) < 2.3
+    if case.discrete:
+        probs = np.exp(log_probs(density, case.grid))
+        rows = case.grid.reshape(len(case.grid), -1)
+        seen = (xs.reshape(len(xs), 1, -1) == rows[None]).all(-1).mean(0)
+        error = np.sqrt(probs * (1 - probs) / len(xs)) + 1 / len(xs)
+        assert np.all(np.abs(seen - probs) < 4.5 * error)
+
+
+@every
+def test_mean_and_variance(case, x64):
+    density = case.make()
+    if isinstance(density, jm.Categorical):
+        pytest.skip("labels have no mean")
+    values, mass = case.grid.astype(float), np.exp(log_probs(density, case.grid))
+    mass = mass.reshape(mass.shape + (1,) * (values.ndim - 1))
+    total = (lambda f: f.sum(0)) if case.discrete else (lambda f: np.trapezoid(f, values, axis=0))
+    mean = total(values * mass)
+    np.testing.assert_allclose(density.mean, mean, rtol=2e-3)
+    np.testing.assert_allclose(density.variance, total((values - mean) ** 2 * mass), rtol=2e-2)
+
+
+@every
+def test_stacks_refit_as_their_members(case, x64):
+    density = case.make()
+    parts = [draws(case, 0, 40), draws(case, 40, 80)]
+    single = [total_stats(density, xs, density.origin) for xs in parts]
+    stacked = jax.tree.map(lambda *a: jnp.asarray(np.stack(a)), *single)
+    stack = jm.mixture_of(density, 2).components
+    together = refit(stack, stacked, stack.origin)
+    assert together.stack_shape == (2,)
+    for k in range(2):
+        alone = refit(density, single[k], density.origin)
+        for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
+            np.testing.assert_allclose(a[k], b, rtol=1e-9)
+    floor, bound = eqx.filter_jit(
+        lambda d, s: (d.floor(s, jnp.asarray(1e-9)), d.on_boundary(d.floor(s, jnp.asarray(1e-9))))
+    )(stack, stacked)
+    assert all(np.all(np.isfinite(f)) for f in jax.tree.leaves(floor))
+    assert bound.tolist() == [False, False]
+
+
+@every
+def test_expected_statistics_are_posterior_sums(case, x64):
+    """In a mixture: sum over events of responsibility times statistics, by hand."""
+    density = case.make()
+    xs = draws(case, 0, 30)
+    other = next(iter(perturbed(density, 0.3)))
+    mixture = jm.Mixture(jnp.array([0.3, 0.7]), [density, other])
+    got = eqx.filter_jit(functools.partial(expect, chunk_size=8))(mixture, xs)
+    log_joint = np.stack([log_probs(density, xs), log_probs(other, xs)], 1) + np.log([0.3, 0.7])
+    log_total = np.logaddexp(log_joint[:, 0], log_joint[:, 1])
+    share = np.exp(log_joint - log_total[:, None])
+    np.testing.assert_allclose(got.log_likelihood.value, log_total.sum(), rtol=1e-10)
+    np.testing.assert_allclose(got.stats[0].outcomes, share.sum(0), rtol=1e-9)
+    for k, part in enumerate([density, other]):
+        each = eqx.filter_jit(lambda d: jax.vmap(lambda x: d.stats(x, d.origin))(xs))(part)
+        for a, b in zip(jax.tree.leaves(got.stats[1 + k]), jax.tree.leaves(each), strict=True):
+            np.testing.assert_allclose(a, np.tensordot(share[:, k], b, 1), rtol=1e-9, atol=1e-10)
+
+
+@every
+def test_expected_log_density_is_the_log_likelihood(case, x64):
+    """Up to a constant of the data, where nothing is latent."""
+    density = case.make()
+    if not isinstance(density, ExponentialFamily | jm.Categorical):
+        pytest.skip("a latent variable: a bound and no equality")
+    xs = draws(case, 0, 20)
+    origin = density.origin
+    stats = total_stats(density, xs, origin)
+    other = next(iter(perturbed(density, 0.2)))
+    expected = eqx.filter_jit(lambda d: d.expected_log_prob(stats, origin))
+    gain = expected(other) - expected(density)
+    real = log_probs(other, xs).sum() - log_probs(density, xs).sum()
+    np.testing.assert_allclose(gain, real, rtol=1e-8, atol=1e-9)
+
+
+@every
+def test_statistics_move_to_another_origin(case, x64):
+    density = case.make()
+    if density.origin is None:
+        pytest.skip("no origin")
+    xs = draws(case, 0, 20)
+    old, new = density.origin, density.origin + 0.5
+    moved = density.recentre(total_stats(density, xs, old), old, new)
+    direct = total_stats(density, xs, new)
+    for a, b in zip(jax.tree.leaves(moved), jax.tree.leaves(direct), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
