@@ -27,3 +27,8 @@ class RESULTS(eqxi.Enumeration):
         "The fit was interrupted; this is the best model so far. Continue from it with "
         "`init=\"given\"`, or from its checkpoint."
     )
+    singular_information = (
+        "The observed information is not positive definite: some parameter is not determined by "
+        "the data (an emptied or doubled component), or the model is not at a maximum. Solve it "
+        "further with `em.solve`, or use fewer components."
+    )

@@ -2,6 +2,7 @@
 
 from .expected import expected_stats as expected_stats
 from .fit import fit as fit
+from .information import Record as Record
 from .initialise import init as init
 from .maximise import Prior as Prior
 from .run import History as History
@@ -14,3 +15,8 @@ from .solution import Restarts as Restarts
 from .solve import FixedPoint as FixedPoint
 from .solve import fixed_point as fixed_point
 from .solve import solve as solve
+from .uncertainty import Bootstrap as Bootstrap
+from .uncertainty import bootstrap as bootstrap
+from .uncertainty import influence as influence
+from .uncertainty import profile as profile
+from .uncertainty import standard_errors as standard_errors

@@ -6,12 +6,11 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from .expected import Expected, chunk_rows, expect, num_rows, take_apart
-from .maximise import Maximised, Prior, about_own_origins, maximise, refit
+from .maximise import Maximised, about_own_origins, maximise, refit
 
 
 def parameters(model: PyTree) -> tuple[Float[Array, " p"], Callable[[Array], PyTree]]:

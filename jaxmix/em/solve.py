@@ -1,6 +1,6 @@
 """EM to its fixed point: accelerated inside, differentiated by the implicit function theorem."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -10,10 +10,10 @@ from jaxtyping import Array, PyTree
 
 from .._numerics import Sum, difference
 from .._results import RESULTS
-from .expected import chunk_rows, num_rows, take_apart
+from .expected import take_apart
 from .maximise import GradientState, Prior, floor_prior, init_gradient_state, log_prior
 from .residual import evaluate, jacobian, parameters, residual
-from .run import DEFAULT_FLOOR, noise_of, on_boundary
+from .run import DEFAULT_FLOOR, on_boundary
 
 MEMORY = 6  # differences of steps that the acceleration combines
 PATIENCE = 16  # steps without progress after which rounding is all that moves
@@ -23,8 +23,8 @@ DENSE = 500  # parameters up to which the implicit equations are solved by a mat
 class FixedPoint(NamedTuple):
     """Where EM came to rest: the model, the size of one further step, and why it stopped.
 
-    `residual` is the largest change of a parameter by one EM step, relative to the largest that
-    any step so far has made in it; `log_likelihood` is the total in nats.
+    `residual` is the largest change of an unconstrained parameter by one further EM step;
+    `log_likelihood` is the total in nats.
     """
 
     model: PyTree
@@ -47,7 +47,9 @@ class Search(NamedTuple):
     points: Array  # (MEMORY, p) differences of points and of steps, rows of zeros where unused
     changes: Array
     move: GradientState | None
-    best: Array
+    best: Array  # the smallest step and the highest objective so far
+    top: Sum
+    top_penalty: Array
     since: Array
     num_steps: Array
     status: Array  # 0 goes on, 1 at rest, 2 not finite
@@ -56,7 +58,7 @@ class Search(NamedTuple):
 def _combine(change, points, changes, scale):
     """Anderson's step (1965; Walker and Ni 2011, type II): F(x) less what the memory explains."""
     unit = jnp.where(scale > 0, scale, jnp.ones_like(scale))
-    basis, target = changes / unit, change / unit
+    basis, target = changes / unit[None], change / unit
     lengths = jnp.sqrt(jnp.sum(basis * basis, axis=1))
     used = lengths > 0
     lengths = jnp.where(used, lengths, jnp.ones_like(lengths))
@@ -80,14 +82,14 @@ def _search(model, data, weights, prior, max_steps) -> Search:
         seen = evaluate(candidate, data, weights, prior, search.move)
         penalty = jnp.asarray(log_prior(candidate, prior), search.penalty.dtype)
         total = seen.expected.objective
-        noise = noise_of(total, seen.expected.weight) * seen.expected.weight
+        noise = jnp.finfo(start.dtype).eps * jnp.abs(total.value)
         rise = difference(total, search.objective) + (penalty - search.penalty)
         finite = jnp.isfinite(total.value) & jnp.all(jnp.isfinite(seen.change))
         finite = finite & jnp.isfinite(penalty)
         first = search.num_steps == 0
         taken = finite & (search.plain | (rise >= -noise))
         change, scale = seen.change, jnp.maximum(search.scale, jnp.abs(seen.change))
-        rows = lambda memory, new: jnp.concatenate([memory[1:], new[None]])  # noqa: E731
+        rows = lambda memory, new: jnp.concatenate([memory[1:], new[None]])
         moved = _finite_difference(search.trial, search.point)
         points = rows(search.points, jnp.where(first, jnp.zeros_like(moved), moved))
         changes = rows(
@@ -97,7 +99,9 @@ def _search(model, data, weights, prior, max_steps) -> Search:
         size_now = jnp.max(
             jnp.where(scale > 0, jnp.abs(change) / jnp.where(scale > 0, scale, 1), 0)
         )
-        news = (size_now < search.best) | (rise > noise) | first
+        gain = difference(total, search.top) + (penalty - search.top_penalty)
+        higher = (gain > noise) | first
+        news = (size_now < search.best) | higher
         since = jnp.where(news, 0, search.since + 1)
         eps = jnp.finfo(start.dtype).eps
         rest = jnp.all(jnp.abs(change) <= 2 * eps * jnp.abs(_finite(search.trial)))
@@ -113,13 +117,15 @@ def _search(model, data, weights, prior, max_steps) -> Search:
             changes=changes,
             move=seen.maximised.state,
             best=jnp.minimum(search.best, size_now),
+            top=jax.tree.map(lambda new, old: jnp.where(higher, new, old), total, search.top),
+            top_penalty=jnp.where(higher, penalty, search.top_penalty),
             since=since,
             num_steps=search.num_steps + 1,
             status=jnp.where(rest | (since >= PATIENCE), 1, 0),
         )
         # A jump that falls is taken back: a plain step from the last point, and a fresh memory.
         retreat = search._replace(
-            trial=_plain_step(build, search),
+            trial=search.point + search.change,
             plain=jnp.ones_like(search.plain),
             points=jnp.zeros_like(points),
             changes=jnp.zeros_like(changes),
@@ -137,6 +143,7 @@ def _search(model, data, weights, prior, max_steps) -> Search:
     search = Search(
         start, jnp.ones((), bool), start, jnp.zeros_like(start), Sum(zero, zero), zero,
         jnp.zeros_like(start), memory, memory, init_gradient_state(model), infinite,
+        Sum(zero, zero), zero,
         jnp.zeros((), int), jnp.zeros((), int), jnp.zeros((), int),
     )  # fmt: skip
     return jax.lax.while_loop(lambda s: (s.status == 0) & (s.num_steps < max_steps), look, search)
@@ -150,10 +157,6 @@ def _finite_difference(new, old):
     return _finite(jnp.where(new == old, jnp.zeros_like(new), new - old))
 
 
-def _plain_step(build, search):
-    return search.point + search.change
-
-
 class _Info(NamedTuple):
     log_likelihood: Array
     residual: Array
@@ -165,8 +168,7 @@ class _Info(NamedTuple):
 def _rest(model, data, weights, prior, max_steps):
     """The parameters at the fixed point, as a vector, and how it was reached."""
     found = _search(model, data, weights, prior, max_steps)
-    unit = jnp.where(found.scale > 0, found.scale, jnp.ones_like(found.scale))
-    largest = jnp.max(jnp.abs(found.change) / unit)
+    largest = jnp.max(jnp.abs(found.change))
     return found.point, _Info(found.objective.value, largest, found.num_steps, found.status)
 
 
@@ -198,7 +200,7 @@ def _(primals, tangents):
 
 def _matrix_free(vector, build, force, given):
     """The same equations by GMRES: products with the matrix only, each one EM step's cost."""
-    moves = lambda v: residual(build(v), *given)  # noqa: E731
+    moves = lambda v: residual(build(v), *given)
     probe = jnp.cos(jnp.arange(vector.shape[0], dtype=vector.dtype))
     unmoved = jax.lax.stop_gradient(jax.jvp(moves, (vector,), (probe,))[1]) == 0
 
