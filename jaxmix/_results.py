@@ -32,3 +32,12 @@ class RESULTS(eqxi.Enumeration):
         "the data (an emptied or doubled component), or the model is not at a maximum. Solve it "
         "further with `em.solve`, or use fewer components."
     )
+    undefined = (
+        "All the weights of one half of a row's draws are 0: the multilevel difference, and the "
+        "log of an average that is 0, are undefined. Use a guide that covers the support, or a "
+        "larger `base_samples`."
+    )
+    heavy_tailed = (
+        "The tail of the importance weights is too heavy (Pareto k above 0.7): neither the value "
+        "nor its standard error can be trusted. Use a wider guide."
+    )

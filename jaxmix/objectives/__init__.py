@@ -8,6 +8,12 @@ from ._combine import Combined as Combined
 from ._combine import Halves as Halves
 from ._combine import Prefixes as Prefixes
 from ._combine import combine as combine
+from ._compare import Comparison as Comparison
+from ._compare import compare as compare
+from ._evidence import Evidence as Evidence
+from ._evidence import jackknifed as jackknifed
+from ._evidence import log_evidence as log_evidence
+from ._evidence import posterior_mean as posterior_mean
 from ._fixed import FixedObjective as FixedObjective
 from ._laws import GeometricLevels as GeometricLevels
 from ._laws import HarmonicCounts as HarmonicCounts
@@ -32,3 +38,4 @@ from ._terms import DeltaCorrection as DeltaCorrection
 from ._terms import LeaveOut as LeaveOut
 from ._terms import Posterior as Posterior
 from ._terms import Tempered as Tempered
+from ._tree import Tree as Tree

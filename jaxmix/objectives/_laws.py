@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import numpy as np
 
-# The longest row that an untruncated law may draw. With 2^20 draws the bias left is
-# chi2 / 2^21 nats, below the rounding of a float32 log-likelihood.
-LONGEST_ROW = 1 << 20
+# The longest row that an untruncated law may draw. With 2^18 draws the bias left is
+# chi2 / 2^19 nats, below the rounding of a float32 log-likelihood.
+LONGEST_ROW = 1 << 18
 
 OPTIMAL_RATIO = 1 - 2**-1.5
 

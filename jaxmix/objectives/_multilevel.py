@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 
-from ._combine import Blocks, Halves, Prefixes
+from ._combine import Blocks, Prefixes
 from ._laws import OPTIMAL_RATIO, GeometricLevels, HarmonicCounts, InfiniteVarianceWarning
 from ._random import RandomObjective
+from ._tree import Tree
 
 KINDS = ("single-term", "russian-roulette")
 
@@ -35,35 +36,32 @@ class Multilevel(RandomObjective):
         return self.base_samples * 2 ** (level + 1)
 
     def padded(self, count: int) -> int:
-        return self.base_samples * 2 ** math.ceil(math.log2(max(2, count / self.base_samples)))
+        # Powers of 4 from 16: few distinct lengths to compile, of scalars only.
+        return self.base_samples * 4 ** max(2, math.ceil(math.log2(count / self.base_samples) / 2))
+
+    def aligned(self, count: int) -> int:
+        return self.base_samples * 2 ** math.ceil(math.log2(count / self.base_samples))
 
     def terms(self, length: int, level, dtype):
-        base = self.base_samples
-        blocks = self._weights(length // base, 2 ** (level + 1), dtype)
-        terms = [Blocks(base, blocks)]
-        top = int(math.log2(length // base))
-        for k in range(min(top, self.top + 1)):
-            weights = self._weights(length // (2 * base * 2**k), 2 ** (level - k), dtype)
-            terms.append(Halves(base * 2**k, weights * self._scale(k, level, dtype)))
-        return terms
+        blocks = length // self.base_samples
+        levels = min(int(math.log2(blocks)), self.top + 1)
+        k = jnp.arange(levels)
+        # Published form: only the first block and the first pair of a level count.
+        pairs = 2 ** jnp.maximum(level - k, 0) if self.share else jnp.ones_like(k)
+        used = 2 ** (level + 1) if self.share else 1
+        place = jnp.arange(blocks)
+        equal = jnp.where(place < used, 1 / jnp.asarray(used, dtype), jnp.zeros((), dtype))
+        scales = jnp.asarray([self._scale(j) for j in range(levels)], dtype)
+        active = level >= k if self.kind == "russian-roulette" else level == k
+        scales = jnp.where(active, scales, jnp.zeros_like(scales))
+        return [Blocks(self.base_samples, equal), Tree(self.base_samples, scales, pairs)]
 
-    def _weights(self, places: int, used, dtype):
-        """Equal weights on the blocks that hold draws; published form: all on the first."""
-        place = jnp.arange(places)
-        if not self.share:
-            return (place == 0).astype(dtype)
-        used = jnp.maximum(used, 1).astype(dtype)
-        return jnp.where(place.astype(dtype) < used, 1 / used, jnp.zeros((), dtype))
-
-    def _scale(self, k: int, level, dtype):
-        """1 / P(K >= k) up to the level, or 1 / P(K = level) at it."""
+    def _scale(self, k: int) -> float:
+        """1 / P(K >= k), or 1 / P(K = k), where the highest level stands for all above it."""
         if self.kind == "russian-roulette":
-            size, used = 1 / self.law.survival(k), level >= k
-        else:
-            # The highest level stands for all above it.
-            after = self.law.survival(k + 1) if k < self.top else 0.0
-            size, used = 1 / (self.law.survival(k) - after), level == k
-        return jnp.where(used, jnp.asarray(size, dtype), jnp.zeros((), dtype))
+            return 1 / self.law.survival(k)
+        after = self.law.survival(k + 1) if k < self.top else 0.0
+        return 1 / (self.law.survival(k) - after)
 
 
 def multilevel(
@@ -136,6 +134,8 @@ class Sumo(RandomObjective):
         while length < max(count, self.base_samples + 1):
             length = length + max(1, length // 3)
         return length
+
+    aligned = padded
 
     def terms(self, length: int, level, dtype):
         k = jnp.arange(1, length - self.base_samples + 1)

@@ -71,6 +71,10 @@ class RandomObjective:
         """A row length of at least `count` that `terms` accepts; few distinct ones."""
         raise NotImplementedError
 
+    def aligned(self, count: int) -> int:
+        """As `padded`, but as near to `count` as can be: the size of a chunk of draws."""
+        raise NotImplementedError
+
     @property
     def top(self) -> int:
         return self.law.highest(self.base_samples)

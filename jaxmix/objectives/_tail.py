@@ -16,6 +16,7 @@ from ._draws import log_weight, stopped, surrogate
 from ._rules import Coefficients
 
 SMALLEST_CHUNK = 64
+USUAL_CHUNKS = 64  # about one row in a thousand of the last slots is longer
 
 
 def tail(
@@ -107,10 +108,11 @@ def tail(
 def shapes(objective: Any, rows: int) -> tuple[int, list[int]]:
     """Draws of a chunk, and the buffer lengths to choose from at run time."""
     layout = objective.layout(rows)
-    full = objective.padded(objective.count(int(layout.highest[-1])))
-    chunk = objective.padded(objective.count(int(layout.lowest[-1])))
-    while chunk < SMALLEST_CHUNK and chunk < full:
-        chunk = objective.padded(chunk + 1)
+    full = objective.aligned(objective.count(int(layout.highest[-1])))
+    chunk = objective.aligned(objective.count(int(layout.lowest[-1])))
+    while chunk < min(SMALLEST_CHUNK, full):
+        chunk = objective.aligned(chunk + 1)
     chunk = min(chunk, full)
-    lengths = [chunk * size for size in (8, 256) if chunk * size < full]
-    return chunk, [*lengths, -(-full // chunk) * chunk]
+    full = -(-full // chunk) * chunk
+    usual = USUAL_CHUNKS * chunk
+    return chunk, [usual, full] if usual < full else [full]

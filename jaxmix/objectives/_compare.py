@@ -1,0 +1,141 @@
+"""Objectives side by side on the user's own model: bias, variance, cost, signal to noise."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Key, PyTree
+
+from ._evidence import log_evidence
+
+
+class Row(NamedTuple):
+    """One objective's figures, of one value and gradient averaged over the batch."""
+
+    name: str
+    cost: float
+    bias: float
+    bias_error: float
+    variance: float
+    model_variance: float
+    guide_variance: float
+    model_signal: float
+    guide_signal: float
+
+    @property
+    def variance_cost(self) -> float:
+        """Variance of the model's gradient times the mean number of draws."""
+        return self.model_variance * self.cost
+
+
+class Comparison(NamedTuple):
+    """A table of objectives; print it, or draw it with `jm.plot.comparison`."""
+
+    rows: tuple[Row, ...]
+    reference: float
+    reference_error: float
+
+    def __str__(self):
+        head = (
+            f"{'objective':24s}{'draws':>7s}{'bias':>10s}{'+-':>8s}{'variance':>10s}"
+            f"{'var model':>11s}{'x draws':>9s}{'SNR model':>10s}{'SNR guide':>10s}"
+        )
+        lines = [
+            f"{r.name:24s}{r.cost:7.2f}{r.bias:+10.4f}{r.bias_error:8.4f}{r.variance:10.3g}"
+            f"{r.model_variance:11.3g}{r.variance_cost:9.3g}{r.model_signal:10.2f}"
+            f"{r.guide_signal:10.2f}"
+            for r in self.rows
+        ]
+        note = f"log p(x) a datum {self.reference:.4f} +- {self.reference_error:.4f} nats"
+        return "\n".join([head, *lines, note])
+
+
+def compare(
+    key: Key[Array, ""],
+    model: Any,
+    guide: Any,
+    xs: PyTree,
+    objectives: dict[str, Any],
+    *,
+    exact: Array | None = None,
+    repeats: int = 200,
+    num_samples: int = 5000,
+) -> Comparison:
+    """Measure objectives on one model, guide and batch: mean, spread and cost of values, gradients.
+
+    Signal to noise is |mean| / standard deviation of a gradient coordinate, root mean square over
+    coordinates, the noise of the mean removed. Rank by bias and noise together: a biased
+    gradient may have the best signal.
+
+    Args:
+        key: a typed random key.
+        model: `model(z, x)`, with its parameters as arrays inside.
+        guide: `guide(x)`.
+        xs: the data, along the first axis.
+        objectives: configured objectives by name.
+        exact: log p(x) (N,) where it is known; estimated with `num_samples` draws otherwise.
+        repeats: independent values and gradients of each.
+        num_samples: draws a datum of the estimate.
+
+    Returns:
+        A `Comparison`, a table of one row an objective; variances are means over coordinates.
+
+    Example:
+        >>> import jax, jaxmix as jm, jax.numpy as jnp
+        >>> model = lambda z, x: jm.Normal(0, 1).log_prob(z) + jm.Normal(z, 1).log_prob(x)
+        >>> guide = lambda x: jm.Normal(x / 2, 1)
+        >>> named = {"elbo": jm.elbo(), "iwae": jm.iwae(8)}
+        >>> table = jm.objectives.compare(jax.random.key(0), model, guide, jnp.zeros(4), named)
+        >>> table.rows[0].bias < table.rows[1].bias < 0
+        True
+    """
+    if repeats < 2:
+        raise ValueError(f"A variance needs at least 2 repeats; repeats was {repeats}.")
+    k_reference, *keys = jax.random.split(key, len(objectives) + 1)
+    if exact is None:
+        found = log_evidence(k_reference, model, guide, xs, num_samples=num_samples)
+        rows = found.value.shape[0]
+        reference, error = jnp.mean(found.value), found.total_std_error / rows
+    else:
+        reference, error = jnp.mean(exact), jnp.zeros(())
+    rows = []
+    for row_key, (name, objective) in zip(keys, objectives.items(), strict=True):
+        rows.append(_measure(row_key, name, objective, model, guide, xs, reference, repeats))
+    return Comparison(tuple(rows), float(reference), float(error))
+
+
+def _measure(key, name, objective, model, guide, xs, reference, repeats) -> Row:
+    params, static = eqx.partition((model, guide), eqx.is_inexact_array)
+
+    @jax.jit
+    def run(keys):
+        def once(key):
+            def loss(params):
+                return jnp.mean(objective(key, *eqx.combine(params, static), xs))
+
+            return jax.value_and_grad(loss)(params)
+
+        return jax.lax.map(once, keys)
+
+    values, (of_model, of_guide) = run(jax.random.split(key, repeats))
+    model_variance, model_signal = _moments(of_model, repeats)
+    guide_variance, guide_signal = _moments(of_guide, repeats)
+    variance = float(jnp.var(values, ddof=1))
+    bias = float(jnp.mean(values) - reference)
+    return Row(
+        name, objective.expected_cost, bias, (variance / repeats) ** 0.5, variance,
+        model_variance, guide_variance, model_signal, guide_signal,
+    )
+
+
+def _moments(gradients, repeats):
+    """Mean variance over coordinates, and the root mean square signal to noise."""
+    leaves = [a.reshape(repeats, -1) for a in jax.tree.leaves(gradients)]
+    if not leaves:
+        return float("nan"), float("nan")
+    flat = jnp.concatenate(leaves, 1)
+    variance = jnp.var(flat, 0, ddof=1)
+    safe = jnp.where(variance > 0, variance, jnp.ones_like(variance))
+    square = jnp.where(variance > 0, jnp.mean(flat, 0) ** 2 / safe - 1 / repeats, 0 * safe)
+    return float(jnp.mean(variance)), float(jnp.sqrt(jnp.maximum(jnp.mean(square), 0)))

@@ -1,0 +1,227 @@
+"""Estimates of log p(x) with their errors and diagnostics, and posterior expectations."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key, PyTree
+
+from .._numerics import log_mean_exp
+from .._results import RESULTS
+from ..importance.pareto import pareto_k
+from ._combine import combine, softmax
+from ._draws import checked_guide, log_weight, num_rows
+from ._terms import LeaveOut
+
+
+class Evidence(eqx.Module):
+    """Estimates of log p(x), one a datum, in nats; `total` and `total_std_error` for the data.
+
+    Attributes:
+        value: estimates (N,).
+        std_error: their standard errors (N,).
+        chi2: estimated chi-square divergence of the posterior from the guide (N,).
+        ess: effective number of draws (N,).
+        pareto_k: tail of the weights (N,); above 0.7 neither value nor error can be trusted, above
+            1/2 the weights have no finite variance, and no unbiased objective has one either.
+        bias: jackknife estimate of the value's bias (N,), which is not removed; 0 under an
+            objective.
+        largest: largest contribution of one level to one estimate (N,).
+        samples: draws used a datum (N,).
+        result: a code whose text says what is wrong, if anything.
+        direction: "lower", "upper", "estimate" or "unbiased": how the mean lies to log p(x).
+    """
+
+    value: Float[Array, " N"]
+    std_error: Float[Array, " N"]
+    chi2: Float[Array, " N"]
+    ess: Float[Array, " N"]
+    pareto_k: Float[Array, " N"]
+    bias: Float[Array, " N"]
+    largest: Float[Array, " N"]
+    samples: Int[Array, " N"]
+    result: RESULTS
+    direction: str = eqx.field(static=True)
+
+    @property
+    def total(self) -> Array:
+        return jnp.sum(self.value)
+
+    @property
+    def total_std_error(self) -> Array:
+        """Of the draws, given the data; rows have draws of their own."""
+        return jnp.sqrt(jnp.sum(self.std_error**2))
+
+
+def row_log_weights(key, model, guide, x, num_samples: int) -> Float[Array, " K"]:
+    """Log-weights of fresh draws for one datum."""
+    q = checked_guide(guide, x, "score")
+    zs = jax.vmap(q.sample)(jax.random.split(key, num_samples))
+    return jax.vmap(lambda z: log_weight(model, q, z, x))(zs)
+
+
+def log_evidence(
+    key: Key[Array, ""],
+    model: Any,
+    guide: Any,
+    xs: PyTree,
+    *,
+    num_samples: int = 1000,
+    objective: Any = None,
+    repeats: int = 32,
+    rows_at_once: int = 16,
+) -> Evidence:
+    """Estimate log p(x) for every datum, in nats, with standard errors and diagnostics.
+
+    By default the log of the mean weight over `num_samples` draws, whose standard error is
+    sqrt((K sum_i s_i^2 - 1) / (K - 1)) by the delta method and whose bias, about -chi2 / (2 K),
+    is estimated by the jackknife. With an objective, the mean of independent repeats.
+
+    Args:
+        key: a typed random key.
+        model: `model(z, x)`, the joint log-density.
+        guide: `guide(x)`, a density over z.
+        xs: the data, along the first axis.
+        num_samples: draws a datum, for the default estimate and for the diagnostics.
+        objective: for example `jm.multilevel()`.
+        repeats: independent values of the objective, at least 2.
+        rows_at_once: data whose draws are in memory together.
+
+    Raises:
+        ValueError: if there are fewer than 2 draws or repeats.
+
+    Example:
+        >>> import jax, jaxmix as jm, jax.numpy as jnp
+        >>> model = lambda z, x: jm.Normal(0, 1).log_prob(z) + jm.Normal(z, 1).log_prob(x)
+        >>> guide = lambda x: jm.Normal(x / 2, 0.8)
+        >>> found = jm.log_evidence(jax.random.key(0), model, guide, jnp.zeros(1))
+        >>> bool(abs(found.value[0] + 1.2655) < 4 * found.std_error[0])
+        True
+    """
+    if num_samples < 2 or repeats < 2:
+        raise ValueError(
+            "A standard error needs num_samples and repeats of at least 2; they were "
+            f"{num_samples} and {repeats}."
+        )
+    rows = num_rows(xs)
+    k_weights, k_repeats = jax.random.split(key)
+
+    def one(given):
+        row_key, x = given
+        log_w = row_log_weights(row_key, model, guide, x, num_samples)
+        return weight_diagnostics(log_w)
+
+    keys = jax.random.split(k_weights, rows)
+    value, error, chi2, ess, tail, bias, nonfinite = jax.lax.map(
+        one, (keys, xs), batch_size=min(rows, rows_at_once)
+    )
+    samples = jnp.full((rows,), num_samples)
+    largest, direction = jnp.abs(value), "lower"
+    dead = value == -jnp.inf
+    bad = nonfinite & ~dead
+    undefined = jnp.zeros_like(bad)
+    if objective is not None:
+        draws, used, peaks = jax.lax.map(
+            lambda k: tuple(objective.evaluate(k, model, guide, xs)),
+            jax.random.split(k_repeats, repeats),
+        )
+        value = jnp.mean(draws, 0)
+        error = jnp.std(draws, 0, ddof=1) / jnp.sqrt(jnp.asarray(repeats, draws.dtype))
+        samples, largest = jnp.sum(used, 0), jnp.max(peaks, 0)
+        bias, direction = jnp.zeros_like(value), objective.direction
+        undefined = ~bad & ~jnp.isfinite(value)
+    result = RESULTS.where(
+        jnp.any(bad | (dead & (objective is None))),
+        RESULTS.nonfinite,
+        RESULTS.where(
+            jnp.any(undefined),
+            RESULTS.undefined,
+            RESULTS.where(
+                jnp.any(tail > 0.7) & (num_samples >= 25),
+                RESULTS.heavy_tailed,
+                RESULTS.successful,
+            ),
+        ),
+    )
+    return Evidence(
+        value, error, chi2, ess, tail, bias, largest, samples, result, direction
+    )
+
+
+def weight_diagnostics(log_w: Float[Array, " K"]) -> tuple[Array, ...]:
+    """Value, standard error, chi2, ESS, Pareto k, jackknife bias, and whether one is not finite."""
+    size = log_w.shape[0]
+    total = log_mean_exp(log_w)
+    share = softmax(log_w, total) / size
+    square = jnp.sum(share**2)
+    none = total == -jnp.inf
+    ess = jnp.where(none, jnp.zeros_like(square), 1 / jnp.where(none, 1 + 0 * square, square))
+    variance = (size * square - 1) / (size - 1)
+    chi2 = jnp.where(none, jnp.full_like(variance, jnp.inf), size * variance)
+    error = jnp.where(none, jnp.full_like(variance, jnp.inf), jnp.sqrt(jnp.maximum(variance, 0)))
+    # (K - 1) (mean of leave-one-out bounds - bound), whose terms are log1p(-s) + log(K/(K-1)).
+    left = jnp.log1p(-jnp.minimum(share, 1 - jnp.finfo(share.dtype).eps))
+    bias = (size - 1) * jnp.mean(left - jnp.log1p(jnp.asarray(-1 / size, log_w.dtype)))
+    nonfinite = ~jnp.all(log_w < jnp.inf) | none
+    return total, error, chi2, ess, pareto_k(log_w), bias, nonfinite
+
+
+def posterior_mean(
+    key: Key[Array, ""],
+    model: Any,
+    guide: Any,
+    xs: PyTree,
+    function: Callable,
+    *,
+    num_samples: int = 1000,
+) -> tuple[Array, Array]:
+    """Self-normalised estimate of E[function(z) | x] for every datum, and its standard error.
+
+    sum_i s_i f(z_i), the weights normalised to 1 once; its bias is O(1 / num_samples). Error:
+    sqrt(sum_i s_i^2 (f(z_i) - mean)^2).
+
+    Args:
+        key: a typed random key.
+        model: `model(z, x)`, the joint log-density.
+        guide: `guide(x)`, a density over z.
+        xs: the data, along the first axis.
+        function: of one latent, to one array.
+        num_samples: draws a datum.
+
+    Returns:
+        Two arrays (N, ...): means and standard errors.
+
+    Example:
+        >>> import jax, jaxmix as jm, jax.numpy as jnp
+        >>> model = lambda z, x: jm.Normal(0, 1).log_prob(z) + jm.Normal(z, 1).log_prob(x)
+        >>> guide = lambda x: jm.Normal(x / 2, 1)
+        >>> key, one = jax.random.key(0), jnp.ones(1)
+        >>> mean, error = jm.objectives.posterior_mean(key, model, guide, one, lambda z: z)
+        >>> bool(abs(mean[0] - 0.5) < 4 * error[0])
+        True
+    """
+
+    def one(key, x):
+        q = checked_guide(guide, x, "score")
+        zs = jax.vmap(q.sample)(jax.random.split(key, num_samples))
+        log_w = jax.vmap(lambda z: log_weight(model, q, z, x))(zs)
+        share = softmax(log_w, log_mean_exp(log_w)) / num_samples
+        values = jax.vmap(function)(zs)
+        mean = jnp.tensordot(share, values, 1)
+        error = jnp.sqrt(jnp.tensordot(share**2, (values - mean[None]) ** 2, 1))
+        return mean, error
+
+    return jax.vmap(one)(jax.random.split(key, num_rows(xs)), xs)
+
+
+def jackknifed(log_w: Float[Array, " K"], order: int = 1) -> Array:
+    """The jackknife estimate of log p(x), in nats, from log-weights that are already there.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxmix as jm
+        >>> float(jm.objectives.jackknifed(jnp.zeros(4)))
+        0.0
+    """
+    return combine(log_w, [LeaveOut(order)]).value

@@ -1,0 +1,61 @@
+"""All multilevel differences of one row at once, however many levels, in one short loop."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from ._combine import Combined, log_cosh, log_mean_blocks
+
+
+class Tree(NamedTuple):
+    """Sum over levels k of scales[k] times the mean over pairs of log cosh((l(O) - l(E)) / 2).
+
+    A half of level k has size 2^k draws. `used` counts the pairs of each level that hold draws
+    and are averaged; the rest of a padded row has log-weights of -inf and weight 0. The same
+    numbers as one `Halves` a level, in a loop that compiles once: a pair is two blocks whose
+    indices differ in bit k.
+    """
+
+    size: int
+    scales: Array
+    used: Array
+
+    def mass(self, dtype):
+        return jnp.zeros((), dtype)
+
+    def parts(self, log_w):
+        base, share = log_mean_blocks(log_w, self.size)
+        place = jnp.arange(base.shape[0])
+
+        def level(carry, given: Any):
+            mean, model, path, total, largest = carry
+            k, scale, used = given
+            partner = mean[place ^ (1 << k)]
+            inside = (place >> (k + 1)) < used
+            live = inside & (scale != 0)
+            gap = jnp.where(live, mean, base_zero) - jnp.where(live, partner, base_zero)
+            a = jnp.where(live, scale / used.astype(base.dtype), jnp.zeros_like(base))
+            first = place & ((2 << k) - 1) == 0  # each pair has 2^(k + 1) blocks: count one
+            term = jnp.sum(jnp.where(first, a * log_cosh(gap / 2), jnp.zeros_like(base)))
+            # The block's share of its half; 0 where all of the half is 0.
+            empty = mean == -jnp.inf
+            part = jnp.exp(base - jnp.where(empty, jnp.zeros_like(mean), mean))
+            part = part / (1 << k).astype(base.dtype)
+            lean = jnp.tanh(gap / 2) / 2
+            model = model + a * lean * part
+            path = path + a * ((0.5 + lean) ** 2 - 0.5) * part**2
+            both = jnp.logaddexp(mean, partner) - jnp.log(jnp.asarray(2, base.dtype))
+            return (both, model, path, total + term, jnp.maximum(largest, jnp.abs(term))), None
+
+        base_zero = jnp.zeros_like(base)
+        zero = jnp.zeros((), base.dtype)
+        levels = self.scales.shape[0]
+        (_, model, path, value, largest), _ = jax.lax.scan(
+            level,
+            (base, base_zero, base_zero, zero, zero),
+            (jnp.arange(levels), self.scales, self.used),
+        )
+        model = (model[:, None] * share).ravel()
+        return Combined(value, model, (path[:, None] * share**2).ravel(), largest)
