@@ -84,8 +84,8 @@ class Refittable(LogDensity):
         del share
         return jax.tree.map(jnp.zeros_like, stats)
 
-    def recentre(self, stats: Any, old: Array | None, new: Array | None) -> Any:
-        """The same statistics about another origin."""
+    def recentre(self, stats: Any, old: Any, new: Any) -> Any:
+        """The same statistics about another origin (both None where there is none)."""
         del old, new
         return stats
 
@@ -130,6 +130,11 @@ class ProductForm(ExponentialFamily):
     about ONE origin this is a plain matrix product, and so is its gradient; it is right in
     float32 only while the spread of the means is moderate against the scales (`spread`).
     """
+
+    @property
+    @abc.abstractmethod
+    def origin(self) -> Array:
+        """Each density's own origin; residual statistics need one."""
 
     @abc.abstractmethod
     def features(self, x: PyTree, origin: Array) -> Array:

@@ -4,6 +4,7 @@ import inspect
 import re
 from pathlib import Path
 
+import jax
 import matplotlib
 import pytest
 
@@ -30,7 +31,9 @@ def test_readme_examples_run(block, tmp_path, monkeypatch, capsys):
     import matplotlib.pyplot as plt
 
     monkeypatch.chdir(tmp_path)
-    exec(compile(block, "README.md", "exec"), {})
+    # A reader has JAX's defaults, not the strictness of these tests.
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        exec(compile(block, "README.md", "exec"), {})
     plt.close("all")
     assert capsys.readouterr().out
 
@@ -50,6 +53,6 @@ def public_names():
 @pytest.mark.parametrize("thing", list(public_names()))
 def test_every_public_function_and_density_has_an_example(thing):
     told = inspect.getdoc(thing) or ""
-    assert told and not told.startswith("Abstract"), "no docstring"
-    if not (inspect.isclass(thing) and "log_prob" not in vars(thing)):
-        assert ">>>" in told or thing is jm.LogDensity, "no example"
+    assert told, "no docstring"
+    if not inspect.isclass(thing) or ("log_prob" in vars(thing) and not inspect.isabstract(thing)):
+        assert ">>>" in told, "no example"

@@ -28,7 +28,7 @@ def clusters(
     """Fit every number and shape of components, choose by BIC, compare with the species."""
     heading("Penguins: how many Gaussian components, of which shape?")
     x, species = penguins().measured()
-    x = (x - x.mean(0)) / x.std(0)
+    x = (x - x.mean(0, keepdims=True)) / x.std(0, keepdims=True)
     print(f"{len(x)} penguins, four measurements, each scaled to mean 0 and variance 1.")
     print(f"BIC of the best of {RESTARTS} restarts (smaller is better):\n")
 
