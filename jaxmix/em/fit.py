@@ -157,12 +157,10 @@ def fit(
             progress=progress, throw=throw,
         )  # fmt: skip
     layout = layout_of(data)
+    template = _of_dtype(template, data)
     data = checked_data(placed(data, layout), template)
     rows = num_rows(data)
-    template = _of_dtype(template, data)
-    float_type = take_apart(template)
-    dtype = jnp.result_type(*(jax.tree.leaves(float_type.leaves) or [jnp.zeros(())]), float_of(data))
-    weights = placed(checked_weights(weights, rows, dtype), layout)
+    weights = placed(checked_weights(weights, rows, float_of(data)), layout)
     held = None if validation is None else checked_data(validation, template)
     bound = -jnp.inf if tol is None else tol
     bar = Progress(max_steps, progress)
@@ -230,7 +228,8 @@ def fit(
 
 def float_of(data: PyTree) -> Any:
     """The floating dtype of the data, or the default one."""
-    kinds = [a.dtype for a in jax.tree.leaves(data) if jnp.issubdtype(a.dtype, jnp.inexact)]
+    types = [getattr(a, "dtype", np.asarray(a).dtype) for a in jax.tree.leaves(data)]
+    kinds = [t for t in types if jnp.issubdtype(t, jnp.inexact)]
     return jnp.result_type(*kinds) if kinds else jnp.result_type(float)
 
 
