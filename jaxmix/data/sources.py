@@ -116,8 +116,8 @@ class NpyFile:
             raise ValueError(f"{self.path} must hold numbers; its dtype is {mapped.dtype}.")
         if mapped.ndim > 1 and not mapped.flags.c_contiguous:
             raise ValueError(
-                f"{self.path} is stored column by column (Fortran order), so that a batch of rows is "
-                "scattered over the file: save it again with np.ascontiguousarray."
+                f"{self.path} is stored column by column (Fortran order), so that a batch of rows "
+                "is scattered over the file: save it again with np.ascontiguousarray."
             )
         self.shape, self.dtype = mapped.shape, mapped.dtype
         self.num_rows = mapped.shape[0]
@@ -235,8 +235,9 @@ class Parquet:
         out = {}
         for name in self.columns:
             column = table.column(name)
-            values = column.to_numpy(zero_copy_only=False) if hasattr(column, "type") else column
-            if values.dtype.kind not in "biuf" or (column.null_count and values.dtype.kind != "f"):
+            values = column.to_numpy(zero_copy_only=False)
+            real = "float" in str(column.type) or "double" in str(column.type)
+            if values.dtype.kind not in "biuf" or (column.null_count and not real):
                 raise ValueError(
                     f"Column {name!r} must be numeric without missing values (missing floats are "
                     f"NaN); it is {column.type} with {column.null_count} missing."
@@ -255,4 +256,6 @@ class Parquet:
 
     def take(self, index: np.ndarray) -> PyTree:
         """Rows by number."""
-        return self._event(self.dataset.take(index, columns=self.columns).combine_chunks())
+        return self._event(
+            self.dataset.take(index, columns=self.columns).combine_chunks().to_batches()[0]
+        )

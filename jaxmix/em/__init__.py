@@ -5,6 +5,8 @@ from .fit import fit as fit
 from .information import Record as Record
 from .initialise import init as init
 from .maximise import Prior as Prior
+from .online import Online as Online
+from .online import online as online
 from .run import History as History
 from .run import Solution as Solution
 from .run import run as run

@@ -19,6 +19,7 @@ from .maximise import Maximised
 KINDS = (None, "squarem", "anderson")
 ORDER = 10  # columns of Anderson's memory, after which it begins anew
 GROWTH, HALF = 1.2, 10.0  # damping is 1 / (1 + GROWTH ** (HALF - successes))
+WORST = 40.0  # below which successes do not sink
 LONGER = 4.0
 
 
@@ -147,12 +148,11 @@ def _mixed(memory: Mixed, here: Array, there: Array) -> tuple[Array, Mixed]:
     order = memory.moves.shape[0]
     residual = _change(there, here)
     move, bend = _change(here, memory.before), residual - memory.residual
-    known = memory.count > 0  # the first residual has none to be compared with
+    # The first residual has none to be compared with, nor has one after a jump that was dropped.
+    known = (memory.count > 0) & jnp.any(move != 0)
     row = jnp.where(known, (memory.count - 1) % order, order)
     fresh = row == 0
-    put = lambda old, new: (  # noqa: E731
-        jnp.where(fresh, jnp.zeros_like(old), old).at[row].set(new, mode="drop")
-    )
+    put = lambda old, new: jnp.where(fresh, jnp.zeros_like(old), old).at[row].set(new, mode="drop")
     moves, bends = put(memory.moves, move), put(memory.bends, bend)
     q, triangle = jnp.linalg.qr(bends.T)
     u, d, vt = jnp.linalg.svd(triangle, full_matrices=False)
@@ -165,10 +165,15 @@ def _mixed(memory: Mixed, here: Array, there: Array) -> tuple[Array, Mixed]:
     ridge = _ridge(c, d, share)
     gamma = jnp.dot(vt.T, d * c / (d**2 + ridge))
     jumped = there - jnp.dot(gamma, moves + bends)
+    counted = known | (memory.count == 0)
     kept = memory._replace(
-        before=here, residual=residual, moves=moves, bends=bends, count=memory.count + 1,
-        is_jump=memory.is_jump & known,
-    )  # fmt: skip
+        before=here,
+        residual=residual,
+        moves=moves,
+        bends=bends,
+        count=jnp.where(counted, memory.count + 1, memory.count),
+        is_jump=memory.is_jump & (memory.count > 0),
+    )
     return jumped, kept
 
 
@@ -199,7 +204,7 @@ def settle(memory: Any, old: Any, new: Any, entry: Any, max_steps: Any) -> tuple
     steps = old.num_steps + 1
     back = old._replace(num_steps=steps, running=steps < max_steps)
     small = jump & ~fell & ~new.running
-    choose = lambda o, n: jnp.where(fell, o, n) if eqx.is_array(n) else n  # noqa: E731
+    choose = lambda o, n: jnp.where(fell, o, n) if eqx.is_array(n) else n
     kept = jax.tree.map(choose, back, new)
     kept = kept._replace(running=jnp.where(small, steps < max_steps, kept.running))
     level = old.expected.log_likelihood.value
@@ -216,5 +221,5 @@ def settle(memory: Any, old: Any, new: Any, entry: Any, max_steps: Any) -> tuple
         longest = jnp.where(fell, jnp.maximum(memory.longest / LONGER, 1), longest)
         return kept, entry, memory._replace(is_jump=~jump, longest=longest)
     successes = jnp.where(jump & ~fell, memory.successes + 1, memory.successes)
-    successes = jnp.where(fell, jnp.maximum(successes - 2, 0), successes)
+    successes = jnp.where(fell, jnp.maximum(successes - 2, -WORST), successes)
     return kept, entry, memory._replace(is_jump=~fell & ~small, successes=successes)

@@ -31,7 +31,9 @@ class Pieces:
         weights: case weights of all rows, or None.
     """
 
-    def __init__(self, source: Any, like: PyTree, float_type: Any, weights: np.ndarray | None = None):
+    def __init__(
+        self, source: Any, like: PyTree, float_type: Any, weights: np.ndarray | None = None
+    ):
         self.source, self.like = source, like
         self.float_type, self.weights = float_type, weights
         first = next(iter(source.batches()), None)
@@ -153,7 +155,7 @@ def sampled(source: Any, wanted: int) -> tuple[PyTree, int]:
     held = 0
     for batch in source.batches():
         size = len(jax.tree.leaves(batch)[0])
-        part = jax.tree.map(lambda a, o=-rows % every: np.asarray(a)[o::every], batch)
+        part = jax.tree.map(lambda a, o=-rows % every, e=every: np.asarray(a)[o::e], batch)
         rows += size
         kept.append(part)
         held += len(jax.tree.leaves(part)[0])

@@ -45,10 +45,7 @@ def digest(tree: PyTree) -> str:
 def _layout(tree: PyTree) -> list[tuple[str, str, list[int]]]:
     """The names, dtypes and shapes of a tree's arrays."""
     flat = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return [
-        (jax.tree_util.keystr(path), str(leaf.dtype), list(leaf.shape))
-        for path, leaf in flat
-    ]
+    return [(jax.tree_util.keystr(path), str(leaf.dtype), list(leaf.shape)) for path, leaf in flat]
 
 
 def save(folder: str | Path, state: PyTree, belongs: dict[str, Any], notes: dict[str, Any]) -> None:
@@ -102,7 +99,7 @@ def load(folder: str | Path, like: PyTree, belongs: dict[str, Any]) -> Saved | N
         return None
     advice = f"Give another folder, or remove {path.name} to begin anew."
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             header = json.loads(bytes(stored[HEADER]).decode())
             arrays = [stored[f"a{i}"] for i in range(len(stored.files) - 1)]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
@@ -122,7 +119,9 @@ def load(folder: str | Path, like: PyTree, belongs: dict[str, Any]) -> Saved | N
             )
     for here, there in zip(_layout(like), header["layout"], strict=False):
         if list(here) != there:
-            raise ValueError(f"{path} belongs to another model: it holds {there}, not {here}. {advice}")
+            raise ValueError(
+                f"{path} belongs to another model: it holds {there}, not {here}. {advice}"
+            )
     structure = jax.tree.structure(like)
     if len(arrays) != structure.num_leaves:
         raise ValueError(

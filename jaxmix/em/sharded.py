@@ -46,13 +46,13 @@ def pooled(tree: PyTree, axes: tuple[str, ...]) -> PyTree:
     """
     if not axes:
         return tree
-    is_sum = lambda node: isinstance(node, Sum)  # noqa: E731
+    is_sum = lambda node: isinstance(node, Sum)
 
     def total(node):
         if not is_sum(node):
             return jax.lax.psum(node, axes)
         every = jax.lax.all_gather(node, axes)
-        fold = lambda so_far, one: (merge(so_far, one), None)  # noqa: E731
+        fold = lambda so_far, one: (merge(so_far, one), None)
         return jax.lax.scan(fold, jax.tree.map(jnp.zeros_like, node), every)[0]
 
     return jax.tree.map(total, tree, is_leaf=is_sum)
@@ -143,6 +143,7 @@ def shard_rows(data: PyTree, mesh: Mesh | None = None) -> tuple[PyTree, jax.Arra
     sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
     rows = len(jax.tree.leaves(data)[0])
     extra = -rows % mesh.size
-    pad = lambda a: jnp.concatenate([a, jnp.repeat(a[-1:], extra, 0)]) if extra else a  # noqa: E731
+    pad = lambda a: jnp.concatenate([a, jnp.repeat(a[-1:], extra, 0)]) if extra else a
     weights = (jnp.arange(rows + extra) < rows).astype(float)
-    return jax.tree.map(lambda a: jax.device_put(pad(a), sharding), (data, weights))
+    put = lambda a: jax.device_put(a, sharding)
+    return jax.tree.map(lambda a: put(pad(a)), data), put(weights)

@@ -283,9 +283,7 @@ def _resumed(folder, stream, start, memory, prior, belongs, max_steps, tol):
     return Progressed(state, saved.state.memory), list(notes["trace"])
 
 
-def _finished(
-    now, trace, stream, prior, tol, restarts, sample_rows, validation, throw
-) -> Fit:
+def _finished(now, trace, stream, prior, tol, restarts, sample_rows, validation, throw) -> Fit:
     """The outcome, after one more pass for the entropy."""
     state, stopped = now.state, stream.bar.interrupted
     model, total = state.model, state.expected.log_likelihood.value
@@ -308,4 +306,3 @@ def _finished(
         model, total, History(*map(jnp.asarray, columns)), steps, int(state.num_emptied), result,
         restarts, num_parameters(model), float(state.expected.weight), spread, held,
     )  # fmt: skip
-

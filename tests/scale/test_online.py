@@ -1,0 +1,40 @@
+"""Online EM: exact where theory says so, near the batch optimum after one pass elsewhere."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxmix as jm
+
+
+def test_without_latent_variables_one_pass_is_the_maximum_likelihood_fit():
+    x = np.random.default_rng(0).normal(5.0, 2.0, size=800).astype(np.float32)
+    source = jm.data.Arrays(x, batch_size=100)
+    found = jm.em.online(jm.Normal(0.0, 1.0), source, power=1, average=False)
+    np.testing.assert_allclose(found.model.mean, x.mean(), rtol=1e-5)
+    np.testing.assert_allclose(found.model.scale, x.std(), rtol=1e-5)
+    assert found.num_rows == 800 and found.log_likelihood.shape == (8,)
+
+
+def test_one_pass_comes_near_the_optimum():
+    rng = np.random.default_rng(1)
+    x = (np.where(rng.random(20_000) < 0.3, -2.0, 1.5) + rng.normal(size=20_000)).astype(np.float32)
+    parts = jax.vmap(jm.Normal)(jnp.array([-1.5, 1.0]), jnp.full(2, 1.3))
+    start = jm.MixtureSameFamily(jnp.full(2, 0.5), parts)
+    source = jm.data.Arrays(x, batch_size=100)
+    best = jm.fit(None, start, x, init="given", tol=1e-7)
+    found = jm.em.online(start, source)
+    mean = lambda model: float(jnp.mean(jax.vmap(model.log_prob)(jnp.asarray(x))))
+    at_best = mean(best.model)
+    # A statistically efficient estimate loses p / 2N = 1.25e-4 nats a datum; allow for batches.
+    assert at_best - 2e-3 < mean(found.model) <= at_best + 1e-5
+    assert mean(start) < at_best - 0.01
+
+
+def test_bad_arguments_are_refused():
+    source = jm.data.Arrays(np.ones(4, np.float32))
+    with pytest.raises(ValueError, match="power must be above 1/2"):
+        jm.em.online(jm.Normal(0.0, 1.0), source, power=0.5)
+    with pytest.raises(ValueError, match="passes must be at least 1"):
+        jm.em.online(jm.Normal(0.0, 1.0), source, passes=0)

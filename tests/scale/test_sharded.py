@@ -1,0 +1,126 @@
+"""Rows spread over four simulated devices, and over two processes: one answer, small messages."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import jaxmix as jm
+
+DEVICES = """
+import os
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
+import sys, re
+import jax, jax.numpy as jnp, numpy as np, jaxmix as jm
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxmix.em import fit as internals
+from jaxmix.em.sharded import layout_of, placed
+x = np.load(sys.argv[1])
+parts = jax.vmap(jm.DiagonalNormal)(jnp.asarray(x[:3]), jnp.full((3, 2), 2.0))
+start = jm.MixtureSameFamily(jnp.full(3, 1 / 3), parts)
+options = dict(init="given", max_steps=12, tol=None)
+data, weights = jm.em.shard_rows(x)
+assert len(data) % 4 == 0 and len(data.sharding.device_set) == 4
+fit = jm.fit(None, start, data, weights=weights, **options)
+mesh = jax.make_mesh((4,), ("rows",))
+explicit = jax.device_put(x[:1000], NamedSharding(mesh, PartitionSpec("rows")))
+searched = jm.fit(jax.random.key(0), start, explicit, num_restarts=2, max_steps=3)
+whole = jm.fit(jax.random.key(0), start, x[:1000], num_restarts=2, max_steps=3)
+assert abs(searched.log_likelihood / whole.log_likelihood - 1) < 1e-5
+assert abs(searched.entropy / whole.entropy - 1) < 1e-3
+try:
+    two = jax.make_mesh((2,), ("columns",), devices=jax.devices()[:2])
+    across = jax.device_put(x[:1000], NamedSharding(two, PartitionSpec(None, "columns")))
+    jm.fit(None, start, across, **options)
+except ValueError as error:
+    assert "only the leading axis" in str(error)
+else:
+    raise AssertionError
+layout = layout_of(data)
+prior = internals._floor_prior(start, x, None, 1e-9)
+models = jax.tree.map(lambda a: a[None], start)
+states = internals._start(models, data, weights, prior, "soft", 64, layout)
+text = internals._advance.lower(
+    states, data, weights, prior, jnp.asarray(5), 0.0, "soft", None, 64, layout
+).compile().as_text()
+kinds = "all-reduce|all-gather|all-to-all|collective-permute"
+for line in text.splitlines():
+    found = re.search(rf"= (.*?) ({kinds})(-start)?\\(", line)
+    if found:
+        for shape in re.findall(r"\\w+\\[([\\d,]*)\\]", found[1]):
+            print("message", found[2], int(np.prod([int(n) for n in shape.split(",") if n] or [1])))
+print("end", float(fit.log_likelihood), *np.ravel(fit.model.components.mean))
+"""
+
+PROCESSES = """
+import sys
+import jax, jax.numpy as jnp, numpy as np
+address, index, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+jax.distributed.initialize(address, num_processes=2, process_id=index)
+import jaxmix as jm
+first = np.load(folder + "/part0.npy")
+parts = jax.vmap(jm.DiagonalNormal)(jnp.asarray(first[:3]), jnp.full((3, 2), 2.0))
+start = jm.MixtureSameFamily(jnp.full(3, 1 / 3), parts)
+source = jm.data.NpyFolder(folder, batch_size=200, part=(index, 2))
+fit = jm.fit(None, start, source, init="given", max_steps=12, tol=None)
+print("end", float(fit.log_likelihood), *np.ravel(fit.model.components.mean), flush=True)
+"""
+
+
+def answer(text):
+    line = next(line for line in text.splitlines() if line.startswith("end"))
+    return np.array([float(word) for word in line.split()[1:]])
+
+
+def expected(in_memory):
+    return np.array([in_memory.log_likelihood, *np.ravel(in_memory.model.components.mean)])
+
+
+def test_four_devices_give_one_answer_and_send_only_statistics(problem, in_memory, tmp_path):
+    np.save(tmp_path / "x.npy", problem[0])
+    done = subprocess.run(
+        [sys.executable, "-c", DEVICES, str(tmp_path / "x.npy")], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(answer(done.stdout), expected(in_memory), rtol=1e-5, atol=1e-5)
+    sizes = [int(n) for n in re.findall(r"message \S+ (\d+)", done.stdout)]
+    # Counts, sums and squares of three components in two dimensions are 15 numbers, and a device
+    # has 251 rows.
+    assert sizes and max(sizes) <= 15
+
+
+def test_two_processes_give_one_answer(problem, in_memory, tmp_path):
+    x, _ = problem
+    np.save(tmp_path / "part0.npy", x[:600])
+    np.save(tmp_path / "part1.npy", x[600:])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESSES, address, str(i), str(tmp_path)],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+        )
+        for i in range(2)
+    ]  # fmt: skip
+    try:
+        outputs = [process.communicate(timeout=300) for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    for process, (out, error) in zip(running, outputs, strict=True):
+        assert process.returncode == 0, error
+        np.testing.assert_allclose(answer(out), expected(in_memory), rtol=1e-5, atol=1e-5)
+
+
+def test_arrays_that_lie_differently_are_refused():
+    from jaxmix.em.sharded import layout_of
+
+    assert layout_of({"a": np.zeros(3)}) is None
+    with pytest.raises(ValueError, match="must have shape"):
+        jm.fit(None, jm.Normal(0.0, 1.0), np.zeros(4, np.float32), weights=np.ones(3), init="given")
