@@ -8,18 +8,25 @@ from ._exponential import Refittable as Refittable
 # Families.
 from .families import Bernoulli as Bernoulli
 from .families import BernoulliSet as BernoulliSet
+from .families import Binomial as Binomial
 from .families import Categorical as Categorical
 from .families import DiagonalNormal as DiagonalNormal
 from .families import Exponential as Exponential
 from .families import Gamma as Gamma
 from .families import Geometric as Geometric
+from .families import IntegerCategorical as IntegerCategorical
+from .families import Laplace as Laplace
 from .families import LogNormal as LogNormal
 from .families import MultivariateNormal as MultivariateNormal
+from .families import NegativeBinomial as NegativeBinomial
 from .families import Normal as Normal
 from .families import Poisson as Poisson
 from .families import SphericalNormal as SphericalNormal
+from .families import SpikeAndSlab as SpikeAndSlab
 from .families import StudentT as StudentT
 from .families import TiedMultivariateNormal as TiedMultivariateNormal
+from .families import Uniform as Uniform
+from .families import Weibull as Weibull
 
 # Densities made of densities.
 from .combinators import Composite as Composite
@@ -33,6 +40,7 @@ from .combinators import Optional as Optional
 from .combinators import OptionalEvent as OptionalEvent
 from .combinators import Sequence as Sequence
 from .combinators import SequenceEvent as SequenceEvent
+from .combinators import ZeroInflated as ZeroInflated
 from .combinators import frozen as frozen
 from .combinators import gaussian_mixture as gaussian_mixture
 from .combinators import mixture_of as mixture_of
@@ -56,6 +64,7 @@ from .objectives import delta_method as delta_method
 from .objectives import elbo as elbo
 from .objectives import iwae as iwae
 from .objectives import jackknife as jackknife
+from .objectives import log_evidence as log_evidence
 from .objectives import miwae as miwae
 from .objectives import multilevel as multilevel
 from .objectives import piwae as piwae
@@ -73,4 +82,7 @@ from . import plot as plot
 from . import data as data
 from .data import decode as decode
 from .data import encode as encode
+from .data import infer_template as infer_template
+from .data import load as load
+from .data import save as save
 from .data import partition as partition

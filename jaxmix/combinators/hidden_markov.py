@@ -11,7 +11,7 @@ from .._density import LogDensity, is_density, stack_size
 from .._numerics import logsumexp
 from .._stack import over_stack, pick, repeat
 from ..families.categorical import Categorical
-from ._lengths import SequenceEvent, checked_length, draw_length, length_log_prob, longest
+from ._lengths import SequenceEvent, checked_length, draw_length, length_log_prob, longest, walk
 from .markov import as_rows
 from .optional import masked
 
@@ -139,11 +139,7 @@ class HiddenMarkov(LogDensity):
         k_length, k_first, k_states, k_items = jax.random.split(key, 4)
         n = draw_length(self.length, k_length, self.max_length, "a HiddenMarkov")
 
-        def step(state, key):
-            return pick(self.transition, state).sample(key), state
-
-        keys = jax.random.split(k_states, self.max_length)
-        _, states = jax.lax.scan(step, self.initial.sample(k_first), keys)
+        states = walk(self.transition, self.initial.sample(k_first), k_states, self.max_length)
         emit = lambda state, key: pick(self.emissions, state).sample(key)
         items = jax.vmap(emit)(states, jax.random.split(k_items, self.max_length))
         return SequenceEvent(masked(jnp.arange(self.max_length) < n, items), n)

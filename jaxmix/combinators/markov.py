@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
 from .._density import LogDensity, is_density
-from .._stack import over_stack, pick, repeat
+from .._stack import over_stack, repeat
 from ..families._support import chosen
 from ..families.categorical import Categorical
-from ._lengths import SequenceEvent, checked_length, draw_length, length_log_prob, longest
+from ._lengths import SequenceEvent, checked_length, draw_length, length_log_prob, longest, walk
 
 
 def as_rows(transition) -> PyTree:
@@ -94,7 +94,7 @@ class MarkovChain(LogDensity):
         # The model enters as one vector and one matrix, the chain as its counts: over rows and
         # components this is a product of matrices.
         log_first, log_next = self.initial_log_probs(), self.transition_log_probs()
-        hot = (items[:, None] == jnp.arange(self.size)) & (jnp.arange(capacity) < n)[:, None]
+        hot = (items[:, None] == jnp.arange(self.size)[None]) & (jnp.arange(capacity) < n)[:, None]
         known = jnp.sum(hot) == n
         hot = hot.astype(log_first.dtype)
         counts = jnp.matmul(hot[:-1].T, hot[1:])
@@ -105,14 +105,6 @@ class MarkovChain(LogDensity):
     def sample(self, key: Key[Array, ""]) -> SequenceEvent:
         k_length, k_first, k_rest = jax.random.split(key, 3)
         n = draw_length(self.length, k_length, self.max_length, "a MarkovChain")
-        first = self.initial.sample(k_first)
-
-        def step(state, key):
-            following = pick(self.transition, state).sample(key)
-            return following, following
-
-        keys = jax.random.split(k_rest, self.max_length - 1)
-        _, rest = jax.lax.scan(step, first, keys)
-        items = jnp.concatenate([first[None], rest])
+        items = walk(self.transition, self.initial.sample(k_first), k_rest, self.max_length)
         used = jnp.arange(self.max_length) < n
         return SequenceEvent(jnp.where(used, items, jnp.zeros_like(items)), n)

@@ -102,7 +102,7 @@ class AbstractMixture(LogDensity):
 
     @abc.abstractmethod
     def _component_call(self, index, function, *args) -> PyTree:
-        """A function of the component of this index."""
+        """A function of the component of this index; the last argument is a key."""
 
 
 class MixtureSameFamily(AbstractMixture):
@@ -213,13 +213,20 @@ class Mixture(AbstractMixture):
 
     def sample(self, key: Key[Array, ""]) -> PyTree:
         k_which, k_event = jax.random.split(key)
-        # Plain functions: `switch` hashes its branches, and a density's method has no hash.
-        draws = [lambda key, c=component: c.sample(key) for component in self.components]
-        return jax.lax.switch(self.mixing.sample(k_which), draws, k_event)
+        which = self.mixing.sample(k_which)
+        return self._component_call(which, lambda component, key: component.sample(key), k_event)
 
     def _component_call(self, index, function, *args):
-        calls = [functools.partial(function, component) for component in self.components]
-        return jax.lax.switch(index, calls, *args)
+        # Every branch is given the key, and one uses it: it goes in as data. Plain functions,
+        # since `switch` hashes its branches, and a density's method has no hash.
+        *args, key = args
+        kind = jax.random.key_impl(key)
+
+        def call(component, data, *args):
+            return function(component, *args, jax.random.wrap_key_data(data, impl=kind))
+
+        calls = [functools.partial(call, component) for component in self.components]
+        return jax.lax.switch(index, calls, jax.random.key_data(key), *args)
 
     def split(self, event, field):
         others, parts = zip(*(c.split(event, field) for c in self.components), strict=True)

@@ -44,8 +44,8 @@ class Where(NamedTuple):
     def refuse(self, index: int, value: Any, expected: str) -> ValueError:
         row = index if self.rows is None else int(self.rows[index])
         field = f", field {self.field}" if self.field else ""
-        shown = "a missing value" if _is_missing(value) else repr(value)
-        hint = "; wrap the field's density in jm.Optional" if _is_missing(value) else ""
+        shown = "a missing value" if is_missing(value) else repr(value)
+        hint = "; wrap the field's density in jm.Optional" if is_missing(value) else ""
         return ValueError(f"Row {row}{field}: {shown} was given, {expected} was expected{hint}.")
 
 
@@ -209,7 +209,7 @@ def _get(row, name, part, index, where):
     raise where.refuse(index, dict(row), f"a dict with the field {name!r}")
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
     return isinstance(value, float | np.floating) and bool(np.isnan(value))
@@ -219,7 +219,7 @@ def _encode_optional(density: OptionalField, values: Any, where: Where) -> Optio
     if isinstance(values, np.ndarray) and values.dtype.kind == "f" and values.ndim == 1:
         present = ~np.isnan(values)
     else:
-        present = np.fromiter((not _is_missing(v) for v in values), bool, len(values))
+        present = np.fromiter((not is_missing(v) for v in values), bool, len(values))
     rows = np.flatnonzero(present)
     kept = values[rows] if isinstance(values, np.ndarray) else [values[i] for i in rows]
     inner = Where(where.field, rows if where.rows is None else where.rows[rows])

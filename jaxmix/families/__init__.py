@@ -2,15 +2,22 @@
 
 from .bernoulli import Bernoulli as Bernoulli
 from .bernoulli_set import BernoulliSet as BernoulliSet
+from .binomial import Binomial as Binomial
+from .by_gradient import Laplace as Laplace
+from .by_gradient import NegativeBinomial as NegativeBinomial
+from .by_gradient import Weibull as Weibull
 from .categorical import Categorical as Categorical
 from .diagonal_normal import DiagonalNormal as DiagonalNormal
 from .diagonal_normal import SphericalNormal as SphericalNormal
 from .exponential import Exponential as Exponential
 from .gamma import Gamma as Gamma
 from .geometric import Geometric as Geometric
+from .integer_range import IntegerCategorical as IntegerCategorical
+from .integer_range import SpikeAndSlab as SpikeAndSlab
 from .multivariate_normal import MultivariateNormal as MultivariateNormal
 from .multivariate_normal import TiedMultivariateNormal as TiedMultivariateNormal
 from .normal import LogNormal as LogNormal
 from .normal import Normal as Normal
 from .poisson import Poisson as Poisson
 from .student_t import StudentT as StudentT
+from .uniform import Uniform as Uniform

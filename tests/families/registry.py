@@ -1,4 +1,4 @@
-"""Every family, with what is known of it from outside the code: its support and scipy's densities."""
+"""Every family, with what is known of it from outside the code: support, scipy's densities."""
 
 import itertools
 from collections.abc import Callable
@@ -25,6 +25,7 @@ class Case(NamedTuple):
     off: tuple = ()
     em_steps: int = 1  # steps of `from_stats` to a maximum: more where a variable is latent
     tolerance: float = 1e-5
+    fitted: bool = True  # by its statistics; the others are loose parameters, or fixed
 
 
 REALS = np.sinh(np.linspace(-12, 12, 40001))
@@ -119,6 +120,70 @@ CASES = [
         lambda: jm.BernoulliSet(jnp.array([0.2, 0.5, 0.9])),
         SETS,
         discrete=True,
+    ),
+    Case(
+        "Binomial",
+        lambda: jm.Binomial(7, 0.3, low=2),
+        np.arange(2, 10),
+        discrete=True,
+        scipy=st.binom(7, 0.3, loc=2),
+        off=(1, 10, 2.5),
+    ),
+    Case(
+        "IntegerCategorical",
+        lambda: jm.IntegerCategorical(jnp.array([0.2, 0.5, 0.3]), low=-1),
+        np.arange(-1, 2),
+        discrete=True,
+        scipy=st.rv_discrete(values=([-1, 0, 1], [0.2, 0.5, 0.3])),
+        off=(-2, 2, 0.5),
+    ),
+    Case(
+        "Uniform",
+        lambda: jm.Uniform(-1.0, 3.0),
+        np.linspace(-1, 3, 1001),
+        scipy=st.uniform(-1, 4),
+        off=(-1.5, 3.5),
+        fitted=False,
+    ),
+    Case(
+        "Laplace",
+        lambda: jm.Laplace(1.0, 2.0),
+        REALS,
+        scipy=st.laplace(1, 2),
+        fitted=False,
+    ),
+    Case(
+        "Weibull",
+        lambda: jm.Weibull(1.5, 2.0),
+        POSITIVES,
+        scipy=st.weibull_min(1.5, scale=2),
+        off=(0.0, -1.0),
+        fitted=False,
+    ),
+    Case(
+        "NegativeBinomial",
+        lambda: jm.NegativeBinomial(2.5, 0.3),
+        COUNTS,
+        discrete=True,
+        scipy=st.nbinom(2.5, 0.3),
+        off=(-1, 0.5),
+        fitted=False,
+    ),
+    Case(
+        "ZeroInflated",
+        lambda: jm.ZeroInflated(jm.Poisson(3.0), 0.3),
+        COUNTS,
+        discrete=True,
+        off=(-1, 0.5),
+        fitted=False,
+    ),
+    Case(
+        "SpikeAndSlab",
+        lambda: jm.SpikeAndSlab(7, 0.6, low=5, size=4),
+        np.arange(5, 9),
+        discrete=True,
+        off=(4, 9, 5.5),
+        fitted=False,
     ),
 ]
 

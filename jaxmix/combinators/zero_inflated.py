@@ -1,0 +1,71 @@
+"""Counts with more zeros than their law has."""
+
+from typing import Self
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, PyTree, Scalar
+
+from .._density import LogDensity, is_density
+from .._numerics import logsumexp
+from ..families.bernoulli import Bernoulli
+
+
+class ZeroInflated(LogDensity):
+    """Density of a count that is 0 for one more reason, in nats.
+
+    log p(x) = log(p_zero [x = 0] + (1 - p_zero) p(x)).
+
+    Args:
+        count: density of a count, of any family.
+        p_zero: probability of the extra zero, or a density of it (`Bernoulli`).
+
+    Example:
+        >>> import jaxmix as jm, jax.numpy as jnp
+        >>> jm.ZeroInflated(jm.Poisson(2.0), 0.5).log_prob(jnp.array(0)).round(4)
+        Array(-0.5662, dtype=float32)
+    """
+
+    count: PyTree
+    extra: PyTree
+
+    def __init__(self, count, p_zero):
+        if not is_density(count):
+            raise ValueError(
+                f"ZeroInflated takes a density of a count; it was given a {type(count).__name__}."
+            )
+        self.count = count
+        self.extra = p_zero if is_density(p_zero) else Bernoulli(p_zero)
+
+    @classmethod
+    def template(cls, count) -> Self:
+        """A placeholder for a fit: a template of the count."""
+        return cls(count, 0.5)
+
+    @property
+    def p_zero(self) -> Float[Array, "*stack"]:
+        return self.extra.prob
+
+    @property
+    def mean(self) -> Float[Array, "*stack"]:
+        return (1 - self.p_zero) * self.count.mean
+
+    def joint_log_probs(self, x) -> Float[Array, " 2"]:
+        """Log-density of one event as a count, and as the extra zero."""
+        counted = self.extra.log_prob(jnp.asarray(False)) + self.count.log_prob(x)
+        zero = self.extra.log_prob(jnp.asarray(True))
+        zero = jnp.where(x == 0, zero, jnp.full_like(zero, -jnp.inf))
+        return jnp.stack([counted, zero])
+
+    def log_prob(self, x) -> Scalar:
+        return logsumexp(self.joint_log_probs(x))
+
+    def posterior(self, x) -> Float[Array, " 2"]:
+        """Probability of its being a count, and of its being the extra zero."""
+        joint = self.joint_log_probs(x)
+        return jnp.exp(joint - logsumexp(joint))
+
+    def sample(self, key: Key[Array, ""]) -> PyTree:
+        k_extra, k_count = jax.random.split(key)
+        drawn = self.count.sample(k_count)
+        return jnp.where(self.extra.sample(k_extra), jnp.zeros_like(drawn), drawn)

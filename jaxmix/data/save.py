@@ -1,0 +1,122 @@
+"""Models in files: their arrays and a description in JSON; nothing in them is ever executed."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from .. import combinators, families
+from ..combinators.tied import Hole
+
+VERSION = 1
+_DESCRIPTION = "description"
+
+
+def _known(classes: Sequence[type]) -> dict[str, type]:
+    """The classes that a file may name, by their names."""
+    house = [*vars(families).values(), *vars(combinators).values(), Hole]
+    house = [c for c in house if isinstance(c, type) and issubclass(c, eqx.Module)]
+    return {c.__name__: c for c in [*house, *classes]}
+
+
+def save(path: str | Path, model: PyTree, *, classes: Sequence[type] = ()) -> None:
+    """Write a model to a file: a NumPy archive with its arrays and a description in JSON.
+
+    Args:
+        path: the file; overwritten, by a rename once all is written.
+        model: a density made of the house's, of tuples and of dicts.
+        classes: classes of your own (`equinox.Module`) that the model is made of.
+
+    Raises:
+        ValueError: for a part that cannot be described, such as a function.
+
+    Example:
+        >>> import jaxmix as jm, tempfile, pathlib
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.npz"
+        >>> jm.save(path, jm.Normal(1, 2))
+        >>> jm.load(path).mean
+        Array(1., dtype=float32)
+    """
+    known = _known(classes)
+    arrays: list[np.ndarray] = []
+
+    def describe(node: Any, place: str) -> Any:
+        if node is None or isinstance(node, bool | int | float | str):
+            return node
+        if isinstance(node, jax.Array | np.ndarray | np.generic):
+            arrays.append(np.asarray(node))
+            return {"array": len(arrays) - 1}
+        if type(node) in (tuple, list):
+            items = [describe(item, f"{place}[{i}]") for i, item in enumerate(node)]
+            return {type(node).__name__: items}
+        if isinstance(node, dict) and all(isinstance(name, str) for name in node):
+            return {"dict": {name: describe(v, f"{place}.{name}") for name, v in node.items()}}
+        name = type(node).__name__
+        if isinstance(node, eqx.Module) and known.get(name) is type(node):
+            fields = {f: getattr(node, f) for f in node.__dataclass_fields__}
+            inner = {f: describe(v, f"{place}.{f}") for f, v in fields.items()}
+            return {"class": name, "fields": inner}
+        raise ValueError(
+            f"A {name} at {place} cannot be saved; a class of your own goes into `classes`."
+        )
+
+    text = json.dumps({"version": VERSION, "model": describe(model, "model")})
+    named = {f"array_{i}": array for i, array in enumerate(arrays)}
+    path = Path(path)
+    partial = path.with_name(path.name + ".part")
+    with partial.open("wb") as file:
+        np.savez(file, **{_DESCRIPTION: np.array(text)}, **named)
+    partial.replace(path)
+
+
+def load(path: str | Path, *, classes: Sequence[type] = ()) -> PyTree:
+    """Read a model that `jm.save` wrote.
+
+    Args:
+        path: the file.
+        classes: classes of your own that the file may name, besides the house's.
+
+    Raises:
+        ValueError: if the file is no such archive, is of a later version, or names a class that
+            is neither the house's nor among `classes`.
+    """
+    known = _known(classes)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            contents = {name: archive[name] for name in archive.files}
+        described = json.loads(str(contents.pop(_DESCRIPTION)))
+        version, tree = described["version"], described["model"]
+    except (KeyError, TypeError, ValueError, EOFError) as error:
+        raise ValueError(f"{path} is no model that jm.save wrote.") from error
+    if version > VERSION:
+        raise ValueError(f"{path} is of version {version}; this jaxmix reads up to {VERSION}.")
+
+    def build(node: Any) -> Any:
+        if not isinstance(node, dict):
+            return node
+        if "array" in node:
+            return jnp.asarray(contents[f"array_{node['array']}"])
+        if "tuple" in node:
+            return tuple(build(item) for item in node["tuple"])
+        if "list" in node:
+            return [build(item) for item in node["list"]]
+        if "dict" in node:
+            return {name: build(item) for name, item in node["dict"].items()}
+        cls = known.get(node["class"])
+        if cls is None or set(node["fields"]) != set(cls.__dataclass_fields__):
+            raise ValueError(
+                f"{path} holds a {node['class']}, which is not known here in that form; a class "
+                "of your own goes into `classes`."
+            )
+        made = object.__new__(cls)
+        for name, value in node["fields"].items():
+            object.__setattr__(made, name, build(value))
+        return made
+
+    return build(tree)

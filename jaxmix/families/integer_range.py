@@ -1,0 +1,190 @@
+"""Families over a range of integers: any probabilities, and one spike over an even slab."""
+
+from typing import ClassVar, Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key, Scalar
+
+from .._exponential import Refittable
+from .._numerics import as_float
+from ._domain import Domain, whole
+from ._support import counted, outside, times
+from .categorical import Counts
+
+
+class _IntegerRange(Refittable):
+    """What families over low, ..., low + size - 1 share: counts of each value."""
+
+    low: eqx.AbstractVar[int]
+    size: eqx.AbstractVar[int]
+
+    @property
+    def domain(self) -> Domain:
+        return whole(self.low, self.low + self.size - 1)
+
+    @property
+    def log_probs(self) -> Float[Array, "*stack n"]:
+        """Log-probability of each value of the range."""
+        raise NotImplementedError
+
+    @property
+    def probs(self) -> Float[Array, "*stack n"]:
+        return jnp.exp(self.log_probs)
+
+    @property
+    def mean(self) -> Float[Array, "*stack"]:
+        values = self.low + jnp.arange(self.size, dtype=self.probs.dtype)
+        return jnp.vectorize(jnp.dot, signature="(n),(n)->()")(self.probs, values)
+
+    @property
+    def variance(self) -> Float[Array, "*stack"]:
+        values = self.low + jnp.arange(self.size, dtype=self.probs.dtype)
+        spread = lambda p, m: jnp.dot(p, (values - m) ** 2)
+        return jnp.vectorize(spread, signature="(n),()->()")(self.probs, self.mean)
+
+    def _index(self, x, dtype):
+        value, base = counted(x, dtype, self.low)
+        inside = value < self.low + self.size
+        index = jnp.where(inside, value - self.low, jnp.zeros_like(value)).astype(int)
+        return index, base + outside(inside, value)
+
+    def log_prob(self, x) -> Scalar:
+        log_probs = self.log_probs
+        index, base = self._index(x, log_probs.dtype)
+        return log_probs[index] + base
+
+    def sample(self, key: Key[Array, ""]) -> Int[Array, ""]:
+        return self.low + jax.random.categorical(key, self.log_probs)
+
+    def stats(self, x, origin=None) -> Counts:
+        dtype = self.log_probs.dtype
+        index, _ = self._index(x, dtype)
+        return Counts(jnp.ones((), dtype), (index == jnp.arange(self.size)).astype(dtype))
+
+    def expected_log_prob(self, stats: Counts, origin=None) -> Scalar:
+        return jnp.sum(times(stats.outcomes, self.log_probs))
+
+    def zero_stats(self) -> Counts:
+        zeros = jnp.zeros_like(self.log_probs)
+        return Counts(zeros[..., 0], zeros)
+
+
+class IntegerCategorical(_IntegerRange):
+    """Distribution over low, ..., low + n - 1: log p(x) = log probs[x - low], in nats.
+
+    Args:
+        probs: probabilities (n,), non-negative; they are normalised.
+        low: the least value (static).
+
+    Example:
+        >>> import jaxmix as jm, jax.numpy as jnp
+        >>> jm.IntegerCategorical(jnp.array([0.25, 0.75]), low=-1).log_prob(jnp.array(0)).round(4)
+        Array(-0.2877, dtype=float32)
+    """
+
+    ranks: ClassVar[dict[str, int]] = {"logits": 1}
+
+    logits: Float[Array, "*stack n"]
+    low: int = eqx.field(static=True)
+    size: int = eqx.field(static=True)
+
+    def __init__(self, probs, *, low: int = 0):
+        (probs,) = as_float(probs)
+        self.logits, self.low, self.size = jnp.log(probs), low, probs.shape[-1]
+
+    @classmethod
+    def template(cls, low: int, high: int) -> Self:
+        """A placeholder for a fit over low, ..., high."""
+        return cls(jnp.full(high - low + 1, 1 / (high - low + 1)), low=low)
+
+    @property
+    def log_probs(self) -> Float[Array, "*stack n"]:
+        return jax.nn.log_softmax(self.logits)
+
+    @property
+    def num_parameters(self) -> int:
+        return self.size - 1
+
+    def from_stats(self, stats: Counts, origin=None) -> Self:
+        log = jnp.log(stats.outcomes)
+        logits = log - jnp.log(jnp.sum(stats.outcomes, -1, keepdims=True))
+        return eqx.tree_at(lambda m: m.logits, self, logits)
+
+
+class SpikeAndSlab(_IntegerRange):
+    """One integer with probability `prob`, each other of a range with an even share of the rest.
+
+    log p(spike) = log prob; log p(x) = log((1 - prob) / (n - 1)) for the others, in nats. A fit
+    finds the spike by profile likelihood over all n places; it is a spike (no rarer than the
+    others) wherever one of the values is.
+
+    Args:
+        spike: the integer that stands out, within the range.
+        prob: its probability, in (0, 1).
+        low: the least value of the range (static).
+        size: how many values the range has (static), at least 2.
+
+    Example:
+        >>> import jaxmix as jm, jax.numpy as jnp
+        >>> jm.SpikeAndSlab(7, 0.91, low=0, size=10).log_prob(jnp.array(3)).round(4)
+        Array(-4.6052, dtype=float32)
+    """
+
+    ranks: ClassVar[dict[str, int]] = {"logit": 0, "spike": 0}
+
+    spike: Int[Array, "*stack"]
+    logit: Float[Array, "*stack"]
+    low: int = eqx.field(static=True)
+    size: int = eqx.field(static=True)
+
+    def __init__(self, spike, prob, *, low: int = 0, size: int):
+        if size < 2:
+            raise ValueError(f"SpikeAndSlab needs a range of two values or more; it got {size}.")
+        (prob,) = as_float(prob)
+        self.spike = jnp.asarray(spike).astype(int)
+        self.logit = jnp.log(prob) - jnp.log1p(-prob)
+        self.low, self.size = low, size
+
+    @classmethod
+    def template(cls, low: int, high: int) -> Self:
+        """A placeholder for a fit over low, ..., high."""
+        return cls(low, 0.5, low=low, size=high - low + 1)
+
+    @property
+    def prob(self) -> Float[Array, "*stack"]:
+        return jax.nn.sigmoid(self.logit)
+
+    @property
+    def log_probs(self) -> Float[Array, "*stack n"]:
+        hot = (self.spike[..., None] - self.low) == jnp.arange(self.size)
+        slab = jax.nn.log_sigmoid(-self.logit) - jnp.log(
+            jnp.asarray(self.size - 1, self.logit.dtype)
+        )
+        return jnp.where(hot, jax.nn.log_sigmoid(self.logit)[..., None], slab[..., None])
+
+    @property
+    def num_parameters(self) -> int:
+        return 2
+
+    def from_stats(self, stats: Counts, origin=None) -> Self:
+        total = jnp.sum(stats.outcomes, -1, keepdims=True)
+        share = stats.outcomes / total
+        rest = 1 - share
+        # The likelihood of a spike at each value, at that value's best probability. A value
+        # rarer than the slab's would be a dip, and is no candidate.
+        slab = jnp.asarray(self.size - 1, share.dtype)
+        profile = times(share, jnp.log(share)) + times(rest, jnp.log(rest / slab))
+        profile = jnp.where(share * (slab + 1) >= 1, profile, jnp.full_like(profile, -jnp.inf))
+        best = jnp.argmax(profile, -1)
+        hot = best[..., None] == jnp.arange(self.size)
+        at_spike = jnp.sum(jnp.where(hot, stats.outcomes, jnp.zeros_like(share)), -1)
+        others = jnp.sum(jnp.where(hot, jnp.zeros_like(share), stats.outcomes), -1)
+        fields = lambda m: (m.spike, m.logit)
+        logit = jnp.log(at_spike) - jnp.log(others)
+        return eqx.tree_at(fields, self, ((self.low + best).astype(self.spike.dtype), logit))
+
+    def floor(self, stats: Counts, share) -> Counts:
+        even = jnp.ones_like(stats.outcomes) * share / self.size
+        return Counts(share * jnp.ones_like(stats.count), even)

@@ -1,0 +1,77 @@
+"""The uniform density of an interval, which no fit moves."""
+
+from typing import ClassVar, Self
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, Scalar
+
+from .._exponential import Refittable, Total
+from .._numerics import as_float
+from ._support import outside
+
+
+class Uniform(Refittable):
+    """Uniform density of an interval: log p(x) = -log(high - low) for low <= x <= high, in nats.
+
+    A fit leaves it as it is: its maximum-likelihood interval would be the data's own ends.
+    As a component it takes what no other explains.
+
+    Args:
+        low: lower end, a scalar.
+        high: upper end, above `low`.
+
+    Example:
+        >>> import jaxmix as jm, jax.numpy as jnp
+        >>> jm.Uniform(0, 2).log_prob(jnp.array(1.0)).round(4)
+        Array(-0.6931, dtype=float32)
+    """
+
+    reparametrised: ClassVar[bool] = True
+    ranks: ClassVar[dict[str, int]] = {"low": 0, "high": 0}
+
+    low: Float[Array, "*stack"]
+    high: Float[Array, "*stack"]
+
+    def __init__(self, low, high):
+        self.low, self.high = as_float(low, high)
+
+    @classmethod
+    def template(cls, low=0.0, high=1.0) -> Self:
+        """The density itself: there is nothing to fit."""
+        return cls(low, high)
+
+    @property
+    def mean(self) -> Float[Array, "*stack"]:
+        return 0.5 * (self.low + self.high)
+
+    @property
+    def variance(self) -> Float[Array, "*stack"]:
+        return (self.high - self.low) ** 2 / 12
+
+    @property
+    def num_parameters(self) -> int:
+        return 0
+
+    def log_prob(self, x) -> Scalar:
+        value = jnp.asarray(x).astype(self.low.dtype)
+        inside = (value >= self.low) & (value <= self.high)
+        return outside(inside, value) - jnp.log(self.high - self.low)
+
+    def sample(self, key: Key[Array, ""]) -> Scalar:
+        share = jax.random.uniform(key, (), self.low.dtype)
+        return self.low + share * (self.high - self.low)
+
+    def stats(self, x, origin=None) -> Total:
+        value = jnp.asarray(x).astype(self.low.dtype)
+        return Total(jnp.ones_like(value), jnp.zeros_like(value))
+
+    def from_stats(self, stats: Total, origin=None) -> Self:
+        return self
+
+    def expected_log_prob(self, stats: Total, origin=None) -> Scalar:
+        return jnp.sum(-stats.count * jnp.log(self.high - self.low))
+
+    def zero_stats(self) -> Total:
+        zero = jnp.zeros_like(self.low)
+        return Total(zero, zero)

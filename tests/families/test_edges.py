@@ -1,0 +1,101 @@
+"""Families at the edges of their parameters, and the M-steps that are no closed form."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats as st
+
+import jaxmix as jm
+from jaxmix.families._special import log_minus_digamma, shape_of, stirling
+
+
+def test_probabilities_of_zero_and_one():
+    assert jm.Poisson(0.0).log_prob(jnp.array(0)) == 0
+    assert jm.Poisson(0.0).log_prob(jnp.array(1)) == -jnp.inf
+    assert jm.Geometric(1.0).log_prob(jnp.array(1)) == 0
+    assert jm.Geometric(1.0).log_prob(jnp.array(2)) == -jnp.inf
+    for prob, x, value in [(1.0, 1, 0), (1.0, 0, -jnp.inf), (0.0, 0, 0), (0.0, 1, -jnp.inf)]:
+        assert jm.Bernoulli(prob).log_prob(jnp.array(x)) == value
+        assert jm.Binomial(1, prob).log_prob(jnp.array(x)) == value
+        elements = jm.BernoulliSet(jnp.array([prob]))
+        assert elements.log_prob(jnp.array([bool(x)])) == value
+        slope = jax.grad(lambda d, x=x: d.log_prob(jnp.array([bool(x)])))(elements)
+        assert not jnp.isnan(slope.logits).any()
+
+
+@pytest.mark.parametrize(
+    "template",
+    [jm.Poisson.template(), jm.Geometric.template(), jm.Bernoulli.template()],
+    ids=["Poisson", "Geometric", "Bernoulli"],
+)
+def test_a_component_of_one_value_only_stays_valid(template):
+    """All zeros, all ones: the floor keeps the parameters finite and the likelihood near 1."""
+    data = jnp.ones(50, int) if isinstance(template, jm.Geometric) else jnp.zeros(50, int)
+    got = jax.jit(lambda m: jm.em.run(m, data, max_steps=5))(template)
+    assert abs(float(got.log_likelihood)) < 1e-3
+    assert all(np.all(np.isfinite(a)) for a in jax.tree.leaves(got.model))
+
+
+def test_large_shapes_keep_their_digits_in_float32():
+    gamma, x = jm.Gamma(1e5, 10.0), np.float32(10010.0)
+    assert float(gamma.log_prob(jnp.asarray(x))) == pytest.approx(
+        st.gamma(1e5, scale=0.1).logpdf(x), abs=2e-3
+    )
+    student, x = jm.StudentT(1e6, 0.0, 1.0), np.float32(2.5)
+    assert float(student.log_prob(jnp.asarray(x))) == pytest.approx(st.norm.logpdf(x), abs=1e-4)
+
+
+def test_special_functions(x64):
+    from scipy.special import digamma, gammaln
+
+    x = jnp.geomspace(1e-3, 1e3, 61)
+    np.testing.assert_allclose(stirling(x), x * np.log(x) - x - gammaln(x), rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(log_minus_digamma(x), np.log(x) - digamma(x), rtol=1e-8)
+    np.testing.assert_allclose(jax.jit(shape_of)(log_minus_digamma(x)), x, rtol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("values", "spike", "prob"),
+    [
+        ([0] * 10 + [5] * 90, 5, 0.9),  # values never seen are no spikes
+        ([6] * 97 + [5, 7, 8], 6, 0.97),
+    ],
+)
+def test_spike_by_profile_likelihood(values, spike, prob):
+    template = jm.SpikeAndSlab.template(min(values), 9)
+    data = jnp.array(values)
+    stats = jax.tree.map(lambda a: a.sum(0), jax.jit(jax.vmap(template.stats))(data))
+    fitted = jax.jit(template.from_stats)(stats)
+    assert int(fitted.spike) == spike and float(fitted.prob) == pytest.approx(prob)
+    value = eqx.filter_jit(lambda d: jnp.sum(jax.vmap(d.log_prob)(data)))
+    others = [
+        jm.SpikeAndSlab(v, values.count(v) / len(values), low=min(values), size=template.size)
+        for v in sorted(set(values))
+    ]
+    assert float(value(fitted)) >= max(float(value(d)) for d in others) - 1e-3
+
+
+def test_a_dip_is_no_spike():
+    counts = jnp.array([25.0, 25.0, 1.0, 25.0, 24.0])
+    template = jm.SpikeAndSlab.template(0, 4)
+    fitted = template.from_stats(
+        template.zero_stats()._replace(count=counts.sum(), outcomes=counts)
+    )
+    assert int(fitted.spike) in (0, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("density", "start"),
+    [
+        (lambda: jm.Weibull(2.0, 3.0), lambda: jm.Weibull.template()),
+        (lambda: jm.NegativeBinomial(4.0, 0.4), lambda: jm.NegativeBinomial.template()),
+    ],
+    ids=["Weibull", "NegativeBinomial"],
+)
+def test_families_by_gradient_reach_their_maximum(density, start, x64):
+    data = jax.vmap(density().sample)(jax.random.split(jax.random.key(1), 400))
+    fitted = eqx.filter_jit(lambda m: jm.em.run(m, data, max_steps=100, tol=1e-12))(start()).model
+    slope = eqx.filter_jit(jax.grad(lambda d: jnp.mean(jax.vmap(d.log_prob)(data))))(fitted)
+    assert all(abs(float(g)) < 1e-4 for g in jax.tree.leaves(slope))
