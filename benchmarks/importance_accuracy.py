@@ -66,7 +66,8 @@ def one_run(key, score, dim, level, calls, components, gradient):
     if left < 100:
         return np.nan, np.nan, pilot.calls
     # One shape for all runs: the defensive count is fixed, the rest is shared out.
-    counts = jm.importance.allocate(pilot.weights, left, at_least=2)
+    last = left // 20
+    counts = np.append(jm.importance.allocate(pilot.weights[:-1], left - last, at_least=2), last)
     draws = jm.importance.draw(k_draw, pilot.proposals, counts)
     estimate = jm.imp_est(lambda x: score(x) > 0, target, draws)
     return float(estimate.value), float(estimate.std_error), pilot.calls + left
@@ -173,7 +174,9 @@ def openturns_peers(runs):
             p = result.getProbabilityEstimate()
             cost = g.getEvaluationCallsNumber() - before
             out.append((p, result.getCoefficientOfVariation() * p, cost))
-        report("OpenTURNS NAIS, four-branch (5, 9)", *map(list, zip(*out, strict=True)), exact, "-", 0)
+        report(
+            "OpenTURNS NAIS, four-branch (5, 9)", *map(list, zip(*out, strict=True)), exact, "-", 0
+        )
 
 
 def pymbar_peer():

@@ -45,12 +45,13 @@ def _search(score, frame: Frame, starts: Array, scalar: bool):
         shrink = jnp.minimum(reach / jnp.where(length > 0, length, jnp.ones_like(length)), 1)
         return u + shrink * (moved - u), (usable, value)
 
-    first = jax.vmap(value_and_grad)(starts)
     points, (usable, _) = jax.lax.scan(step, starts, None, STEPS)
     value, slope = jax.vmap(value_and_grad)(points)
-    # Distance of the point from the surface, in units of the targets' scale.
-    miss = jnp.abs(value) / jnp.sqrt(jnp.sum(slope**2, 1))
-    return points, usable[-1] & jnp.isfinite(miss) & (miss < 0.5), first
+    # On the surface, and the nearest of it: the gradient points along the way from the origin.
+    steep = jnp.sqrt(jnp.sum(slope**2, 1))
+    miss = jnp.abs(value) / steep
+    along = jnp.sum(points * slope, 1) / (steep * jnp.sqrt(jnp.sum(points**2, 1)))
+    return points, usable[-1] & jnp.isfinite(miss) & (miss < 0.5) & (along > 0.95)
 
 
 def design_points(key, score, frame: Frame, num: int, scalar: bool) -> Found:
@@ -58,11 +59,11 @@ def design_points(key, score, frame: Frame, num: int, scalar: bool) -> Found:
 
     Each gradient counts as two calls of the score.
     """
-    starts = max(8, 2 * num)
+    starts = max(8, 3 * num)
     dim = frame.origin.shape[0]
     u = 3 * jax.random.normal(key, (starts, dim), frame.origin.dtype) / np.sqrt(max(1, dim / 4))
-    points, good, _ = _search(score, frame, u, scalar)
-    calls = 2 * starts * (STEPS + 2)
+    points, good = _search(score, frame, u, scalar)
+    calls = 2 * starts * (STEPS + 1)
     points, good = np.asarray(points), np.asarray(good)
     chosen: list[int] = []
     for i in np.argsort((points**2).sum(1)):
@@ -87,6 +88,7 @@ def design_points(key, score, frame: Frame, num: int, scalar: bool) -> Found:
             jnp.asarray(share / share.sum(), dtype),
             frame.origin[None] + frame.scale[None] * jnp.asarray(kept, dtype),
             jnp.broadcast_to(jnp.diag(frame.scale**2)[None], (num, dim, dim)),
+            jnp.ones(num, dtype),
         ),
         calls,
     )

@@ -174,11 +174,8 @@ def _estimate(table, flat, weights, log_controls, truths, self_normalised, smoot
     matrix = None
     if covariance:
         if self_normalised:
-            y = (
-                y
-                - (summary.value * jnp.exp(sums.mass_shift - sums.shift)[:, None])
-                * mass[:, :, None]
-            )
+            ratio = summary.value * jnp.exp(sums.mass_shift - sums.shift)[:, None]
+            y = y - ratio[None] * mass[:, :, None]
         matrix = _covariance(table, y, w, sums, summary, self_normalised)
     return summary, upper, pareto, matrix
 

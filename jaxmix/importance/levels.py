@@ -9,6 +9,7 @@ from .._numerics import logsumexp
 from .mixtures import Frame
 
 ENOUGH = 0.15  # effective share of a level's draws
+ARRIVED = 0.07  # the same of those in the event itself
 
 
 @eqx.filter_jit
@@ -62,7 +63,7 @@ def smoothed(scores, log_p, log_q, last_width):
 
     hard = jnp.where(scores > 0, jnp.zeros_like(scores), -jnp.inf)
     need = ENOUGH * scores.shape[0]
-    final = effective(hard) >= need
+    final = effective(hard) >= ARRIVED * scores.shape[0]
 
     def halve(_, bounds):
         low, high = bounds

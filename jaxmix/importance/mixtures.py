@@ -72,6 +72,28 @@ class Fitted(NamedTuple):
     weights: Array
     means: Array
     covariances: Array
+    effective: Array  # draws behind each component
+
+
+@eqx.filter_jit
+def steadied(fitted: Fitted, before: Array, frame: Frame) -> Fitted:
+    """Means whose part across their former direction is shrunk (James and Stein 1961).
+
+    In d coordinates the mean of n draws is off by d / n in squared distance, at random; what of
+    the way across is no longer than that is noise.
+    """
+
+    def one(mean, old, n):
+        u, v = (mean - frame.origin) / frame.scale, (old - frame.origin) / frame.scale
+        square = jnp.sum(v * v)
+        along = jnp.sum(u * v) / jnp.where(square > 0, square, jnp.ones_like(square)) * v
+        across = u - along
+        noise = u.shape[0] / n
+        length = jnp.sum(across**2)
+        kept = jnp.where(length > noise, 1 - noise / jnp.where(length > 0, length, 1), 0)
+        return frame.origin + frame.scale * (along + kept * across)
+
+    return fitted._replace(means=jax.vmap(one)(fitted.means, before, fitted.effective))
 
 
 @eqx.filter_jit
@@ -96,11 +118,20 @@ def fit_moments(
     template = jax.tree.map(
         lambda a: a.astype(rows.dtype) if eqx.is_inexact_array(a) else a, template
     )
-    if start is None:
-        model = em.init(k_init, template, rows, weights=weights)
-    else:
-        model = _of_moments(template, start, covariance)
-    model = em.run(model, rows, weights=weights, max_steps=EM_STEPS, tol=1e-4, floor=1e-6).model
+
+    def climb(model):
+        return em.run(model, rows, weights=weights, max_steps=EM_STEPS, tol=1e-4, floor=1e-6)
+
+    found = []
+    if start is not None:
+        found.append(climb(_of_moments(template, start, covariance)))
+    if start is None or covariance != "low_rank":
+        found.append(climb(em.init(k_init, template, rows, weights=weights)))
+    model = found[0].model
+    if len(found) > 1:  # former components keep what is known, new ones find what was missed
+        old, new = found
+        better = ~(old.log_likelihood >= new.log_likelihood)
+        model = jax.tree.map(lambda o, n: jnp.where(better, n, o), old.model, new.model)
     share = jax.vmap(model.posterior)(rows) * weights[:, None]
     count = jnp.sum(share, 0)
     used = count > 0
@@ -113,7 +144,9 @@ def fit_moments(
         return jnp.matmul((s[:, None] * r).T, r, precision="highest")
 
     covariances = jax.lax.map(lambda a: spread(*a), (share.T, means)) / safe[:, None, None]
-    return Fitted(count / jnp.sum(count), means, covariances)
+    squares = jnp.sum(share**2, 0)
+    effective = jnp.where(used, count**2 / jnp.where(used, squares, 1), 1)
+    return Fitted(count / jnp.sum(count), means, covariances, effective)
 
 
 def _of_moments(template, start: Fitted, covariance: str):

@@ -15,11 +15,22 @@ from ..combinators import Mixture, MixtureSameFamily
 from .design_points import design_points
 from .draws import Draws, allocate, draw, log_table, parts_of
 from .levels import evaluate, importance_of, log_pooled, radius, smoothed
-from .mixtures import Fitted, Frame, Shape, as_rows, components_of, fit_moments, frame_of, shape_for
+from .mixtures import (
+    Fitted,
+    Frame,
+    Shape,
+    as_rows,
+    components_of,
+    fit_moments,
+    frame_of,
+    shape_for,
+    steadied,
+)
 from .result import flatten_values
 from .tables import Table
 from .weights import _optimise as optimise
 
+REFINED = 0.35  # effective share of draws that needs no second level at the event
 FRAME_DRAWS = 256  # draws of each target, for its origin and scale, where f is not called
 
 
@@ -198,7 +209,8 @@ class _Search:
             own = jnp.broadcast_to(
                 jnp.diag(frame.scale**2)[None], (*at_origin.shape, at_origin.shape[1])
             )
-            fitted = Fitted(jnp.full(self.num, 1 / self.num, at_origin.dtype), at_origin, own)
+            flat = jnp.full(self.num, 1 / self.num, at_origin.dtype)
+            fitted = Fitted(flat, at_origin, own, flat)
         else:
             spread = radius(start.means, start.weights, frame)
         proposals = [components_of(fitted, frame, spread, shape, self.scalar), self.mixture]
@@ -213,14 +225,20 @@ class _Search:
             log_p = log_table(self.targets, draws.events)
             log_q = log_pooled(log_table(proposals, draws.events), draws.counts)
             log_h, log_w, width, ess, final = smoothed(scores, log_p, log_q, width)
-            warm = fitted if start is not None else None
+            known = start is not None or bool(levels)
+            warm = (
+                fitted if known and (start is not None or shape.covariance == "low_rank") else None
+            )
             fitted, proposals = self.refit(k_fit, draws.events, log_w, frame, shape, warm)
             weights = self.shares(fitted.weights)
             levels.append({"width": float(width), "ess": float(ess) / num_draws})
             if bool(final):
-                reached = True
                 weights = self.best_weights(draws, log_p, log_h, proposals)
-                break
+                # The first level at the event has few effective draws: a second one sharpens it.
+                if reached or float(ess) > REFINED * num_draws:
+                    reached = True
+                    break
+                reached = True
         return Pilot(proposals, weights, calls, levels, reached)
 
     def shares(self, fitted_weights) -> Array:
@@ -236,6 +254,9 @@ class _Search:
     def refit(self, key, events, log_w, frame, shape, start) -> tuple[Fitted, list[Any]]:
         weights = jnp.exp(log_w - jnp.max(log_w))
         fitted = fit_moments(key, events, weights, self.num, start, shape.covariance)
+        if shape.covariance == "low_rank":
+            origin = jnp.broadcast_to(frame.origin[None], fitted.means.shape)
+            fitted = steadied(fitted, origin if start is None else start.means, frame)
         wide = radius(as_rows(events), weights, frame)
         return fitted, [components_of(fitted, frame, wide, shape, self.scalar), self.mixture]
 

@@ -196,8 +196,9 @@ def summarise(t: Totals, weights: Array, *, self_normalised: bool) -> Summary:
     scale = jnp.exp(t.shift)[:, None]
     if self_normalised:
         ratio = value / mass[:, None]
-        square = t.square - 2 * ratio * t.cross + ratio**2 * t.mass_square[:, :, None]
-        centred = t.mean - ratio * t.mass[:, :, None]
+        wide = ratio[None]  # (1, j, m)
+        square = t.square - 2 * wide * t.cross + wide**2 * t.mass_square[:, :, None]
+        centred = t.mean - wide * t.mass[:, :, None]
         variance = _stratified(counts, w3, square, centred) / mass[:, None] ** 2
         value, scale = ratio, jnp.exp(t.shift - t.mass_shift)[:, None]
     else:
