@@ -89,7 +89,7 @@ class Composite(LogDensity):
             ('Poisson', ['a'])
         """
         if isinstance(fields, str | int):
-            return self.parts[fields]
+            return self.parts[fields]  # pyright: ignore[reportArgumentType, reportCallIssue]
         if isinstance(self.parts, dict):
             return Composite({name: self.parts[name] for name in fields})
         return Composite([self.parts[index] for index in fields])

@@ -139,7 +139,7 @@ class HiddenMarkov(LogDensity):
         k_length, k_first, k_states, k_items = jax.random.split(key, 4)
         n = draw_length(self.length, k_length, self.max_length, "a HiddenMarkov")
 
-        states = walk(self.transition, self.initial.sample(k_first), k_states, self.max_length)
+        states = walk(self.transition, self.initial.sample(k_first), k_states, self.max_length)  # pyright: ignore[reportArgumentType]
         emit = lambda state, key: pick(self.emissions, state).sample(key)
-        items = jax.vmap(emit)(states, jax.random.split(k_items, self.max_length))
+        items = jax.vmap(emit)(states, jax.random.split(k_items, self.max_length))  # pyright: ignore[reportArgumentType]
         return SequenceEvent(masked(jnp.arange(self.max_length) < n, items), n)

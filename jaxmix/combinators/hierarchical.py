@@ -118,5 +118,5 @@ class HierarchicalMixture(LogDensity):
             k_topic, k_item = jax.random.split(key)
             return pick(self.topics, row.sample(k_topic)).sample(k_item)
 
-        items = jax.vmap(one)(jax.random.split(k_items, self.max_length))
+        items = jax.vmap(one)(jax.random.split(k_items, self.max_length))  # pyright: ignore[reportArgumentType]
         return SequenceEvent(masked(jnp.arange(self.max_length) < n, items), n)

@@ -105,6 +105,6 @@ class MarkovChain(LogDensity):
     def sample(self, key: Key[Array, ""]) -> SequenceEvent:
         k_length, k_first, k_rest = jax.random.split(key, 3)
         n = draw_length(self.length, k_length, self.max_length, "a MarkovChain")
-        items = walk(self.transition, self.initial.sample(k_first), k_rest, self.max_length)
+        items = walk(self.transition, self.initial.sample(k_first), k_rest, self.max_length)  # pyright: ignore[reportArgumentType]
         used = jnp.arange(self.max_length) < n
         return SequenceEvent(jnp.where(used, items, jnp.zeros_like(items)), n)

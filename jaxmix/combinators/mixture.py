@@ -203,7 +203,7 @@ class Mixture(AbstractMixture):
     @property
     def mean(self) -> Array:
         means = [component.mean for component in self.components]
-        return sum(
+        return sum(  # pyright: ignore[reportReturnType]
             (self.weights[..., k] * mean for k, mean in enumerate(means[1:], 1)),
             self.weights[..., 0] * means[0],
         )

@@ -65,7 +65,7 @@ class Sequence(LogDensity):
     def sample(self, key: Key[Array, ""]) -> SequenceEvent:
         k_length, k_items = jax.random.split(key)
         n = draw_length(self.length, k_length, self.max_length, "a Sequence")
-        items = jax.vmap(self.item.sample)(jax.random.split(k_items, self.max_length))
+        items = jax.vmap(self.item.sample)(jax.random.split(k_items, self.max_length))  # pyright: ignore[reportArgumentType]
         return SequenceEvent(masked(jnp.arange(self.max_length) < n, items), n)
 
     @property

@@ -32,7 +32,7 @@ def decode(model: PyTree, events: PyTree) -> list[Any]:
 
 def _named(codes: np.ndarray, labels: tuple | None) -> list:
     codes = codes.tolist()
-    return codes if labels is None else [labels[code] for code in codes]
+    return codes if labels is None else [labels[code] for code in codes]  # pyright: ignore[reportReturnType]
 
 
 def _decode(density: PyTree, events: Any) -> list:

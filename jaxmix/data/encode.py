@@ -230,7 +230,7 @@ def _encode_optional(density: OptionalField, values: Any, where: Where) -> Optio
         out[rows] = array
         return out
 
-    return OptionalEvent(jax.tree.map(spread, some), present)
+    return OptionalEvent(jax.tree.map(spread, some), present)  # pyright: ignore[reportArgumentType]
 
 
 def _lengths(values: Any, where: Where, what: str) -> np.ndarray:
@@ -260,7 +260,7 @@ def _encode_sequence(item, max_length, values, where) -> SequenceEvent:
         out[used] = array
         return out
 
-    return SequenceEvent(jax.tree.map(pad, encoded), lengths)
+    return SequenceEvent(jax.tree.map(pad, encoded), lengths)  # pyright: ignore[reportArgumentType]
 
 
 def _encode_set(density: BernoulliSet, values: Any, where: Where) -> np.ndarray:

@@ -69,7 +69,7 @@ def save(folder: str | Path, state: PyTree, belongs: dict[str, Any], notes: dict
     partial = folder / f".{FILE}.{os.getpid()}.part"
     try:
         with open(partial, "wb") as file:
-            np.savez(file, **{HEADER: text}, **arrays)
+            np.savez(file, **{HEADER: text}, **arrays)  # pyright: ignore[reportArgumentType]
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, folder / FILE)

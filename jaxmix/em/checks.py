@@ -35,7 +35,7 @@ def checked_data(data: PyTree, template: PyTree) -> PyTree:
             rows, first = array.shape[0], path
         if array.shape[0] != rows:
             raise ValueError(
-                f"{_where(path)} has {array.shape[0]} rows where {_where(first)} has {rows}."
+                f"{_where(path)} has {array.shape[0]} rows where {_where(first)} has {rows}."  # pyright: ignore[reportPossiblyUnboundVariable]
             )
         arrays.append(array)
     if rows == 0:

@@ -68,16 +68,16 @@ def layout_of(data: PyTree) -> Layout | None:
     for path, leaf in jax.tree_util.tree_flatten_with_path(data)[0]:
         sharding = getattr(leaf, "sharding", None)
         named = isinstance(sharding, NamedSharding) and sharding.mesh.size > 1
-        spec = tuple(sharding.spec) if named else ()
+        spec = tuple(sharding.spec) if named else ()  # pyright: ignore[reportOptionalMemberAccess]
         name = jax.tree_util.keystr(path) or "the data"
         if any(part is not None for part in spec[1:]):
             raise ValueError(
-                f"{name} is sharded as {sharding.spec}: only the leading axis, of rows, may be "
+                f"{name} is sharded as {sharding.spec}: only the leading axis, of rows, may be "  # pyright: ignore[reportOptionalMemberAccess]
                 "spread over devices."
             )
         rows = spec[0] if spec else None
         axes = () if rows is None else (rows,) if isinstance(rows, str) else tuple(rows)
-        found.setdefault((sharding.mesh, axes) if axes else None, name)
+        found.setdefault((sharding.mesh, axes) if axes else None, name)  # pyright: ignore[reportOptionalMemberAccess]
     if len(found) > 1:
         names = " and ".join(found.values())
         raise ValueError(f"{names} are sharded differently: their rows must lie together.")

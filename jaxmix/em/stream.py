@@ -42,7 +42,7 @@ def _as_sums(expected: Expected) -> Expected:
 def _as_values(sums: Expected) -> Expected:
     value = functools.partial(jax.tree.map, lambda s: s.value, is_leaf=_is_sum)
     return sums._replace(
-        weight=sums.weight.value, stats=value(sums.stats), gradient=value(sums.gradient)
+        weight=sums.weight.value, stats=value(sums.stats), gradient=value(sums.gradient)  # pyright: ignore[reportAttributeAccessIssue]
     )
 
 
@@ -193,7 +193,7 @@ def fit_stream(
     float_type = float_of(sample)
     case_weights = None if weights is None else np.asarray(weights)
     pieces = Pieces(source, jax.tree.map(np.asarray, sample), float_type, case_weights)
-    begun = template if init == "given" else (template, jax.random.key_data(key))
+    begun = template if init == "given" else (template, jax.random.key_data(key))  # pyright: ignore[reportArgumentType]
     belongs = {
         "start": digest(begun), "data": digest(sample), "rows": rows, "assignment": assignment,
         "accelerate": accelerate or "none", "processes": jax.process_count(),

@@ -33,7 +33,7 @@ class Domain(NamedTuple):
         if self.total is not None:
             slack = 0 if self.whole else 1e-4 * self.total
             fine &= np.abs(x.sum(axis=-1) - self.total) <= slack
-        return fine
+        return fine  # pyright: ignore[reportReturnType]
 
 
 REAL = Domain("a number")

@@ -244,7 +244,7 @@ def checked_weights(weights: Array, table: Table) -> Array:
             f"weights must have a row for each target and a column for each proposal, {expected}; "
             f"their shape is {weights.shape}."
         )
-    if not isinstance(weights, jax.core.Tracer):
+    if not isinstance(weights, jax.core.Tracer):  # pyright: ignore[reportAttributeAccessIssue]
         rows = np.asarray(weights)
         off = ~(np.abs(rows.sum(1) - 1) < 1e-3) | (rows < 0).any(1)
         if off.any():
@@ -258,7 +258,7 @@ def checked_weights(weights: Array, table: Table) -> Array:
 
 
 def _refuse_nan(flat: Array) -> None:
-    if isinstance(flat, jax.core.Tracer):
+    if isinstance(flat, jax.core.Tracer):  # pyright: ignore[reportAttributeAccessIssue]
         return
     bad = np.isnan(np.asarray(flat)).any(1)
     if bad.any():

@@ -213,8 +213,8 @@ class _Search:
             fitted = Fitted(flat, at_origin, own, flat)
         else:
             spread = radius(start.means, start.weights, frame)
-        proposals = [components_of(fitted, frame, spread, shape, self.scalar), self.mixture]
-        weights = self.shares(fitted.weights)
+        proposals = [components_of(fitted, frame, spread, shape, self.scalar), self.mixture]  # pyright: ignore[reportArgumentType]
+        weights = self.shares(fitted.weights)  # pyright: ignore[reportOptionalMemberAccess]
         levels, reached = [], False
         width = jnp.asarray(jnp.inf, frame.origin.dtype)
         for _ in range(max_levels):

@@ -175,7 +175,7 @@ def flatten_values(
             )
         truths += [column.dtype == bool] * (column.size // rows)
         columns.append(column.reshape(rows, -1).astype(dtype))
-    return jnp.concatenate(columns, 1), np.array(truths)
+    return jnp.concatenate(columns, 1), np.array(truths)  # pyright: ignore[reportReturnType]
 
 
 def make_estimate(

@@ -88,7 +88,7 @@ def estimate_totals(
     unknown = jnp.full(sums.mass_shift.shape, jnp.inf, w.dtype)
     upper = hit_limits(sums.counts, w, summary, sums.mass_shift, truths, unknown)
     k = jnp.full_like(summary.value, jnp.nan)
-    n = 0 if isinstance(sums.counts, jax.core.Tracer) else int(np.sum(np.asarray(sums.counts)))
+    n = 0 if isinstance(sums.counts, jax.core.Tracer) else int(np.sum(np.asarray(sums.counts)))  # pyright: ignore[reportAttributeAccessIssue]
     return make_estimate(summary, upper, k, None, like, single, n)
 
 

@@ -75,7 +75,7 @@ def combine(log_w: Float[Array, " K"], groups: Sequence[Term]) -> Combined:
     for part in parts[1:]:
         largest = jnp.maximum(largest, part.largest)
     return Combined(
-        value + peak * sum_of(masses), model, sum_of([part.path for part in parts]), largest
+        value + peak * sum_of(masses), model, sum_of([part.path for part in parts]), largest  # pyright: ignore[reportArgumentType]
     )
 
 
@@ -139,7 +139,7 @@ class Blocks(NamedTuple):
     def _weights(self, dtype, count=None):
         if isinstance(self.weights, jax.Array):
             return self.weights
-        return jnp.full(count, self.weights / count, dtype)
+        return jnp.full(count, self.weights / count, dtype)  # pyright: ignore[reportOperatorIssue]
 
     def mass(self, dtype):
         if isinstance(self.weights, jax.Array):
@@ -170,7 +170,7 @@ class Halves(NamedTuple):
     def parts(self, log_w):
         means, share = log_mean_blocks(log_w, self.size)
         odd, even = means[::2], means[1::2]
-        a = Blocks._weights(self, log_w.dtype, odd.shape[0])
+        a = Blocks._weights(self, log_w.dtype, odd.shape[0])  # pyright: ignore[reportArgumentType]
         gap = jnp.where(a == 0, jnp.zeros_like(odd), odd) - jnp.where(
             a == 0, jnp.zeros_like(even), even
         )

@@ -27,8 +27,8 @@ def num_rows(xs: PyTree) -> int:
             "xs is a batch: every array has the data along its first axis; "
             f"the shapes were {shapes}. For one datum give xs[None]."
         )
-    rows = lengths.pop()
-    if rows == 0:
+    (rows,) = lengths
+    if not rows:
         raise ValueError("xs has no rows: an objective needs at least one datum.")
     return rows
 

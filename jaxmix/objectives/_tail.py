@@ -93,7 +93,7 @@ def tail(
         return choose(False, raw, level, moving, fixed)
 
     def forward(raw, level, moving, fixed):
-        value, largest, gradient = choose(True, raw, level, moving, fixed)
+        value, largest, gradient = choose(True, raw, level, moving, fixed)  # pyright: ignore[reportAssignmentType]
         return (value, largest), gradient
 
     def backward(gradient, cotangents):
