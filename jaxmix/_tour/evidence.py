@@ -51,15 +51,18 @@ def evidence(folder: Path) -> list[Path]:
         # Said below, where it can be seen beside the figures.
         warnings.simplefilter("ignore", objectives.InfiniteVarianceWarning)
         sumo = objectives.sumo()
-    rows = []
-    for name, objective in {
+    chosen = {
         "ELBO, 1 sample": objectives.elbo(num_samples=1),
         "IWAE, 6 samples": objectives.iwae(num_samples=6),
         "multilevel, single term": objectives.multilevel(kind="single-term"),
         "multilevel, roulette": objectives.multilevel(kind="russian-roulette"),
         "SUMO": sumo,
-    }.items():
-        gap = jax.jit(objective)(k_draws, model, guide, batch) - exact
+    }
+    rows = []
+    for key, (name, objective) in zip(
+        jax.random.split(k_draws, len(chosen)), chosen.items(), strict=True
+    ):
+        gap = jax.jit(objective)(key, model, guide, batch) - exact
         error = gap.std() / ROWS**0.5
         rows.append((name, f"{gap.mean():+.4f}", f"{error:.4f}", f"{gap.mean() / error:+.1f}"))
     print(f"Exact: {exact:.4f} nats. Mean over {ROWS} repetitions, minus the exact value:\n")
