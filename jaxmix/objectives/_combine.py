@@ -75,11 +75,11 @@ def combine(log_w: Float[Array, " K"], groups: Sequence[Term]) -> Combined:
     for part in parts[1:]:
         largest = jnp.maximum(largest, part.largest)
     return Combined(
-        value + peak * sum_of(masses), model, sum_of([part.path for part in parts]), largest  # pyright: ignore[reportArgumentType]
+        value + peak * sum_of(masses), model, sum_of([part.path for part in parts]), largest
     )
 
 
-def sum_of(values):
+def sum_of(values) -> Any:
     return sum(values[1:], values[0])
 
 

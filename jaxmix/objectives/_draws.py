@@ -13,9 +13,7 @@ from ._rules import PATHWISE, Coefficients
 
 def stopped(tree: PyTree) -> PyTree:
     """The same tree, a constant of any differentiation."""
-    return jax.tree.map(
-        lambda a: jax.lax.stop_gradient(a) if eqx.is_inexact_array(a) else a, tree
-    )
+    return jax.tree.map(lambda a: jax.lax.stop_gradient(a) if eqx.is_inexact_array(a) else a, tree)
 
 
 def num_rows(xs: PyTree) -> int:
@@ -43,9 +41,11 @@ def checked_guide(guide: Any, x: PyTree, guide_gradient: str) -> Any:
         )
     if guide_gradient in PATHWISE and not getattr(q, "reparametrised", False):
         q = jax.tree.map(
-            lambda a: _not_reparametrised(a, type(q).__name__, guide_gradient)
-            if eqx.is_inexact_array(a)
-            else a,
+            lambda a: (
+                _not_reparametrised(a, type(q).__name__, guide_gradient)
+                if eqx.is_inexact_array(a)
+                else a
+            ),
             q,
         )
     return q
@@ -110,9 +110,7 @@ def surrogate(
         carried = jnp.where(blank, tiny, given.model)
         idle = given.path == 0
         ratio = jnp.where(idle, 0 * carried, given.path / jnp.where(idle, 1 + 0 * carried, carried))
-        moved = jax.tree.map(
-            lambda a: _scaled(a, ratio) if eqx.is_inexact_array(a) else a, z
-        )
+        moved = jax.tree.map(lambda a: _scaled(a, ratio) if eqx.is_inexact_array(a) else a, z)
     else:
         carried, moved = given.model, stopped(z)
     total = carried * log_weight(model, stopped(q), moved, x)

@@ -105,7 +105,9 @@ class RandomObjective:
         rows = num_rows(xs)
         layout = self.layout(rows)
         k_uniform, k_order, k_draws, k_tail = jax.random.split(key, 4)
-        survival = (np.arange(rows)[::-1] + 1 - jax.random.uniform(k_uniform)) / rows
+        uniform = jax.random.uniform(k_uniform)
+        below = jnp.asarray(np.arange(rows)[::-1], uniform.dtype)
+        survival = (below + 1 - uniform) / rows
         # A level outside its slot's bounds could only come of rounding at their edges.
         level = jnp.clip(self.law.levels(survival).astype(int), layout.lowest, layout.highest)
         order = jax.random.permutation(k_order, rows)

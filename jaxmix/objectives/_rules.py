@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from .._numerics import logsumexp
-from ._combine import Blocks, Combined, Term, softmax
+from ._combine import Blocks, Combined, Term, combine, softmax
 
 GUIDE_RULES = {
     "dreg": "doubly reparametrised: unbiased for the bound's gradient, signal grows with draws",
@@ -55,7 +55,7 @@ def coefficients(
     valid: Array | None = None,
 ) -> Coefficients:
     """The coefficients of a row's draws; those that are not valid (padding) get 0."""
-    followed = combine_parts(log_w, bound)
+    followed = combine(log_w, bound)
     zero = jnp.zeros_like(log_w)
     share = softmax(log_w, logsumexp(log_w))
     model = value.model if model_gradient == "value" else share
@@ -78,12 +78,6 @@ def coefficients(
     return Coefficients(*(jax.lax.stop_gradient(a) for a in found))
 
 
-def combine_parts(log_w, groups):
-    from ._combine import combine
-
-    return combine(jax.lax.stop_gradient(log_w), groups)
-
-
 def learning_signals(log_w, bound, valid=None):
     """L - L with log w_i replaced by the mean of the row's other log-weights, for each draw i.
 
@@ -98,7 +92,8 @@ def learning_signals(log_w, bound, valid=None):
     finite = valid & (log_w > -jnp.inf)
     known = jnp.where(finite, log_w, jnp.zeros_like(log_w))
     others = jnp.maximum(jnp.sum(valid) - 1, 1).astype(log_w.dtype)
-    lost = jnp.sum(valid & ~finite) - (valid & ~finite)
+    dead = (valid & ~finite).astype(int)
+    lost = jnp.sum(dead) - dead
     mean = jnp.where(lost > 0, -jnp.inf, (jnp.sum(known) - known) / others)
     total = jnp.zeros_like(log_w)
     for term in bound:
