@@ -8,15 +8,18 @@ from ._exponential import Refittable as Refittable
 # Families.
 from .families import Bernoulli as Bernoulli
 from .families import BernoulliSet as BernoulliSet
+from .families import Beta as Beta
 from .families import Binomial as Binomial
 from .families import Categorical as Categorical
 from .families import DiagonalNormal as DiagonalNormal
+from .families import Dirichlet as Dirichlet
 from .families import Exponential as Exponential
 from .families import Gamma as Gamma
 from .families import Geometric as Geometric
 from .families import IntegerCategorical as IntegerCategorical
 from .families import Laplace as Laplace
 from .families import LogNormal as LogNormal
+from .families import Multinomial as Multinomial
 from .families import MultivariateNormal as MultivariateNormal
 from .families import NegativeBinomial as NegativeBinomial
 from .families import Normal as Normal
@@ -25,19 +28,24 @@ from .families import SphericalNormal as SphericalNormal
 from .families import SpikeAndSlab as SpikeAndSlab
 from .families import StudentT as StudentT
 from .families import TiedMultivariateNormal as TiedMultivariateNormal
+from .families import TruncatedNormal as TruncatedNormal
 from .families import Uniform as Uniform
+from .families import VonMises as VonMises
 from .families import Weibull as Weibull
 
 # Densities made of densities.
 from .combinators import Composite as Composite
+from .combinators import Conditional as Conditional
 from .combinators import HiddenMarkov as HiddenMarkov
 from .combinators import HierarchicalMixture as HierarchicalMixture
 from .combinators import JointMixture as JointMixture
+from .combinators import LabelledEvent as LabelledEvent
 from .combinators import MarkovChain as MarkovChain
 from .combinators import Mixture as Mixture
 from .combinators import MixtureSameFamily as MixtureSameFamily
 from .combinators import Optional as Optional
 from .combinators import OptionalEvent as OptionalEvent
+from .combinators import SemiSupervised as SemiSupervised
 from .combinators import Sequence as Sequence
 from .combinators import SequenceEvent as SequenceEvent
 from .combinators import ZeroInflated as ZeroInflated
@@ -86,3 +94,8 @@ from .data import infer_template as infer_template
 from .data import load as load
 from .data import save as save
 from .data import partition as partition
+
+# Divergences between densities.
+from .divergences import Divergence as Divergence
+from .divergences import empirical_kl as empirical_kl
+from .divergences import kl_divergence as kl_divergence

@@ -2,6 +2,7 @@
 
 from ._lengths import SequenceEvent as SequenceEvent
 from .composite import Composite as Composite
+from .conditional import Conditional as Conditional
 from .frozen import Frozen as Frozen
 from .frozen import frozen as frozen
 from .frozen import trainable as trainable
@@ -17,6 +18,8 @@ from .mixture import MixtureSameFamily as MixtureSameFamily
 from .mixture import mixture_of as mixture_of
 from .optional import Optional as Optional
 from .optional import OptionalEvent as OptionalEvent
+from .semi_supervised import LabelledEvent as LabelledEvent
+from .semi_supervised import SemiSupervised as SemiSupervised
 from .sequence import Sequence as Sequence
 from .tied import Tied as Tied
 from .tied import tie as tie

@@ -1,5 +1,6 @@
 """Models in files: their arrays and a description in JSON; nothing in them is ever executed."""
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,10 @@ def _known(classes: Sequence[type]) -> dict[str, type]:
     house = [*vars(families).values(), *vars(combinators).values(), Hole]
     house = [c for c in house if isinstance(c, type) and issubclass(c, eqx.Module)]
     return {c.__name__: c for c in [*house, *classes]}
+
+
+def _fields(cls: Any) -> set[str]:
+    return {field.name for field in dataclasses.fields(cls)}
 
 
 def save(path: str | Path, model: PyTree, *, classes: Sequence[type] = ()) -> None:
@@ -59,7 +64,7 @@ def save(path: str | Path, model: PyTree, *, classes: Sequence[type] = ()) -> No
             return {"dict": {name: describe(v, f"{place}.{name}") for name, v in node.items()}}
         name = type(node).__name__
         if isinstance(node, eqx.Module) and known.get(name) is type(node):
-            fields = {f: getattr(node, f) for f in node.__dataclass_fields__}
+            fields = {f: getattr(node, f) for f in _fields(node)}
             inner = {f: describe(v, f"{place}.{f}") for f, v in fields.items()}
             return {"class": name, "fields": inner}
         raise ValueError(
@@ -109,7 +114,7 @@ def load(path: str | Path, *, classes: Sequence[type] = ()) -> PyTree:
         if "dict" in node:
             return {name: build(item) for name, item in node["dict"].items()}
         cls = known.get(node["class"])
-        if cls is None or set(node["fields"]) != set(cls.__dataclass_fields__):
+        if cls is None or set(node["fields"]) != _fields(cls):
             raise ValueError(
                 f"{path} holds a {node['class']}, which is not known here in that form; a class "
                 "of your own goes into `classes`."

@@ -19,5 +19,10 @@ from .multivariate_normal import TiedMultivariateNormal as TiedMultivariateNorma
 from .normal import LogNormal as LogNormal
 from .normal import Normal as Normal
 from .poisson import Poisson as Poisson
+from .simplex import Beta as Beta
+from .simplex import Dirichlet as Dirichlet
+from .simplex import Multinomial as Multinomial
 from .student_t import StudentT as StudentT
+from .truncated import TruncatedNormal as TruncatedNormal
+from .truncated import VonMises as VonMises
 from .uniform import Uniform as Uniform

@@ -42,3 +42,12 @@ def recentred(stats: Moments, old: Array, new: Array, core: int, *, square: bool
 def diagonal_matrix(diagonal: Array) -> Array:
     """The matrices (..., d, d) that have these diagonals (..., d)."""
     return jnp.vectorize(jnp.diag, signature="(d)->(d,d)")(diagonal)
+
+
+def at_floor(variance: Array, floor: Array, mean: Array) -> Array:
+    """Whether a variance is down at its floor, at the rounding of the mean, or has no floor.
+
+    A floor of 0 comes from data without any spread.
+    """
+    rounding = 4 * jnp.finfo(mean.dtype).eps * mean
+    return (variance <= 2 * floor + rounding * rounding) | (floor <= 0)

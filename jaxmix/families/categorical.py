@@ -34,6 +34,7 @@ class Categorical(Refittable):
     """
 
     ranks: ClassVar[dict[str, int]] = {"logits": 1}
+    zero_is_valid: ClassVar[bool] = True
 
     logits: Float[Array, "*stack k"]
     labels: tuple[Hashable, ...] | None = eqx.field(static=True)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key, Scalar
 
 from .._exponential import Moments, ProductForm
 from .._numerics import as_float
-from ._moments import diagonal_matrix, mean_and_scatter, recentred
+from ._moments import at_floor, diagonal_matrix, mean_and_scatter, recentred
 from .normal import LOG_2_PI
 
 
@@ -109,7 +109,7 @@ class DiagonalNormal(ProductForm):
         return Moments(zero[..., 0], zero, zero)
 
     def on_boundary(self, floor: Moments):
-        return jnp.any(self.variance <= 2 * floor.second, -1)
+        return jnp.any(at_floor(self.variance, floor.second, self.mean), -1)
 
     def features(self, x, origin):
         r = x - origin
@@ -228,7 +228,8 @@ class SphericalNormal(ProductForm):
         return Moments(zero[..., 0], zero, zero[..., 0])
 
     def on_boundary(self, floor: Moments):
-        return self.variance * self.dim <= 2 * floor.second
+        largest = jnp.max(jnp.abs(self.mean), -1)
+        return at_floor(self.variance, floor.second / self.dim, largest)
 
     def features(self, x, origin):
         r = x - origin

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Key, Scalar
 from .._exponential import Moments, ProductForm
 from .._numerics import as_float
 from .._stack import Held, release
-from ._moments import diagonal_matrix, mean_and_scatter, recentred
+from ._moments import at_floor, diagonal_matrix, mean_and_scatter, recentred
 from .normal import LOG_2_PI
 
 
@@ -142,8 +142,9 @@ class _FullCovariance(ProductForm):
         )
 
     def on_boundary(self, floor: Moments):
-        least = jnp.linalg.eigvalsh(self.covariance)[..., 0]
-        return least <= 2 * floor.second[..., 0, 0]
+        # The least variance from the largest precision, which is known to its own digits.
+        least = 1 / jnp.linalg.eigvalsh(self.precision)[..., -1]
+        return at_floor(least, floor.second[..., 0, 0], jnp.max(jnp.abs(self.mean), -1))
 
     def features(self, x, origin):
         r = x - origin

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Key, Scalar
 from .._exponential import ExponentialFamily, Moments, ProductForm
 from .._numerics import as_float
 from ._domain import POSITIVE, Domain
-from ._moments import mean_and_scatter, recentred
+from ._moments import at_floor, mean_and_scatter, recentred
 
 LOG_2_PI = float(np.log(2 * np.pi))
 
@@ -114,7 +114,7 @@ class Normal(ProductForm):
         return ((self.mean - origin) * jnp.exp(-self.log_scale)) ** 2
 
     def on_boundary(self, floor: Moments):
-        return self.variance <= 2 * floor.second
+        return at_floor(self.variance, floor.second, self.mean)
 
 
 class LogNormal(ExponentialFamily):

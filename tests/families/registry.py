@@ -185,6 +185,36 @@ CASES = [
         off=(4, 9, 5.5),
         fitted=False,
     ),
+    Case(
+        "Beta",
+        lambda: jm.Beta(2.5, 1.5),
+        np.linspace(1e-6, 1 - 1e-6, 40001),
+        scipy=st.beta(2.5, 1.5),
+        off=(0.0, 1.0, -0.5),
+        fitted=False,
+    ),
+    Case(
+        "TruncatedNormal",
+        lambda: jm.TruncatedNormal(1.0, 2.0, low=0.5, high=4.0),
+        np.linspace(0.5, 4, 10001),
+        scipy=st.truncnorm(-0.25, 1.5, loc=1, scale=2),
+        off=(0.0, 4.5),
+        fitted=False,
+    ),
+    Case(
+        "VonMises",
+        lambda: jm.VonMises(0.5, 2.0),
+        np.linspace(-np.pi, np.pi, 2001),
+        scipy=st.vonmises(2, loc=0.5),
+        fitted=False,
+    ),
+    Case(
+        "Multinomial",
+        lambda: jm.Multinomial(3, jnp.array([0.2, 0.5, 0.3])),
+        np.array([c for c in itertools.product(range(4), repeat=3) if sum(c) == 3]),
+        discrete=True,
+        scipy=st.multinomial(3, [0.2, 0.5, 0.3]),
+    ),
 ]
 
 

@@ -71,7 +71,9 @@ def test_equals_scipy(case, x64):
         pytest.skip("scipy has no such family")
     values = case.grid[:: max(1, len(case.grid) // 50)]
     reference = case.scipy.logpmf(values) if case.discrete else case.scipy.logpdf(values)
-    np.testing.assert_allclose(log_probs(case.make(), values), reference, rtol=1e-8, atol=1e-9)
+    seen = reference > -500  # beyond, scipy takes the logarithm of a density that underflows
+    got = log_probs(case.make(), values)
+    np.testing.assert_allclose(got[seen], reference[seen], rtol=1e-8, atol=1e-9)
 
 
 @every
@@ -161,7 +163,7 @@ def test_samples_are_of_the_family(case, x64):
 @every
 def test_mean_and_variance(case, x64):
     density = case.make()
-    if isinstance(density, jm.Categorical | jm.ZeroInflated):
+    if not hasattr(density, "mean") or not hasattr(density, "variance"):
         pytest.skip("no mean, or no variance")
     values, mass = case.grid.astype(float), np.exp(log_probs(density, case.grid))
     mass = mass.reshape(mass.shape + (1,) * (values.ndim - 1))

@@ -1,0 +1,66 @@
+"""Mixtures of events some of which come with what is known of their labels."""
+
+from typing import NamedTuple, Self
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, PyTree, Scalar
+
+from .._density import LogDensity
+from .._numerics import logsumexp
+
+
+class LabelledEvent(NamedTuple):
+    """A value, and the likelihood of each label (k,): one-hot if known, all ones if not."""
+
+    value: PyTree
+    labels: Float[Array, " k"]
+
+
+class SemiSupervised(LogDensity):
+    """Density of events with evidence on their components, in nats.
+
+    log p(x, e) = log sum_k weights[k] e[k] p_k(x): where the label is known (e one-hot) that of
+    the pair (x, label), where nothing is known (e all ones) the mixture's own.
+
+    Args:
+        mixture: a mixture of k components.
+
+    Example:
+        >>> import jax, jaxmix as jm, jax.numpy as jnp
+        >>> parts = jax.vmap(jm.Normal)(jnp.array([0.0, 0.0]), jnp.ones(2))
+        >>> model = jm.SemiSupervised(jm.MixtureSameFamily(jnp.array([0.25, 0.75]), parts))
+        >>> event = jm.LabelledEvent(jnp.array(0.0), jnp.array([1.0, 0.0]))
+        >>> model.posterior(event)
+        Array([1., 0.], dtype=float32)
+    """
+
+    mixture: PyTree
+
+    @classmethod
+    def template(cls, mixture) -> Self:
+        """A placeholder for a fit: a template of the mixture."""
+        return cls(mixture)
+
+    def __check_init__(self):
+        if not callable(getattr(self.mixture, "joint_log_probs", None)):
+            raise ValueError(
+                f"SemiSupervised takes a mixture; it was given a {type(self.mixture).__name__}."
+            )
+
+    def joint_log_probs(self, x: LabelledEvent) -> Float[Array, " k"]:
+        """The terms log weights[k] + log e[k] + log p_k(x), in nats."""
+        joint = self.mixture.joint_log_probs(x.value)
+        return joint + jnp.log(x.labels.astype(joint.dtype))
+
+    def log_prob(self, x: LabelledEvent) -> Scalar:
+        return logsumexp(self.joint_log_probs(x))
+
+    def posterior(self, x: LabelledEvent) -> Float[Array, " k"]:
+        """Probability of each component given the value and the evidence."""
+        joint = self.joint_log_probs(x)
+        return jnp.exp(joint - logsumexp(joint))
+
+    def sample(self, key: Key[Array, ""]) -> LabelledEvent:
+        """A value of the mixture, of whose label nothing is known."""
+        weights = self.mixture.weights
+        return LabelledEvent(self.mixture.sample(key), jnp.ones_like(weights))

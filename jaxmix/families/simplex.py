@@ -1,0 +1,228 @@
+"""Families on the unit interval, the simplex and its counts: Beta, Dirichlet, multinomial."""
+
+from typing import ClassVar, Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key, Scalar
+
+from .._density import LogDensity
+from .._exponential import ExponentialFamily
+from .._numerics import as_float
+from ._domain import UNIT, Domain
+from ._support import outside, times
+from .categorical import Counts
+
+
+class Beta(LogDensity):
+    """Beta density of a number between 0 and 1, in nats; EM moves its parameters by gradient.
+
+    log p(x) = (a - 1) log x + (b - 1) log(1 - x) - log B(a, b).
+
+    Args:
+        a: a positive scalar.
+        b: a positive scalar.
+
+    Example:
+        >>> import jaxmix as jm, jax.numpy as jnp
+        >>> jm.Beta(2, 2).log_prob(jnp.array(0.5)).round(4)
+        Array(0.4055, dtype=float32)
+    """
+
+    ranks: ClassVar[dict[str, int]] = {"log_a": 0, "log_b": 0}
+    domain: ClassVar[Domain] = UNIT
+
+    log_a: Float[Array, "*stack"]
+    log_b: Float[Array, "*stack"]
+
+    def __init__(self, a, b):
+        a, b = as_float(a, b)
+        self.log_a, self.log_b = jnp.log(a), jnp.log(b)
+
+    @classmethod
+    def template(cls) -> Self:
+        """A placeholder for a fit."""
+        return cls(1.0, 1.0)
+
+    @property
+    def a(self) -> Float[Array, "*stack"]:
+        return jnp.exp(self.log_a)
+
+    @property
+    def b(self) -> Float[Array, "*stack"]:
+        return jnp.exp(self.log_b)
+
+    @property
+    def mean(self) -> Float[Array, "*stack"]:
+        return jax.nn.sigmoid(self.log_a - self.log_b)
+
+    @property
+    def variance(self) -> Float[Array, "*stack"]:
+        return self.mean * (1 - self.mean) / (self.a + self.b + 1)
+
+    def log_prob(self, x) -> Scalar:
+        value = jnp.asarray(x).astype(self.log_a.dtype)
+        inside = (value > 0) & (value < 1)
+        safe = jnp.where(inside, value, jnp.full_like(value, 0.5))
+        a, b = self.a, self.b
+        head = jax.lax.lgamma(a + b) - jax.lax.lgamma(a) - jax.lax.lgamma(b)
+        body = (a - 1) * jnp.log(safe) + (b - 1) * jnp.log1p(-safe)
+        return head + body + outside(inside, value)
+
+    def sample(self, key: Key[Array, ""]) -> Scalar:
+        return jax.random.beta(key, self.a, self.b, (), self.log_a.dtype)
+
+
+class Dirichlet(LogDensity):
+    """Dirichlet density of probabilities that add up to 1, in nats; moved by gradient in EM.
+
+    log p(x) = log Gamma(sum a) - sum log Gamma(a_i) + sum (a_i - 1) log x_i.
+
+    Args:
+        concentration: vector (d,) of positive numbers.
+
+    Example:
+        >>> import jaxmix as jm, jax.numpy as jnp
+        >>> jm.Dirichlet(jnp.ones(3)).log_prob(jnp.array([0.2, 0.3, 0.5])).round(4)
+        Array(0.6931, dtype=float32)
+    """
+
+    ranks: ClassVar[dict[str, int]] = {"log_concentration": 1}
+
+    log_concentration: Float[Array, "*stack d"]
+
+    def __init__(self, concentration):
+        (concentration,) = as_float(concentration)
+        self.log_concentration = jnp.log(concentration)
+
+    @classmethod
+    def template(cls, dim: int) -> Self:
+        """A placeholder of this dimension for a fit."""
+        return cls(jnp.ones(dim))
+
+    @property
+    def dim(self) -> int:
+        return self.log_concentration.shape[-1]
+
+    @property
+    def domain(self) -> Domain:
+        words = f"{self.dim} positive numbers that add up to 1"
+        return Domain(words, low=0, open=True, dim=self.dim, total=1.0)
+
+    @property
+    def concentration(self) -> Float[Array, "*stack d"]:
+        return jnp.exp(self.log_concentration)
+
+    @property
+    def mean(self) -> Float[Array, "*stack d"]:
+        return jax.nn.softmax(self.log_concentration)
+
+    def log_prob(self, x: Float[Array, " d"]) -> Scalar:
+        total = jnp.sum(x)
+        slack = 100 * jnp.finfo(x.dtype).eps * self.dim
+        inside = jnp.all(x > 0) & (jnp.abs(total - 1) <= slack)
+        safe = jnp.where(inside, x, jnp.full_like(x, 1 / self.dim))
+        a = self.concentration
+        head = jax.lax.lgamma(jnp.sum(a)) - jnp.sum(jax.lax.lgamma(a))
+        return head + jnp.sum((a - 1) * jnp.log(safe)) + outside(inside, total)
+
+    def sample(self, key: Key[Array, ""]) -> Float[Array, " d"]:
+        return jax.random.dirichlet(key, self.concentration, dtype=self.log_concentration.dtype)
+
+
+class Multinomial(ExponentialFamily):
+    """Distribution of the counts of k outcomes in n trials, in nats.
+
+    log p(x) = log(n! / prod x_i!) + sum x_i log probs[i], with the coefficient, so that it adds
+    up to 1 over all counts of the total n.
+
+    Args:
+        trials: the total n (static).
+        probs: probabilities (k,), non-negative; they are normalised.
+
+    Example:
+        >>> import jaxmix as jm, jax.numpy as jnp
+        >>> jm.Multinomial(2, jnp.array([0.5, 0.5])).log_prob(jnp.array([1, 1])).round(4)
+        Array(-0.6931, dtype=float32)
+    """
+
+    ranks: ClassVar[dict[str, int]] = {"logits": 1}
+
+    logits: Float[Array, "*stack k"]
+    trials: int = eqx.field(static=True)
+
+    def __init__(self, trials: int, probs):
+        (probs,) = as_float(probs)
+        self.logits, self.trials = jnp.log(probs), trials
+
+    @classmethod
+    def template(cls, trials: int, size: int) -> Self:
+        """A placeholder for a fit."""
+        return cls(trials, jnp.full(size, 1 / size))
+
+    @property
+    def size(self) -> int:
+        return self.logits.shape[-1]
+
+    @property
+    def domain(self) -> Domain:
+        words = f"{self.size} counts that add up to {self.trials}"
+        return Domain(words, whole=True, low=0, dim=self.size, total=self.trials)
+
+    @property
+    def probs(self) -> Float[Array, "*stack k"]:
+        return jax.nn.softmax(self.logits)
+
+    @property
+    def mean(self) -> Float[Array, "*stack k"]:
+        return self.trials * self.probs
+
+    @property
+    def variance(self) -> Float[Array, "*stack k"]:
+        return self.mean * (1 - self.probs)
+
+    @property
+    def num_parameters(self) -> int:
+        return self.size - 1
+
+    def _counts(self, x):
+        value = x.astype(self.logits.dtype)
+        whole = jnp.all((value >= 0) & (value == jnp.floor(value)))
+        inside = whole & (jnp.sum(value) == self.trials)
+        return jnp.where(inside, value, jnp.zeros_like(value)), outside(inside, jnp.sum(value))
+
+    def log_base(self, x) -> Scalar:
+        counts, base = self._counts(x)
+        n = jnp.asarray(self.trials + 1, counts.dtype)
+        return base + jax.lax.lgamma(n) - jnp.sum(jax.lax.lgamma(counts + 1))
+
+    def log_prob(self, x: Int[Array, " k"]) -> Scalar:
+        log_probs = jax.nn.log_softmax(self.logits)
+        return jnp.sum(times(self._counts(x)[0], log_probs)) + self.log_base(x)
+
+    def sample(self, key: Key[Array, ""]) -> Int[Array, " k"]:
+        outcomes = jax.random.categorical(key, self.logits, shape=(self.trials,))
+        return jnp.sum(outcomes[:, None] == jnp.arange(self.size)[None], axis=0)
+
+    def stats(self, x, origin=None) -> Counts:
+        counts, _ = self._counts(x)
+        return Counts(jnp.ones((), counts.dtype), counts)
+
+    def natural(self, origin=None) -> Counts:
+        return Counts(jnp.zeros_like(self.logits[..., 0]), jax.nn.log_softmax(self.logits))
+
+    def from_stats(self, stats: Counts, origin=None) -> Self:
+        logits = jnp.log(stats.outcomes) - jnp.log(jnp.sum(stats.outcomes, -1, keepdims=True))
+        return eqx.tree_at(lambda m: m.logits, self, logits)
+
+    def expected_log_prob(self, stats: Counts, origin=None) -> Scalar:
+        return jnp.sum(times(stats.outcomes, jax.nn.log_softmax(self.logits)))
+
+    def floor(self, stats: Counts, share) -> Counts:
+        even = jnp.full_like(stats.outcomes, self.trials / self.size)
+        return Counts(share * jnp.ones_like(stats.count), share * even)
+
+    def zero_stats(self) -> Counts:
+        zeros = jnp.zeros_like(self.logits)
+        return Counts(zeros[..., 0], zeros)
