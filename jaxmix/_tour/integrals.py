@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.stats import norm
 
-from .. import importance
+from .. import importance, plot
 from ..families import Normal
-from ._page import heading, table
+from ._page import heading, save, table
 
 THRESHOLD = 1.96
 PILOT, DRAWS = 500, 500
@@ -16,7 +16,6 @@ PILOT, DRAWS = 500, 500
 
 def integrals(folder: Path) -> list[Path]:
     """Estimate P(x > 1.96) under N(theta, 1) for a grid of theta, against the exact values."""
-    del folder
     heading("A z-test's rejection probability, over a grid of parameters at once")
     thetas = jnp.linspace(-2.0, 2.0, 9)
     targets = jax.vmap(Normal, in_axes=(0, None))(thetas, 1.0)
@@ -45,4 +44,10 @@ def integrals(folder: Path) -> list[Path]:
             )
         ],
     )
-    return []
+    return save(
+        folder,
+        {
+            "rejection_estimates": lambda: plot.estimates(thetas, estimate, exact=exact),
+            "rejection_proposals": lambda: plot.proposals(draws, event=rejects),
+        },
+    )

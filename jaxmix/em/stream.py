@@ -39,10 +39,10 @@ def _as_sums(expected: Expected) -> Expected:
     )
 
 
-def _as_values(sums: Expected) -> Expected:
+def _as_values(sums: Any) -> Expected:
     value = functools.partial(jax.tree.map, lambda s: s.value, is_leaf=_is_sum)
     return sums._replace(
-        weight=sums.weight.value, stats=value(sums.stats), gradient=value(sums.gradient)  # pyright: ignore[reportAttributeAccessIssue]
+        weight=sums.weight.value, stats=value(sums.stats), gradient=value(sums.gradient)
     )
 
 

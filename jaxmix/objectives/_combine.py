@@ -9,7 +9,7 @@ L = sum_g a_g (logsumexp over S_g of log w - log|S_g|). With s_ig the softmax of
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -103,7 +103,7 @@ def select(weights, values):
 
 
 def log_mean_blocks(log_w, size: int):
-    """Log-means (B,) and softmaxes (B, size) of consecutive blocks; softmax 0 where all are -inf."""
+    """Log-means (B,), softmaxes (B, size) of consecutive blocks; softmax 0 where all are -inf."""
     blocks = log_w.reshape(-1, size)
     total = logsumexp(blocks)
     return total - jnp.log(jnp.asarray(size, log_w.dtype)), softmax(blocks, total[:, None])

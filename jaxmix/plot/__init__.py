@@ -2,4 +2,8 @@
 
 from .assignments import assignments as assignments
 from .history import history as history
+from .importance import estimates as estimates
+from .importance import proposals as proposals
+from .importance import weights as weights
 from .mixture import mixture as mixture
+from .objectives import comparison as comparison
