@@ -6,9 +6,9 @@ the jackknife stand beside: biased, or nearly unbiased, and cheaper.
 """
 
 import argparse
+import sys
 import warnings
 from pathlib import Path
-import sys
 
 import equinox as eqx
 import jax
@@ -65,7 +65,9 @@ def main(draws):
         "sumo": jm.sumo(),
     }
     print(f"jax {jax.__version__}, {jax.devices()[0].platform}, float32, {draws} draws each")
-    print(f"{'objective':28s}{'draws':>7s}{'bias':>10s}{'+-':>8s}{'var':>9s}{'var grad':>10s}{'x cost':>8s}")
+    print(
+        f"{'objective':28s}{'draws':>7s}{'bias':>10s}{'+-':>8s}{'var':>9s}{'var grad':>10s}{'x cost':>8s}"
+    )
     for name, objective in objectives.items():
         bias, error, variance, spread = measure(objective, draws, seed=11)
         cost = objective.expected_cost

@@ -67,7 +67,7 @@ def stack_size(densities: PyTree, role: str) -> int:
         shape = leading.pop() if len(leading) == 1 else ()
     if len(shape) != 1:
         raise ValueError(
-            f"{role} must be a stack of densities with one leading axis, such as "
-            f"jax.vmap(jm.Normal)(means, scales); {type(densities).__name__} has stack shape {shape}."
+            f"{role} must be a stack of densities with one leading axis, such as jax.vmap(jm.Normal)"
+            f"(means, scales); {type(densities).__name__} has stack shape {shape}."
         )
     return shape[0]

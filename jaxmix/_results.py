@@ -25,7 +25,7 @@ class RESULTS(eqxi.Enumeration):
     )
     interrupted = (
         "The fit was interrupted; this is the best model so far. Continue from it with "
-        "`init=\"given\"`, or from its checkpoint."
+        '`init="given"`, or from its checkpoint.'
     )
     singular_information = (
         "The observed information is not positive definite: some parameter is not determined by "

@@ -68,7 +68,9 @@ def trainable(model: PyTree) -> PyTree:
         False
     """
     return jax.tree.map(
-        lambda node: jax.tree.map(lambda _: not _is_frozen(node) and eqx.is_inexact_array(node), node),
+        lambda node: jax.tree.map(
+            lambda _: not _is_frozen(node) and eqx.is_inexact_array(node), node
+        ),
         model,
         is_leaf=_is_frozen,
     )

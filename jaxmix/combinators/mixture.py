@@ -166,7 +166,7 @@ class MixtureSameFamily(AbstractMixture):
 
 
 class Mixture(AbstractMixture):
-    """Mixture of any densities of one kind of event: log p(x) = log sum_k weights[k] p_k(x), in nats.
+    """Mixture of any densities of one event: log p(x) = log sum_k weights[k] p_k(x), in nats.
 
     Args:
         weights: probabilities (k,), or a density over 0, ..., k - 1.

@@ -1,6 +1,7 @@
 """Random partitions of events."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import jax
 import numpy as np
@@ -37,5 +38,5 @@ def partition(key: Key[Array, ""], data: PyTree, fractions: Sequence[float]) -> 
     if np.any(np.diff(ends) == 0):
         raise ValueError(f"{rows} rows are too few for the fractions {tuple(fractions)}.")
     order = np.asarray(jax.random.permutation(key, rows))
-    parts = [np.sort(order[a:b]) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    parts = [np.sort(order[a:b]) for a, b in pairwise(ends)]
     return tuple(jax.tree.map(lambda array, index=index: array[index], data) for index in parts)

@@ -62,7 +62,7 @@ def take_apart(model: PyTree) -> Parts:
             [choose.get(kind, lambda n: n)(n) for kind, n in zip(kinds, nodes, strict=True)]
         )
 
-    pick = lambda kind: [n for n, k in zip(nodes, kinds, strict=True) if k == kind]  # noqa: E731
+    pick = lambda kind: [n for n, k in zip(nodes, kinds, strict=True) if k == kind]
     return Parts(pick("leaf"), pick("loose"), rebuild)
 
 
@@ -78,8 +78,10 @@ class HardAssigned(LogDensity):
 
 def harden(model: PyTree) -> PyTree:
     """Replace the outermost mixtures by hard assignments."""
-    is_mixture = lambda n: callable(getattr(n, "joint_log_probs", None))  # noqa: E731
-    return jax.tree.map(lambda n: HardAssigned(n) if is_mixture(n) else n, model, is_leaf=is_mixture)
+    is_mixture = lambda n: callable(getattr(n, "joint_log_probs", None))
+    return jax.tree.map(
+        lambda n: HardAssigned(n) if is_mixture(n) else n, model, is_leaf=is_mixture
+    )
 
 
 def common_origin(leaf: ProductForm) -> Array:
@@ -101,9 +103,7 @@ def product_form_is_exact(leaves: list[Refittable]) -> Array:
 
 
 def _tilted_leaves(leaves, tilts, origins):
-    return [
-        Tilted(leaf, t, origin) for leaf, t, origin in zip(leaves, tilts, origins, strict=True)
-    ]
+    return [Tilted(leaf, t, origin) for leaf, t, origin in zip(leaves, tilts, origins, strict=True)]
 
 
 def _product_tilts(leaves):
@@ -210,13 +210,13 @@ def expect(
         def chunk_loss(params, xs, w):
             objective, soft = jax.vmap(row, in_axes=(None, 0))(params, xs)
             # Selection before the product: 0 times -inf is NaN.
-            weigh = lambda v: jnp.where(w > 0, v, jnp.zeros_like(v)) * w  # noqa: E731
+            weigh = lambda v: jnp.where(w > 0, v, jnp.zeros_like(v)) * w
             return jnp.sum(weigh(objective)), (weigh(objective), weigh(soft))
 
         def body(totals, index):
             # The last chunk starts early enough to be full, and repeats valid rows at weight 0.
             start = jnp.minimum(index * chunk, rows - chunk)
-            take = lambda a: jax.lax.dynamic_slice_in_dim(a, start, chunk)  # noqa: E731
+            take = lambda a: jax.lax.dynamic_slice_in_dim(a, start, chunk)
             fresh = start + jnp.arange(chunk) >= index * chunk
             w = fresh.astype(dtype)
             if weights is not None:
@@ -269,7 +269,7 @@ def log_likelihood(
 
     def body(total, index):
         start = jnp.minimum(index * chunk, rows - chunk)
-        take = lambda a: jax.lax.dynamic_slice_in_dim(a, start, chunk)  # noqa: E731
+        take = lambda a: jax.lax.dynamic_slice_in_dim(a, start, chunk)
         values = jax.vmap(model.log_prob)(jax.tree.map(take, data))
         w = jnp.ones_like(values) if weights is None else take(weights)
         w = jnp.where(start + jnp.arange(chunk) >= index * chunk, w, jnp.zeros_like(w))

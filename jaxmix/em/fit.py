@@ -48,7 +48,7 @@ def _initialise(keys, template, data, weights, *, many):
 @eqx.filter_jit
 def _start(models, data, weights, prior, assignment, chunk, layout):
     def all_of(data, weights, models, prior):
-        one = lambda m: start(m, data, weights, prior, assignment=assignment, chunk_size=chunk)  # noqa: E731
+        one = lambda m: start(m, data, weights, prior, assignment=assignment, chunk_size=chunk)
         return jax.vmap(one)(models)
 
     return over_rows(all_of, layout, data, weights, models, prior)
@@ -213,9 +213,7 @@ def fit(
     model, steps = state.model, int(state.num_steps)
     total = state.expected.log_likelihood.value
     result = RESULTS.interrupted if bar.interrupted else codes[best]
-    table = Restarts(
-        scores, validated, np.asarray(found.state.num_steps), [name(c) for c in codes]
-    )
+    table = Restarts(scores, validated, np.asarray(found.state.num_steps), [name(c) for c in codes])
     if throw and bool(result != RESULTS.successful):
         raise RuntimeError(message(result))
     return Fit(
@@ -268,7 +266,9 @@ def _search(key, template, data, weights, many, max_steps, prior, floor, begin, 
         index = jax.random.choice(k_rows, rows, (SEARCH_ROWS,), replace=False)
         part = _take(data, index)
         part_weights = None if weights is None else weights[index]
-    short = go(begin(models, part, part_weights, full), part, part_weights, full, min(BLOCK, max_steps))
+    short = go(
+        begin(models, part, part_weights, full), part, part_weights, full, min(BLOCK, max_steps)
+    )
     means = np.asarray(short.state.expected.log_likelihood.value / short.state.expected.weight)
     bad = np.array([name(_take(short.result, i)) == "degenerate" for i in range(many)])
     means = np.where(bad | np.isnan(means), -np.inf, means)

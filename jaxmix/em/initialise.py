@@ -15,7 +15,11 @@ NOISE = 3.0
 def is_vector_event(data: PyTree) -> bool:
     """Whether an event is one floating vector or number."""
     leaves = jax.tree.leaves(data)
-    return len(leaves) == 1 and leaves[0].ndim in (1, 2) and jnp.issubdtype(leaves[0].dtype, jnp.inexact)
+    return (
+        len(leaves) == 1
+        and leaves[0].ndim in (1, 2)
+        and jnp.issubdtype(leaves[0].dtype, jnp.inexact)
+    )
 
 
 def init(
@@ -66,7 +70,9 @@ def init(
     sample = jax.tree.map(lambda a: a[index], data)
     seeds = [
         jax.random.key_data(jax.random.split(k, leaf.stack_shape))
-        for k, leaf in zip(jax.random.split(k_noise, max(1, len(parts.leaves))), parts.leaves, strict=False)
+        for k, leaf in zip(
+            jax.random.split(k_noise, max(1, len(parts.leaves))), parts.leaves, strict=False
+        )
     ]
     pooled, origins = pooled_stats(template, sample)
     if is_mixture:
@@ -88,7 +94,9 @@ def init(
 
 def _about(leaf, one, origin):
     """The leaf moved to the data, so that statistics about its origin keep their digits."""
-    return refit(leaf, leaf.recentre(one, origin, leaf.origin), None, jnp.zeros((), one.count.dtype))[0]
+    return refit(
+        leaf, leaf.recentre(one, origin, leaf.origin), None, jnp.zeros((), one.count.dtype)
+    )[0]
 
 
 def _expand(count, like):

@@ -124,8 +124,15 @@ def _measure(key, name, objective, model, guide, xs, reference, repeats) -> Row:
     variance = float(jnp.var(values, ddof=1))
     bias = float(jnp.mean(values) - reference)
     return Row(
-        name, objective.expected_cost, bias, (variance / repeats) ** 0.5, variance,
-        model_variance, guide_variance, model_signal, guide_signal,
+        name,
+        objective.expected_cost,
+        bias,
+        (variance / repeats) ** 0.5,
+        variance,
+        model_variance,
+        guide_variance,
+        model_signal,
+        guide_signal,
     )
 
 

@@ -145,9 +145,7 @@ def log_evidence(
             ),
         ),
     )
-    return Evidence(
-        value, error, chi2, ess, tail, bias, largest, samples, result, direction
-    )
+    return Evidence(value, error, chi2, ess, tail, bias, largest, samples, result, direction)
 
 
 def weight_diagnostics(log_w: Float[Array, " K"]) -> tuple[Array, ...]:

@@ -81,5 +81,7 @@ class FixedObjective:
         given = coefficients(log_w, value, self.bound, self.model_gradient, self.guide_gradient)
         if self.direction == "upper" and self.guide_gradient == "wake":
             given = given._replace(density=-given.density)  # minimised: descending is ascending
-        carried = jax.vmap(lambda z, c: surrogate(model, q, z, x, c, self.guide_gradient))(zs, given)
+        carried = jax.vmap(lambda z, c: surrogate(model, q, z, x, c, self.guide_gradient))(
+            zs, given
+        )
         return attach(value.value, jnp.sum(carried)), value.largest

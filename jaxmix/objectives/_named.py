@@ -57,9 +57,7 @@ def iwae(
     )
 
 
-def miwae(
-    num_groups: int, num_samples: int, *, guide_gradient: str = "dreg"
-) -> FixedObjective:
+def miwae(num_groups: int, num_samples: int, *, guide_gradient: str = "dreg") -> FixedObjective:
     """The mean of `num_groups` importance-weighted bounds of `num_samples` draws each, in nats.
 
     Rainforth et al. 2018, "Tighter variational bounds are not necessarily better", 1802.04537.
@@ -75,9 +73,7 @@ def miwae(
     )
 
 
-def piwae(
-    num_groups: int, num_samples: int, *, guide_gradient: str = "dreg"
-) -> FixedObjective:
+def piwae(num_groups: int, num_samples: int, *, guide_gradient: str = "dreg") -> FixedObjective:
     """The model follows one bound of all the draws, the guide the mean of `num_groups` bounds.
 
     The value is the model's bound, in nats (Rainforth et al. 2018, arXiv 1802.04537).
@@ -93,9 +89,7 @@ def piwae(
     )
 
 
-def ciwae(
-    num_samples: int, beta: float = 0.05, *, guide_gradient: str = "dreg"
-) -> FixedObjective:
+def ciwae(num_samples: int, beta: float = 0.05, *, guide_gradient: str = "dreg") -> FixedObjective:
     """beta ELBO + (1 - beta) IWAE on the same draws, in nats (Rainforth et al. 2018, 1802.04537).
 
     Example:
@@ -109,9 +103,7 @@ def ciwae(
     return FixedObjective("ciwae", num_samples, terms, terms, "lower", "value", guide_gradient)
 
 
-def renyi(
-    num_samples: int, alpha: float, *, guide_gradient: str = "dreg"
-) -> FixedObjective:
+def renyi(num_samples: int, alpha: float, *, guide_gradient: str = "dreg") -> FixedObjective:
     """(1 / (1 - alpha)) log mean w^(1 - alpha), in nats: ELBO at 1 (excluded), IWAE at 0.
 
     For 0 <= alpha < 1 its mean is a lower bound of log p(x) (Daudel et al. 2022, arXiv
@@ -129,9 +121,7 @@ def renyi(
     return FixedObjective("renyi", num_samples, terms, terms, direction, "value", guide_gradient)
 
 
-def jackknife(
-    num_samples: int, order: int = 1, *, guide_gradient: str = "dreg"
-) -> FixedObjective:
+def jackknife(num_samples: int, order: int = 1, *, guide_gradient: str = "dreg") -> FixedObjective:
     """The jackknifed importance-weighted bound: bias O(num_samples^-(order + 1)), no bound.
 
     Nowozin 2018, "Debiasing evidence approximations". The cheap choice of low bias: at 6 draws
@@ -145,7 +135,12 @@ def jackknife(
     """
     leave_out_sets(num_samples, order)
     return FixedObjective(
-        "jackknife", num_samples, (LeaveOut(order),), (Blocks(num_samples),), "estimate", "value",
+        "jackknife",
+        num_samples,
+        (LeaveOut(order),),
+        (Blocks(num_samples),),
+        "estimate",
+        "value",
         guide_gradient,
     )
 
@@ -164,7 +159,12 @@ def delta_method(num_samples: int, *, guide_gradient: str = "dreg") -> FixedObje
         raise ValueError(f"The delta method needs at least 2 samples; it was given {num_samples}.")
     bound = (Blocks(num_samples),)
     return FixedObjective(
-        "delta_method", num_samples, (*bound, DeltaCorrection()), bound, "estimate", "value",
+        "delta_method",
+        num_samples,
+        (*bound, DeltaCorrection()),
+        bound,
+        "estimate",
+        "value",
         guide_gradient,
     )
 

@@ -137,18 +137,14 @@ class RandomObjective:
         value, valid = self.row(log_w, level)
         log_w = jnp.where(valid, log_w, -jnp.inf)
         bound = (Blocks(log_w.shape[0]),)
-        given = coefficients(
-            log_w, value, bound, self.model_gradient, self.guide_gradient, valid
-        )
+        given = coefficients(log_w, value, bound, self.model_gradient, self.guide_gradient, valid)
         return value.value, value.largest, given
 
     def _ragged(self, key, model, guide, xs, layout, level, order):
         """All slots but the last, in one evaluation of a flat stream of draws."""
         q_rows = eqx.filter_vmap(lambda x: checked_guide(guide, x, self.guide_gradient))(xs)
         row = order[layout.slot_of_draw]
-        take = lambda tree: jax.tree.map(  # noqa: E731
-            lambda a: a[row] if eqx.is_array(a) else a, tree
-        )
+        take = lambda tree: jax.tree.map(lambda a: a[row] if eqx.is_array(a) else a, tree)
         qs, x = take(q_rows), take(xs)
         zs = eqx.filter_vmap(lambda k, q: q.sample(k))(jax.random.split(key, row.shape[0]), qs)
         still, still_q = stopped(model), stopped(qs)
@@ -162,22 +158,20 @@ class RandomObjective:
             value, largest, found = jax.vmap(self.row_coefficients)(padded, level[members])
             values, peaks = values.at[members].set(value), peaks.at[members].set(largest)
             # Places beyond a slot's own draws point past the end, and are dropped.
-            into = lambda flat, a, at=places: flat.at[at].set(a, mode="drop")  # noqa: E731
+            into = lambda flat, a, at=places: flat.at[at].set(a, mode="drop")
             flat = jax.tree.map(lambda a: jnp.zeros_like(log_w), found) if given is None else given
             given = jax.tree.map(into, flat, found)
         carried = eqx.filter_vmap(
             lambda z, q, x, c: surrogate(model, q, z, x, c, self.guide_gradient)
         )(zs, qs, x, given)
-        sums = jax.ops.segment_sum(
-            carried, layout.slot_of_draw, slots, indices_are_sorted=True
-        )
+        sums = jax.ops.segment_sum(carried, layout.slot_of_draw, slots, indices_are_sorted=True)
         return attach(values, sums), peaks
 
 
 @functools.lru_cache(maxsize=64)
 def _layout(objective: RandomObjective, rows: int) -> Layout:
     below = np.arange(rows)[::-1] / rows
-    bound = lambda v: np.clip(objective.law.levels(v), 0, objective.top).astype(int)  # noqa: E731
+    bound = lambda v: np.clip(objective.law.levels(v), 0, objective.top).astype(int)
     lowest = bound(below + 1 / rows)
     highest = np.append(bound(below[:-1]), objective.top)
     lengths = [objective.count(int(k)) for k in highest[:-1]]

@@ -115,6 +115,4 @@ def leave_one_out(log_w):
     axis = log_w.ndim - 1
     before = jax.lax.cumlogsumexp(log_w, axis)[..., :-1]
     after = jax.lax.cumlogsumexp(log_w, axis, reverse=True)[..., 1:]
-    return jnp.logaddexp(
-        jnp.concatenate([pad, before], -1), jnp.concatenate([after, pad], -1)
-    )
+    return jnp.logaddexp(jnp.concatenate([pad, before], -1), jnp.concatenate([after, pad], -1))

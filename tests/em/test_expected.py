@@ -22,9 +22,7 @@ def gaussian(dtype, k=3, d=2, seed=0):
     x = rng.normal(size=(257, d)) * 2
     model = jm.MixtureSameFamily(
         jnp.asarray(weights, dtype),
-        jax.vmap(jm.MultivariateNormal)(
-            jnp.asarray(means, dtype), jnp.asarray(covariances, dtype)
-        ),
+        jax.vmap(jm.MultivariateNormal)(jnp.asarray(means, dtype), jnp.asarray(covariances, dtype)),
     )
     return model, jnp.asarray(x, dtype), (weights, means, covariances, x)
 
@@ -157,9 +155,7 @@ def test_tied_statistics_pool():
 
 def test_tied_part_in_a_stack_is_one():
     model = jm.mixture_of(jm.Composite((jm.Normal.template(), jm.Normal.template())), 3)
-    model = eqx.tree_at(
-        lambda m: m.components.parts[1].mean, model, jnp.array([-2.0, 0.0, 2.0])
-    )
+    model = eqx.tree_at(lambda m: m.components.parts[1].mean, model, jnp.array([-2.0, 0.0, 2.0]))
     shared = jm.Normal(0.5, 1.0)
     tied = jm.tie(model, lambda m: [m.components.parts[0]])
     tied = eqx.tree_at(lambda t: t.part, tied, shared)
@@ -195,9 +191,7 @@ def test_tilt_has_its_second_derivative(x64):
     # The value adds t once, the tangent twice: at t the derivative is that of 2 t x by the rule.
     direct = jax.grad(jax.grad(lambda t: jax.scipy.special.logsumexp(t * values)))(0.0)
     tilted = jax.grad(
-        jax.grad(
-            lambda t: jax.scipy.special.logsumexp(tilt(jnp.zeros(3), t * values))
-        )
+        jax.grad(lambda t: jax.scipy.special.logsumexp(tilt(jnp.zeros(3), t * values)))
     )(0.0)
     np.testing.assert_allclose(tilted, direct, rtol=1e-12)
     assert abs(log_partition(0.0) - jnp.log(0.6)) < 1e-12

@@ -36,7 +36,9 @@ def same_start(covariance, x, k, dtype):
     scale = np.sqrt(variance)
     means = jnp.asarray(means, dtype)
     if covariance == "full":
-        parts = jax.vmap(lambda m: jm.MultivariateNormal(m, jnp.eye(d, dtype=dtype) * variance))(means)
+        parts = jax.vmap(lambda m: jm.MultivariateNormal(m, jnp.eye(d, dtype=dtype) * variance))(
+            means
+        )
     elif covariance == "tied":
         parts = jm.TiedMultivariateNormal(means, jnp.eye(d, dtype=dtype) * variance)
     elif covariance == "diag":
@@ -118,9 +120,7 @@ def test_k_means_is_hard_em_of_frozen_equal_weights():
 def test_hard_em_reports_the_mixtures_own_likelihood():
     x = jnp.asarray(table("iris"), jnp.float32)
     fit = jm.fit(jax.random.key(0), jm.gaussian_mixture(3, 4), x, assignment="hard", num_restarts=4)
-    np.testing.assert_allclose(
-        fit.log_likelihood, jax.vmap(fit.model.log_prob)(x).sum(), rtol=1e-5
-    )
+    np.testing.assert_allclose(fit.log_likelihood, jax.vmap(fit.model.log_prob)(x).sum(), rtol=1e-5)
     assert (jnp.diff(fit.history.objective) > -1e-3).all()
     assert (fit.history.kl > -1e-3).all()
 
@@ -143,7 +143,8 @@ def test_best_restart_is_kept_and_told():
 
 
 @pytest.mark.parametrize(
-    ("covariance", "count"), [("full", 2 + 15), ("tied", 2 + 6 + 3), ("diag", 2 + 12), ("spherical", 2 + 9)]
+    ("covariance", "count"),
+    [("full", 2 + 15), ("tied", 2 + 6 + 3), ("diag", 2 + 12), ("spherical", 2 + 9)],
 )
 def test_num_parameters(covariance, count):
     from jaxmix.em.solution import num_parameters

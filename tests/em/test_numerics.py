@@ -151,6 +151,8 @@ def test_dtypes_follow_the_data():
         fit = jm.fit(jax.random.key(0), jm.mixture_of(jm.Normal.template(), 2), x, num_restarts=2)
         assert fit.model.components.mean.dtype == jnp.float64
         half = x.astype(jnp.float32)
-        fit = jm.fit(jax.random.key(0), jm.mixture_of(jm.Normal.template(), 2), half, num_restarts=2)
+        fit = jm.fit(
+            jax.random.key(0), jm.mixture_of(jm.Normal.template(), 2), half, num_restarts=2
+        )
         assert fit.model.components.mean.dtype == jnp.float32
     assert jm.Normal(0, 1).mean.dtype == jnp.float32 and not jm.Normal(0, 1).mean.weak_type

@@ -57,9 +57,13 @@ def test_coefficients_equal_autodiff(name, x64):
     @jax.jit
     def both(log_w):
         again = jax.grad(lambda w: combine(w, terms).value)(log_w)
-        return combine(log_w, terms), plain(log_w), jax.grad(plain)(log_w), jax.hessian(plain)(
-            log_w
-        ), again
+        return (
+            combine(log_w, terms),
+            plain(log_w),
+            jax.grad(plain)(log_w),
+            jax.hessian(plain)(log_w),
+            again,
+        )
 
     found, value, gradient, hessian, again = both(log_w)
     np.testing.assert_allclose(found.value, value, rtol=1e-12)
@@ -76,13 +80,17 @@ def test_jackknife_equals_leave_out_sums(order, x64):
         c = (-1) ** j * (size - j) ** order / math.factorial(order - j) / math.factorial(j)
         kept = itertools.combinations(range(size), size - j)
         expected += c * np.mean([log_mean(log_w[list(s)]) for s in kept])
-    np.testing.assert_allclose(combine(jnp.asarray(log_w), [LeaveOut(order)]).value, expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        combine(jnp.asarray(log_w), [LeaveOut(order)]).value, expected, rtol=1e-12
+    )
 
 
 def test_jackknife_with_one_dominating_weight(x64):
     log_w = np.array([0.0, -30.0, -31.0, -32.0])
     expected = 4 * log_mean(log_w) - 3 * np.mean([log_mean(np.delete(log_w, i)) for i in range(4)])
-    np.testing.assert_allclose(combine(jnp.asarray(log_w), [LeaveOut(1)]).value, expected, rtol=1e-10)
+    np.testing.assert_allclose(
+        combine(jnp.asarray(log_w), [LeaveOut(1)]).value, expected, rtol=1e-10
+    )
 
 
 def test_delta_method_equals_its_definition(x64):
@@ -142,7 +150,9 @@ def test_sumo_telescopes_by_enumeration(base, x64):
     law = jm.objectives.HarmonicCounts(cutoff=5, max_count=top)
     objective = jm.sumo(base_samples=base, law=law)
     log_w = weights(base + top, seed=1)
-    survival = np.array([min(1 / k, 1 / 5) * (0.9 ** max(k - 5, 0) if k > 5 else 1) for k in range(1, top + 1)])
+    survival = np.array(
+        [min(1 / k, 1 / 5) * (0.9 ** max(k - 5, 0) if k > 5 else 1) for k in range(1, top + 1)]
+    )
     probabilities = survival - np.append(survival[1:], 0)
     found = np.dot(probabilities, rows(objective, log_w, range(1, top + 1)))
     np.testing.assert_allclose(found, log_mean(log_w), rtol=1e-12)

@@ -28,7 +28,9 @@ def test_multilevel_is_unbiased_in_value_and_score(kind, perturbation):
     def run(keys):
         def one(key):
             def loss(theta):
-                return objective(key, eqx.tree_at(lambda m: m.theta, model, theta), guide, batch).mean()
+                return objective(
+                    key, eqx.tree_at(lambda m: m.theta, model, theta), guide, batch
+                ).mean()
 
             return jax.value_and_grad(loss)(model.theta)
 
@@ -62,7 +64,9 @@ def guide_gradients(rule, size=8, count=4000):
 
     def one(key):
         objective = jm.iwae(size, guide_gradient=rule)
-        loss = lambda bias: objective(key, model, eqx.tree_at(lambda g: g.bias, guide, bias), x[None])[0]
+        loss = lambda bias: objective(
+            key, model, eqx.tree_at(lambda g: g.bias, guide, bias), x[None]
+        )[0]
         return jax.grad(loss)(guide.bias)
 
     keys = jax.random.split(jax.random.key(5), count)
@@ -102,7 +106,9 @@ def test_reparametrised_gradients_equal_autodiff():
 def test_guide_of_an_unbiased_value_learns_nothing_unless_it_follows_a_bound():
     # The default is the gradient of the bound: it points uphill on this one-dimensional model.
     model = lambda z, x: jm.Normal(0, 1).log_prob(z) + jm.Normal(z, 1).log_prob(x)
-    loss = lambda m, key: jm.multilevel()(key, model, lambda x: jm.Normal(m, 1), jnp.zeros(64)).mean()
+    loss = lambda m, key: jm.multilevel()(
+        key, model, lambda x: jm.Normal(m, 1), jnp.zeros(64)
+    ).mean()
     run = jax.jit(jax.vmap(jax.grad(loss), (None, 0)))
     gradients = run(jnp.array(0.5), jax.random.split(jax.random.key(0), 20))
     assert np.mean(gradients) < -5 * np.std(gradients) / 20**0.5
@@ -122,7 +128,9 @@ def test_discrete_latents():
     # Two components: log p(x) is known, and so is the gradient in the guide's logits.
     logits = jnp.array([0.3, -0.2])
     means = jnp.array([-1.0, 1.0])
-    model = lambda z, x: jm.Categorical(jnp.array([0.5, 0.5])).log_prob(z) + jm.Normal(means[z], 1).log_prob(x)
+    model = lambda z, x: (
+        jm.Categorical(jnp.array([0.5, 0.5])).log_prob(z) + jm.Normal(means[z], 1).log_prob(x)
+    )
     guide_of = lambda l: lambda x: jm.Categorical(jax.nn.softmax(l))
     x = jnp.array([0.7])
 
@@ -193,9 +201,27 @@ def test_evidence_and_its_results():
     found = jm.log_evidence(jax.random.key(0), model, guide, x[None], num_samples=4000)
     assert abs(found.value[0] - exact) < 4 * found.std_error[0]
     assert found.result == jm.RESULTS.successful and 0.5 < found.chi2[0] < 2
-    half = jm.log_evidence(jax.random.key(1), lambda z, x: jnp.where(z > 0, 0.0, -jnp.inf), lambda x: jm.Normal(0, 1), jnp.zeros(1), objective=jm.multilevel(), num_samples=100)
+    half = jm.log_evidence(
+        jax.random.key(1),
+        lambda z, x: jnp.where(z > 0, 0.0, -jnp.inf),
+        lambda x: jm.Normal(0, 1),
+        jnp.zeros(1),
+        objective=jm.multilevel(),
+        num_samples=100,
+    )
     assert half.result == jm.RESULTS.undefined
-    nan = jm.log_evidence(jax.random.key(2), lambda z, x: jnp.nan * z, lambda x: jm.Normal(0, 1), jnp.zeros(1), num_samples=100)
+    nan = jm.log_evidence(
+        jax.random.key(2),
+        lambda z, x: jnp.nan * z,
+        lambda x: jm.Normal(0, 1),
+        jnp.zeros(1),
+        num_samples=100,
+    )
     assert nan.result == jm.RESULTS.nonfinite
-    narrow = jm.log_evidence(jax.random.key(3), lambda z, x: jm.Normal(0, 1).log_prob(z), lambda x: jm.Normal(0, 0.3), jnp.zeros(1))
+    narrow = jm.log_evidence(
+        jax.random.key(3),
+        lambda z, x: jm.Normal(0, 1).log_prob(z),
+        lambda x: jm.Normal(0, 0.3),
+        jnp.zeros(1),
+    )
     assert narrow.result == jm.RESULTS.heavy_tailed
