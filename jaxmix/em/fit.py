@@ -121,6 +121,7 @@ def fit(
         tol: stop at a gain below this, in nats a datum; None never stops early.
         accelerate: None, "squarem" or "anderson"; a step is one pass over the data in each.
         prior: pseudo-statistics; None for a floor of `floor` times the data's variance.
+        floor: least variance of a component, as a share of the data's.
         checkpoint: a folder in which a streamed fit keeps its state.
         progress: show a progress bar; None shows it on fits that last.
         throw: raise the result's sentence if the fit failed.
@@ -228,7 +229,8 @@ def float_of(data: PyTree) -> Any:
     """The floating dtype of the data, or the default one."""
     types = [getattr(a, "dtype", np.asarray(a).dtype) for a in jax.tree.leaves(data)]
     kinds = [t for t in types if jnp.issubdtype(t, jnp.inexact)]
-    return jnp.result_type(*kinds) if kinds else jnp.result_type(float)
+    # Canonical: float64 only where it is switched on.
+    return jax.dtypes.canonicalize_dtype(jnp.result_type(*kinds) if kinds else float)
 
 
 def _of_dtype(template: PyTree, data: PyTree) -> PyTree:
