@@ -189,15 +189,14 @@ def draw(key: Key[Array, ""], proposals: PyTree, num_draws) -> Draws:
             f"num_draws must be one whole number, or one for each of the {size} proposals, none "
             f"negative; it was {num_draws}."
         )
-    keys = jax.random.split(key, int(counts.sum()))
-    sampled, start, row = [], 0, 0
-    for part in parts:
+    sampled, start = [], 0
+    for part, k_part in zip(parts, jax.random.split(key, len(parts)), strict=True):
         own = counts[start : start + part.size]
-        stop = row + int(own.sum())
+        total = int(own.sum())
         which = None if equal else jnp.asarray(np.repeat(np.arange(part.size), own))
-        if stop > row:
-            sampled.append(_sample_part(part, keys[row:stop], which))
-        start, row = start + part.size, stop
+        if total > 0:
+            sampled.append(_sample_part(part, jax.random.split(k_part, total), which))
+        start += part.size
     events = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *sampled)
     events = jax.lax.stop_gradient(events)
     return Draws(events, *_strata(counts), proposals, int(num_draws) if equal else None)

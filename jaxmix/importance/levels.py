@@ -19,8 +19,8 @@ def evaluate(score, events):
 
 @eqx.filter_jit
 def log_pooled(log_proposals, counts):
-    share = counts.astype(log_proposals.dtype) / jnp.sum(counts)
-    return logsumexp(log_proposals + jnp.log(share)[None, :])
+    counts = counts.astype(log_proposals.dtype)
+    return logsumexp(log_proposals + jnp.log(counts / jnp.sum(counts))[None, :])
 
 
 @eqx.filter_jit

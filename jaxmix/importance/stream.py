@@ -159,6 +159,7 @@ def _stream(key, f, targets, proposals, weights, block, num_blocks) -> Totals:
 
     # Recomputed in the backward pass: no block's table outlives it.
     one = jax.checkpoint(one)
-    first, *_ = keys = jax.random.split(key, num_blocks)
-    sums, _ = jax.lax.scan(lambda sums, k: (merge(sums, one(k)), None), one(first), keys[1:])
+    k_first, k_rest = jax.random.split(key)
+    rest = jax.random.split(k_rest, num_blocks - 1)
+    sums, _ = jax.lax.scan(lambda sums, k: (merge(sums, one(k)), None), one(k_first), rest)
     return sums

@@ -51,5 +51,6 @@ def weight_bound(table: Table, w: Array) -> Array:
     target, proposal = table.log_targets[rows], table.log_proposals[rows]
     gap = jnp.abs(target[:, :, None] - proposal[:, None, :])
     allowed = 100 * jnp.finfo(w.dtype).eps * (1 + jnp.abs(target))[:, :, None]
-    same = jnp.all(gap <= allowed, 0)
+    # Infinities would agree with everything.
+    same = jnp.all((gap <= allowed) & jnp.isfinite(gap), 0)
     return jnp.min(jnp.where(same & (w > 0), 1 / w, jnp.inf), 1)

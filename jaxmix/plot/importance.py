@@ -7,14 +7,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..importance import Draws, Estimate, log_table
+from ._canvas import new_axes
 
 INK, WARM, COOL, PALE = "#222222", "#c8553d", "#2a6f97", "#a9c5d6"
 
 
 def _axes(ax, size):
-    import matplotlib.pyplot as plt
-
-    return ax if ax is not None else plt.subplots(figsize=size, layout="constrained")[1]
+    return ax if ax is not None else new_axes(size=size)[0, 0]
 
 
 def estimates(
@@ -135,10 +134,8 @@ def weights(estimate: Estimate, *, labels: Any = None, axes: Any = None) -> Any:
     Returns:
         The two axes.
     """
-    import matplotlib.pyplot as plt
-
     if axes is None:
-        axes = plt.subplots(1, 2, figsize=(7.6, 3.0), layout="constrained")[1]
+        axes = new_axes(1, 2, size=(7.6, 3.0))[0]
     k, ess = np.atleast_1d(estimate.pareto_k), np.atleast_1d(estimate.ess)
     x = np.arange(k.size) if labels is None else np.asarray(labels)
     known = np.isfinite(k)
