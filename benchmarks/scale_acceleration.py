@@ -1,6 +1,6 @@
 """Claim: acceleration cuts the passes over the data that EM needs, and never ends lower by itself.
 
-Fifty random Gaussian mixtures, fitted by plain EM, SQUAREM and damped Anderson from the same start
+Fifty random Gaussian mixtures, fitted by plain EM, SQUAREM and bounded Anderson from the same start
 in float64. Counted: passes until within 1e-6 nats a datum of the best optimum of the three (of the
 run's own, where it found another one). Run: python benchmarks/scale_acceleration.py [problems]
 """

@@ -9,6 +9,7 @@ Simulated devices share the machine's cores, so beyond these no speed is to be h
 tells what separate machines would give. Run: python benchmarks/scale_devices.py [rows]
 """
 
+import importlib
 import os
 import re
 import subprocess
@@ -50,7 +51,7 @@ def worker(devices, rows):
     import numpy as np
 
     import jaxmix as jm
-    from jaxmix.em import fit as internals
+    internals = importlib.import_module("jaxmix.em.fit")
     from jaxmix.em.sharded import layout_of
 
     rng = np.random.default_rng(0)
@@ -71,7 +72,7 @@ def worker(devices, rows):
         began = time.perf_counter()
         run()
         seconds.append(time.perf_counter() - began)
-    sent = collectives(lowered.as_text())
+    sent = collectives(lowered.compiled.as_text())
     print(min(seconds), len(sent), sum(sent))
 
 

@@ -1,4 +1,4 @@
-"""Fewer iterations: SQUAREM and damped Anderson acceleration, each guarded by the objective.
+"""Fewer iterations: SQUAREM and bounded Anderson acceleration, each guarded by the objective.
 
 Both propose the next model from the past ones; one pass over the data then judges it. A proposal
 that lowers the objective is dropped, and a plain step, which cannot lower it, comes next. So an
@@ -18,8 +18,6 @@ from .maximise import Maximised
 
 KINDS = (None, "squarem", "anderson")
 ORDER = 10  # columns of Anderson's memory, after which it begins anew
-GROWTH, HALF = 1.2, 10.0  # damping is 1 / (1 + GROWTH ** (HALF - successes))
-WORST = 40.0  # below which successes do not sink
 LONGER = 4.0
 
 
@@ -33,14 +31,14 @@ class Squared(NamedTuple):
 
 
 class Mixed(NamedTuple):
-    """Anderson's memory: changes of parameters and of residuals, and how far damping has eased."""
+    """Anderson's memory: changes of parameters and of residuals, and the longest step."""
 
     before: Array
     residual: Array
     moves: Array
     bends: Array
     count: Array
-    successes: Array
+    longest: Array
     is_jump: Array
 
 
@@ -87,7 +85,7 @@ def begin(kind: str | None, model: PyTree) -> Any:
     order = max(1, min(ORDER, flat.size // 2))
     columns = jnp.zeros((order, flat.size), flat.dtype)
     zero = jnp.zeros((), int)
-    return Mixed(flat, jnp.zeros_like(flat), columns, columns, zero, 0 * one, no)
+    return Mixed(flat, jnp.zeros_like(flat), columns, columns, zero, LONGER * one, no)
 
 
 def _change(new: Array, old: Array) -> Array:
@@ -141,9 +139,11 @@ def _squared(memory: Squared, here: Array, there: Array) -> tuple[Array, Squared
 
 
 def _mixed(memory: Mixed, here: Array, there: Array) -> tuple[Array, Mixed]:
-    """Anderson mixing, its least squares damped, begun anew when its memory is full.
+    """Anderson mixing, begun anew when its memory is full, its step bounded.
 
-    DAAREM (Henderson and Varadhan 2019, arXiv 1803.06673), sections 2 and 3.
+    The restarts and the guard are those of DAAREM (Henderson and Varadhan 2019, arXiv
+    1803.06673); a jump is at most `longest` times the plain step, which grows when a jump is
+    kept and shrinks when one is dropped.
     """
     order = memory.moves.shape[0]
     residual = _change(there, here)
@@ -157,14 +157,12 @@ def _mixed(memory: Mixed, here: Array, there: Array) -> tuple[Array, Mixed]:
     q, triangle = jnp.linalg.qr(bends.T)
     u, d, vt = jnp.linalg.svd(triangle, full_matrices=False)
     c = jnp.dot(u.T, jnp.dot(q.T, residual))
-    eps = jnp.finfo(d.dtype).eps
-    used = d > order * eps * d[0]
-    d = jnp.where(used, d, jnp.ones_like(d))
-    c = jnp.where(used, c, jnp.zeros_like(c))
-    share = 1 / (1 + GROWTH ** (HALF - memory.successes))
-    ridge = _ridge(c, d, share)
-    gamma = jnp.dot(vt.T, d * c / (d**2 + ridge))
-    jumped = there - jnp.dot(gamma, moves + bends)
+    square = d**2 + jnp.sqrt(jnp.finfo(d.dtype).eps) * d[0] ** 2
+    gamma = jnp.dot(vt.T, d * c / jnp.where(square > 0, square, jnp.ones_like(square)))
+    step = jnp.dot(gamma, moves + bends)
+    length = jnp.sqrt(jnp.vdot(step, step))
+    most = memory.longest * jnp.sqrt(jnp.vdot(residual, residual))
+    jumped = there - step * jnp.where(length > most, most / length, jnp.ones_like(length))
     counted = known | (memory.count == 0)
     kept = memory._replace(
         before=here,
@@ -175,21 +173,6 @@ def _mixed(memory: Mixed, here: Array, there: Array) -> tuple[Array, Mixed]:
         is_jump=memory.is_jump & (memory.count > 0),
     )
     return jumped, kept
-
-
-def _ridge(c: Array, d: Array, share: Array) -> Array:
-    """The ridge at which the squared length of the solution is `share` of that without one."""
-    free = jnp.sum((c / d) ** 2)
-    low, high = jnp.min(d) ** 2 * jnp.finfo(d.dtype).eps, jnp.max(d) ** 2 / share
-
-    def halve(_, ends):
-        low, high = ends
-        middle = jnp.sqrt(low) * jnp.sqrt(high)
-        long = jnp.sum((d * c / (d**2 + middle)) ** 2) > share * free
-        return jnp.where(long, middle, low), jnp.where(long, high, middle)
-
-    low, high = jax.lax.fori_loop(0, 40, halve, (low, high))
-    return jnp.sqrt(low) * jnp.sqrt(high)
 
 
 def settle(memory: Any, old: Any, new: Any, entry: Any, max_steps: Any) -> tuple[Any, Any, Any]:
@@ -220,6 +203,6 @@ def settle(memory: Any, old: Any, new: Any, entry: Any, max_steps: Any) -> tuple
         longest = jnp.where(jump & ~fell & full, LONGER * memory.longest, memory.longest)
         longest = jnp.where(fell, jnp.maximum(memory.longest / LONGER, 1), longest)
         return kept, entry, memory._replace(is_jump=~jump, longest=longest)
-    successes = jnp.where(jump & ~fell, memory.successes + 1, memory.successes)
-    successes = jnp.where(fell, jnp.maximum(successes - 2, -WORST), successes)
-    return kept, entry, memory._replace(is_jump=~fell & ~small, successes=successes)
+    longest = jnp.where(jump & ~fell, LONGER * memory.longest, memory.longest)
+    longest = jnp.where(fell, memory.longest / LONGER**2, longest)
+    return kept, entry, memory._replace(is_jump=~fell & ~small, longest=longest)
