@@ -143,8 +143,12 @@ class _FullCovariance(ProductForm):
 
     def on_boundary(self, floor: Moments):
         # The least variance from the largest precision, which is known to its own digits.
-        least = 1 / jnp.linalg.eigvalsh(self.precision)[..., -1]
-        return at_floor(least, floor.second[..., 0, 0], jnp.max(jnp.abs(self.mean), -1))
+        precisions = jnp.linalg.eigvalsh(self.precision)
+        least, largest = 1 / precisions[..., -1], 1 / jnp.abs(precisions[..., 0])
+        # Below this share of the largest, a Cholesky factor cannot tell a variance from 0.
+        unseen = least <= 8 * jnp.finfo(least.dtype).eps * largest
+        lowest = at_floor(least, floor.second[..., 0, 0], jnp.max(jnp.abs(self.mean), -1))
+        return lowest | unseen
 
     def features(self, x, origin):
         r = x - origin
