@@ -7,7 +7,7 @@ Algorithms Are Just Backprop").
 """
 
 import abc
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -55,7 +55,10 @@ class Refittable(LogDensity):
     A family states `stats(x, origin)`, `from_stats(stats, origin)`, `expected_log_prob`, and
     `num_parameters`. Every statistics tree is a NamedTuple headed by `count`.
     `origin` is the point about which residual statistics are taken, None where there is none.
+    `zero_is_valid` says that a parameter may be -inf, the logarithm of a probability of 0.
     """
+
+    zero_is_valid: ClassVar[bool] = False
 
     @property
     def origin(self) -> Array | None:

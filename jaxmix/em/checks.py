@@ -85,6 +85,13 @@ def _floating(data: PyTree, template: PyTree) -> PyTree:
 def _check_event(data: PyTree, template: PyTree) -> None:
     one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), data)
     shapes = jax.tree.map(lambda a: tuple(a.shape), one)
+    one_array = isinstance(shapes, tuple) and all(isinstance(size, int) for size in shapes)
+    for leaf in take_apart(template).leaves if one_array else []:
+        dim = getattr(leaf, "dim", None)
+        if isinstance(leaf, ProductForm) and dim is not None and shapes != (dim,):
+            raise ValueError(
+                f"The template has dimension {dim}, and a row of the data has shape {shapes}."
+            )
     try:
         out = jax.eval_shape(lambda x: template.log_prob(x), one)
     except (TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
@@ -98,14 +105,6 @@ def _check_event(data: PyTree, template: PyTree) -> None:
             f"{type(template).__name__} gives shape {getattr(out, 'shape', None)}. "
             "Does the template have the dimension of the data?"
         )
-    for leaf in take_apart(template).leaves:
-        dim = getattr(leaf, "dim", None)
-        if isinstance(leaf, ProductForm) and dim is not None and not isinstance(shapes, tuple):
-            continue
-        if isinstance(leaf, ProductForm) and dim is not None and shapes and shapes != (dim,):
-            raise ValueError(
-                f"The template has dimension {dim}, and a row of the data has shape {shapes}."
-            )
 
 
 def _check_finite(array: Array, path: tuple, *, allow_nan: bool) -> None:
@@ -156,4 +155,6 @@ def check_support(model: PyTree, data: PyTree, weights: Array | None) -> None:
 
 def _supports(model: PyTree) -> str:
     names = sorted({type(leaf).__name__ for leaf in take_apart(model).leaves} - {"Categorical"})
-    return "it is off the support of the families used" + (f" ({', '.join(names)})." if names else ".")
+    return "it is off the support of the families used" + (
+        f" ({', '.join(names)})." if names else "."
+    )

@@ -31,14 +31,20 @@ def tangent_basis(model: PyTree, stats: list[Any], prior: Prior | None) -> Float
         total = s if extra is None else jax.tree.map(jnp.add, s, extra)
         flat, unravel = jax.flatten_util.ravel_pytree(total)
         image = lambda v, leaf=leaf, u=unravel: parameters(leaf.from_stats(u(v), leaf.origin))[0]
-        moves = jax.jacfwd(image)(flat) * flat[None]
+        moves = jax.jacfwd(image)(flat)
         moves = jnp.where(jnp.isfinite(moves), moves, jnp.zeros_like(moves))
-        size = jnp.sqrt(jnp.sum(moves * moves, axis=1))
-        size = jnp.where(size > 0, size, jnp.ones_like(size))
-        left = jnp.linalg.svd(moves / size[:, None], full_matrices=False)[0]
-        blocks.append(left[:, : free_parameters(leaf)] * size[:, None])
+        rows = _lengths(moves, 1)
+        moves = moves / rows
+        left = jnp.linalg.svd(moves / _lengths(moves, 0), full_matrices=False)[0]
+        blocks.append(left[:, : free_parameters(leaf)] * rows)
     blocks += [jnp.eye(a.size, dtype=a.dtype) for a in parts.loose]
     return jax.scipy.linalg.block_diag(*blocks)
+
+
+def _lengths(matrix, axis):
+    """Lengths of rows or columns, 1 for a zero one: coordinates and statistics have units."""
+    lengths = jnp.sqrt(jnp.sum(matrix * matrix, axis=axis, keepdims=True))
+    return jnp.where(lengths > 0, lengths, jnp.ones_like(lengths))
 
 
 def free_parameters(leaf: Any) -> int:

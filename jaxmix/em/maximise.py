@@ -39,6 +39,7 @@ class Maximised(NamedTuple):
     state: GradientState | None
     gain: Array  # of the expected complete-data log-density, under the old statistics
     num_emptied: Array  # densities that kept their parameters for want of data
+    num_collapsed: Array  # densities without a finite estimate
 
 
 def blank_stats(
@@ -140,7 +141,9 @@ def _sound(leaf: Refittable, use: Array) -> Array:
     for array in jax.tree.leaves(leaf):
         if not eqx.is_inexact_array(array):
             continue
-        fine = ~jnp.isnan(array) & (array < jnp.inf)
+        fine = jnp.isfinite(array)
+        if leaf.zero_is_valid:
+            fine = fine | jnp.isneginf(array)
         if array.shape[: use.ndim] == use.shape:
             use = use & jnp.all(fine, axis=tuple(range(use.ndim, array.ndim)))
         else:
@@ -148,8 +151,13 @@ def _sound(leaf: Refittable, use: Array) -> Array:
     return use
 
 
-def refit(leaf: Refittable, stats: Any, pseudo: Any | None, weight: Array) -> tuple[Any, Array]:
-    """One leaf (or a stack of them) from its statistics; emptied ones keep their parameters."""
+def refit(
+    leaf: Refittable, stats: Any, pseudo: Any | None, weight: Array
+) -> tuple[Any, Array, Array]:
+    """One leaf (or a stack of them) from its statistics, and how many were emptied or collapsed.
+
+    Both keep their parameters: the emptied have no data, the collapsed no finite estimate.
+    """
     origin = leaf.origin
     total = stats if pseudo is None else jax.tree.map(jnp.add, stats, pseudo)
     new = leaf.from_stats(total, origin)
@@ -157,7 +165,7 @@ def refit(leaf: Refittable, stats: Any, pseudo: Any | None, weight: Array) -> tu
     alive = total.count > jnp.finfo(total.count.dtype).eps * weight
     use = _sound(new, alive)
     kept = jax.tree.map(lambda n, o: _keep(use, n, o) if eqx.is_array(n) else n, new, leaf)
-    return kept, jnp.sum(~use)
+    return kept, jnp.sum(~alive), jnp.sum(alive & ~use)
 
 
 def maximise(
@@ -171,18 +179,19 @@ def maximise(
     """The M-step: refit every leaf; move the loose arrays uphill, never below."""
     parts = take_apart(model)
     pseudo = [None] * len(parts.leaves) if prior is None else about_own_origins(parts.leaves, prior)
-    new_leaves, emptied, gains = [], jnp.zeros((), int), []
+    new_leaves, gains = [], []
+    emptied = collapsed = jnp.zeros((), int)
     for leaf, stats, extra in zip(parts.leaves, expected.stats, pseudo, strict=True):
-        new, empty = refit(leaf, stats, extra, expected.weight)
+        new, empty, collapse = refit(leaf, stats, extra, expected.weight)
         new_leaves.append(new)
-        emptied += empty
+        emptied, collapsed = emptied + empty, collapsed + collapse
         gains.append(_gain(new, leaf, stats))
     gain = sum(gains[1:], gains[0]) if gains else jnp.zeros(())
     loose = parts.loose
     if loose:
         build = lambda loose: parts.model(new_leaves, loose)  # noqa: E731
         loose, state = _climb(build, loose, expected.gradient, data, weights, state)
-    return Maximised(parts.model(new_leaves, loose), state, gain, emptied)
+    return Maximised(parts.model(new_leaves, loose), state, gain, emptied, collapsed)
 
 
 def _gain(new: Refittable, old: Refittable, stats: Any) -> Array:

@@ -51,6 +51,7 @@ class State(NamedTuple):
     gain: Array  # of the objective at the last step, nats a datum
     num_steps: Array
     num_emptied: Array
+    num_collapsed: Array
     running: Array
 
 
@@ -98,6 +99,7 @@ def begin(model: PyTree, expected: Expected, prior: Prior | None) -> State:
         jnp.asarray(jnp.inf, dtype),
         jnp.zeros((), int),
         jnp.zeros((), int),
+        jnp.zeros((), int),
         jnp.isfinite(expected.objective.value),
     )
 
@@ -120,6 +122,7 @@ def advance(state: State, maximised: Any, expected: Expected, prior, max_steps, 
         gain,
         steps,
         maximised.num_emptied,
+        maximised.num_collapsed,
         finite & (gain >= least) & (steps < max_steps),
     )
     # A step into NaN is taken back: the last finite model is the answer, with its own code.
@@ -146,7 +149,8 @@ def result_of(state: State, prior: Prior | None, tol) -> RESULTS:
             RESULTS.successful,
         ),
     )
-    code = RESULTS.where(on_boundary(state.model, prior), RESULTS.degenerate, code)
+    collapsed = on_boundary(state.model, prior) | (state.num_collapsed > 0)
+    code = RESULTS.where(collapsed, RESULTS.degenerate, code)
     return RESULTS.where(bad, RESULTS.nonfinite, code)
 
 
@@ -221,6 +225,7 @@ def run(
         assignment: "soft", or "hard" for classification EM (Celeux and Govaert 1992).
         accelerate: None, "squarem" or "anderson"; a step is one pass over the data in each.
         prior: pseudo-statistics; None for a floor of `floor` times the data's variance.
+        floor: least variance of a component, as a share of the data's.
         history_size: length of the padded traces.
         chunk_size: rows of a chunk of the scan over the data.
 

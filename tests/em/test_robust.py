@@ -52,7 +52,10 @@ def test_hard_data_end_in_a_valid_model(name, covariance):
 
 def test_more_components_than_rows():
     result = fit(points(n=60)[:3].repeat(1, 0), k=5)
-    assert valid(result) and bool(result.result == jm.RESULTS.degenerate)
+    assert valid(result)
+    # Either a component sits on a point, and that is told, or all of them are wide.
+    least = np.linalg.eigvalsh(np.asarray(result.model.components.covariance))[:, 0].min()
+    assert bool(result.result == jm.RESULTS.degenerate) or least > 1e-3
 
 
 def test_collapsed_restarts_rank_below_clean_ones():
