@@ -228,9 +228,9 @@ def fit(
 def float_of(data: PyTree) -> Any:
     """The floating dtype of the data, or the default one."""
     types = [getattr(a, "dtype", np.asarray(a).dtype) for a in jax.tree.leaves(data)]
-    kinds = [t for t in types if jnp.issubdtype(t, jnp.inexact)]
     # Canonical: float64 only where it is switched on.
-    return jax.dtypes.canonicalize_dtype(jnp.result_type(*kinds) if kinds else float)
+    kinds = [jax.dtypes.canonicalize_dtype(t) for t in types if jnp.issubdtype(t, jnp.inexact)]
+    return jnp.result_type(*kinds) if kinds else jnp.result_type(float)
 
 
 def _of_dtype(template: PyTree, data: PyTree) -> PyTree:
