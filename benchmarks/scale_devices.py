@@ -51,6 +51,7 @@ def worker(devices, rows):
     import numpy as np
 
     import jaxmix as jm
+
     internals = importlib.import_module("jaxmix.em.fit")
     from jaxmix.em.sharded import layout_of
 

@@ -1,20 +1,38 @@
-"""The command line: `python -m jaxmix` gives a tour on real data."""
+"""The command line: a tour on real data, or `fit TABLE` for a mixture over a file's columns."""
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ._fit_table import components_of, fit_table
 from ._tour import tour
+
+OUT = Path("jaxmix-report")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line with these arguments, by default the process's own."""
     parser = argparse.ArgumentParser(prog="python -m jaxmix", description=__doc__)
-    parser.add_argument(
-        "--out", type=Path, default=Path("jaxmix-report"), help="folder for the pictures"
-    )
+    parser.add_argument("--out", type=Path, default=OUT, help="folder for the pictures")
+    commands = parser.add_subparsers(dest="command")
+    fitting = commands.add_parser("fit", help="fit a mixture to a table, with K chosen by BIC")
+    fitting.add_argument("table", type=Path, help="a .csv or .parquet file")
+    fitting.add_argument("--components", default="1:6", help="A:B, numbers of components to try")
+    fitting.add_argument("--ignore", action="append", default=[], help="a column to leave out")
+    fitting.add_argument("--restarts", type=int, default=16, help="starts for each K")
+    fitting.add_argument("--seed", type=int, default=0, help="of the starts")
+    fitting.add_argument("--out", type=Path, default=OUT, help="folder for what is written")
     options = parser.parse_args(arguments)
-    tour(options.out)
+    if options.command is None:
+        tour(options.out)
+        return
+    try:
+        components = components_of(options.components)
+        fit_table(
+            options.table, options.out, components, options.ignore, options.restarts, options.seed
+        )
+    except (ValueError, OSError, ModuleNotFoundError) as trouble:
+        parser.exit(2, f"{trouble}\n")
 
 
 if __name__ == "__main__":

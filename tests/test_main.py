@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
+import jaxmix as jm
 from jaxmix import _tour
 from jaxmix.__main__ import main
 from jaxmix._tour.clusters import adjusted_rand, clusters
@@ -101,3 +102,36 @@ def test_importing_jaxmix_brings_no_optional_package():
     program = f"import sys, jaxmix; print(*{optional} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.strip() == ""
+
+
+def test_fit_reads_a_table_of_mixed_columns(tmp_path, capsys):
+    rows = penguins().rows[::4]
+    names = ("species", "bill_length_mm", "flipper_length_mm", "sex")
+    lines = [",".join("" if row[n] is None else str(row[n]) for n in names) for row in rows]
+    path = tmp_path / "birds.csv"
+    path.write_text("\n".join([",".join(names), *lines]))
+    out = tmp_path / "out"
+    main(["fit", str(path), "--components", "2", "--restarts", "4", "--out", str(out)])
+    assert "Chosen by BIC: K = 2" in capsys.readouterr().out
+    posterior = np.loadtxt(out / "posteriors.csv", delimiter=",", skiprows=1)
+    assert posterior.shape == (len(rows), 2) and np.allclose(posterior.sum(1), 1, atol=1e-4)
+    model = jm.load(out / "model.npz")
+    again = jax.vmap(model.posterior)(jm.encode(model.components, [dict(r) for r in rows]))
+    assert np.allclose(again, posterior, atol=1e-4)
+    # Gentoos are unlike the others in these columns: one component is theirs.
+    gentoo = np.array([row["species"] == "Gentoo" for row in rows])
+    assert abs(posterior[gentoo, 0].mean() - posterior[~gentoo, 0].mean()) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["fit", "absent.csv"], "absent.csv"),
+        (["fit", "table.txt"], "must be a .csv or a .parquet"),
+        (["fit", "table.csv", "--components", "3:1"], "1 <= A <= B"),
+    ],
+)
+def test_fit_says_what_is_wrong(arguments, sentence, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2 and sentence in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """A template from a table: which family serves each column, chosen by held-out score."""
 
 from collections.abc import Callable
+from math import lgamma
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,8 +54,6 @@ def _exponential(x, y):
 
 
 def _gamma(x, y):
-    from math import lgamma
-
     gap = np.log(x.mean()) - np.log(x).mean()
     shape = (3 - gap + np.sqrt((gap - 3) ** 2 + 24 * gap)) / (12 * gap)
     rate = shape / x.mean()
@@ -62,8 +61,6 @@ def _gamma(x, y):
 
 
 def _poisson(x, y):
-    from math import lgamma
-
     return np.mean(y * np.log(x.mean()) - x.mean()) - np.mean([lgamma(v + 1) for v in y])
 
 

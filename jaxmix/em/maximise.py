@@ -58,10 +58,15 @@ def blank_stats(
     parts = take_apart(model)
     tilts = [leaf.zero_stats() for leaf in parts.leaves]
     origins = [leaf.origin for leaf in parts.leaves] if origins is None else origins
-    levels = [jnp.broadcast_to(jnp.asarray(level, _dtype(leaf)), leaf.stack_shape) for leaf in parts.leaves]
+    levels = [
+        jnp.broadcast_to(jnp.asarray(level, _dtype(leaf)), leaf.stack_shape)
+        for leaf in parts.leaves
+    ]
 
     def loss(tilts):
-        blanks = [Blank(*each) for each in zip(parts.leaves, tilts, origins, seeds, levels, strict=True)]
+        blanks = [
+            Blank(*each) for each in zip(parts.leaves, tilts, origins, seeds, levels, strict=True)
+        ]
         blank = parts.model(blanks, parts.loose)
         if weights is not None and weights.ndim == 2:
             values = jax.vmap(blank.joint_log_probs)(data)
@@ -189,7 +194,7 @@ def maximise(
     gain = sum(gains[1:], gains[0]) if gains else jnp.zeros(())
     loose = parts.loose
     if loose:
-        build = lambda loose: parts.model(new_leaves, loose)  # noqa: E731
+        build = lambda loose: parts.model(new_leaves, loose)
         loose, state = _climb(build, loose, expected.gradient, data, weights, state)
     return Maximised(parts.model(new_leaves, loose), state, gain, emptied, collapsed)
 
@@ -222,12 +227,12 @@ def _climb(build, loose, gradient, data, weights, state):
     scale = jnp.sqrt(tree_vdot(gradient, gradient))
     scale = jnp.where(scale > 0, scale, jnp.ones_like(scale))
     direction = jax.tree.map(lambda d, g: jnp.where(uphill, g / scale, -d), direction, gradient)
-    value = lambda loose: log_likelihood(build(loose), data, weights).value  # noqa: E731
+    value = lambda loose: log_likelihood(build(loose), data, weights).value
     start = value(loose)
-    moved = lambda s: jax.tree.map(lambda p, d: p + s * d, loose, direction)  # noqa: E731
+    moved = lambda s: jax.tree.map(lambda p, d: p + s * d, loose, direction)
 
     def worse(carry):
-        length, level, tries = carry
+        _, level, tries = carry
         return ~(level >= start) & (tries < 30)
 
     def halve(carry):
@@ -240,4 +245,6 @@ def _climb(build, loose, gradient, data, weights, state):
     better = level >= start
     loose = jax.tree.map(lambda new, old: jnp.where(better, new, old), moved(length), loose)
     longest = jnp.ones_like(length)
-    return loose, GradientState(memory, jnp.where(better, jnp.minimum(2 * length, longest), longest))
+    return loose, GradientState(
+        memory, jnp.where(better, jnp.minimum(2 * length, longest), longest)
+    )

@@ -112,7 +112,9 @@ def advance(state: State, maximised: Any, expected: Expected, prior, max_steps, 
     gain = total_gain / expected.weight
     finite = jnp.isfinite(expected.objective.value) & jnp.isfinite(penalty)
     # Without a tolerance nothing but the number of steps (or NaN) ends the loop.
-    least = jnp.where(tol == -jnp.inf, tol, jnp.maximum(tol, noise_of(expected.objective, expected.weight)))
+    least = jnp.where(
+        tol == -jnp.inf, tol, jnp.maximum(tol, noise_of(expected.objective, expected.weight))
+    )
     steps = state.num_steps + 1
     new = State(
         maximised.model,

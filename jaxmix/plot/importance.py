@@ -118,7 +118,14 @@ def proposals(
     ax.scatter(*flat[order].T, s=2, color=PALE, lw=0)
     total = np.log(density.sum(1)).reshape(grid, grid)
     top = total.max()
-    ax.contour(*lines, total, levels=top - np.array([8, 6, 4, 2, 1]), colors=[COOL], linewidths=0.9)
+    ax.contour(
+        *lines,
+        total,
+        levels=top - np.array([8, 6, 4, 2, 1]),
+        colors=[COOL],
+        linewidths=0.9,
+        linestyles="solid",
+    )
     ax.set(xlabel="x[0]", ylabel="x[1]", aspect="equal")
     return ax
 
