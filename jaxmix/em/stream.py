@@ -71,14 +71,7 @@ def _settle(state, memory, proposal, totals, prior, max_steps, tol):
     return acceleration.settle(memory, state, new, entry, max_steps)
 
 
-@eqx.filter_jit
-def _result(state, prior, tol):
-    return result_of(state, prior, tol)
-
-
-@eqx.filter_jit
-def _log_likelihood(model, batch, weights, chunk):
-    return log_likelihood(model, batch, weights, chunk)
+_result = eqx.filter_jit(result_of)
 
 
 class Stream:
