@@ -72,11 +72,12 @@ def save(path: str | Path, model: PyTree, *, classes: Sequence[type] = ()) -> No
         )
 
     text = json.dumps({"version": VERSION, "model": describe(model, "model")})
-    named = {f"array_{i}": array for i, array in enumerate(arrays)}
+    contents: dict[str, Any] = {f"array_{i}": array for i, array in enumerate(arrays)}
+    contents[_DESCRIPTION] = np.array(text)
     path = Path(path)
     partial = path.with_name(path.name + ".part")
     with partial.open("wb") as file:
-        np.savez(file, **{_DESCRIPTION: np.array(text)}, **named)
+        np.savez(file, allow_pickle=False, **contents)
     partial.replace(path)
 
 

@@ -252,3 +252,37 @@ def test_em_never_falls_with_unequal_lengths_weights_and_ties(x64):
     levels = np.asarray(history(model).history.log_likelihood)
     levels = levels[~np.isnan(levels)]  # the padding
     assert np.all(np.diff(levels) > -1e-9) and levels[-1] > levels[0]
+
+
+def test_labels_known_in_part(x64):
+    parts = jax.vmap(jm.Normal)(jnp.array([-1.0, 1.0]), jnp.ones(2))
+    mixture = jm.MixtureSameFamily(jnp.array([0.3, 0.7]), parts)
+    model = jm.SemiSupervised(mixture)
+    x = jnp.array(0.2)
+    joint = np.asarray(mixture.joint_log_probs(x))
+    known = jm.LabelledEvent(x, jnp.array([0.0, 1.0]))
+    unknown = jm.LabelledEvent(x, jnp.ones(2))
+    assert float(model.log_prob(known)) == pytest.approx(joint[1])
+    assert float(model.log_prob(unknown)) == pytest.approx(np.logaddexp(*joint))
+    data = jax.tree.map(lambda *a: jnp.asarray(np.stack(a)), known, unknown)
+    got = eqx.filter_jit(expect)(model, data)
+    share = np.exp(joint - np.logaddexp(*joint))
+    np.testing.assert_allclose(got.stats[0].outcomes, share + np.array([0, 1]), rtol=1e-10)
+
+
+def test_conditional_law_by_outcome(x64):
+    model = jm.Conditional(stack([0.9, 0.1], [0.3, 0.7]), jm.Categorical(jnp.array([0.4, 0.6])))
+    outcome, value = (a.ravel() for a in jnp.meshgrid(jnp.arange(2), jnp.arange(2), indexing="ij"))
+    mass = np.exp(log_probs(model, (outcome, value)))
+    np.testing.assert_allclose(mass, [0.36, 0.04, 0.18, 0.42], rtol=1e-12)
+    assert log_probs(model, (jnp.array([2]), jnp.array([0]))).tolist() == [-np.inf]
+
+
+def test_divergence_and_its_error():
+    p, q = jm.Normal(0.0, 1.0), jm.Normal(1.0, 1.0)
+    got = jm.kl_divergence(jax.random.key(0), p, q, num_samples=4000)
+    assert abs(float(got.value) - 0.5) < 4 * float(got.std_error)
+    # log p - log q is normal with variance 1 here.
+    assert float(got.std_error) == pytest.approx(1 / np.sqrt(4000), rel=0.05)
+    impossible = jm.empirical_kl(jm.Poisson(1.0), jm.Geometric(0.5), jnp.array([1, 0, 2]))
+    assert impossible.value == jnp.inf and impossible.std_error == jnp.inf
