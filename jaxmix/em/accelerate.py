@@ -12,9 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from .._numerics import tree_vdot
 from .expected import take_apart
-from .maximise import Maximised
+from .maximise import Maximised, expected_gain
 
 KINDS = (None, "squarem", "anderson")
 ORDER = 10  # columns of Anderson's memory, after which it begins anew
@@ -114,13 +113,7 @@ def _expected_gain(model: PyTree, state: Any) -> Array:
     gain = jnp.zeros_like(state.penalty)
     olds = take_apart(state.model).leaves
     for new, old, stats in zip(take_apart(model).leaves, olds, state.expected.stats, strict=True):
-        origin = old.origin
-        if callable(getattr(new, "natural", None)):
-            change = jax.tree.map(jnp.subtract, new.natural(origin), old.natural(origin))
-            gain += tree_vdot(change, stats)
-        else:
-            values = new.expected_log_prob(stats, origin) - old.expected_log_prob(stats, origin)
-            gain += jnp.sum(values)
+        gain += expected_gain(new, old, stats)
     return gain
 
 

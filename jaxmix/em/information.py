@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from .._density import is_density
@@ -29,7 +30,7 @@ def tangent_basis(model: PyTree, stats: list[Any], prior: Prior | None) -> Float
     blocks = []
     for leaf, s, extra in zip(parts.leaves, stats, pseudo, strict=True):
         total = s if extra is None else jax.tree.map(jnp.add, s, extra)
-        flat, unravel = jax.flatten_util.ravel_pytree(total)
+        flat, unravel = ravel_pytree(total)
         image = lambda v, leaf=leaf, u=unravel: parameters(leaf.from_stats(u(v), leaf.origin))[0]
         moves = jax.jacfwd(image)(flat)
         moves = jnp.where(jnp.isfinite(moves), moves, jnp.zeros_like(moves))

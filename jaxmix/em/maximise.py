@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PyTree
 
-from .._exponential import Blank, Refittable
+from .._exponential import Blank, ExponentialFamily, Refittable
 from .._numerics import tree_vdot
 from .expected import Expected, log_likelihood, num_rows, take_apart
 
@@ -107,6 +107,7 @@ def floor_prior(model: PyTree, data: PyTree, weights: Array | None, share: float
         weights = None if weights is None else weights[index]
     pooled, origins = pooled_stats(model, data, weights)
     leaves = take_apart(model).leaves
+    share = jnp.asarray(share)
     floors = [leaf.floor(s, share) for leaf, s in zip(leaves, pooled, strict=True)]
     return Prior(jax.lax.stop_gradient(floors), jax.lax.stop_gradient(origins))
 
@@ -190,7 +191,7 @@ def maximise(
         new, empty, collapse = refit(leaf, stats, extra, expected.weight)
         new_leaves.append(new)
         emptied, collapsed = emptied + empty, collapsed + collapse
-        gains.append(_gain(new, leaf, stats))
+        gains.append(expected_gain(new, leaf, stats))
     gain = sum(gains[1:], gains[0]) if gains else jnp.zeros(())
     loose = parts.loose
     if loose:
@@ -199,11 +200,10 @@ def maximise(
     return Maximised(parts.model(new_leaves, loose), state, gain, emptied, collapsed)
 
 
-def _gain(new: Refittable, old: Refittable, stats: Any) -> Array:
+def expected_gain(new: Refittable, old: Refittable, stats: Any) -> Array:
     """Q(new) - Q(old) under the old statistics: parameters are subtracted before the product."""
     origin = old.origin
-    natural = getattr(new, "natural", None)
-    if natural is None:
+    if not (isinstance(new, ExponentialFamily) and isinstance(old, ExponentialFamily)):
         return _expected(new, stats, origin) - _expected(old, stats, origin)
     change = jax.tree.map(jnp.subtract, new.natural(origin), old.natural(origin))
     return tree_vdot(change, stats)
