@@ -66,12 +66,6 @@ class Optional(LogDensity):
     def p_missing(self) -> Array | None:
         return None if self.missing is None else self.missing.prob
 
-    def missing_log_prob(self, missing: Bool[Array, ""]) -> Scalar:
-        """Log-probability of missing or not; 0 where missingness is ignorable."""
-        if self.missing is None:
-            return jnp.zeros(())
-        return self.missing.log_prob(missing)
-
     def log_prob(self, x: OptionalEvent) -> Scalar:
         present = jnp.asarray(x.present)
         value = self.value.log_prob(masked(present, x.value))

@@ -67,7 +67,3 @@ class Sequence(LogDensity):
         n = draw_length(self.length, k_length, self.max_length, "a Sequence")
         items = jax.vmap(self.item.sample)(jax.random.split(k_items, self.max_length))  # pyright: ignore[reportArgumentType]
         return SequenceEvent(masked(jnp.arange(self.max_length) < n, items), n)
-
-    @property
-    def mean_length(self) -> Array:
-        return self.length.mean
