@@ -22,7 +22,7 @@ NAMES = ("bill length", "bill depth", "flipper length", "body mass")
 
 def clusters(
     folder: Path,
-    components: Iterable[int] = range(1, 7),
+    components: Iterable[int] = range(1, 6),
     covariances: Sequence[str] = ("full", "tied", "diag", "spherical"),
 ) -> list[Path]:
     """Fit every number and shape of components, choose by BIC, compare with the species."""
