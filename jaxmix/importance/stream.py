@@ -1,5 +1,6 @@
 """Estimates over blocks of draws, in memory that does not grow with their number."""
 
+import dataclasses
 from collections.abc import Callable
 
 import equinox as eqx
@@ -149,7 +150,7 @@ def stream(
     out = estimate_totals(
         sums, weights=weights, self_normalised=self_normalised, like=like, single=single
     )
-    return eqx.tree_at(lambda e: e.num_draws, out, num_draws * size)
+    return dataclasses.replace(out, num_draws=num_draws * size)
 
 
 @eqx.filter_jit
