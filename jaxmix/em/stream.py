@@ -27,9 +27,7 @@ from .solution import Fit, Restarts, entropy, message, name, num_parameters
 
 CHECKPOINT_SECONDS = 5.0
 
-
-def _is_sum(node: Any) -> bool:
-    return isinstance(node, Sum)
+_is_sum = lambda node: isinstance(node, Sum)
 
 
 def _as_sums(expected: Expected) -> Expected:
