@@ -145,7 +145,7 @@ def test_discrete_latents():
     assert abs(z_score(np.asarray(values), exact(logits))) < 4
     assert np.abs(z_score(np.asarray(gradients), np.asarray(jax.grad(exact)(logits)))).max() < 4
     with pytest.raises(ValueError, match="not reparametrised"):
-        jax.grad(lambda l: jm.elbo()(keys[0], model, guide_of(l), x)[0])(logits)
+        jax.grad(lambda l: jm.elbo()(jax.random.key(9), model, guide_of(l), x)[0])(logits)
 
 
 def test_refusals():
