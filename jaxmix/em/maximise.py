@@ -196,7 +196,8 @@ def maximise(
     loose = parts.loose
     if loose:
         build = lambda loose: parts.model(new_leaves, loose)
-        loose, state = _climb(build, loose, expected.gradient, data, weights, state)
+        slope = jax.tree.map(lambda g: g / expected.weight.astype(g.dtype), expected.gradient)
+        loose, state = _climb(build, loose, slope, data, weights, state)
     return Maximised(parts.model(new_leaves, loose), state, gain, emptied, collapsed)
 
 
@@ -222,11 +223,11 @@ def _climb(build, loose, gradient, data, weights, state):
     downhill = jax.tree.map(jnp.negative, gradient)
     rule = optax.scale_by_lbfgs()
     direction, memory = rule.update(downhill, state.memory, loose)
-    uphill = tree_vdot(direction, gradient) < 0
-    # The rule gives a descent direction of -LL; where curvature misleads it, the gradient serves.
+    # Optax's rules give what is to be subtracted; where curvature misleads, the gradient serves.
+    misled = ~(tree_vdot(direction, gradient) < 0)
     scale = jnp.sqrt(tree_vdot(gradient, gradient))
     scale = jnp.where(scale > 0, scale, jnp.ones_like(scale))
-    direction = jax.tree.map(lambda d, g: jnp.where(uphill, g / scale, -d), direction, gradient)
+    direction = jax.tree.map(lambda d, g: jnp.where(misled, g / scale, -d), direction, gradient)
     value = lambda loose: log_likelihood(build(loose), data, weights).value
     start = value(loose)
     moved = lambda s: jax.tree.map(lambda p, d: p + s * d, loose, direction)
