@@ -150,9 +150,7 @@ def test_sumo_telescopes_by_enumeration(base, x64):
     law = jm.objectives.HarmonicCounts(cutoff=5, max_count=top)
     objective = jm.sumo(base_samples=base, law=law)
     log_w = weights(base + top, seed=1)
-    survival = np.array(
-        [min(1 / k, 1 / 5) * (0.9 ** max(k - 5, 0) if k > 5 else 1) for k in range(1, top + 1)]
-    )
+    survival = np.array([1 / k if k < 5 else 0.9 ** (k - 5) / 5 for k in range(1, top + 1)])
     probabilities = survival - np.append(survival[1:], 0)
     found = np.dot(probabilities, rows(objective, log_w, range(1, top + 1)))
     np.testing.assert_allclose(found, log_mean(log_w), rtol=1e-12)
