@@ -91,6 +91,13 @@ def load(path: str | Path, *, classes: Sequence[type] = ()) -> PyTree:
     Raises:
         ValueError: if the file is no such archive, is of a later version, or names a class that
             is neither the house's nor among `classes`.
+
+    Example:
+        >>> import jaxmix as jm, tempfile, pathlib
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.npz"
+        >>> jm.save(path, jm.Poisson(3))
+        >>> jm.load(path).mean.round(4)
+        Array(3., dtype=float32)
     """
     known = _known(classes)
     try:
