@@ -131,9 +131,7 @@ def main():
     warnings.filterwarnings("ignore")
     wanted = [int(a) for a in sys.argv[1:] if a.isdigit()] or range(len(CASES))
     print(f"jax {jax.__version__}, {jax.devices()[0].platform}; seconds an iteration")
-    print(
-        "| rows x coordinates | jaxmix (spread) | scikit-learn | ratio | products | compile |"
-    )
+    print("| rows x coordinates | jaxmix (spread) | scikit-learn | ratio | products | compile |")
     print("|---|---|---|---|---|---|")
     for index in wanted:
         n, d, k, covariance, dtype, peer_steps, steps = CASES[index]
