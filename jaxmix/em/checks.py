@@ -3,6 +3,7 @@
 import warnings
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -139,9 +140,14 @@ def checked_weights(weights: Any, rows: int, dtype: Any) -> Array | None:
     return weights
 
 
+@eqx.filter_jit
+def _row_log_probs(model, data):
+    return jax.vmap(model.log_prob)(data)
+
+
 def check_support(model: PyTree, data: PyTree, weights: Array | None) -> None:
     """Refuse a row that has density 0 under every component of a fresh start."""
-    values = jax.jit(jax.vmap(model.log_prob))(data)
+    values = _row_log_probs(model, data)
     off = jnp.isneginf(values)
     off = off if weights is None else off & (weights > 0)
     if bool(jnp.any(off)):

@@ -163,7 +163,7 @@ def fit(
     rows = num_rows(data)
     weights = placed(checked_weights(weights, rows, float_of(data)), layout)
     held = None if validation is None else checked_data(validation, template)
-    bound = -jnp.inf if tol is None else tol
+    bound = jnp.asarray(-float("inf") if tol is None else float(tol))  # traced, and weakly typed
     bar = Progress(max_steps, progress)
     options = (assignment, accelerate)
 

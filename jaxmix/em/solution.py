@@ -129,4 +129,6 @@ def trimmed(history: list[Any], steps: int) -> History:
     """Blocks of traces joined, without their padding."""
     if not history:
         return History(*(jnp.zeros((0,)) for _ in History._fields))
-    return History(*(jnp.concatenate(each)[:steps] for each in zip(*history, strict=True)))
+    return History(
+        *(jax.device_put(np.concatenate(each)[:steps]) for each in zip(*history, strict=True))
+    )

@@ -156,12 +156,13 @@ def test_second_fit_compiles_nothing():
     x = jnp.asarray(table("iris"), jnp.float32)
     template = jm.gaussian_mixture(2, 4)
     jm.fit(jax.random.key(0), template, x, num_restarts=2)
+    other, key = jax.block_until_ready((x + 1.0, jax.random.key(5)))
     compiled = []
     jax.monitoring.register_event_duration_secs_listener(
         lambda name, *_, **__: compiled.append(name) if "backend_compile" in name else None
     )
     try:
-        jm.fit(jax.random.key(5), template, x + 1.0, num_restarts=2, max_steps=37, tol=1e-5)
+        jm.fit(key, template, other, num_restarts=2, max_steps=37, tol=1e-5)
     finally:
         jax.monitoring.clear_event_listeners()
     assert compiled == []
