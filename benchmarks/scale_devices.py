@@ -52,7 +52,7 @@ def worker(devices, rows):
 
     import jaxmix as jm
 
-    internals = importlib.import_module("jaxmix.em.fit")
+    internals = importlib.import_module("jaxmix.em.in_memory")
     from jaxmix.em.sharded import layout_of
 
     rng = np.random.default_rng(0)

@@ -7,7 +7,6 @@ from .initialise import init as init
 from .maximise import Prior as Prior
 from .online import Online as Online
 from .online import online as online
-from .run import History as History
 from .run import Solution as Solution
 from .run import run as run
 from .run import step as step
@@ -17,6 +16,7 @@ from .solution import Restarts as Restarts
 from .solve import FixedPoint as FixedPoint
 from .solve import fixed_point as fixed_point
 from .solve import solve as solve
+from .state import History as History
 from .uncertainty import Bootstrap as Bootstrap
 from .uncertainty import bootstrap as bootstrap
 from .uncertainty import influence as influence

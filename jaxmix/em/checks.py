@@ -164,3 +164,19 @@ def _supports(model: PyTree) -> str:
     return "it is off the support of the families used" + (
         f" ({', '.join(names)})." if names else "."
     )
+
+
+def float_of(data: PyTree) -> Any:
+    """The floating dtype of the data, or the default one."""
+    types = [getattr(a, "dtype", np.asarray(a).dtype) for a in jax.tree.leaves(data)]
+    # Canonical: float64 only where it is switched on.
+    kinds = [jax.dtypes.canonicalize_dtype(t) for t in types if jnp.issubdtype(t, jnp.inexact)]
+    return jnp.result_type(*kinds) if kinds else jnp.result_type(float)
+
+
+def of_dtype(template: PyTree, data: PyTree) -> PyTree:
+    """The template in the dtype of the data: dtypes follow the data."""
+    dtype = float_of(data)
+    return jax.tree.map(
+        lambda a: jnp.asarray(a, dtype) if eqx.is_inexact_array_like(a) else a, template
+    )

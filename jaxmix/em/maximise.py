@@ -12,6 +12,7 @@ from .._exponential import Blank, ExponentialFamily, Refittable
 from .._numerics import tree_vdot
 from .expected import Expected, log_likelihood, num_rows, take_apart
 
+DEFAULT_FLOOR = 1e-9  # least variance of a component, as a share of the data's
 FLOOR_ROWS = 4096
 
 

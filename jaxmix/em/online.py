@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from .batches import Pieces, ahead, sampled
-from .checks import checked_data
+from .checks import checked_data, float_of, of_dtype
 from .expected import expect, take_apart
-from .fit import DEFAULT_FLOOR, SEARCH_ROWS, float_of
-from .maximise import Prior, about_own_origins, floor_prior, refit
+from .in_memory import SEARCH_ROWS
+from .maximise import DEFAULT_FLOOR, Prior, about_own_origins, floor_prior, refit
 
 
 class Online(eqx.Module):
@@ -120,9 +120,7 @@ def online(
             "jm.frozen, or fit by jm.fit."
         )
     kind = float_of(sample)
-    model = jax.tree.map(
-        lambda a: jnp.asarray(a, kind) if eqx.is_inexact_array_like(a) else a, model
-    )
+    model = of_dtype(model, sample)
     prior = jax.jit(floor_prior)(model, sample, None, floor) if prior is None else prior
     pieces = Pieces(source, jax.tree.map(np.asarray, sample), kind)
     half = passes * -(-rows // pieces.capacity) // 2

@@ -11,8 +11,8 @@ from jaxtyping import Array, PyTree
 from .._numerics import logsumexp
 from .._results import RESULTS
 from .expected import take_apart
-from .run import History
 from .sharded import Layout, opened, over_rows, pooled
+from .state import History
 
 
 class Restarts(NamedTuple):

@@ -11,9 +11,16 @@ from jaxtyping import Array, PyTree
 from .._numerics import Sum, difference
 from .._results import RESULTS
 from .expected import take_apart
-from .maximise import GradientState, Prior, floor_prior, init_gradient_state, log_prior
+from .maximise import (
+    DEFAULT_FLOOR,
+    GradientState,
+    Prior,
+    floor_prior,
+    init_gradient_state,
+    log_prior,
+)
 from .residual import evaluate, jacobian, parameters, residual
-from .run import DEFAULT_FLOOR, on_boundary
+from .state import on_boundary
 
 MEMORY = 6  # differences of steps that the acceleration combines
 PATIENCE = 16  # steps without progress after which rounding is all that moves

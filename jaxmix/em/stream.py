@@ -16,14 +16,15 @@ from .._results import RESULTS
 from . import accelerate as acceleration
 from .batches import Pieces, ahead, sampled
 from .checkpoint import digest, load, save
-from .checks import checked_data
+from .checks import checked_data, float_of, of_dtype
 from .expected import CHUNK_ELEMENTS, Expected, expect, log_likelihood, num_rows, take_apart
-from .fit import DEFAULT_FLOOR, SEARCH_ROWS, fit, float_of
-from .maximise import FLOOR_ROWS, Prior, floor_prior, maximise
+from .in_memory import SEARCH_ROWS, fit_arrays
+from .maximise import FLOOR_ROWS, floor_prior, maximise
+from .options import Options
 from .processes import everyone, is_first, together
 from .progress import Progress
-from .run import History, advance, begin, result_of
 from .solution import Fit, Restarts, entropy, message, name, num_parameters
+from .state import History, advance, begin, result_of
 
 CHECKPOINT_SECONDS = 5.0
 
@@ -130,16 +131,15 @@ class Progressed(NamedTuple):
     memory: Any
 
 
-def _climb(now, stream, prior, max_steps, tol, trace, keep):
+def _climb(now, stream, prior, options, trace, keep):
     """Steps until the state stops running or ctrl-C; `keep` is told of each."""
+    max_steps, tol = jnp.asarray(options.max_steps), options.bound
     while bool(now.state.running):
         proposal, memory = _propose(now.state, now.memory, prior)
         totals = stream.expect(proposal.model)
         if totals is None:
             break
-        state, entry, memory = _settle(
-            now.state, memory, proposal, totals, prior, jnp.asarray(max_steps), tol
-        )
+        state, entry, memory = _settle(now.state, memory, proposal, totals, prior, max_steps, tol)
         now = Progressed(state, memory)
         trace.append([float(value) for value in entry])
         keep(now, trace)
@@ -147,31 +147,14 @@ def _climb(now, stream, prior, max_steps, tol, trace, keep):
     return now
 
 
-def fit_stream(
-    key: Key[Array, ""] | None,
-    template: PyTree,
-    source: Any,
-    *,
-    weights: Any = None,
-    validation: PyTree | None = None,
-    num_restarts: int = 16,
-    init: str = "search",
-    assignment: str = "soft",
-    max_steps: int = 1000,
-    tol: float | None = 1e-6,
-    accelerate: str | None = None,
-    prior: Prior | None = None,
-    floor: float = DEFAULT_FLOOR,
-    checkpoint: Any = None,
-    progress: bool | None = None,
-    throw: bool = False,
+def fit_source(
+    key: Key[Array, ""] | None, template: PyTree, source: Any, weights: Any, options: Options
 ) -> Fit:
-    """`jm.fit` over a source of batches, whose arguments it shares.
+    """`jm.fit` over a source of batches.
 
     Restarts are searched on at most 16,384 rows spread over the source; the best one goes on over
     all. With several processes each gives its own rows, and all get the same model.
     """
-    acceleration.check(accelerate)
     sample, rows = sampled(source, SEARCH_ROWS)
     sample = checked_data(everyone(sample, SEARCH_ROWS), template)
     if take_apart(template).loose:
@@ -179,33 +162,30 @@ def fit_stream(
             f"{type(template).__name__} has arrays without sufficient statistics, which a streamed "
             "fit cannot move: wrap that part in jm.frozen, or fit data in memory."
         )
-    bound = -jnp.inf if tol is None else tol
-    bar = Progress(max_steps, progress)
     float_type = float_of(sample)
     case_weights = None if weights is None else np.asarray(weights)
     pieces = Pieces(source, jax.tree.map(np.asarray, sample), float_type, case_weights)
-    begun = template if init == "given" else (template, jax.random.key_data(key))  # pyright: ignore[reportArgumentType]
+    given = options.init == "given"
+    begun = template if given else (template, jax.random.key_data(key))  # pyright: ignore[reportArgumentType]
     belongs = {
-        "start": digest(begun), "data": digest(sample), "rows": rows, "assignment": assignment,
-        "accelerate": accelerate or "none", "processes": jax.process_count(),
+        "start": digest(begun), "data": digest(sample), "rows": rows,
+        "assignment": options.assignment, "accelerate": options.accelerate or "none",
+        "processes": jax.process_count(),
     }  # fmt: skip
     restarts = None
-    if init == "search":
-        first = fit(
-            key, template, sample, validation=validation, num_restarts=num_restarts,
-            assignment=assignment, max_steps=max_steps, tol=tol, prior=prior, floor=floor,
-        )  # fmt: skip
-        start, restarts = first.model, first.restarts
+    if given:
+        start = of_dtype(template, sample)
     else:
-        start = jax.tree.map(
-            lambda a: jnp.asarray(a, float_type) if eqx.is_inexact_array_like(a) else a, template
-        )
+        search = options._replace(checkpoint=None, throw=False)
+        first = fit_arrays(key, template, sample, None, search)
+        start, restarts = first.model, first.restarts
+    prior = options.prior
     if prior is None:
-        prior = _floor_prior(start, _few(source, sample, template), None, floor)
-    memory = acceleration.begin(accelerate, start)
-    with bar:
-        stream = Stream(pieces, start, assignment, bar)
-        now, trace = _resumed(checkpoint, stream, start, memory, prior, belongs, max_steps, tol)
+        prior = _floor_prior(start, _few(source, sample, template), None, options.floor)
+    memory = acceleration.begin(options.accelerate, start)
+    with Progress(options.max_steps, options.progress) as bar:
+        stream = Stream(pieces, start, options.assignment, bar)
+        now, trace = _resumed(stream, start, memory, prior, belongs, options)
         if now is None:
             totals = stream.expect(start)
             if totals is None:
@@ -213,13 +193,12 @@ def fit_stream(
             state = _begin(start, totals, prior)
             if not bool(state.running):
                 stream.check(start)
-            now = Progressed(state._replace(running=state.running & (max_steps > 0)), memory)
-        keep = Keeper(checkpoint, belongs, tol, max_steps)
-        now = _climb(now, stream, prior, max_steps, bound, trace, keep)
+            going = state.running & (options.max_steps > 0)
+            now = Progressed(state._replace(running=going), memory)
+        keep = Keeper(belongs, options)
+        now = _climb(now, stream, prior, options, trace, keep)
         keep.write(now, trace)
-        return _finished(
-            now, trace, stream, prior, bound, restarts, num_rows(sample), validation, throw
-        )
+        return _finished(now, trace, stream, prior, options, restarts, num_rows(sample))
 
 
 _floor_prior = jax.jit(floor_prior)
@@ -235,9 +214,9 @@ def _few(source, sample, template):
 class Keeper:
     """Writes checkpoints: not more often than every few seconds, and at the end."""
 
-    def __init__(self, folder: Any, belongs: dict[str, Any], tol: float | None, max_steps: int):
-        self.folder = folder if is_first() else None
-        self.belongs, self.tol, self.max_steps = belongs, tol, max_steps
+    def __init__(self, belongs: dict[str, Any], options: Options):
+        self.folder = options.checkpoint if is_first() else None
+        self.belongs, self.tol, self.max_steps = belongs, options.tol, options.max_steps
         self.last = -math.inf
 
     def __call__(self, now: Progressed, trace: list[list[float]]) -> None:
@@ -254,9 +233,9 @@ class Keeper:
         self.last = time.monotonic()
 
 
-def _resumed(folder, stream, start, memory, prior, belongs, max_steps, tol):
+def _resumed(stream, start, memory, prior, belongs, options):
     """Where a checkpoint left off, or None and an empty trace."""
-    if folder is None:
+    if options.checkpoint is None:
         return None, []
 
     def first_state(model, prior, rows, weights):
@@ -264,22 +243,22 @@ def _resumed(folder, stream, start, memory, prior, belongs, max_steps, tol):
         return _begin(model, totals, prior)
 
     shapes = eqx.filter_eval_shape(first_state, start, prior, *stream.pieces.shapes)
-    saved = load(folder, Progressed(shapes, memory), belongs)
+    saved = load(options.checkpoint, Progressed(shapes, memory), belongs)
     if saved is None:
         return None, []
     state, notes = saved.state.state, saved.notes
-    over = notes["stopped"] and notes["stopped_at_tol"] == tol
-    running = (state.num_steps < max_steps) & jnp.isfinite(state.expected.objective.value)
+    over = notes["stopped"] and notes["stopped_at_tol"] == options.tol
+    running = (state.num_steps < options.max_steps) & jnp.isfinite(state.expected.objective.value)
     state = state._replace(running=running & (not over))
     return Progressed(state, saved.state.memory), list(notes["trace"])
 
 
-def _finished(now, trace, stream, prior, tol, restarts, sample_rows, validation, throw) -> Fit:
+def _finished(now, trace, stream, prior, options, restarts, sample_rows) -> Fit:
     """The outcome, after one more pass for the entropy."""
     state, stopped = now.state, stream.bar.interrupted
     model, total = state.model, state.expected.log_likelihood.value
-    result = RESULTS.interrupted if stopped else _result(state, prior, tol)
-    if throw and bool(result != RESULTS.successful):
+    result = RESULTS.interrupted if stopped else _result(state, prior, options.bound)
+    if options.throw and bool(result != RESULTS.successful):
         raise RuntimeError(message(result))
     steps = int(state.num_steps)
     columns = np.asarray(trace, total.dtype).reshape(-1, len(History._fields)).T
@@ -289,8 +268,8 @@ def _finished(now, trace, stream, prior, tol, restarts, sample_rows, validation,
         share = float(state.expected.weight) / sample_rows
         restarts = restarts._replace(log_likelihood=share * restarts.log_likelihood)
     held = None
-    if validation is not None:
-        data = checked_data(validation, model)
+    if options.validation is not None:
+        data = checked_data(options.validation, model)
         held = float(log_likelihood(model, data).value)
     spread = math.nan if stopped else stream.sum_of(functools.partial(entropy, model))
     return Fit(
