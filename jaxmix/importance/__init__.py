@@ -1,5 +1,7 @@
 """Expectations under many densities from one set of draws, with their errors."""
 
+from .._pareto import pareto_k as pareto_k
+from .._pareto import psis as psis
 from .constants import Constants as Constants
 from .constants import bridge as bridge
 from .constants import normalising_constants as normalising_constants
@@ -12,8 +14,6 @@ from .estimate import from_table as from_table
 from .estimate import imp_est as imp_est
 from .low_rank import LowRankNormal as LowRankNormal
 from .low_rank import MultivariateT as MultivariateT
-from .pareto import pareto_k as pareto_k
-from .pareto import psis as psis
 from .pilot import Pilot as Pilot
 from .pilot import adapt as adapt
 from .pilot import mixture_of_targets as mixture_of_targets

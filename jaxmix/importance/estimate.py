@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from .._pareto import psis
 from .controls import controlled
 from .draws import Draws, is_single, log_table
-from .pareto import psis
 from .result import Estimate, flatten_values, make_estimate
 from .tables import Table, log_mixtures
 from .totals import Summary, log_ratios, mean_and_residual, summarise, terms, totals

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from .._numerics import log_mean_exp
+from .._pareto import pareto_k
 from .._results import RESULTS
-from ..importance.pareto import pareto_k
 from ._combine import combine, softmax
 from ._draws import checked_guide, log_weight, num_rows
 from ._terms import LeaveOut
