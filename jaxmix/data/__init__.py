@@ -1,8 +1,10 @@
 """Between Python rows or tables, and event pytrees."""
 
-# Data larger than memory, for `jm.fit`.
 from .decode import decode as decode
 from .encode import encode as encode
+from .folds import CrossValidated as CrossValidated
+from .folds import cross_validate as cross_validate
+from .folds import k_fold as k_fold
 from .infer import infer_template as infer_template
 from .labels import OTHER as OTHER
 from .partition import partition as partition
@@ -13,3 +15,4 @@ from .sources import Batches as Batches
 from .sources import NpyFile as NpyFile
 from .sources import NpyFolder as NpyFolder
 from .sources import Parquet as Parquet
+from .unseen import reserve as reserve

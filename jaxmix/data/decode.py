@@ -12,14 +12,22 @@ from ..families import BernoulliSet, Categorical
 from .encode import domain_of, structure
 
 
-def decode(model: PyTree, events: PyTree) -> list[Any]:
+def decode(model: PyTree, events: PyTree, *, columns: bool = False) -> Any:
     """The Python rows of stacked events: what `jm.encode` takes.
 
-    Missing values are None, sequences lists, sets of labels sets.
+    Missing values are None, sequences lists, sets of labels sets (lists in columns).
 
     Args:
         model: a density, of which only the structure is used.
         events: events, stacked along a leading axis.
+        columns: give a record's columns by name rather than its rows: what `pandas.DataFrame`,
+            `polars.DataFrame` and `pyarrow.table` make a table of.
+
+    Returns:
+        A list of rows, or a dict of columns.
+
+    Raises:
+        ValueError: for columns of events that are no records.
 
     Example:
         >>> import jaxmix as jm
@@ -27,7 +35,16 @@ def decode(model: PyTree, events: PyTree) -> list[Any]:
         >>> jm.decode(record, jm.encode(record, [(2, {"b"}), (0, set())]))
         [(2, {'b'}), (0, set())]
     """
-    return _decode(structure(model), jax.tree.map(np.asarray, events))
+    record, events = structure(model), jax.tree.map(np.asarray, events)
+    if not columns:
+        return _decode(record, events)
+    if not isinstance(record, Composite):
+        raise ValueError(
+            f"Only a Composite has columns; the model's events are those of {type(record).__name__}."
+        )
+    decoded = {name: _decode(part, events[name]) for name, part in record.items()}
+    listed = lambda value: sorted(value, key=str) if isinstance(value, set) else value
+    return {name: [listed(value) for value in values] for name, values in decoded.items()}
 
 
 def _named(codes: np.ndarray, labels: tuple | None) -> list:

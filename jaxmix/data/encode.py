@@ -1,6 +1,7 @@
 """Events from Python rows, dicts of columns, and tables."""
 
 from collections.abc import Mapping
+from datetime import date, time, timedelta
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -45,7 +46,11 @@ class Where(NamedTuple):
         row = index if self.rows is None else int(self.rows[index])
         field = f", field {self.field}" if self.field else ""
         shown = "a missing value" if is_missing(value) else repr(value)
-        hint = "; wrap the field's density in jm.Optional" if is_missing(value) else ""
+        hint = ""
+        if is_missing(value):
+            hint = "; wrap the field's density in jm.Optional"
+        elif is_date(value):
+            hint = "; turn dates and times into numbers first, such as days since a first one"
         return ValueError(f"Row {row}{field}: {shown} was given, {expected} was expected{hint}.")
 
 
@@ -156,7 +161,7 @@ def _encode_numbers(domain: Domain, values: Any, where: Where) -> np.ndarray:
         array = np.empty(shape)
         for i, value in enumerate(values):
             try:
-                if isinstance(value, str | bytes):
+                if isinstance(value, str | bytes) or is_date(value):
                     raise TypeError
                 array[i] = value
                 if np.shape(value) != shape[1:]:
@@ -212,7 +217,16 @@ def _get(row, name, part, index, where):
 def is_missing(value: Any) -> bool:
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        return bool(np.isnat(value))
     return isinstance(value, float | np.floating) and bool(np.isnan(value))
+
+
+def is_date(value: Any) -> bool:
+    """Whether a value is a date, a time or a span of time."""
+    return isinstance(
+        value, date | time | timedelta | np.datetime64 | np.timedelta64
+    ) and not is_missing(value)
 
 
 def _encode_optional(density: OptionalField, values: Any, where: Where) -> OptionalEvent:

@@ -1,19 +1,20 @@
 """A template from a table: which family serves each column, chosen by held-out score."""
 
-from collections.abc import Callable
-from math import lgamma
+from collections import Counter
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import PyTree
 
-from ..combinators import Composite
+from ..combinators import Composite, Sequence
 from ..combinators import Optional as OptionalField
-from ..families import Categorical, Exponential, Gamma, Geometric, LogNormal, Normal, Poisson
-from .encode import is_missing
+from ..families import BernoulliSet, Categorical, Poisson
+from .candidates import MAX_LABELS, Chosen, choose_number
+from .encode import is_date, is_missing
+from .labels import OTHER
 from .tables import column, column_names, is_table
 
-MAX_LABELS = 50
+RARE = 5  # rows below which a label of many goes to jm.data.OTHER
 
 
 class Choice(NamedTuple):
@@ -37,111 +38,81 @@ class Inferred(NamedTuple):
         return "\n".join(lines)
 
 
-def _normal(x, y):
-    return _gaussian(y, x.mean(), x.std())
+def _choose(values: Any) -> Chosen:
+    """A family for a column's values, none of them missing."""
+    if len(values) == 0:
+        return Chosen("ignored", None, "no value at all")
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
+        return choose_number(values.astype(np.float64))
+    if all(_is_number(value) for value in values):
+        return choose_number(np.array(values, dtype=np.float64))
+    if any(is_date(value) for value in values):
+        return Chosen("ignored", None, "dates and times; turn them into numbers to use them")
+    collections = (list, tuple, np.ndarray, set, frozenset)
+    if all(isinstance(value, collections) for value in values):
+        is_set = all(isinstance(value, set | frozenset) for value in values)
+        return _set(values) if is_set else _sequence(values)
+    kinds = {type(value).__name__ for value in values}
+    if any(not isinstance(value, str | bool | np.bool_ | int | float) for value in values):
+        return Chosen("ignored", None, f"values of type {', '.join(sorted(kinds))}")
+    if len(kinds) > 1:
+        return Chosen("ignored", None, f"it mixes {' and '.join(sorted(kinds))}")
+    return _labels(values)
 
 
-def _gaussian(y, mean, sd):
-    return np.mean(-0.5 * ((y - mean) / sd) ** 2 - np.log(sd)) - 0.5 * np.log(2 * np.pi)
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
-def _log_normal(x, y):
-    return _gaussian(np.log(y), np.log(x).mean(), np.log(x).std()) - np.mean(np.log(y))
+def _labels(values: Any) -> Chosen:
+    """A Categorical: of all labels where they are few, else of the common ones and OTHER."""
+    counts = Counter(values)
+    labels = sorted(counts, key=str)
+    if len(labels) == 1:
+        return Chosen("ignored", None, f"every value is {labels[0]!r}")
+    if len(labels) <= min(MAX_LABELS, max(2, len(values) // 2)):
+        return Chosen("Categorical", Categorical.template(labels=labels), _listed(labels))
+    common = sorted((v for v, n in counts.most_common(MAX_LABELS - 1) if n >= RARE), key=str)
+    covered = sum(counts[label] for label in common)
+    if covered < len(values) / 2:
+        return Chosen("ignored", None, f"{len(labels)} different texts, too few of them repeated")
+    reason = f"{_listed(common)}; {len(labels) - len(common)} rarer ones as {OTHER}"
+    return Chosen("Categorical", Categorical.template(labels=(*common, OTHER)), reason)
 
 
-def _exponential(x, y):
-    return np.mean(-np.log(x.mean()) - y / x.mean())
-
-
-def _gamma(x, y):
-    gap = np.log(x.mean()) - np.log(x).mean()
-    shape = (3 - gap + np.sqrt((gap - 3) ** 2 + 24 * gap)) / (12 * gap)
-    rate = shape / x.mean()
-    return np.mean(shape * np.log(rate) - lgamma(shape) + (shape - 1) * np.log(y) - rate * y)
-
-
-def _poisson(x, y):
-    return np.mean(y * np.log(x.mean()) - x.mean()) - np.mean([lgamma(v + 1) for v in y])
-
-
-def _geometric(x, y):
-    prob = 1 / x.mean()
-    return np.mean((y - 1) * np.log1p(-prob) + np.log(prob))
-
-
-def _codes(x, y):
-    size = int(max(x.max(), y.max())) + 1
-    counts = np.bincount(x, minlength=size) + 0.5
-    return np.mean(np.log(counts[y] / counts.sum()))
-
-
-def _held_out(score: Callable, values: np.ndarray) -> float:
-    """Mean held-out log-density of a column's values over two halves, in nats."""
-    order = np.random.default_rng(0).permutation(len(values))
-    a, b = values[order[::2]], values[order[1::2]]
-    with np.errstate(all="ignore"):
-        total = 0.5 * (score(a, b) + score(b, a))
-    return float(total) if np.isfinite(total) else -np.inf
-
-
-def _best(candidates: dict[str, tuple[Callable, PyTree]], values: np.ndarray) -> tuple:
-    scores = {name: _held_out(score, values) for name, (score, _) in candidates.items()}
-    best = max(scores, key=lambda name: scores[name])
-    listed = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
-    reason = f"held-out nats a value: {listed}" if len(scores) > 1 else "the one family that fits"
-    return best, candidates[best][1], reason
-
-
-def _labelled(values: list, labels: list) -> tuple:
+def _listed(labels: list) -> str:
     shown = ", ".join(map(str, labels[:4])) + (", ..." if len(labels) > 4 else "")
-    template = Categorical.template(labels=labels)
-    return "Categorical", template, f"{len(labels)} labels: {shown}"
+    return f"{len(labels)} labels: {shown}"
 
 
-def _choose(values: list) -> tuple[str, PyTree | None, str]:
-    if not values:
-        return "ignored", None, "no value at all"
-    distinct = sorted(set(values), key=lambda v: (str(type(v)), str(v)))
-    if len(distinct) == 1:
-        return "ignored", None, f"every value is {distinct[0]!r}"
-    numeric = all(
-        isinstance(v, int | float | np.number) and not isinstance(v, bool) for v in values
-    )
-    if not numeric:
-        if len(distinct) <= min(MAX_LABELS, max(2, len(values) // 2)):
-            return _labelled(values, distinct)
-        return "ignored", None, f"{len(distinct)} different texts"
-    x = np.asarray(values, dtype=np.float64)
-    if not np.all(np.isfinite(x)):
-        return "ignored", None, "it holds infinities"
-    if np.all(x == np.floor(x)):
-        labels = sorted(set(x.astype(int).tolist()))
-        candidates: dict[str, tuple[Callable, PyTree]] = {"Normal": (_normal, Normal.template())}
-        if x.min() >= 0:
-            candidates["Poisson"] = (_poisson, Poisson.template())
-        if x.min() >= 1:
-            candidates["Geometric"] = (_geometric, Geometric.template())
-        if len(labels) <= min(MAX_LABELS, len(values) // 10):
-            codes = {label: i for i, label in enumerate(labels)}
-            coded = lambda a, b: _codes(*(np.array([codes[int(v)] for v in c]) for c in (a, b)))
-            candidates["Categorical"] = (coded, Categorical.template(labels=labels))
-        # A density and a probability compare: whole numbers lie one apart.
-        return _best(candidates, x)
-    candidates = {"Normal": (_normal, Normal.template())}
-    if x.min() > 0:
-        candidates["LogNormal"] = (_log_normal, LogNormal.template())
-        candidates["Gamma"] = (_gamma, Gamma.template())
-    if x.min() >= 0:
-        candidates["Exponential"] = (_exponential, Exponential.template())
-    return _best(candidates, x)
+def _set(values: Any) -> Chosen:
+    labels = sorted({_python(v) for v in chain.from_iterable(values)}, key=str)
+    if not 1 <= len(labels) <= MAX_LABELS:
+        return Chosen("ignored", None, f"sets of {len(labels)} different members")
+    return Chosen("BernoulliSet", BernoulliSet.template(labels=labels), _listed(labels))
+
+
+def _sequence(values: Any) -> Chosen:
+    item = _choose([_python(v) for v in chain.from_iterable(values)])
+    if item.template is None:
+        return Chosen("ignored", None, f"its sequences: {item.reason}")
+    longest = max(map(len, values))
+    template = Sequence.template(item.template, Poisson.template(), max_length=longest)
+    return Chosen(f"Sequence of {item.family}", template, f"up to {longest} items; {item.reason}")
+
+
+def _python(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def infer_template(table: Any, *, ignore: tuple[str, ...] = ()) -> Inferred:
     """Propose a template for a table, one density a column, by held-out score.
 
-    Text becomes a `Categorical` of its labels; whole numbers a Poisson, Geometric, Categorical or
-    Normal, others a Normal, LogNormal, Gamma or Exponential, whichever scores best on the half of
-    the column that it was not fitted to; a column with missing entries an `Optional` of these.
+    Text and truth values become a `Categorical` of their labels, rare ones of many together as
+    `jm.data.OTHER`; whole numbers a Poisson, Geometric, Categorical or Normal, others a Normal,
+    LogNormal, Gamma or Exponential, whichever scores best on the half of the column that it was
+    not fitted to; lists a `Sequence`, sets a `BernoulliSet`; a column with missing entries an
+    `Optional` of these. Columns of one value, dates, and texts that hardly repeat are left out.
 
     Args:
         table: a pandas, polars or Arrow table, or a dict of columns.
@@ -166,8 +137,11 @@ def infer_template(table: Any, *, ignore: tuple[str, ...] = ()) -> Inferred:
     for name in column_names(table) or []:
         if name in ignore:
             continue
-        values = list(column(table, name))
-        there = [v.item() if isinstance(v, np.generic) else v for v in values if not is_missing(v)]
+        values = column(table, name)
+        if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
+            there = values[~np.isnan(values)]
+        else:
+            there = [_python(v) for v in values if not is_missing(v)]
         family, template, reason = _choose(there)
         missing = len(values) - len(there)
         if template is None:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 
 def _library(table: Any) -> str:
     return type(table).__module__.partition(".")[0]
@@ -16,24 +18,38 @@ def is_table(table: Any) -> bool:
 
 
 def column_names(table: Any) -> list | None:
+    """Names of the columns, or None for what has none.
+
+    Raises:
+        ValueError: if two columns share a name.
+    """
     if isinstance(table, Mapping):
         return list(table)
     names = getattr(table, "column_names" if _library(table) == "pyarrow" else "columns", None)
-    return None if names is None else list(names)
+    names = None if names is None else list(names)
+    twice = [name for name in names or [] if names.count(name) > 1]  # pyright: ignore[reportOptionalMemberAccess]
+    if twice:
+        raise ValueError(f"The table has two columns called {twice[0]!r}.")
+    return names
 
 
 def column(table: Any, name: Any) -> Any:
-    """One column as an array of numbers where it is one, else as a list of Python values."""
+    """One column: an array of numbers, NaN where one is missing, or a list of Python values."""
     library = _library(table)
     if library == "pandas":
         series = table[name]
-        return series.to_numpy() if series.dtype.kind in "biuf" else series.tolist()
+        kind = getattr(series.dtype, "kind", "O")
+        if kind in "iuf":
+            return series.to_numpy(dtype=float if series.hasnans else None, na_value=np.nan)
+        return series.to_numpy() if kind == "b" and not series.hasnans else series.tolist()
     if library == "polars":
         series = table.get_column(name)
-        plain = series.dtype.is_numeric() and series.null_count() == 0
-        return series.to_numpy() if plain else series.to_list()
+        array = series.to_numpy() if series.dtype.is_numeric() else None
+        return series.to_list() if array is None or array.dtype.kind not in "iuf" else array
     if library == "pyarrow":
-        return table.column(name).to_pylist()
+        values = table.column(name)
+        numbers = str(values.type).startswith(("int", "uint", "float", "double", "halffloat"))
+        return values.to_numpy(zero_copy_only=False) if numbers else values.to_pylist()
     return table[name]
 
 

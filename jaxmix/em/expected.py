@@ -1,5 +1,6 @@
 """The E-step as a gradient: expected statistics of any nesting, in one chunked scan."""
 
+import functools
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -12,6 +13,7 @@ from .._exponential import ProductForm, Refittable, Tilted, TiltedProduct
 from .._numerics import Sum, add, merge, unanimous, zero_sum
 from .._stack import Held
 from ..combinators.frozen import Frozen
+from .buckets import Buckets
 from .sharded import opened, pooled
 
 CHUNK_ELEMENTS = 1 << 17  # rows of a chunk times densities of the widest stack
@@ -181,6 +183,12 @@ def _stack_elements(leaf: Refittable) -> int:
     return size
 
 
+def _merged(a: Any, b: Any) -> Any:
+    is_sum = lambda node: isinstance(node, Sum)
+    both = lambda x, y: merge(x, y) if is_sum(x) else x + y
+    return jax.tree.map(both, a, b, is_leaf=is_sum)
+
+
 def expect(
     model: PyTree,
     data: PyTree,
@@ -194,6 +202,9 @@ def expect(
     Statistics are about each leaf's own origin. Rows of weight 0 contribute nothing, whatever
     their log-density.
     """
+    if isinstance(data, Buckets):
+        one = functools.partial(expect, model, assignment=assignment, chunk_size=chunk_size)
+        return functools.reduce(_merged, map(one, data.parts, data.weights))
     parts = take_apart(model)
     data, axes = opened(data)
     rows = num_rows(data)
@@ -263,6 +274,9 @@ def log_likelihood(
     model: PyTree, data: PyTree, weights: Array | None = None, chunk_size: int | None = None
 ) -> Sum:
     """Weighted sum over the data of the model's log-density, in nats, by chunks."""
+    if isinstance(data, Buckets):
+        one = lambda part, w: log_likelihood(model, part, w, chunk_size)
+        return functools.reduce(_merged, map(one, data.parts, data.weights))
     data, axes = opened(data)
     rows = num_rows(data)
     chunk = chunk_rows(model, rows, chunk_size)

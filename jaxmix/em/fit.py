@@ -34,6 +34,7 @@ def fit(
 
     Restarts run under one `vmap`. Where the data are many, short runs on a sample of 16,384
     rows choose the starts that go on. A restart that collapsed ranks below every clean one.
+    Sequences of unequal lengths are passed over in groups of like lengths, where that saves work.
 
     Args:
         key: a typed key for the starts; None with `init="given"`.

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from .._results import RESULTS
+from .buckets import bucketed
 from .checks import check_support, checked_data, checked_weights, float_of, of_dtype
 from .expected import CHUNK_ELEMENTS, log_likelihood, num_rows, take_apart
 from .initialise import init as initialise
@@ -34,9 +35,13 @@ class Searched(NamedTuple):
     result: Any
 
 
+def _width(model: PyTree) -> int:
+    """Densities in the model's widest stack."""
+    return max([1, *(int(np.prod(leaf.stack_shape)) for leaf in take_apart(model).leaves)])
+
+
 def _chunk(model: PyTree, restarts: int) -> int:
-    widest = max([1, *(int(np.prod(leaf.stack_shape)) for leaf in take_apart(model).leaves)])
-    return max(64, min(4096, CHUNK_ELEMENTS // (widest * restarts)))
+    return max(64, min(4096, CHUNK_ELEMENTS // (_width(model) * restarts)))
 
 
 @functools.partial(jax.jit, static_argnames=("many",))
@@ -101,14 +106,19 @@ def fit_arrays(
     bar = Progress(max_steps, options.progress)
     kind = (options.assignment, options.accelerate)
 
-    def go(states, data, weights, prior, steps):
-        """Blocks of steps until every restart has stopped."""
-        history, chunk = [], _chunk(template, states.num_steps.shape[0])
-        result = None
+    def go(models, data, weights, prior, steps):
+        """Blocks of steps from some models until every one of them has stopped."""
+        many = jax.tree.leaves(models)[0].shape[0]
+        chunk, layout = _chunk(template, many), layout_of(data)
+        if layout is None:
+            data, weights = bucketed(data, weights, _width(template) * many)
+        states = _start(models, data, weights, prior, options.assignment, chunk, layout)
+        states = states._replace(running=states.running & (max_steps > 0))
+        history, result = [], None
         while result is None or bool(jnp.any(states.running & (states.num_steps < steps))):
             states, part, result = _advance(
                 states, data, weights, prior, jnp.asarray(steps), options.bound, *kind, chunk,
-                layout_of(data),
+                layout,
             )  # fmt: skip
             history.append(jax.tree.map(np.asarray, part))
             bar.show(states)
@@ -116,29 +126,16 @@ def fit_arrays(
                 break
         return Searched(states, history, result)
 
-    def begin(models, data, weights, prior):
-        count = jax.tree.leaves(models)[0].shape[0]
-        states = _start(
-            models,
-            data,
-            weights,
-            prior,
-            options.assignment,
-            _chunk(template, count),
-            layout_of(data),
-        )
-        return states._replace(running=states.running & (max_steps > 0))
-
     with bar:
         if options.init == "given":
             models = jax.tree.map(lambda a: a[None], template)
             prior = _floor_prior(template, data, weights, floor) if prior is None else prior
             check_support(template, data, weights)
-            found = go(begin(models, data, weights, prior), data, weights, prior, max_steps)
+            found = go(models, data, weights, prior, max_steps)
             scores = np.asarray(found.state.expected.log_likelihood.value)
         else:
             assert key is not None
-            found, scores, prior = _search(key, template, data, weights, options, begin, go)
+            found, scores, prior = _search(key, template, data, weights, options, go)
     models = found.state.model
     codes = [_take(found.result, i) for i in range(len(scores))]
     validated = None
@@ -173,34 +170,29 @@ def _of_restart(found: Searched, best: int) -> list[History]:
     return blocks
 
 
-def _search(key, template, data, weights, options, begin, go):
+def _search(key, template, data, weights, options, go):
     """All restarts, or where they are dear short runs on a sample and the best few in full."""
     rows, many, max_steps = num_rows(data), options.num_restarts, options.max_steps
     k_start, k_rows = jax.random.split(key)
     keys = jax.random.split(k_start, many)
     models = _initialise(keys, template, data, weights, many=many)
     check_support(_take(models, 0), data, weights)
-    width = max([1, *(int(np.prod(leaf.stack_shape)) for leaf in take_apart(template).leaves)])
     full = options.prior
     if full is None:
         full = _floor_prior(template, data, weights, options.floor)
-    if rows * width * many <= CHEAP:
-        found = go(begin(models, data, weights, full), data, weights, full, max_steps)
+    if rows * _width(template) * many <= CHEAP:
+        found = go(models, data, weights, full, max_steps)
         return found, np.asarray(found.state.expected.log_likelihood.value), full
     part, part_weights = data, weights
     if rows > SEARCH_ROWS:
         index = jax.random.choice(k_rows, rows, (SEARCH_ROWS,), replace=False)
         part = _take(data, index)
         part_weights = None if weights is None else weights[index]
-    short = go(
-        begin(models, part, part_weights, full), part, part_weights, full, min(BLOCK, max_steps)
-    )
+    short = go(models, part, part_weights, full, min(BLOCK, max_steps))
     means = np.asarray(short.state.expected.log_likelihood.value / short.state.expected.weight)
     bad = np.array([name(_take(short.result, i)) == "degenerate" for i in range(many)])
     means = np.where(bad | np.isnan(means), -np.inf, means)
     chosen = np.argsort(-means)[: max(1, min(many, 2 if rows > SEARCH_ROWS else 4))]
-    found = go(
-        begin(_take(short.state.model, jnp.asarray(chosen)), data, weights, full),
-        data, weights, full, max_steps,
-    )  # fmt: skip
+    best = _take(short.state.model, jnp.asarray(chosen))
+    found = go(best, data, weights, full, max_steps)
     return found, np.asarray(found.state.expected.log_likelihood.value), full
