@@ -23,6 +23,7 @@ from .families import Multinomial as Multinomial
 from .families import MultivariateNormal as MultivariateNormal
 from .families import NegativeBinomial as NegativeBinomial
 from .families import Normal as Normal
+from .families import PartialDiagonalNormal as PartialDiagonalNormal
 from .families import PartialNormal as PartialNormal
 from .families import Poisson as Poisson
 from .families import SphericalNormal as SphericalNormal

@@ -18,6 +18,7 @@ from .multivariate_normal import MultivariateNormal as MultivariateNormal
 from .multivariate_normal import TiedMultivariateNormal as TiedMultivariateNormal
 from .normal import LogNormal as LogNormal
 from .normal import Normal as Normal
+from .partial_normal import PartialDiagonalNormal as PartialDiagonalNormal
 from .partial_normal import PartialNormal as PartialNormal
 from .poisson import Poisson as Poisson
 from .simplex import Beta as Beta

@@ -1,0 +1,143 @@
+"""The compiled part of the estimators: blocks of steps, and log-densities of rows."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from ..em.expected import expect, take_apart
+from ..em.maximise import refit
+
+BLOCK = 100
+BATCH = 4096
+
+
+class Climb(NamedTuple):
+    """A mixture between two steps of EM, as scikit-learn counts them.
+
+    `bound` is the mean log-likelihood, in nats, of the mixture before the last step.
+    """
+
+    model: PyTree
+    bound: Array
+    num_steps: Array
+    converged: Array
+    num_emptied: Array
+    num_collapsed: Array
+
+
+def begin(model: PyTree, bound: float) -> Climb:
+    dtype = model.weights.dtype
+    zero = jnp.zeros((), int)
+    return Climb(model, jnp.asarray(bound, dtype), zero, jnp.asarray(False), zero, zero)
+
+
+def _ridge(second: Array, count: Array, dim: int) -> Array:
+    """The scatter of `count` events of unit covariance, in the shape of a second moment."""
+    if second.ndim == count.ndim:
+        return count * dim
+    if second.ndim == count.ndim + 1:
+        return jnp.broadcast_to(count[..., None], second.shape)
+    return count[..., None, None] * jnp.eye(dim, dtype=second.dtype)
+
+
+def _refitted(model, expected, ridge):
+    """The M-step with `ridge` added to every covariance's diagonal."""
+    parts = take_apart(model)
+    (mixing, components), (outcomes, moments) = parts.leaves, expected.stats
+    extra = jax.tree.map(jnp.zeros_like, moments)
+    added = ridge * _ridge(moments.second, moments.count, components.dim)
+    mixing, _, _ = refit(mixing, outcomes, None, expected.weight)
+    components, emptied, collapsed = refit(
+        components, moments, extra._replace(second=added), expected.weight
+    )
+    return parts.model([mixing, components], []), emptied, collapsed
+
+
+@eqx.filter_jit
+def climb(state: Climb, data, weights, ridge, tol, max_steps) -> tuple[Climb, Array]:
+    """At most BLOCK further steps, and the bound of each, NaN after the last.
+
+    A step that changes the bound by less than `tol` is the last, as scikit-learn has it.
+    """
+    ridge, tol = (jnp.asarray(value, state.bound.dtype) for value in (ridge, tol))
+
+    def body(carry):
+        state, trace, count = carry
+        expected = expect(state.model, data, weights)
+        model, emptied, collapsed = _refitted(state.model, expected, ridge)
+        bound = expected.log_likelihood.value / expected.weight
+        settled = jnp.abs(bound - state.bound) < tol
+        state = Climb(model, bound, state.num_steps + 1, settled, emptied, collapsed)
+        return state, trace.at[count].set(bound), count + 1
+
+    def more(carry):
+        state, _, count = carry
+        return (count < BLOCK) & ~state.converged & (state.num_steps < max_steps)
+
+    trace = jnp.full((BLOCK,), jnp.nan, state.bound.dtype)
+    state, trace, _ = jax.lax.while_loop(more, body, (state, trace, jnp.zeros((), int)))
+    return state, trace
+
+
+@eqx.filter_jit
+def joint_log_probs(model: PyTree, data: PyTree) -> Float[Array, "n k"]:
+    """Log weight and log-density of every row under every component, in nats."""
+    return jax.lax.map(model.joint_log_probs, data, batch_size=BATCH)
+
+
+class Lloyd(NamedTuple):
+    """Centres between two steps of k-means."""
+
+    model: PyTree
+    num_steps: Array
+    settled: Array
+
+
+@eqx.filter_jit
+def lloyd(state: Lloyd, data, weights, tol, max_steps) -> Lloyd:
+    """k-means (Lloyd 1982) as hard EM of spheres of one fixed size and weight.
+
+    The last step is that which moves the centres by less than `tol` (their summed square), or
+    within rounding not at all. A centre without rows takes the row that is worst served.
+    """
+
+    def body(state):
+        expected = expect(state.model, data, weights, assignment="hard")
+        parts = take_apart(state.model)
+        sphere = parts.leaves[0]
+        centres, moments = sphere.mean, expected.stats[0]
+        held = moments.count > 0
+        shift = (
+            moments.first / jnp.where(held, moments.count, jnp.ones_like(moments.count))[:, None]
+        )
+        moved = jnp.where(held[:, None], centres + shift, centres)
+        moved = jax.lax.cond(
+            jnp.all(held), lambda: moved, lambda: _reseeded(state.model, moved, held, data, weights)
+        )
+        change = jnp.sum((moved - centres) ** 2)
+        rounding = (8 * jnp.finfo(change.dtype).eps) ** 2 * jnp.sum(centres**2)
+        model = eqx.tree_at(_centres, state.model, moved)
+        return Lloyd(model, state.num_steps + 1, change <= jnp.maximum(tol, rounding))
+
+    more = lambda state: ~state.settled & (state.num_steps < max_steps)
+    return jax.lax.while_loop(more, body, state)
+
+
+def _centres(model: Any) -> Any:
+    sphere = model.components
+    return getattr(sphere, "whole", sphere).mean
+
+
+def _reseeded(model, centres, held, data, weights):
+    """Centres without rows moved to the rows farthest from their own centres."""
+    worst = jax.lax.map(lambda x: -jnp.max(model.joint_log_probs(x)), data, batch_size=BATCH)
+    worst = jnp.where(weights > 0, worst, -jnp.inf)
+    size = centres.shape[0]
+    _, rows = jax.lax.top_k(worst, size)
+    rank = jnp.cumsum(~held) - 1
+    taken = data[rows[jnp.clip(rank, 0, size - 1)]]
+    taken = jnp.where(jnp.isnan(taken), centres, taken)
+    return jnp.where(held[:, None], centres, taken)

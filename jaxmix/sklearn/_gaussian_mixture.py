@@ -1,0 +1,314 @@
+"""Gaussian mixtures with scikit-learn's interface."""
+
+import warnings
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from ..combinators import MixtureSameFamily
+from . import _covariances as cov
+from ._base import MissingAllowed, MixtureAnswers, not_negative, one_of, whole_number
+from ._engine import BLOCK, Climb, begin, climb, joint_log_probs
+from ._k_means import lloyd_labels
+from ._rows import checked_weights, filled, padded, padded_weights, precision
+from ._seeding import plus_plus
+
+STARTS = ("kmeans", "k-means++", "random", "random_from_data")
+
+
+class GaussianMixture(MixtureAnswers, MissingAllowed):
+    """Gaussian mixture fitted by EM, with the interface of `sklearn.mixture.GaussianMixture`.
+
+    From the same start it takes the same steps; float32 stays float32. Beyond scikit-learn's it
+    takes `sample_weight` (weight 2 is the row twice), NaN for missing coordinates, which are
+    marginalised, and goes on where a covariance collapses: the component keeps its last one,
+    `result_` says "degenerate", and a warning tells.
+
+    Args:
+        n_components: number of components.
+        covariance_type: "full", "tied", "diag" or "spherical".
+        tol: a step that changes the mean log-likelihood by less is the last.
+        reg_covar: added to the diagonal of every covariance.
+        max_iter: at most so many steps a start; 0 gives the start itself.
+        n_init: number of starts, of which the best is kept.
+        init_params: "kmeans", "k-means++", "random" or "random_from_data".
+        weights_init: weights to start from (k,).
+        means_init: means to start from (k, d).
+        precisions_init: inverse covariances to start from, shaped as `covariances_` is.
+        random_state: seed, `numpy.random.RandomState` or None.
+        warm_start: start from the last fit.
+        verbose: 1 prints a line a start, 2 also the bound every `verbose_interval` steps.
+        verbose_interval: steps between lines.
+
+    Attributes:
+        weights_: (k,).
+        means_: (k, d).
+        covariances_: (k, d, d), (d, d), (k, d) or (k,), by `covariance_type`.
+        precisions_: their inverses.
+        precisions_cholesky_: upper triangular factors W of the precisions W W'.
+        converged_: whether the best start met `tol`.
+        n_iter_: its number of steps.
+        lower_bound_: mean log-likelihood, in nats, of the model before the last step.
+        lower_bounds_: one such value a step.
+        result_: "successful", "max_steps_reached", "degenerate" or "nonfinite", as `jm.RESULTS`.
+        n_features_in_: number of columns seen in `fit`.
+        feature_names_in_: their names, where they have some.
+
+    Example:
+        >>> import numpy as np
+        >>> from jaxmix.sklearn import GaussianMixture
+        >>> x = np.array([[1.0, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, np.nan]])
+        >>> mixture = GaussianMixture(n_components=2, random_state=0).fit(x)
+        >>> np.sort(mixture.means_[:, 0]).round(3)
+        array([ 1., 10.])
+    """
+
+    def __init__(
+        self,
+        n_components=1,
+        *,
+        covariance_type="full",
+        tol=1e-3,
+        reg_covar=1e-6,
+        max_iter=100,
+        n_init=1,
+        init_params="kmeans",
+        weights_init=None,
+        means_init=None,
+        precisions_init=None,
+        random_state=None,
+        warm_start=False,
+        verbose=0,
+        verbose_interval=10,
+    ):
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weights_init = weights_init
+        self.means_init = means_init
+        self.precisions_init = precisions_init
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+
+    def fit(self, X, y=None, sample_weight=None):
+        """Fit to rows (n, d), NaN where a value is missing, with case weights (n,).
+
+        Raises:
+            ValueError: for bad rows, weights or parameters, by a sentence that names them.
+        """
+        self._check_parameters()
+        x = self._rows(X, fitting=True, least=2)
+        weights = checked_weights(sample_weight, len(x), x.dtype)
+        there = len(x) if weights is None else int(np.sum(weights > 0))
+        if there < self.n_components:
+            raise ValueError(
+                f"Expected n_samples >= n_components but got n_components = {self.n_components}, "
+                f"n_samples = {there}"
+            )
+        given = self._given(x.shape[1], x.dtype)
+        warm = self.warm_start and hasattr(self, "converged_")
+        random = check_random_state(self.random_state)
+        best, best_rank, best_trace = None, (False, -np.inf), np.zeros(0)
+        with precision(x.dtype):
+            data = padded(x), padded_weights(weights, len(x), x.dtype)
+            for number in range(1 if warm else self.n_init):
+                start = self._last(x.dtype) if warm else self._start(x, weights, given, random)
+                model = cov.mixture_from(
+                    *start, self.covariance_type, partial=bool(np.isnan(x).any())
+                )
+                bound = self.lower_bound_ if warm else -np.inf
+                found, trace = self._run(begin(model, bound), data, number)
+                sound = np.isfinite(float(found.bound)) and not int(found.num_collapsed)
+                rank = (sound, float(found.bound))
+                if best is None or rank > best_rank:
+                    best, best_rank, best_trace = found, rank, trace
+            assert best is not None
+            self._keep(best, best_trace)
+        self._tell()
+        return self
+
+    def fit_predict(self, X, y=None, sample_weight=None):
+        """Fit, and give each row's most probable component: (n,)."""
+        return self.fit(X, y, sample_weight).predict(X)
+
+    def _check_parameters(self) -> None:
+        whole_number("n_components", self.n_components, 1)
+        one_of("covariance_type", self.covariance_type, cov.KINDS)
+        one_of("init_params", self.init_params, STARTS)
+        not_negative("tol", self.tol)
+        not_negative("reg_covar", self.reg_covar)
+        whole_number("max_iter", self.max_iter, 0)
+        whole_number("n_init", self.n_init, 1)
+
+    def _given(self, dim: int, dtype: Any) -> tuple:
+        """The user's start: weights, means and precision factors, None where there is none."""
+        k = self.n_components
+        shapes = ((k,), (k, dim), cov.shape_of(self.covariance_type, k, dim))
+        names = ("weights_init", "means_init", "precisions_init")
+        found = []
+        for name, shape in zip(names, shapes, strict=True):
+            value = getattr(self, name)
+            if value is None:
+                found.append(None)
+                continue
+            value = np.asarray(value, dtype)
+            if value.shape != shape:
+                raise ValueError(f"{name} must have shape {shape}; it was {value.shape}.")
+            if not np.isfinite(value).all():
+                raise ValueError(f"{name} holds values that are not finite.")
+            found.append(value)
+        weights, means, precisions = found
+        if weights is not None and ((weights < 0).any() or abs(weights.sum() - 1) > 1e-4):
+            raise ValueError(
+                f"weights_init must be probabilities that add up to 1; it was {weights}."
+            )
+        if precisions is None:
+            return weights, means, None
+        try:
+            factors = cov.factors_from_precisions(precisions, self.covariance_type)
+        except np.linalg.LinAlgError as error:
+            raise ValueError("precisions_init must be positive definite.") from error
+        if not np.isfinite(factors).all() or (
+            self.covariance_type in ("diag", "spherical") and (precisions <= 0).any()
+        ):
+            raise ValueError("precisions_init must be positive.")
+        return weights, means, factors
+
+    def _start(self, x, weights, given, random) -> tuple:
+        """Weights, means and precision factors of a start; what the user gave comes first."""
+        if all(part is not None for part in given):
+            return given
+        groups = self._groups(x, weights, random)
+        found = cov.estimate(filled(x, weights), groups, self.reg_covar, self.covariance_type)
+        factors = given[2]
+        if factors is None:
+            factors = cov.factors_of(found[2], self.covariance_type)
+        pick = lambda mine, theirs: theirs if mine is None else mine
+        return pick(given[0], found[0]), pick(given[1], found[1]), factors
+
+    def _groups(self, x, weights, random) -> list:
+        """For each component the rows that it starts from, and their weights."""
+        k, n = self.n_components, len(x)
+        w = np.ones(n, x.dtype) if weights is None else weights
+        if self.init_params == "random":
+            share = random.uniform(size=(n, k)).astype(x.dtype)
+            share = share / share.sum(1, keepdims=True) * w[:, None]
+            return [(slice(None), share[:, j]) for j in range(k)]
+        if self.init_params == "random_from_data":
+            rows = random.choice(np.flatnonzero(w > 0), size=k, replace=False)
+            return [([row], w[[row]]) for row in rows]
+        if self.init_params == "k-means++":
+            return [([row], w[[row]]) for row in plus_plus(x, k, weights, random)]
+        labels = lloyd_labels(x, k, weights, random)
+        members = [np.flatnonzero((labels == j) & (w > 0)) for j in range(k)]
+        return [(rows, w[rows]) for rows in members]
+
+    def _last(self, dtype: Any) -> tuple:
+        return tuple(
+            a.astype(dtype) for a in (self.weights_, self.means_, self.precisions_cholesky_)
+        )
+
+    def _run(self, state: Climb, data: tuple, number: int) -> tuple[Climb, np.ndarray]:
+        """Blocks of steps until the start has converged or max_iter is reached."""
+        x, weights = data
+        blocks = []
+        while int(state.num_steps) < self.max_iter and not bool(state.converged):
+            before = int(state.num_steps)
+            state, trace = climb(
+                state, x, weights, float(self.reg_covar), float(self.tol),
+                jnp.asarray(min(self.max_iter, 2**31 - 1)),
+            )  # fmt: skip
+            blocks.append(np.asarray(trace)[: min(BLOCK, int(state.num_steps) - before)])
+        trace = np.concatenate([np.zeros(0), *blocks])
+        if self.verbose:
+            met = "converged" if bool(state.converged) else "did not converge"
+            if self.verbose > 1:
+                for step in range(self.verbose_interval, len(trace) + 1, self.verbose_interval):
+                    print(f"  step {step}: {trace[step - 1]:.6f} nats a row")
+            print(f"Start {number} {met} after {int(state.num_steps)} steps.")
+        return state, trace
+
+    def _keep(self, best: Climb, trace: np.ndarray) -> None:
+        kind = self.covariance_type
+        self.weights_, self.means_, self.precisions_cholesky_ = cov.arrays_from(best.model, kind)
+        self.covariances_ = cov.covariances_of(self.precisions_cholesky_, kind)
+        self.precisions_ = cov.precisions_of(self.precisions_cholesky_, kind)
+        self.converged_ = bool(best.converged)
+        self.n_iter_ = int(best.num_steps)
+        self.lower_bound_ = float(best.bound)
+        self.lower_bounds_ = trace.tolist()
+        if np.isnan(self.lower_bound_):
+            self.result_ = "nonfinite"
+        elif int(best.num_collapsed):
+            self.result_ = "degenerate"
+        else:
+            self.result_ = "successful" if self.converged_ else "max_steps_reached"
+        self.converged_ = self.converged_ and self.result_ == "successful"
+
+    def _tell(self) -> None:
+        if self.result_ in ("degenerate", "nonfinite"):
+            warnings.warn(
+                "A component collapsed: its covariance is singular, so it kept its last one, and "
+                "the likelihood means little. Raise reg_covar or use fewer components.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        elif self.result_ == "max_steps_reached" and self.max_iter > 0:
+            warnings.warn(
+                f"The best of {self.n_init} starts did not converge in {self.max_iter} steps. Raise "
+                "max_iter or tol, or try another start.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
+    @property
+    def model_(self) -> MixtureSameFamily:
+        """The fitted mixture as a density of this package, in the precision now in force."""
+        check_is_fitted(self)
+        return self._mixture(jnp.result_type(float), partial=False)
+
+    def _mixture(self, dtype: Any, *, partial: bool) -> MixtureSameFamily:
+        return cov.mixture_from(*self._last(dtype), self.covariance_type, partial=partial)
+
+    def _joint(self, X) -> np.ndarray:
+        x = self._rows(X).astype(self.means_.dtype, copy=False)
+        with precision(x.dtype):
+            model = self._mixture(x.dtype, partial=bool(np.isnan(x).any()))
+            return np.asarray(joint_log_probs(model, padded(x)))[: len(x)]
+
+    def _n_parameters(self) -> int:
+        return cov.num_parameters(self.covariance_type, *self.means_.shape)
+
+    def sample(self, n_samples=1):
+        """Draw rows, the components one after another.
+
+        Returns:
+            Rows (n_samples, d), and the component of each (n_samples,).
+        """
+        check_is_fitted(self)
+        whole_number("n_samples", n_samples, 1)
+        random = check_random_state(self.random_state)
+        chances = self.weights_.astype(np.float64)
+        counts = random.multinomial(n_samples, chances / chances.sum())
+        y = np.repeat(np.arange(len(counts)), counts)
+        noise = random.standard_normal((n_samples, self.means_.shape[1]))
+        roots = cov.roots_of(self.precisions_cholesky_, self.covariance_type)
+        if self.covariance_type == "tied":
+            noise = noise @ roots.T
+        elif self.covariance_type == "full":
+            cuts = np.cumsum(counts)[:-1]
+            parts = zip(np.split(noise, cuts), roots, strict=True)
+            noise = np.concatenate([z @ root.T for z, root in parts])
+        else:
+            noise = noise * (roots[y] if roots.ndim == 2 else roots[y, None])
+        return self.means_[y] + noise, y

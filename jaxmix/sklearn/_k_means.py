@@ -1,0 +1,234 @@
+"""k-means with scikit-learn's interface."""
+
+import warnings
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import Tags, check_random_state
+
+from ..combinators import MixtureSameFamily, frozen, mixture_of
+from ..families import PartialDiagonalNormal, SphericalNormal
+from ._base import MissingAllowed, not_negative, whole_number
+from ._engine import Lloyd, joint_log_probs, lloyd
+from ._rows import checked_weights, filled, padded, padded_weights, precision
+from ._seeding import plus_plus
+
+TOL = 1e-4
+MAX_ITER = 300
+
+
+def _spheres(centres: np.ndarray, scale: float, *, partial: bool) -> MixtureSameFamily:
+    """Equal spheres of one fixed size about the centres: the nearest is the most probable."""
+    dim = centres.shape[1]
+    if partial:
+        one = PartialDiagonalNormal.template(dim, spherical=True)
+    else:
+        one = SphericalNormal.template(dim)
+    model = mixture_of(one, len(centres))
+    whole = lambda m: getattr(m.components, "whole", m.components)
+    model = eqx.tree_at(
+        lambda m: (m.mixing.logits, whole(m).mean, whole(m).log_scale),
+        model,
+        (
+            jnp.zeros(len(centres), centres.dtype),
+            jnp.asarray(centres),
+            jnp.full(len(centres), np.log(scale), centres.dtype),
+        ),
+    )
+    return eqx.tree_at(lambda m: m.mixing, model, frozen(model.mixing))
+
+
+def _spread(x: np.ndarray, weights: np.ndarray | None) -> float:
+    """Mean variance of the columns."""
+    x = filled(x, weights)
+    centre = np.average(x, axis=0, weights=weights)
+    return float(np.average((x - centre) ** 2, axis=0, weights=weights).mean())
+
+
+def run_lloyd(x, centres, weights, *, tol=TOL, max_iter=MAX_ITER) -> Lloyd:
+    """k-means from given centres; `tol` is relative to the columns' mean variance."""
+    spread = _spread(x, weights)
+    with precision(x.dtype):
+        scale = np.sqrt(spread) if spread > 0 else 1.0
+        model = _spheres(centres.astype(x.dtype), scale, partial=bool(np.isnan(x).any()))
+        state = Lloyd(model, jnp.zeros((), int), jnp.asarray(False))
+        return lloyd(
+            state, padded(x), padded_weights(weights, len(x), x.dtype),
+            jnp.asarray(tol * spread, x.dtype), jnp.asarray(min(max_iter, 2**31 - 1)),
+        )  # fmt: skip
+
+
+def centres_of(found: Lloyd) -> np.ndarray:
+    components = found.model.components
+    return np.array(getattr(components, "whole", components).mean)
+
+
+def nearest(x: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """The nearest centre of each row over its observed coordinates: (n,)."""
+    with precision(x.dtype):
+        model = _spheres(centres.astype(x.dtype), 1.0, partial=bool(np.isnan(x).any()))
+        return np.asarray(joint_log_probs(model, padded(x)))[: len(x)].argmax(1).astype(np.int32)
+
+
+def lloyd_labels(x, size: int, weights, random: np.random.RandomState) -> np.ndarray:
+    """Clusters of one run from k-means++ seeds: a start for a mixture."""
+    if size == 1:
+        return np.zeros(len(x), int)
+    seeds = filled(x, weights)[plus_plus(x, size, weights, random)]
+    return nearest(x, centres_of(run_lloyd(x, seeds, weights)))
+
+
+class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, MissingAllowed):
+    """k-means with the interface of `sklearn.cluster.KMeans`, run as hard EM of equal spheres.
+
+    It minimises the sum of weights[i] |x_i - nearest centre|^2 (Lloyd 1982). Missing coordinates
+    (NaN) are left out of the distance and filled in by the centre (Chi, Chi and Baraniuk 2016).
+    A row of weight 2 counts, and is drawn as a seed, as the same row twice.
+
+    Args:
+        n_clusters: number of clusters.
+        init: "k-means++", "random", or centres (k, d).
+        n_init: number of starts, of which the best is kept; "auto" for 1 from k-means++ or given
+            centres, else 10.
+        max_iter: at most so many steps a start.
+        tol: stop when centres move less, relative to the columns' mean variance.
+        verbose: print a line a start.
+        random_state: seed, `numpy.random.RandomState` or None.
+        copy_x: accepted for scikit-learn's sake: the data are never changed.
+        algorithm: accepted for scikit-learn's sake: "lloyd" is run, and "elkan" gives the same.
+
+    Attributes:
+        cluster_centers_: (k, d).
+        labels_: cluster of each row (n,).
+        inertia_: the sum that was minimised.
+        n_iter_: steps of the best start.
+        n_features_in_: number of columns seen in `fit`.
+        feature_names_in_: their names, where they have some.
+
+    Example:
+        >>> import numpy as np
+        >>> from jaxmix.sklearn import KMeans
+        >>> x = np.array([[1.0, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+        >>> np.sort(KMeans(n_clusters=2, random_state=0).fit(x).cluster_centers_[:, 0])
+        array([ 1., 10.])
+    """
+
+    def __init__(
+        self,
+        n_clusters=8,
+        *,
+        init="k-means++",
+        n_init="auto",
+        max_iter=300,
+        tol=1e-4,
+        verbose=0,
+        random_state=None,
+        copy_x=True,
+        algorithm="lloyd",
+    ):
+        self.n_clusters = n_clusters
+        self.init = init
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.verbose = verbose
+        self.random_state = random_state
+        self.copy_x = copy_x
+        self.algorithm = algorithm
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        if tags.transformer_tags is not None:
+            tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    def fit(self, X, y=None, sample_weight=None):
+        """Fit to rows (n, d), NaN where a value is missing, with case weights (n,).
+
+        Raises:
+            ValueError: for bad rows, weights or parameters, by a sentence that names them.
+        """
+        whole_number("n_clusters", self.n_clusters, 1)
+        whole_number("max_iter", self.max_iter, 1)
+        not_negative("tol", self.tol)
+        x = self._rows(X, fitting=True)
+        weights = checked_weights(sample_weight, len(x), x.dtype)
+        if len(x) < self.n_clusters:
+            raise ValueError(f"n_samples={len(x)} should be >= n_clusters={self.n_clusters}.")
+        random = check_random_state(self.random_state)
+        best: Any = None
+        for number in range(self._num_starts()):
+            found = run_lloyd(
+                x, self._seeds(x, weights, random), weights, tol=self.tol, max_iter=self.max_iter
+            )
+            centres = centres_of(found)
+            labels = nearest(x, centres)
+            squares = np.nansum((x - centres[labels]) ** 2, axis=1)
+            inertia = float(np.sum(squares if weights is None else weights * squares))
+            if self.verbose:
+                print(f"Start {number}: inertia {inertia:.6g} after {int(found.num_steps)} steps.")
+            if best is None or inertia < best[0]:
+                best = (inertia, centres, labels, int(found.num_steps))
+        self.inertia_, self.cluster_centers_, self.labels_, self.n_iter_ = best
+        self._n_features_out = self.n_clusters
+        distinct = len(np.unique(self.labels_))
+        if distinct < self.n_clusters:
+            warnings.warn(
+                f"Number of distinct clusters ({distinct}) found smaller than n_clusters "
+                f"({self.n_clusters}). Possibly due to duplicate points in X.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return self
+
+    def _num_starts(self) -> int:
+        if not isinstance(self.init, str):
+            return 1
+        if self.init not in ("k-means++", "random"):
+            raise ValueError(
+                f'init must be "k-means++", "random" or centres (k, d); it was {self.init!r}.'
+            )
+        if isinstance(self.n_init, str):
+            if self.n_init != "auto":
+                raise ValueError(f'n_init must be "auto" or a number; it was {self.n_init!r}.')
+            return 1 if self.init == "k-means++" else 10
+        whole_number("n_init", self.n_init, 1)
+        return self.n_init
+
+    def _seeds(self, x, weights, random) -> np.ndarray:
+        if not isinstance(self.init, str):
+            centres = np.asarray(self.init, x.dtype)
+            wanted = (self.n_clusters, x.shape[1])
+            if centres.shape != wanted:
+                raise ValueError(f"init must have shape {wanted}; it was {centres.shape}.")
+            return centres
+        if self.init == "k-means++":
+            rows = plus_plus(x, self.n_clusters, weights, random)
+        else:
+            odds = None if weights is None else weights.astype(float) / weights.sum(dtype=float)
+            rows = random.choice(len(x), self.n_clusters, replace=False, p=odds)
+        return filled(x, weights)[rows]
+
+    def predict(self, X):
+        """The nearest cluster of each row: (n,)."""
+        return nearest(self._like_fitted(X), self.cluster_centers_)
+
+    def transform(self, X):
+        """Distance of each row to each centre, over its observed coordinates: (n, k)."""
+        return np.sqrt(self._squares(X))
+
+    def score(self, X, y=None, sample_weight=None):
+        """Minus the weighted sum of squared distances to the nearest centres."""
+        least = self._squares(X).min(1)
+        return float(-np.sum(least if sample_weight is None else sample_weight * least))
+
+    def _like_fitted(self, X) -> np.ndarray:
+        return self._rows(X).astype(self.cluster_centers_.dtype, copy=False)
+
+    def _squares(self, X) -> np.ndarray:
+        x = self._like_fitted(X)
+        return np.stack([np.nansum((x - c) ** 2, axis=1) for c in self.cluster_centers_], axis=1)
