@@ -16,7 +16,7 @@ def whole_number(name: str, value: Any, least: int) -> None:
 
 
 def not_negative(name: str, value: Any) -> None:
-    if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= value < np.inf:
+    if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= float(value) < np.inf:
         raise ValueError(f"{name} must be a number from 0 up; it was {value!r}.")
 
 
@@ -37,10 +37,11 @@ class MissingAllowed(BaseEstimator):
         """X as an array (n, d) of float32 or float64, or scikit-learn's sentence."""
         if not fitting:
             check_is_fitted(self)
-        return validate_data(
+        x: Any = validate_data(
             self, X, reset=fitting, dtype=[np.float64, np.float32],
             ensure_all_finite="allow-nan", ensure_min_samples=least,
         )  # fmt: skip
+        return x
 
 
 class MixtureAnswers(DensityMixin, BaseEstimator):
@@ -54,7 +55,8 @@ class MixtureAnswers(DensityMixin, BaseEstimator):
 
     def score_samples(self, X) -> np.ndarray:
         """Log-likelihood of each row, in nats: (n,)."""
-        return logsumexp(self._joint(X), axis=1)
+        scores: Any = logsumexp(self._joint(X), axis=1)
+        return scores
 
     def score(self, X, y=None, sample_weight=None) -> float:
         """Mean log-likelihood of the rows, in nats; weighted by `sample_weight` if given."""

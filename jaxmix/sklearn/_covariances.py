@@ -125,8 +125,9 @@ def _whole(components: Any) -> Any:
     return getattr(components, "whole", components)
 
 
-def mixture_from(weights, means, factors, kind: str, *, partial: bool = False) -> MixtureSameFamily:
-    """The house's mixture for scikit-learn's arrays; `partial` for rows that may lack values."""
+def mixture_from(arrays: tuple, kind: str, *, partial: bool = False) -> MixtureSameFamily:
+    """The house's mixture of (weights, means, factors); `partial` for rows that may lack values."""
+    weights, means, factors = arrays
     size, dim = means.shape
     if kind in ("full", "tied"):
         diagonal = np.log(np.diagonal(factors, axis1=-2, axis2=-1))

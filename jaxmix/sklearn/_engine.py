@@ -40,12 +40,15 @@ def _ridge(second: Array, count: Array, dim: int) -> Array:
         return count * dim
     if second.ndim == count.ndim + 1:
         return jnp.broadcast_to(count[..., None], second.shape)
-    return count[..., None, None] * jnp.eye(dim, dtype=second.dtype)
+    eye = jnp.broadcast_to(jnp.eye(dim, dtype=second.dtype), second.shape)
+    return count[..., None, None] * eye
 
 
 def _refitted(model, expected, ridge):
     """The M-step with `ridge` added to every covariance's diagonal."""
     parts = take_apart(model)
+    mixing: Any
+    components: Any
     (mixing, components), (outcomes, moments) = parts.leaves, expected.stats
     extra = jax.tree.map(jnp.zeros_like, moments)
     added = ridge * _ridge(moments.second, moments.count, components.dim)
@@ -62,7 +65,6 @@ def climb(state: Climb, data, weights, ridge, tol, max_steps) -> tuple[Climb, Ar
 
     A step that changes the bound by less than `tol` is the last, as scikit-learn has it.
     """
-    ridge, tol = (jnp.asarray(value, state.bound.dtype) for value in (ridge, tol))
 
     def body(carry):
         state, trace, count = carry
@@ -107,7 +109,7 @@ def lloyd(state: Lloyd, data, weights, tol, max_steps) -> Lloyd:
     def body(state):
         expected = expect(state.model, data, weights, assignment="hard")
         parts = take_apart(state.model)
-        sphere = parts.leaves[0]
+        sphere: Any = parts.leaves[0]
         centres, moments = sphere.mean, expected.stats[0]
         held = moments.count > 0
         shift = (

@@ -123,9 +123,8 @@ class GaussianMixture(MixtureAnswers, MissingAllowed):
             data = padded(x), padded_weights(weights, len(x), x.dtype)
             for number in range(1 if warm else self.n_init):
                 start = self._last(x.dtype) if warm else self._start(x, weights, given, random)
-                model = cov.mixture_from(
-                    *start, self.covariance_type, partial=bool(np.isnan(x).any())
-                )
+                partial = bool(np.isnan(x).any())
+                model = cov.mixture_from(start, self.covariance_type, partial=partial)
                 bound = self.lower_bound_ if warm else -np.inf
                 found, trace = self._run(begin(model, bound), data, number)
                 sound = np.isfinite(float(found.bound)) and not int(found.num_collapsed)
@@ -214,20 +213,19 @@ class GaussianMixture(MixtureAnswers, MissingAllowed):
         return [(rows, w[rows]) for rows in members]
 
     def _last(self, dtype: Any) -> tuple:
-        return tuple(
-            a.astype(dtype) for a in (self.weights_, self.means_, self.precisions_cholesky_)
-        )
+        parts = (self.weights_, self.means_, self.precisions_cholesky_)
+        return tuple(part.astype(dtype) for part in parts)
 
     def _run(self, state: Climb, data: tuple, number: int) -> tuple[Climb, np.ndarray]:
         """Blocks of steps until the start has converged or max_iter is reached."""
         x, weights = data
+        # Traced: Python numbers would be compiled in.
+        ridge, tol = (jnp.asarray(value, x.dtype) for value in (self.reg_covar, self.tol))
+        steps = jnp.asarray(min(self.max_iter, 2**31 - 1))
         blocks = []
         while int(state.num_steps) < self.max_iter and not bool(state.converged):
             before = int(state.num_steps)
-            state, trace = climb(
-                state, x, weights, float(self.reg_covar), float(self.tol),
-                jnp.asarray(min(self.max_iter, 2**31 - 1)),
-            )  # fmt: skip
+            state, trace = climb(state, x, weights, ridge, tol, steps)
             blocks.append(np.asarray(trace)[: min(BLOCK, int(state.num_steps) - before)])
         trace = np.concatenate([np.zeros(0), *blocks])
         if self.verbose:
@@ -278,7 +276,7 @@ class GaussianMixture(MixtureAnswers, MissingAllowed):
         return self._mixture(jnp.result_type(float), partial=False)
 
     def _mixture(self, dtype: Any, *, partial: bool) -> MixtureSameFamily:
-        return cov.mixture_from(*self._last(dtype), self.covariance_type, partial=partial)
+        return cov.mixture_from(self._last(dtype), self.covariance_type, partial=partial)
 
     def _joint(self, X) -> np.ndarray:
         x = self._rows(X).astype(self.means_.dtype, copy=False)

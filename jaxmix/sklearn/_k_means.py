@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import pairwise_distances_argmin
 from sklearn.utils import Tags, check_random_state
 
 from ..combinators import MixtureSameFamily, frozen, mixture_of
 from ..families import PartialDiagonalNormal, SphericalNormal
 from ._base import MissingAllowed, not_negative, whole_number
-from ._engine import Lloyd, joint_log_probs, lloyd
+from ._engine import Lloyd, lloyd
 from ._rows import checked_weights, filled, padded, padded_weights, precision
 from ._seeding import plus_plus
 
@@ -67,11 +68,16 @@ def centres_of(found: Lloyd) -> np.ndarray:
     return np.array(getattr(components, "whole", components).mean)
 
 
+def squares(x: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Squared distances over each row's observed coordinates: (n, k)."""
+    return np.stack([np.nansum((x - centre) ** 2, axis=1) for centre in centres], axis=1)
+
+
 def nearest(x: np.ndarray, centres: np.ndarray) -> np.ndarray:
     """The nearest centre of each row over its observed coordinates: (n,)."""
-    with precision(x.dtype):
-        model = _spheres(centres.astype(x.dtype), 1.0, partial=bool(np.isnan(x).any()))
-        return np.asarray(joint_log_probs(model, padded(x)))[: len(x)].argmax(1).astype(np.int32)
+    if np.isnan(x).any():
+        return squares(x, centres).argmin(1).astype(np.int32)
+    return pairwise_distances_argmin(x, centres).astype(np.int32)
 
 
 def lloyd_labels(x, size: int, weights, random: np.random.RandomState) -> np.ndarray:
@@ -167,8 +173,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Mi
             )
             centres = centres_of(found)
             labels = nearest(x, centres)
-            squares = np.nansum((x - centres[labels]) ** 2, axis=1)
-            inertia = float(np.sum(squares if weights is None else weights * squares))
+            apart = np.nansum((x - centres[labels]) ** 2, axis=1)
+            inertia = float(np.sum(apart if weights is None else weights * apart))
             if self.verbose:
                 print(f"Start {number}: inertia {inertia:.6g} after {int(found.num_steps)} steps.")
             if best is None or inertia < best[0]:
@@ -219,16 +225,12 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Mi
 
     def transform(self, X):
         """Distance of each row to each centre, over its observed coordinates: (n, k)."""
-        return np.sqrt(self._squares(X))
+        return np.sqrt(squares(self._like_fitted(X), self.cluster_centers_))
 
     def score(self, X, y=None, sample_weight=None):
         """Minus the weighted sum of squared distances to the nearest centres."""
-        least = self._squares(X).min(1)
+        least = squares(self._like_fitted(X), self.cluster_centers_).min(1)
         return float(-np.sum(least if sample_weight is None else sample_weight * least))
 
     def _like_fitted(self, X) -> np.ndarray:
         return self._rows(X).astype(self.cluster_centers_.dtype, copy=False)
-
-    def _squares(self, X) -> np.ndarray:
-        x = self._like_fitted(X)
-        return np.stack([np.nansum((x - c) ** 2, axis=1) for c in self.cluster_centers_], axis=1)
