@@ -4,6 +4,8 @@
 from ._density import LogDensity as LogDensity
 from ._exponential import ExponentialFamily as ExponentialFamily
 from ._exponential import Refittable as Refittable
+from ._check import Checked as Checked
+from ._check import check_density as check_density
 
 # Families.
 from .families import Bernoulli as Bernoulli

@@ -76,16 +76,6 @@ def test_equals_scipy(case, x64):
     np.testing.assert_allclose(got[seen], reference[seen], rtol=1e-8, atol=1e-9)
 
 
-@every
-def test_one_event_is_a_row_of_many(case, dtype):
-    density = case.make()
-    xs = draws(case, 0, 4)
-    alone = eqx.filter_jit(lambda d, x: d.log_prob(x))
-    each = [alone(density, x) for x in xs]
-    tolerance = 1e-4 if dtype == jnp.float32 else 1e-10
-    np.testing.assert_allclose(each, log_probs(density, xs), rtol=tolerance, atol=tolerance)
-
-
 @refitted
 def test_dtypes_are_kept(case, dtype):
     density = case.make()
