@@ -1,10 +1,13 @@
 """The Pareto tail of importance weights: its shape k, and smoothing by it (PSIS)."""
 
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Scalar
+
+LEAST = 25  # terms that are not 0; from fewer no tail can be told
 
 
 def _tail_size(n: int) -> int:
@@ -42,13 +45,42 @@ def _fit_pareto(excess: Array, valid: Array) -> tuple[Scalar, Scalar]:
 def _tail(log_weights):
     """The largest log-weights ascending, the cut below them, and which of them are tail."""
     size = _tail_size(log_weights.shape[0])
-    top, where = jax.lax.top_k(log_weights, size + 1)
+    # The barrier keeps XLA on its selection: fused with what follows it sorts all of them.
+    top, where = jax.lax.optimization_barrier(jax.lax.top_k(log_weights, size + 1))
     used = jnp.sum(log_weights > -jnp.inf)
     # Few terms that are not 0 have a shorter tail: a fifth of them, at least five.
     length = jnp.minimum(size, jnp.maximum(used // 5, 5))
     valid = jnp.arange(size) < length
     cut = jnp.take(top, length)
     return jnp.flip(top[:-1]), jnp.flip(where[:-1]), cut, jnp.flip(valid), used
+
+
+class _Fit(NamedTuple):
+    """A fitted tail: the largest weights over the largest of all, ascending, and their place."""
+
+    peak: Scalar
+    tail: Array
+    where: Array
+    valid: Array
+    floor: Scalar
+    k: Scalar
+    scale: Scalar
+
+
+def _fitted(log_weights: Array) -> _Fit:
+    peak = jax.lax.stop_gradient(jnp.max(log_weights))
+    peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
+    tail, where, cut, valid, used = _tail(log_weights)
+    tail, cut = tail - peak, cut - peak
+    enough = (used >= LEAST) & (tail[-1] > cut)
+    valid = valid & enough
+    floor = jnp.where(enough, jnp.exp(cut), jnp.zeros_like(cut))
+    excess = jnp.where(valid, jnp.exp(tail) - floor, jnp.ones_like(tail))
+    # Ties with the cut have no excess; the fit asks for positive ones.
+    valid = valid & (excess > 0)
+    k, scale = _fit_pareto(jnp.where(valid, excess, jnp.ones_like(excess)), valid)
+    k = jnp.where(enough & (jnp.sum(valid) >= 5), k, jnp.full_like(k, jnp.inf))
+    return _Fit(peak, tail, where, valid, floor, k, scale)
 
 
 def pareto_k(log_weights: Float[Array, " n"]) -> Scalar:
@@ -66,7 +98,10 @@ def pareto_k(log_weights: Float[Array, " n"]) -> Scalar:
         >>> bool(jm.importance.pareto_k(tail) < 0.5)
         True
     """
-    return psis(log_weights)[1]
+    log_weights = jnp.asarray(log_weights)
+    if log_weights.shape[0] < LEAST:
+        return jnp.asarray(jnp.inf, log_weights.dtype)
+    return _fitted(log_weights).k
 
 
 def psis(log_weights: Float[Array, " n"]) -> tuple[Float[Array, " n"], Scalar]:
@@ -90,19 +125,9 @@ def psis(log_weights: Float[Array, " n"]) -> tuple[Float[Array, " n"], Scalar]:
         (True, (1000,))
     """
     log_weights = jnp.asarray(log_weights)
-    if log_weights.shape[0] < 25:
+    if log_weights.shape[0] < LEAST:
         return log_weights, jnp.asarray(jnp.inf, log_weights.dtype)
-    peak = jax.lax.stop_gradient(jnp.max(log_weights))
-    peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
-    tail, where, cut, valid, used = _tail(log_weights - peak)
-    enough = (used >= 25) & (tail[-1] > cut)
-    valid = valid & enough
-    floor = jnp.where(enough, jnp.exp(cut), jnp.zeros_like(cut))
-    excess = jnp.where(valid, jnp.exp(tail) - floor, jnp.ones_like(tail))
-    # Ties with the cut have no excess; the fit asks for positive ones.
-    valid = valid & (excess > 0)
-    excess = jnp.where(valid, excess, jnp.ones_like(excess))
-    k, scale = _fit_pareto(excess, valid)
+    peak, tail, where, valid, floor, k, scale = _fitted(log_weights)
     size = jnp.sum(valid)
     rank = jnp.arange(tail.shape[0]) - (tail.shape[0] - size)
     p = (rank.astype(tail.dtype) + 0.5) / size.astype(tail.dtype)
@@ -110,5 +135,4 @@ def psis(log_weights: Float[Array, " n"]) -> tuple[Float[Array, " n"], Scalar]:
     quantile = jnp.where(k == 0, -jnp.log1p(-p), jnp.expm1(-k * jnp.log1p(-p)) / k)
     smoothed = jnp.minimum(jnp.log(floor + scale * quantile), jnp.zeros_like(tail))
     usable = valid & jnp.isfinite(k) & jnp.isfinite(smoothed)
-    replaced = (log_weights - peak).at[where].set(jnp.where(usable, smoothed, tail)) + peak
-    return replaced, jnp.where(enough & (size >= 5), k, jnp.full_like(k, jnp.inf))
+    return log_weights.at[where].set(jnp.where(usable, smoothed, tail) + peak), k

@@ -9,9 +9,9 @@ from .draws import Draws as Draws
 from .draws import allocate as allocate
 from .draws import concatenate as concatenate
 from .draws import draw as draw
-from .draws import log_table as log_table
 from .estimate import from_table as from_table
 from .estimate import imp_est as imp_est
+from .family import log_table as log_table
 from .low_rank import LowRankNormal as LowRankNormal
 from .low_rank import MultivariateT as MultivariateT
 from .pilot import Pilot as Pilot

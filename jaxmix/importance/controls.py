@@ -51,8 +51,8 @@ def controlled(
     """
     fold = fold_numbers(table)
     counts = table.counts.astype(y.dtype)
-    _, zr = mean_and_residual(table, z)
-    _, yr = mean_and_residual(table, y)
+    _, zr = mean_and_residual(table.strata, z)
+    _, yr = mean_and_residual(table.strata, y)
     share = (weights / jnp.maximum(counts, jnp.ones_like(counts)))[table.stratum][:, None]
     zr, yr = zr * share, yr * share
     basis = _basis(zr)

@@ -1,6 +1,4 @@
-"""Draws from several proposals, and stacks or lists of densities as one numbered family."""
-
-from typing import Any
+"""Draws from each of several proposals, and how many of each."""
 
 import equinox as eqx
 import jax
@@ -8,93 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from .._density import LogDensity, is_density, stack_size
 from .._stack import over_stack, pick
-
-BLOCK_ROWS = 4096  # rows whose densities are evaluated at a time
-
-
-class Part(eqx.Module):
-    """Some of the densities of a family: a stack of `size`, or one density if `single`."""
-
-    density: Any
-    size: int = eqx.field(static=True)
-    single: bool = eqx.field(static=True)
-
-
-def is_single(density: PyTree) -> bool:
-    """Whether this is one density and no stack."""
-    if isinstance(density, LogDensity):
-        return density.stack_shape == ()
-    return all(a.ndim == 0 for a in jax.tree.leaves(density) if eqx.is_array(a))
-
-
-def parts_of(densities: PyTree, role: str) -> list[Part]:
-    """A stack, one density, or a list of stacks and densities, as numbered parts."""
-    if isinstance(densities, list | tuple):
-        if not densities:
-            raise ValueError(f"{role} must hold at least one density; the list is empty.")
-        return [part for entry in densities for part in _parts_of_entry(entry, role)]
-    if not is_density(densities):
-        raise ValueError(
-            f"{role} must be a density with a method log_prob, a stack of them, or a list; "
-            f"it is a {type(densities).__name__}."
-        )
-    if is_single(densities):
-        return [Part(densities, 1, True)]
-    return [Part(densities, stack_size(densities, role), False)]
-
-
-def _parts_of_entry(entry, role):
-    if not is_density(entry):
-        raise ValueError(
-            f"{role} lists a {type(entry).__name__}, which is no density with a method log_prob."
-        )
-    # A class of the user's own declares no ranks: alone in a list it is one density.
-    if not isinstance(entry, LogDensity) or is_single(entry):
-        return [Part(entry, 1, True)]
-    return [Part(entry, stack_size(entry, role), False)]
-
-
-def family_size(densities: PyTree, role: str = "proposals") -> int:
-    """How many densities a stack or a list of densities and stacks holds."""
-    return sum(part.size for part in parts_of(densities, role))
-
-
-def _log_probs_of_event(parts, x):
-    columns = []
-    for part in parts:
-        if part.single:
-            columns.append(part.density.log_prob(x)[None])
-        else:
-            columns.append(over_stack(lambda density: density.log_prob(x), part.density))
-    dtype = jnp.result_type(*columns)
-    return jnp.concatenate([column.astype(dtype) for column in columns])
-
-
-@eqx.filter_jit
-def _log_table(parts, events):
-    return jax.lax.map(lambda x: _log_probs_of_event(parts, x), events, batch_size=BLOCK_ROWS)
-
-
-def log_table(densities: PyTree, events: PyTree, role: str = "densities") -> Float[Array, "n k"]:
-    """Table of log p_k(x_n), in nats, a row an event and a column a density.
-
-    Args:
-        densities: a stack of densities, one density, or a list of stacks and densities.
-        events: events stacked along a leading axis.
-        role: the name by which an error calls the densities.
-
-    Raises:
-        ValueError: if `densities` is none of these.
-
-    Example:
-        >>> import jax, jaxmix as jm, jax.numpy as jnp
-        >>> family = jax.vmap(jm.Normal)(jnp.zeros(3), jnp.ones(3))
-        >>> jm.importance.log_table(family, jnp.zeros(5)).shape
-        (5, 3)
-    """
-    return _log_table(parts_of(densities, role), events)
+from .family import family_size, parts_of
+from .tables import Strata
 
 
 class Draws(eqx.Module):
@@ -117,6 +31,11 @@ class Draws(eqx.Module):
     def num_draws(self) -> int:
         """Draws from all proposals together."""
         return self.stratum.shape[0]
+
+    @property
+    def strata(self) -> Strata:
+        """Where each draw came from."""
+        return Strata(self.stratum, self.counts, self.each)
 
     @property
     def num_proposals(self) -> int:

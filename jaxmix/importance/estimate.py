@@ -9,11 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from .._pareto import psis
+from .._pareto import pareto_k, psis
 from .controls import controlled
-from .draws import Draws, is_single, log_table
+from .draws import Draws
+from .family import is_single, log_table, parts_of
 from .result import Estimate, flatten_values, make_estimate
-from .tables import Table, log_mixtures
+from .sweep import Densities, Given, Sample, sweep
+from .tables import Strata, Table, log_mixtures
 from .totals import Summary, log_ratios, mean_and_residual, summarise, terms, totals
 from .upper import hit_limits, weight_bound
 
@@ -73,31 +75,25 @@ def imp_est(
         >>> bool((abs(estimate.value - exact) < 4 * estimate.std_error).all())
         True
     """
-    single = not isinstance(targets, list | tuple) and is_single(targets)
     draws = jax.lax.stop_gradient(draws)
     values = jax.vmap(f)(draws.events) if callable(f) else f
-    log_targets = log_table(targets, draws.events, "targets")
-    table = Table(
-        log_targets,
-        log_table(draws.proposals, draws.events, "proposals"),
-        draws.stratum,
-        draws.counts,
-        draws.each,
-    )
-    controls = None
+    look = Densities(parts_of(targets, "targets"), parts_of(draws.proposals, "proposals"))
+    log_controls = None
     if control_variates is True:
-        controls = table.log_proposals
+        log_controls = log_table(draws.proposals, draws.events)
     elif control_variates is not False:
-        controls = log_table(control_variates, draws.events, "control_variates")
-    return from_table(
-        table,
+        log_controls = log_table(control_variates, draws.events, "control_variates")
+    return _estimate(
+        look,
+        draws.events,
         values,
-        weights=weights,
-        log_controls=controls,
-        self_normalised=self_normalised,
-        smooth=smooth,
-        covariance=covariance,
-        single=single,
+        draws.strata,
+        weights,
+        log_controls,
+        self_normalised,
+        smooth,
+        covariance,
+        is_single(targets),
     )
 
 
@@ -131,52 +127,97 @@ def from_table(
         >>> jm.importance.from_table(table, jnp.array([0.0, 1.0, 1.0, 0.0])).value
         Array([0.5], dtype=float32)
     """
-    flat, truths = flatten_values(values, table.stratum.shape[0], table.log_targets.dtype)
-    if weights is not None:
-        weights = checked_weights(weights, table)
-    _refuse_nan(flat)
-    if log_controls is not None:
-        if self_normalised:
-            raise ValueError("Control variates need targets of known mass; drop self_normalised.")
-        per_variate = table.stratum.shape[0] / log_controls.shape[1]
-        if per_variate < DRAWS_PER_VARIATE:
-            warnings.warn(
-                f"{log_controls.shape[1]} control variates are fitted on {per_variate:.0f} draws "
-                f"each; below {DRAWS_PER_VARIATE} they may cost more than they gain.",
-                stacklevel=3,
-            )
-        log_controls = jax.lax.stop_gradient(log_controls)
-    summary, upper, pareto, matrix = _estimate(
-        table, flat, weights, log_controls, truths, self_normalised, smooth, covariance
+    return _estimate(
+        Given(),
+        (table.log_targets, table.log_proposals),
+        values,
+        table.strata,
+        weights,
+        log_controls,
+        self_normalised,
+        smooth,
+        covariance,
+        single,
     )
+
+
+def _estimate(
+    look, rows, values, strata, weights, controls, self_normalised, smooth, covariance, single
+):
+    """Check, compute by the cheapest way that gives all that is asked for, and shape."""
+    shapes = jax.eval_shape(look, rows)
+    dtype = shapes[0].dtype
+    flat, truths = flatten_values(values, strata.stratum.shape[0], dtype)
+    if weights is not None:
+        weights = checked_weights(weights, tuple(s.shape[1] for s in shapes), dtype)
+    _refuse_nan(flat)
+    if controls is not None:
+        _check_controls(controls, self_normalised)
+        controls = jax.lax.stop_gradient(controls)
+    sample = Sample(look, rows, flat, strata)
+    if controls is None and not smooth and not covariance:
+        summary, upper, pareto = _plain(sample, weights, truths, self_normalised)
+        matrix = None
+    else:
+        summary, upper, pareto, matrix = _with_table(
+            sample, weights, controls, truths, self_normalised, smooth, covariance
+        )
     like = jax.tree.map(lambda leaf: np.empty(leaf.shape[1:]), values)
-    n = table.stratum.shape[0]
-    return make_estimate(summary, upper, pareto, matrix, like, single, n)
+    return make_estimate(summary, upper, pareto, matrix, like, single, flat.shape[0])
+
+
+def _check_controls(controls, self_normalised):
+    if self_normalised:
+        raise ValueError("Control variates need targets of known mass; drop self_normalised.")
+    per_variate = controls.shape[0] / controls.shape[1]
+    if per_variate < DRAWS_PER_VARIATE:
+        warnings.warn(
+            f"{controls.shape[1]} control variates are fitted on {per_variate:.0f} draws "
+            f"each; below {DRAWS_PER_VARIATE} they may cost more than they gain.",
+            stacklevel=4,
+        )
+
+
+def _weights(sample: Sample, weights):
+    dtype = jax.eval_shape(sample.look, sample.rows)[0].dtype
+    return sample.strata.shares(dtype)[None, :] if weights is None else weights
 
 
 @eqx.filter_jit
-def _estimate(table, flat, weights, log_controls, truths, self_normalised, smooth, covariance):
-    ratios, inside = log_ratios(table, weights)
+def _plain(sample: Sample, weights, truths, self_normalised):
+    w = _weights(sample, weights)
+    sums, logs = sweep(sample, w)
+    summary = summarise(sums, w, self_normalised=self_normalised)
+    bound = weight_bound(sample, w)
+    upper = hit_limits(sample.strata.counts, w, summary, sums.mass_shift, truths, bound)
+    return summary, upper, _pareto(logs)
+
+
+@eqx.filter_jit
+def _with_table(sample: Sample, weights, controls, truths, self_normalised, smooth, covariance):
+    table, flat, strata = sample.table, sample.values, sample.strata
+    w = _weights(sample, weights)
+    ratios, inside = log_ratios(table.log_targets, table.log_proposals, strata, w)
     if smooth:
         ratios = _smoothed(ratios, inside)
-    sums = totals(table, flat, ratios, inside)
-    w = table.shares[None, :] if weights is None else weights
-    y, _, mass, _ = terms(table, flat, ratios, inside)
-    if log_controls is not None:
-        y = _with_controls(table, y, log_controls, weights)
-        mean, residual = mean_and_residual(table, y)
-        square = mean_and_residual(table, residual**2)[0] * sums.counts[:, None, None]
+    sums = totals(strata, flat, ratios, inside)
+    y, _, mass, _ = terms(flat, ratios, inside)
+    size = jax.lax.stop_gradient(jnp.abs(y) * _shares(strata, w)[:, :, None])
+    pareto = _pareto(jnp.log(size))
+    if controls is not None:
+        y = _with_controls(table, y, controls, weights)
+        mean, residual = mean_and_residual(strata, y)
+        square = mean_and_residual(strata, residual**2)[0] * sums.counts[:, None, None]
         sums = sums._replace(mean=mean, square=square)
     summary = summarise(sums, w, self_normalised=self_normalised)
-    pareto = _pareto(table, y if log_controls is None else terms(table, flat, ratios, inside)[0], w)
-    bound = weight_bound(table, w)
-    upper = hit_limits(table.counts, w, summary, sums.mass_shift, truths, bound)
+    bound = weight_bound(sample, w)
+    upper = hit_limits(strata.counts, w, summary, sums.mass_shift, truths, bound)
     matrix = None
     if covariance:
         if self_normalised:
             ratio = summary.value * jnp.exp(sums.mass_shift - sums.shift)[:, None]
             y = y - ratio[None] * mass[:, :, None]
-        matrix = _covariance(table, y, w, sums, summary, self_normalised)
+        matrix = _covariance(strata, y, w, sums, summary, self_normalised)
     return summary, upper, pareto, matrix
 
 
@@ -186,18 +227,17 @@ def _smoothed(ratios, inside):
     return jnp.where(inside, smooth, ratios)
 
 
-def _shares(table: Table, w: Array) -> Array:
+def _shares(strata: Strata, w: Array) -> Array:
     """w_jk / n_k of each draw (n, j or 1)."""
-    counts = jnp.maximum(table.counts, jnp.ones_like(table.counts)).astype(w.dtype)
-    return (w / counts[None, :]).T[table.stratum]
+    counts = jnp.maximum(strata.counts, jnp.ones_like(strata.counts)).astype(w.dtype)
+    return strata.to_rows((w / counts[None, :]).T)
 
 
-def _pareto(table, y, w):
-    """Pareto k of each target's terms, weighted as they enter the estimate."""
-    size = jax.lax.stop_gradient(jnp.abs(y) * _shares(table, w)[:, :, None])
-    columns = size.reshape(size.shape[0], -1)
-    k = jax.lax.map(lambda column: psis(jnp.log(column))[1], columns.T)
-    return k.reshape(y.shape[1:])
+def _pareto(log_terms):
+    """Pareto k of each target's terms (n, j, m), weighted as they enter the estimate."""
+    columns = log_terms.reshape(log_terms.shape[0], -1)
+    k = jax.lax.map(pareto_k, columns.T)
+    return k.reshape(log_terms.shape[1:])
 
 
 def _with_controls(table, y, log_controls, weights):
@@ -219,26 +259,24 @@ def _with_controls(table, y, log_controls, weights):
     return jnp.moveaxis(jax.lax.map(one, (weights, jnp.moveaxis(y, 1, 0))), 0, 1)
 
 
-def _covariance(table, y, w, sums, summary: Summary, self_normalised):
-    _, residual = mean_and_residual(table, y)
-    counts = table.counts.astype(y.dtype)
+def _covariance(strata, y, w, sums, summary: Summary, self_normalised):
+    _, residual = mean_and_residual(strata, y)
+    counts = strata.counts.astype(y.dtype)
     several = counts > 1
     freedom = jnp.where(several, counts / jnp.where(several, counts - 1, 1), jnp.ones_like(counts))
-    centred = jnp.where(several[table.stratum][:, None, None], residual, y)
-    scaled = (
-        centred * _shares(table, w)[:, :, None] * jnp.sqrt(freedom)[table.stratum][:, None, None]
-    )
+    rows = strata.to_rows
+    centred = jnp.where(rows(several)[:, None, None], residual, y)
+    scaled = centred * _shares(strata, w)[:, :, None] * rows(jnp.sqrt(freedom))[:, None, None]
     scale = jnp.exp(sums.shift)[:, None]
     if self_normalised:
         scale = scale / summary.mass[:, None]
-    rows = (scaled * scale[None]).reshape(y.shape[0], -1)
-    return jnp.matmul(rows.T, rows, precision="highest")
+    flat = (scaled * scale[None]).reshape(y.shape[0], -1)
+    return jnp.matmul(flat.T, flat, precision="highest")
 
 
-def checked_weights(weights: Array, table: Table) -> Array:
+def checked_weights(weights: Array, expected: tuple[int, ...], dtype) -> Array:
     """Rows that sum to 1; a sentence where they cannot be read so."""
-    weights = jnp.asarray(weights).astype(table.log_targets.dtype)
-    expected = (table.log_targets.shape[1], table.log_proposals.shape[1])
+    weights = jnp.asarray(weights).astype(dtype)
     if weights.shape != expected:
         raise ValueError(
             f"weights must have a row for each target and a column for each proposal, {expected}; "

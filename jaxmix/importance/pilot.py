@@ -13,7 +13,8 @@ from .._density import LogDensity
 from .._numerics import logsumexp
 from ..combinators import Mixture, MixtureSameFamily
 from .design_points import design_points
-from .draws import Draws, allocate, draw, log_table, parts_of
+from .draws import Draws, allocate, draw
+from .family import log_table, parts_of
 from .levels import evaluate, importance_of, log_pooled, radius, smoothed
 from .mixtures import (
     Fitted,

@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
-from .draws import Draws, draw, family_size, is_single, log_table
+from .draws import Draws, draw
 from .estimate import checked_weights
+from .family import family_size, is_single, parts_of
 from .result import Estimate, flatten_values, make_estimate
-from .tables import Table
-from .totals import Totals, log_ratios, merge, summarise, totals
+from .sweep import Densities, Sample, sweep
+from .totals import Totals, merge, summarise
 from .upper import hit_limits
 
 
@@ -41,17 +42,15 @@ def block_totals(
     """
     draws = jax.lax.stop_gradient(draws)
     values = jax.vmap(f)(draws.events) if callable(f) else f
-    table = Table(
-        log_table(targets, draws.events, "targets"),
-        log_table(draws.proposals, draws.events, "proposals"),
-        draws.stratum,
-        draws.counts,
-        draws.each,
-    )
-    if weights is not None:
-        weights = checked_weights(weights, table)
-    flat, _ = flatten_values(values, draws.num_draws, table.log_targets.dtype)
-    return totals(table, flat, *log_ratios(table, weights))
+    look = Densities(parts_of(targets, "targets"), parts_of(draws.proposals, "proposals"))
+    shapes = jax.eval_shape(look, draws.events)
+    dtype = shapes[0].dtype
+    if weights is None:
+        w = draws.strata.shares(dtype)[None, :]
+    else:
+        w = checked_weights(weights, tuple(s.shape[1] for s in shapes), dtype)
+    flat, _ = flatten_values(values, draws.num_draws, dtype)
+    return sweep(Sample(look, draws.events, flat, draws.strata), w)[0]
 
 
 def estimate_totals(
@@ -140,7 +139,7 @@ def stream(
     if num_draws % block:
         raise ValueError(f"A block of {block} does not divide {num_draws} draws of each proposal.")
     proposals = jax.lax.stop_gradient(proposals)
-    single = not isinstance(targets, list | tuple) and is_single(targets)
+    single = is_single(targets)
     sums = _stream(key, f, targets, proposals, weights, block, num_draws // block)
     event = jax.eval_shape(lambda: draw(key, proposals, 1).events)
     like = jax.eval_shape(

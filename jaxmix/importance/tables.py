@@ -6,7 +6,28 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from .._numerics import logsumexp
+from .._numerics import logsumexp, unanimous
+
+
+class Strata(NamedTuple):
+    """Which proposal gave each draw; draws are sorted by proposal."""
+
+    stratum: Int[Array, " n"]
+    counts: Int[Array, " k"]
+    each: int | None
+
+    def shares(self, dtype) -> Float[Array, " k"]:
+        """The pooled weights: what share of the draws each proposal gave."""
+        counts = self.counts.astype(dtype)
+        return counts / jnp.sum(counts)
+
+    def to_rows(self, by_proposal: Array) -> Array:
+        """An array (k, ...) repeated for each draw (n, ...)."""
+        if self.each is None:
+            return by_proposal[self.stratum]
+        k, shape = by_proposal.shape[0], by_proposal.shape[1:]  # a broadcast, and no gather
+        wide = jnp.broadcast_to(by_proposal[:, None], (k, self.each, *shape))
+        return wide.reshape(k * self.each, *shape)
 
 
 class Table(NamedTuple):
@@ -19,10 +40,14 @@ class Table(NamedTuple):
     each: int | None
 
     @property
+    def strata(self) -> Strata:
+        """Where each draw came from."""
+        return Strata(self.stratum, self.counts, self.each)
+
+    @property
     def shares(self) -> Float[Array, " k"]:
         """The pooled weights: what share of the draws each proposal gave."""
-        counts = self.counts.astype(self.log_proposals.dtype)
-        return counts / jnp.sum(counts)
+        return self.strata.shares(self.log_proposals.dtype)
 
 
 def _log_mixture_exact(log_proposals: Array, weights: Array) -> Array:
@@ -65,6 +90,6 @@ def log_mixtures(
         lost = lost & needed
     safe = jnp.where(lost, jnp.ones_like(product), product)
     fast = jnp.log(safe) + peak
-    return jax.lax.cond(
-        jnp.any(lost), lambda: _log_mixture_exact(log_proposals, weights), lambda: fast
-    )
+    # Under `vmap` a mapped predicate would run both branches.
+    kept = unanimous(~jnp.any(lost))
+    return jax.lax.cond(kept, lambda: fast, lambda: _log_mixture_exact(log_proposals, weights))

@@ -1,12 +1,13 @@
 """Additive totals of importance terms by proposal, and what is estimated from them."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .tables import Table, log_mixtures
+from .tables import Strata, log_mixtures
 
 
 class Totals(NamedTuple):
@@ -30,57 +31,57 @@ class Totals(NamedTuple):
     cross: Float[Array, "k j m"]
 
 
-def _by_stratum(table: Table, reduce, segment, values: Array) -> Array:
-    k = table.counts.shape[0]
-    if table.each is not None:  # equal counts: a reshape, and no scatter
-        return reduce(values.reshape(k, table.each, *values.shape[1:]), 1)
-    return segment(values, table.stratum, k)
+def _by_stratum(strata: Strata, reduce, segment, values: Array) -> Array:
+    k = strata.counts.shape[0]
+    if strata.each is not None:  # equal counts: a reshape, and no scatter
+        return reduce(values.reshape(k, strata.each, *values.shape[1:]), 1)
+    return segment(values, strata.stratum, k, indices_are_sorted=True)
 
 
-def sum_by_stratum(table: Table, values: Array) -> Array:
+def sum_by_stratum(strata: Strata, values: Array) -> Array:
     """Sums over each proposal's own draws."""
-    return _by_stratum(table, jnp.sum, jax.ops.segment_sum, values)
+    return _by_stratum(strata, jnp.sum, jax.ops.segment_sum, values)
 
 
-def max_by_stratum(table: Table, values: Array) -> Array:
+def max_by_stratum(strata: Strata, values: Array) -> Array:
     """Largest over each proposal's own draws, of values that are not negative."""
-    largest = _by_stratum(table, jnp.max, jax.ops.segment_max, values)
+    largest = _by_stratum(strata, jnp.max, jax.ops.segment_max, values)
     return jnp.maximum(largest, jnp.zeros_like(largest))
 
 
-def mean_and_residual(table: Table, values: Array) -> tuple[Array, Array]:
+def mean_and_residual(strata: Strata, values: Array) -> tuple[Array, Array]:
     """Means over each proposal's draws, and each draw's distance from its mean."""
-    counts = _divisor(table.counts, values)
-    mean = sum_by_stratum(table, values) / counts.reshape(-1, *(1,) * (values.ndim - 1))
-    if table.each is not None:
-        k = table.counts.shape[0]
-        blocks = values.reshape(k, table.each, *values.shape[1:])
-        return mean, (blocks - mean[:, None]).reshape(values.shape)
-    return mean, values - mean[table.stratum]
+    counts = jnp.maximum(strata.counts, jnp.ones_like(strata.counts)).astype(values.dtype)
+    mean = sum_by_stratum(strata, values) / counts.reshape(-1, *(1,) * (values.ndim - 1))
+    return mean, values - strata.to_rows(mean)
 
 
-def _divisor(counts, like):
-    return jnp.maximum(counts, jnp.ones_like(counts)).astype(like.dtype)
+def log_ratios(
+    log_targets: Array, log_proposals: Array, strata: Strata, weights: Array
+) -> tuple[Array, Array]:
+    """Log p_j(x_n) / q_j(x_n), and whether draw n counts for target j.
 
-
-def log_ratios(table: Table, weights: Array | None) -> tuple[Array, Array]:
-    """Log p_j(x_n) / q_j(x_n), and whether draw n counts for target j (its weight is not 0)."""
-    log_proposals = jax.lax.stop_gradient(table.log_proposals)
-    if weights is None:
-        used = jnp.ones((table.stratum.shape[0], 1), bool)
-        log_q = log_mixtures(log_proposals, table.shares[None, :])
-    else:
-        used = (jax.lax.stop_gradient(weights).T > 0)[table.stratum]
-        # A proposal without draws may carry weight: it belongs to q all the same.
-        log_q = log_mixtures(log_proposals, weights, used)
-    inside = used & (jax.lax.stop_gradient(table.log_targets) > -jnp.inf)
+    Args:
+        log_targets: log p_j(x_n).
+        log_proposals: log p_k(x_n), for ALL proposals k.
+        strata: of these draws, which may be those of some of the proposals only.
+        weights: (j or 1, k); draws of a proposal of weight 0 do not count.
+    """
+    log_proposals = jax.lax.stop_gradient(log_proposals)
+    drawn = jax.lax.stop_gradient(weights).T > 0
+    if strata.counts.shape[0] < drawn.shape[0]:
+        drawn = jax.lax.dynamic_slice_in_dim(drawn, strata.stratum[0], strata.counts.shape[0])
+    used = strata.to_rows(drawn)
+    # A proposal without draws may carry weight: it belongs to q all the same.
+    log_q = log_mixtures(log_proposals, weights, used)
+    inside = used & (jax.lax.stop_gradient(log_targets) > -jnp.inf)
     # Replaced before the subtraction, so that -inf - (-inf) is never formed nor differentiated.
-    log_p = jnp.where(inside, table.log_targets, jnp.zeros_like(table.log_targets))
+    log_p = jnp.where(inside, log_targets, jnp.zeros_like(log_targets))
     log_q = jnp.where(inside, log_q, jnp.zeros_like(log_p))
     return log_p - log_q, inside
 
 
-def terms(table: Table, values: Array, ratios: Array, inside: Array):
+def terms(values: Array, ratios: Array, inside: Array):
     """Terms f p / q and masses p / q, each over its own scale: (terms, shift, masses, shift)."""
     ratios_now = jax.lax.stop_gradient(ratios)
     hit = jnp.any(values != 0, 1)[:, None] & inside
@@ -101,72 +102,85 @@ def _peak(ratios, mask):
     return jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
 
 
-def totals(table: Table, values: Array, ratios: Array, inside: Array) -> Totals:
+def totals(strata: Strata, values: Array, ratios: Array, inside: Array) -> Totals:
     """Totals of one block of draws; `values` are f(x_n), flattened to (n, m)."""
-    y, shift, mass, mass_shift = terms(table, values, ratios, inside)
-    mean, residual = mean_and_residual(table, y)
-    mass_mean, mass_residual = mean_and_residual(table, mass)
+    y, shift, mass, mass_shift = terms(values, ratios, inside)
+    mean, residual = mean_and_residual(strata, y)
+    mass_mean, mass_residual = mean_and_residual(strata, mass)
     still = jax.lax.stop_gradient
     return Totals(
-        counts=table.counts.astype(y.dtype),
+        counts=strata.counts.astype(y.dtype),
         shift=shift,
         mean=mean,
-        square=sum_by_stratum(table, residual**2),
-        size=mean_and_residual(table, jnp.abs(y))[0],
-        largest=max_by_stratum(table, still(jnp.abs(y))),
+        square=sum_by_stratum(strata, residual**2),
+        size=mean_and_residual(strata, jnp.abs(y))[0],
+        largest=max_by_stratum(strata, still(jnp.abs(y))),
         hits=jnp.sum(still(y) != 0, 0).astype(y.dtype),
         mass_shift=mass_shift,
         mass=mass_mean,
-        mass_square=sum_by_stratum(table, mass_residual**2),
-        cross=sum_by_stratum(table, residual * mass_residual[:, :, None]),
+        mass_square=sum_by_stratum(strata, mass_residual**2),
+        cross=sum_by_stratum(strata, residual * mass_residual[:, :, None]),
     )
 
 
 def merge(a: Totals, b: Totals) -> Totals:
-    """Totals of the draws of both, which must be of the same proposals, targets and weights.
+    """Totals of the draws of both, which must be of the same proposals, targets and weights."""
+    both = jax.tree.map(lambda x, y: jnp.stack([x, y]), a, b)
+    return _joined(both, lambda x: jnp.swapaxes(x, 0, 1))
 
-    Means and centred squares merge as Chan, Golub and LeVeque (1983) do.
+
+def gathered(blocks: Totals, size: int) -> Totals:
+    """Totals of all draws of `size` proposals, from those of blocks (b, ...) in their order.
+
+    A block holds all draws of some proposals, or some draws of one; all blocks are alike.
     """
-    shift = jnp.maximum(a.shift, b.shift)
-    mass_shift = jnp.maximum(a.mass_shift, b.mass_shift)
-    # A side without hits has no scale of its own.
-    shift = jnp.where(jnp.any(a.hits > 0, -1), shift, b.shift)
-    shift = jnp.where(jnp.any(b.hits > 0, -1), shift, a.shift)
-    a, b = (_rescaled(t, shift, mass_shift) for t in (a, b))
-    counts = a.counts + b.counts
-    safe = jnp.maximum(counts, jnp.ones_like(counts))
-    part = (b.counts / safe)[:, None]
-    joint = (a.counts * b.counts / safe)[:, None]
-    d_mean, d_mass = b.mean - a.mean, b.mass - a.mass
+    return _joined(blocks, lambda x: x.reshape(size, -1, *x.shape[2:]))
+
+
+def _joined(t: Totals, by_proposal: Callable) -> Totals:
+    """Totals of stacked totals, whose (b, k', ...) `by_proposal` makes (proposals, parts, ...).
+
+    Means and centred squares join as Chan, Golub and LeVeque (1983) do.
+    """
+    # A part without hits has no scale of its own.
+    shift = _largest(t.shift, jnp.any(t.hits > 0, -1))
+    mass_shift = _largest(t.mass_shift, jnp.any(t.mass > 0, 1))
+    scale = jnp.exp(t.shift - shift[None])[:, None, :, None]
+    mass_scale = jnp.exp(t.mass_shift - mass_shift[None])[:, None, :]
+    counts = by_proposal(t.counts)
+    total = jnp.sum(counts, 1)
+    part = counts / jnp.maximum(total, jnp.ones_like(total))[:, None]
+
+    def pooled(means):  # and each part's distance from the pooled mean
+        p = part.reshape(*part.shape, *(1,) * (means.ndim - 2))
+        mean = jnp.sum(p * means, 1)
+        return mean, means - mean[:, None]
+
+    def about(inner, product):
+        c = counts.reshape(*counts.shape, *(1,) * (product.ndim - 2))
+        return jnp.sum(inner, 1) + jnp.sum(c * product, 1)
+
+    mean, off = pooled(by_proposal(t.mean * scale))
+    mass, mass_off = pooled(by_proposal(t.mass * mass_scale))
+    cross = by_proposal(t.cross * scale * mass_scale[:, :, :, None])
     return Totals(
-        counts=counts,
+        counts=total,
         shift=shift,
-        mean=a.mean + part[..., None] * d_mean,
-        square=a.square + b.square + joint[..., None] * d_mean**2,
-        size=a.size + part[..., None] * (b.size - a.size),
-        largest=jnp.maximum(a.largest, b.largest),
-        hits=a.hits + b.hits,
+        mean=mean,
+        square=about(by_proposal(t.square * scale**2), off**2),
+        size=pooled(by_proposal(t.size * scale))[0],
+        largest=jnp.max(by_proposal(t.largest * scale), 1),
+        hits=jnp.sum(t.hits, 0),
         mass_shift=mass_shift,
-        mass=a.mass + part * d_mass,
-        mass_square=a.mass_square + b.mass_square + joint * d_mass**2,
-        cross=a.cross + b.cross + joint[..., None] * d_mean * d_mass[..., None],
+        mass=mass,
+        mass_square=about(by_proposal(t.mass_square * mass_scale**2), mass_off**2),
+        cross=about(cross, off * mass_off[..., None]),
     )
 
 
-def _rescaled(t: Totals, shift: Array, mass_shift: Array) -> Totals:
-    scale = jnp.exp(t.shift - shift)[None, :, None]
-    mass_scale = jnp.exp(t.mass_shift - mass_shift)[None, :]
-    return t._replace(
-        shift=shift,
-        mean=t.mean * scale,
-        square=t.square * scale**2,
-        size=t.size * scale,
-        largest=t.largest * scale,
-        mass_shift=mass_shift,
-        mass=t.mass * mass_scale,
-        mass_square=t.mass_square * mass_scale**2,
-        cross=t.cross * scale * mass_scale[:, :, None],
-    )
+def _largest(shift: Array, known: Array) -> Array:
+    top = jnp.max(jnp.where(known, shift, -jnp.inf), 0)
+    return jnp.where(jnp.isfinite(top), top, jnp.zeros_like(top))
 
 
 class Summary(NamedTuple):

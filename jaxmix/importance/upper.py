@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .tables import Table
+from .sweep import Sample
 from .totals import Summary
 
 LEVEL = 0.05  # the limits hold with probability 1 - LEVEL
@@ -41,14 +41,13 @@ def hit_limits(
     return jnp.where(jnp.broadcast_to(allowed, shape), jnp.broadcast_to(bound, shape), jnp.inf)
 
 
-def weight_bound(table: Table, w: Array) -> Array:
+def weight_bound(sample: Sample, w: Array) -> Array:
     """1 / w_jk where target j is proposal k (their densities agree at every probe); else inf."""
-    n, j = table.log_targets.shape
-    k = table.log_proposals.shape[1]
-    if PROBES * j * k > MAX_PROBED:
-        return jnp.full(j, jnp.inf, w.dtype)
+    n = sample.values.shape[0]
     rows = np.linspace(0, n - 1, min(PROBES, n)).astype(int)
-    target, proposal = table.log_targets[rows], table.log_proposals[rows]
+    target, proposal = sample.look(jax.tree.map(lambda a: a[rows], sample.rows))
+    if target.size * proposal.shape[1] > MAX_PROBED:
+        return jnp.full(target.shape[1], jnp.inf, w.dtype)
     gap = jnp.abs(target[:, :, None] - proposal[:, None, :])
     allowed = 100 * jnp.finfo(w.dtype).eps * (1 + jnp.abs(target))[:, :, None]
     # Infinities would agree with everything.

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree, Scalar
 
 from .._numerics import log_mean_exp
-from .draws import Draws, is_single, log_table
+from .draws import Draws
+from .family import is_single, log_table
 from .result import flatten_values
 from .tables import Table, log_mixtures
 
@@ -86,7 +87,7 @@ def optimal_weights(
     )
     flat, _ = flatten_values(values, draws.num_draws, own.dtype)
     found = _optimise(table, family, flat, criterion, floor, max_steps, tol)
-    if criterion == "each" and not isinstance(targets, list | tuple) and is_single(targets):
+    if criterion == "each" and is_single(targets):
         found = OptimalWeights(found.weights[0], found.objective[0], found.gap[0], found.num_steps)
     return found
 
@@ -210,5 +211,5 @@ def second_moments(
     log_f = jnp.log(jnp.where(squares > 0, squares, jnp.ones_like(squares)))
     joint = log_f + 2 * jnp.where(used, table.log_targets, 0) - log_q - log_new
     out = log_mean_exp(jnp.where(used, joint, -jnp.inf), 0)
-    single = not isinstance(targets, list | tuple) and is_single(targets)
+    single = is_single(targets)
     return out[0] if single else out

@@ -1,0 +1,41 @@
+"""Rows in blocks: what is large is made, used and forgotten while it is in the cache."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+ROWS = 2048
+
+
+def num_rows(rows: PyTree) -> int:
+    """Length of the leading axis."""
+    return jax.tree.leaves(rows)[0].shape[0]
+
+
+def divisor(n: int, most: int) -> int:
+    """The largest divisor of n that is not above `most`."""
+    return max(d for d in range(1, max(1, min(n, most)) + 1) if n % d == 0)
+
+
+def over_blocks(function: Callable, rows: PyTree) -> PyTree:
+    """`function` of a block of rows, over all rows: results have a leading axis of rows too."""
+    n = num_rows(rows)
+    if n <= ROWS:
+        return function(rows)
+    even = divisor(n, ROWS)
+    size = even if 4 * even >= ROWS else ROWS  # no rest, if the blocks do not become small by it
+    full = n // size * size
+    out = map_blocks(function, jax.tree.map(lambda a: a[:full], rows), size)
+    out = jax.tree.map(lambda a: a.reshape(full, *a.shape[2:]), out)
+    if full == n:
+        return out
+    rest = function(jax.tree.map(lambda a: a[full:], rows))
+    return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), out, rest)
+
+
+def map_blocks(function: Callable, rows: PyTree, size: int) -> PyTree:
+    """`function` of each block of `size` rows, results stacked along a new leading axis."""
+    blocks = jax.tree.map(lambda a: a.reshape(-1, size, *a.shape[1:]), rows)
+    return jax.lax.map(function, blocks)

@@ -1,0 +1,131 @@
+"""Stacks or lists of densities as one numbered family, and the table of their log-densities."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from .._density import LogDensity, is_density, stack_size
+from .._exponential import ProductForm
+from .._numerics import logsumexp, unanimous
+from .._stack import over_stack
+from ..combinators import MixtureSameFamily
+from .blocks import over_blocks
+
+
+class Part(eqx.Module):
+    """Some of the densities of a family: a stack of `size`, or one density if `single`."""
+
+    density: Any
+    size: int = eqx.field(static=True)
+    single: bool = eqx.field(static=True)
+
+
+def is_single(density: PyTree) -> bool:
+    """Whether this is one density and no stack (or list)."""
+    if isinstance(density, list | tuple):
+        return False
+    if isinstance(density, LogDensity):
+        return density.stack_shape == ()
+    return all(a.ndim == 0 for a in jax.tree.leaves(density) if eqx.is_array(a))
+
+
+def parts_of(densities: PyTree, role: str) -> list[Part]:
+    """A stack, one density, or a list of stacks and densities, as numbered parts."""
+    if isinstance(densities, list | tuple):
+        if not densities:
+            raise ValueError(f"{role} must hold at least one density; the list is empty.")
+        return [part for entry in densities for part in _parts_of_entry(entry, role)]
+    if not is_density(densities):
+        raise ValueError(
+            f"{role} must be a density with a method log_prob, a stack of them, or a list; "
+            f"it is a {type(densities).__name__}."
+        )
+    if is_single(densities):
+        return [Part(densities, 1, True)]
+    return [Part(densities, stack_size(densities, role), False)]
+
+
+def _parts_of_entry(entry, role):
+    if not is_density(entry):
+        raise ValueError(
+            f"{role} lists a {type(entry).__name__}, which is no density with a method log_prob."
+        )
+    # A class of the user's own declares no ranks: alone in a list it is one density.
+    if not isinstance(entry, LogDensity) or is_single(entry):
+        return [Part(entry, 1, True)]
+    return [Part(entry, stack_size(entry, role), False)]
+
+
+def family_size(densities: PyTree, role: str = "proposals") -> int:
+    """How many densities a stack or a list of densities and stacks holds."""
+    return sum(part.size for part in parts_of(densities, role))
+
+
+def _has_product_form(stack) -> bool:
+    # Of numbers the product is no faster than the differences themselves.
+    return isinstance(stack, ProductForm) and stack.origin.ndim == 2
+
+
+def _stack_log_probs(stack, events) -> Array:
+    def direct():
+        return jax.vmap(lambda x: over_stack(lambda density: density.log_prob(x), stack))(events)
+
+    if not _has_product_form(stack):
+        return direct()
+    origin = jax.lax.stop_gradient(jnp.mean(stack.origin, 0))
+    wide = jnp.broadcast_to(origin, stack.origin.shape)
+
+    def product():
+        head, weights = stack.product_natural(wide)
+        features = jax.vmap(lambda x: stack.features(x, origin))(events)
+        return jnp.matmul(features, weights.T, precision="highest") + head[None, :]
+
+    # About one origin rounding grows with the means' distance from it, in units of the scales.
+    spread = jax.lax.stop_gradient(stack.spread(wide))
+    near = jnp.all(spread <= 2e-5 / jnp.finfo(spread.dtype).eps)
+    return jax.lax.cond(unanimous(near), product, direct)
+
+
+def _part_log_probs(part: Part, events) -> Array:
+    density = part.density
+    if not part.single:
+        return _stack_log_probs(density, events)
+    if isinstance(density, MixtureSameFamily) and _has_product_form(density.components):
+        share = jax.vmap(density.mixing.log_prob)(jnp.arange(density.num_components))
+        return logsumexp(share[None, :] + _stack_log_probs(density.components, events))[:, None]
+    return jax.vmap(density.log_prob)(events)[:, None]
+
+
+def log_probs(parts: list[Part], events: PyTree) -> Float[Array, "n k"]:
+    """Log-densities of one block of events: a matrix product where a stack has such a form."""
+    columns = [_part_log_probs(part, events) for part in parts]
+    dtype = jnp.result_type(*columns)
+    return jnp.concatenate([column.astype(dtype) for column in columns], 1)
+
+
+@eqx.filter_jit
+def _log_table(parts, events):
+    return over_blocks(lambda block: log_probs(parts, block), events)
+
+
+def log_table(densities: PyTree, events: PyTree, role: str = "densities") -> Float[Array, "n k"]:
+    """Table of log p_k(x_n), in nats, a row an event and a column a density.
+
+    Args:
+        densities: a stack of densities, one density, or a list of stacks and densities.
+        events: events stacked along a leading axis.
+        role: the name by which an error calls the densities.
+
+    Raises:
+        ValueError: if `densities` is none of these.
+
+    Example:
+        >>> import jax, jaxmix as jm, jax.numpy as jnp
+        >>> family = jax.vmap(jm.Normal)(jnp.zeros(3), jnp.ones(3))
+        >>> jm.importance.log_table(family, jnp.zeros(5)).shape
+        (5, 3)
+    """
+    return _log_table(parts_of(densities, role), events)

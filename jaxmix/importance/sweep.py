@@ -1,0 +1,96 @@
+"""The one pass over the draws: their totals, and the logarithms of their terms."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from .blocks import ROWS, divisor, map_blocks, over_blocks
+from .family import Part, log_probs
+from .tables import Strata, Table
+from .totals import Totals, gathered, log_ratios, totals
+
+
+class Densities(eqx.Module):
+    """Log-densities under targets and proposals of rows that are events."""
+
+    targets: list[Part]
+    proposals: list[Part]
+
+    def __call__(self, events: PyTree) -> tuple[Array, Array]:
+        return log_probs(self.targets, events), log_probs(self.proposals, events)
+
+
+class Given(eqx.Module):
+    """The same, of rows that are the two tables themselves."""
+
+    def __call__(self, rows: tuple[Array, Array]) -> tuple[Array, Array]:
+        return rows
+
+
+class Sample(NamedTuple):
+    """All draws: what `look` reads their log-densities from, f at them, where they came from."""
+
+    look: Densities | Given
+    rows: PyTree
+    values: Float[Array, "n m"]
+    strata: Strata
+
+    @property
+    def table(self) -> Table:
+        """All log-densities at once."""
+        log_targets, log_proposals = over_blocks(self.look, self.rows)
+        return Table(log_targets, log_proposals, *self.strata)
+
+
+def _layout(strata: Strata) -> tuple[int, int] | None:
+    """Proposals and draws of each in a block; None where draws make no even blocks."""
+    if strata.each is None or strata.each == 0:
+        return None
+    each = divisor(strata.each, ROWS)
+    if each == strata.each:
+        return divisor(strata.counts.shape[0], max(1, ROWS // each)), each
+    return (1, each) if 8 * each >= ROWS else None
+
+
+def sweep(sample: Sample, weights: Float[Array, "j k"]) -> tuple[Totals, Float[Array, "n j m"]]:
+    """Totals of all draws, and log |w_jk / n_k f p_j / q_j| of each; weights are (j or 1, k).
+
+    Draws of equal counts go block by block, and no table is kept; what is not used of the
+    result is not computed.
+    """
+    look, rows, values, strata = sample
+    layout = _layout(strata)
+    counts = jnp.maximum(strata.counts, jnp.ones_like(strata.counts))
+    log_shares = jax.lax.stop_gradient(jnp.log(weights.T / counts[:, None].astype(weights.dtype)))
+
+    def log_terms(values, ratios, inside, log_shares):
+        hit = inside[:, :, None] & (values != 0)[:, None, :]
+        out = (ratios + log_shares)[:, :, None] + jnp.log(jnp.abs(values))[:, None, :]
+        return jax.lax.stop_gradient(jnp.where(hit, out, -jnp.inf))
+
+    if layout is None:
+
+        def ratios_of(block):
+            rows, stratum = block
+            own = Strata(stratum, strata.counts, None)
+            return log_ratios(*look(rows), own, weights)
+
+        ratios, inside = over_blocks(ratios_of, (rows, strata.stratum))
+        shared = strata.to_rows(log_shares)
+        return totals(strata, values, ratios, inside), log_terms(values, ratios, inside, shared)
+
+    size, each = layout
+
+    def one(block):
+        rows, values, stratum = block
+        own = Strata(stratum, jnp.full(size, each), each)
+        shares = jax.lax.dynamic_slice_in_dim(log_shares, stratum[0], size)
+        ratios, inside = log_ratios(*look(rows), own, weights)
+        logs = log_terms(values, ratios, inside, own.to_rows(shares))
+        return totals(own, values, ratios, inside), logs
+
+    blocks, logs = map_blocks(one, (rows, values, strata.stratum), size * each)
+    return gathered(blocks, strata.counts.shape[0]), logs.reshape(-1, *logs.shape[2:])
