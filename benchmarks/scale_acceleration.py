@@ -14,7 +14,7 @@ import jaxmix as jm
 
 SHAPES = ((2, 1), (3, 2), (4, 2), (5, 3), (8, 4))
 ROWS, STEPS = 1000, 3000
-KINDS = (None, "squarem", "anderson")
+KINDS = (None, "squarem", "lbfgs")
 
 
 def problem(key, components, dim):

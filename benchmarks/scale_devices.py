@@ -63,9 +63,11 @@ def worker(devices, rows):
     layout = layout_of(data)
     prior = internals._floor_prior(start, x[:4096], None, 1e-9)
     models = jax.tree.map(lambda a: a[None], start)
-    lowered = internals._start.lower(models, data, weights, prior, "soft", 2048, layout).compile()
+    lowered = internals._start.lower(
+        models, data, weights, prior, "soft", None, 2048, layout
+    ).compile()
     run = lambda: jax.block_until_ready(
-        internals._start(models, data, weights, prior, "soft", 2048, layout)
+        internals._start(models, data, weights, prior, "soft", None, 2048, layout)
     )
     run()
     seconds = []

@@ -1,4 +1,4 @@
-"""Fewer iterations: SQUAREM and bounded Anderson acceleration, each guarded by the objective.
+"""Fewer iterations: SQUAREM and limited-memory BFGS, each guarded by the objective.
 
 Both propose the next model from the past ones; one pass over the data then judges it. A proposal
 that lowers the objective is dropped, and a plain step, which cannot lower it, comes next. So an
@@ -12,12 +12,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from . import quasi_newton
 from .expected import take_apart
-from .maximise import Maximised, expected_gain
+from .maximise import Maximised, Prior, expected_gain, log_prior
+from .quasi_newton import Newton
 
-KINDS = (None, "squarem", "anderson")
-ORDER = 10  # columns of Anderson's memory, after which it begins anew
+KINDS = (None, "squarem", "lbfgs")
 LONGER = 4.0
+STEEP = (
+    2e-4  # nats a datum: while a step gains more, EM is choosing among optima, and no jump is made
+)
 
 
 class Squared(NamedTuple):
@@ -27,18 +31,7 @@ class Squared(NamedTuple):
     is_jump: Array  # whether the next proposal (later, the last one) extrapolates
     longest: Array
     length: Array
-
-
-class Mixed(NamedTuple):
-    """Anderson's memory: changes of parameters and of residuals, and the longest step."""
-
-    before: Array
-    residual: Array
-    moves: Array
-    bends: Array
-    count: Array
-    longest: Array
-    is_jump: Array
+    predicted: Array  # gain that is left by the last extrapolation, nats a datum
 
 
 def check(kind: str | None) -> None:
@@ -72,19 +65,16 @@ def _rebuilt(model: PyTree, flat: Array) -> PyTree:
     return parts.model(leaves, parts.loose)
 
 
-def begin(kind: str | None, model: PyTree) -> Any:
+def begin(kind: str | None, model: PyTree) -> Squared | Newton | None:
     """The memory of an acceleration before its first step."""
     check(kind)
     if kind is None:
         return None
-    flat, no = _flat(model), jnp.asarray(False)
+    flat = _flat(model)
+    if kind == "lbfgs":
+        return quasi_newton.begin(flat)
     one = jnp.ones((), flat.dtype)
-    if kind == "squarem":
-        return Squared(flat, no, LONGER * one, one)
-    order = max(1, min(ORDER, flat.size // 2))
-    columns = jnp.zeros((order, flat.size), flat.dtype)
-    zero = jnp.zeros((), int)
-    return Mixed(flat, jnp.zeros_like(flat), columns, columns, zero, LONGER * one, no)
+    return Squared(flat, jnp.asarray(False), LONGER * one, one, jnp.inf * one)
 
 
 def _change(new: Array, old: Array) -> Array:
@@ -93,19 +83,33 @@ def _change(new: Array, old: Array) -> Array:
     return jnp.where(jnp.isfinite(change), change, jnp.zeros_like(change))
 
 
-def propose(memory: Any, state: Any, plain: Maximised) -> tuple[Maximised, Any]:
+def propose(state: Any, plain: Maximised, prior: Prior | None) -> tuple[Maximised, Any]:
     """The model to try next, given the M-step's own, and the memory with what it was made of."""
+    memory = state.memory
     if memory is None:
         return plain, None
     here, there = _flat(state.model), _flat(plain.model)
-    if isinstance(memory, Squared):
-        jumped, memory = _squared(memory, here, there)
+    if isinstance(memory, Newton):
+        slope = _slope(state, here, prior)
+        step = _change(there, here)
+        jump, memory = quasi_newton.propose(memory, here, slope, step, ~(state.gain < STEEP))
+        jumped = here + jump
     else:
-        jumped, memory = _mixed(memory, here, there)
-    usable = jnp.isfinite(jumped) & jnp.isfinite(there)
-    jumped = jnp.where(memory.is_jump & usable, jumped, there)
-    model = _rebuilt(plain.model, jumped)
+        jumped, memory = _squared(memory, state, here, there)
+    usable = memory.is_jump & jnp.isfinite(jumped) & jnp.isfinite(there)
+    model = _rebuilt(plain.model, jnp.where(usable, jumped, there))
     return plain._replace(model=model, gain=_expected_gain(model, state)), memory
+
+
+def _slope(state: Any, here: Array, prior: Prior | None) -> Array:
+    """Gradient of the objective at a state, nats a datum: that of Q, by Fisher's identity."""
+
+    def objective(flat):
+        model = _rebuilt(state.model, flat)
+        return _expected_gain(model, state) + log_prior(model, prior)
+
+    slope = jax.grad(objective)(here) / state.expected.weight
+    return jnp.where(jnp.isfinite(slope), slope, jnp.zeros_like(slope))
 
 
 def _expected_gain(model: PyTree, state: Any) -> Array:
@@ -117,72 +121,43 @@ def _expected_gain(model: PyTree, state: Any) -> Array:
     return gain
 
 
-def _squared(memory: Squared, here: Array, there: Array) -> tuple[Array, Squared]:
+def _squared(memory: Squared, state: Any, here: Array, there: Array) -> tuple[Array, Squared]:
     """With r the first change and v the change of changes: theta + 2 a r + a^2 v, a = |r| / |v|.
 
-    The third step length of Varadhan and Roland (2008).
+    The third step length of Varadhan and Roland (2008). In the end a = 1 / (1 - c), where c is
+    EM's rate, and gains fall by c^2 a step: what is left is c^2 / (1 - c^2) times the last.
     """
     r = _change(here, memory.before)
     v = _change(_change(there, here), r)
     bend = jnp.vdot(v, v)
     length = jnp.sqrt(jnp.vdot(r, r) / jnp.where(bend > 0, bend, jnp.ones_like(bend)))
+    left = state.gain * (length - 1) ** 2 / jnp.maximum(2 * length - 1, 1)
     length = jnp.clip(length, jnp.ones_like(length), memory.longest)
     jumped = memory.before + 2 * length * r + length**2 * v
-    return jumped, memory._replace(before=here, length=length)
+    predicted = jnp.where(memory.is_jump, left, memory.predicted)
+    return jumped, memory._replace(before=here, length=length, predicted=predicted)
 
 
-def _mixed(memory: Mixed, here: Array, there: Array) -> tuple[Array, Mixed]:
-    """Anderson mixing, begun anew when its memory is full, its step bounded.
-
-    The restarts and the guard are those of DAAREM (Henderson and Varadhan 2019, arXiv
-    1803.06673); a jump is at most `longest` times the plain step, which grows when a jump is
-    kept and shrinks when one is dropped.
-    """
-    order = memory.moves.shape[0]
-    residual = _change(there, here)
-    move, bend = _change(here, memory.before), residual - memory.residual
-    # The first residual has none to be compared with, nor has one after a jump that was dropped.
-    known = (memory.count > 0) & jnp.any(move != 0)
-    row = jnp.where(known, (memory.count - 1) % order, order)
-    fresh = row == 0
-    put = lambda old, new: jnp.where(fresh, jnp.zeros_like(old), old).at[row].set(new, mode="drop")
-    moves, bends = put(memory.moves, move), put(memory.bends, bend)
-    q, triangle = jnp.linalg.qr(bends.T)
-    u, d, vt = jnp.linalg.svd(triangle, full_matrices=False)
-    c = jnp.dot(u.T, jnp.dot(q.T, residual))
-    square = d**2 + jnp.sqrt(jnp.finfo(d.dtype).eps) * d[0] ** 2
-    gamma = jnp.dot(vt.T, d * c / jnp.where(square > 0, square, jnp.ones_like(square)))
-    step = jnp.dot(gamma, moves + bends)
-    length = jnp.sqrt(jnp.vdot(step, step))
-    most = memory.longest * jnp.sqrt(jnp.vdot(residual, residual))
-    jumped = there - step * jnp.where(length > most, most / length, jnp.ones_like(length))
-    counted = known | (memory.count == 0)
-    kept = memory._replace(
-        before=here,
-        residual=residual,
-        moves=moves,
-        bends=bends,
-        count=jnp.where(counted, memory.count + 1, memory.count),
-        is_jump=memory.is_jump & (memory.count > 0),
-    )
-    return jumped, kept
-
-
-def settle(memory: Any, old: Any, new: Any, entry: Any, max_steps: Any) -> tuple[Any, Any, Any]:
+def settle(old: Any, new: Any, entry: Any, limits: Any) -> tuple[Any, Any]:
     """Keep the state after a pass, or go back to the one before; what the history says of it.
 
     A small gain ends the loop only after a plain step: a jump may gain little by chance.
     """
+    memory = new.memory
     if memory is None:
-        return new, entry, None
+        return new, entry
     jump = memory.is_jump
     fell = jump & ~(new.gain >= 0)
     steps = old.num_steps + 1
-    back = old._replace(num_steps=steps, running=steps < max_steps)
-    small = jump & ~fell & ~new.running
+    more = steps < limits.max_steps
+    back = old._replace(num_steps=steps, running=more)
     choose = lambda o, n: jnp.where(fell, o, n) if eqx.is_array(n) else n
-    kept = jax.tree.map(choose, back, new)
-    kept = kept._replace(running=jnp.where(small, steps < max_steps, kept.running))
+    kept = jax.tree.map(choose, back._replace(memory=memory), new)
+    enough = ~jump
+    if limits.stopping == "aitken":
+        enough = jnp.where(kept.left < limits.tol, memory.predicted < limits.tol, ~jump)
+    going = jnp.where(kept.running | ~jnp.isfinite(new.gain), kept.running, more & ~enough)
+    small = going & ~kept.running
     level = old.expected.log_likelihood.value
     same = entry._replace(
         log_likelihood=level,
@@ -191,11 +166,11 @@ def settle(memory: Any, old: Any, new: Any, entry: Any, max_steps: Any) -> tuple
         objective=old.expected.objective.value + old.penalty,
     )
     entry = jax.tree.map(lambda o, n: jnp.where(fell, o.astype(n.dtype), n), same, entry)
-    if isinstance(memory, Squared):
-        full = memory.length >= memory.longest
-        longest = jnp.where(jump & ~fell & full, LONGER * memory.longest, memory.longest)
-        longest = jnp.where(fell, jnp.maximum(memory.longest / LONGER, 1), longest)
-        return kept, entry, memory._replace(is_jump=~jump, longest=longest)
-    longest = jnp.where(jump & ~fell, LONGER * memory.longest, memory.longest)
-    longest = jnp.where(fell, memory.longest / LONGER**2, longest)
-    return kept, entry, memory._replace(is_jump=~fell & ~small, longest=longest)
+    if isinstance(memory, Newton):
+        return kept._replace(running=going, memory=quasi_newton.settle(memory, fell, small)), entry
+    full = memory.length >= memory.longest
+    longest = jnp.where(jump & ~fell & full, LONGER * memory.longest, memory.longest)
+    longest = jnp.where(fell, jnp.maximum(memory.longest / LONGER, 1), longest)
+    return kept._replace(
+        running=going, memory=memory._replace(is_jump=~jump, longest=longest)
+    ), entry

@@ -24,6 +24,7 @@ def fit(
     max_steps: int = 1000,
     tol: float | None = 1e-6,
     accelerate: str | None = None,
+    stopping: str = "gain",
     prior: Prior | None = None,
     floor: float = DEFAULT_FLOOR,
     checkpoint: Any = None,
@@ -47,7 +48,9 @@ def fit(
         assignment: "soft", or "hard" for classification EM (k-means among it).
         max_steps: at most so many steps for one start.
         tol: stop at a gain below this, in nats a datum; None never stops early.
-        accelerate: None, "squarem" or "anderson"; a step is one pass over the data in each.
+        accelerate: None, "squarem" or "lbfgs"; a step is one pass over the data in each.
+        stopping: "gain" holds the last step's gain against `tol`; "aitken" also what the
+            gains' own rate, or the acceleration, foretells of those to come.
         prior: pseudo-statistics; None for a floor of `floor` times the data's variance.
         floor: least variance of a component, as a share of the data's.
         checkpoint: a folder in which a streamed fit keeps its state.
@@ -69,8 +72,8 @@ def fit(
         True
     """
     options = Options(
-        validation, num_restarts, init, assignment, max_steps, tol, accelerate, prior, floor,
-        checkpoint, progress, throw,
+        validation, num_restarts, init, assignment, max_steps, tol, accelerate, stopping, prior,
+        floor, checkpoint, progress, throw,
     )  # fmt: skip
     check(options, key)
     streams = callable(getattr(data, "batches", None))

@@ -53,27 +53,30 @@ def _initialise(keys, template, data, weights, *, many):
 
 
 @eqx.filter_jit
-def _start(models, data, weights, prior, assignment, chunk, layout):
+def _start(models, data, weights, prior, assignment, accelerate, chunk, layout):
     def all_of(data, weights, models, prior):
-        one = lambda m: start(m, data, weights, prior, assignment=assignment, chunk_size=chunk)
+        one = lambda m: start(
+            m, data, weights, prior,
+            assignment=assignment, accelerate=accelerate, chunk_size=chunk,
+        )  # fmt: skip
         return jax.vmap(one)(models)
 
     return over_rows(all_of, layout, data, weights, models, prior)
 
 
 @eqx.filter_jit
-def _advance(states, data, weights, prior, max_steps, tol, assignment, accelerate, chunk, layout):
-    def all_of(data, weights, states, prior, max_steps):
-        def one(state):
-            return loop(
-                state, data, weights, prior, max_steps=max_steps, tol=tol, block=BLOCK,
-                assignment=assignment, accelerate=accelerate, chunk_size=chunk,
-            )  # fmt: skip
+def _advance(states, data, weights, prior, limits, assignment, chunk, layout):
+    def all_of(data, weights, states, prior, numbers):
+        end = limits._replace(max_steps=numbers[0], tol=numbers[1])
+        one = lambda state: loop(
+            state, data, weights, prior, end,
+            block=BLOCK, assignment=assignment, chunk_size=chunk,
+        )  # fmt: skip
+        states, history = jax.vmap(one)(states)
+        return states, history, jax.vmap(lambda s: result_of(s, prior, end.tol))(states)
 
-        return jax.vmap(one)(states)
-
-    states, history = over_rows(all_of, layout, data, weights, states, prior, max_steps)
-    return states, history, jax.vmap(lambda s: result_of(s, prior, tol))(states)
+    numbers = (limits.max_steps, limits.tol)
+    return over_rows(all_of, layout, data, weights, states, prior, numbers)
 
 
 @eqx.filter_jit
@@ -102,24 +105,25 @@ def fit_arrays(
     weights = placed(checked_weights(weights, rows, float_of(data)), layout)
     held = options.validation
     held = None if held is None else checked_data(held, template)
-    max_steps, prior, floor = options.max_steps, options.prior, options.floor
-    bar = Progress(max_steps, options.progress)
-    kind = (options.assignment, options.accelerate)
+    prior, floor = options.prior, options.floor
+    bar = Progress(options.max_steps, options.progress)
 
-    def go(models, data, weights, prior, steps):
+    def go(models, data, weights, prior, limits):
         """Blocks of steps from some models until every one of them has stopped."""
         many = jax.tree.leaves(models)[0].shape[0]
         chunk, layout = _chunk(template, many), layout_of(data)
         if layout is None:
             data, weights = bucketed(data, weights, _width(template) * many)
-        states = _start(models, data, weights, prior, options.assignment, chunk, layout)
-        states = states._replace(running=states.running & (max_steps > 0))
+        kind = (options.assignment, options.accelerate)
+        states = _start(models, data, weights, prior, *kind, chunk, layout)
+        states = states._replace(running=states.running & (limits.max_steps > 0))
         history, result = [], None
-        while result is None or bool(jnp.any(states.running & (states.num_steps < steps))):
+        while result is None or bool(
+            jnp.any(states.running & (states.num_steps < limits.max_steps))
+        ):
             states, part, result = _advance(
-                states, data, weights, prior, jnp.asarray(steps), options.bound, *kind, chunk,
-                layout,
-            )  # fmt: skip
+                states, data, weights, prior, limits, options.assignment, chunk, layout
+            )
             history.append(jax.tree.map(np.asarray, part))
             bar.show(states)
             if bar.interrupted:
@@ -131,7 +135,7 @@ def fit_arrays(
             models = jax.tree.map(lambda a: a[None], template)
             prior = _floor_prior(template, data, weights, floor) if prior is None else prior
             check_support(template, data, weights)
-            found = go(models, data, weights, prior, max_steps)
+            found = go(models, data, weights, prior, options.limits)
             scores = np.asarray(found.state.expected.log_likelihood.value)
         else:
             assert key is not None
@@ -172,7 +176,7 @@ def _of_restart(found: Searched, best: int) -> list[History]:
 
 def _search(key, template, data, weights, options, go):
     """All restarts, or where they are dear short runs on a sample and the best few in full."""
-    rows, many, max_steps = num_rows(data), options.num_restarts, options.max_steps
+    rows, many = num_rows(data), options.num_restarts
     k_start, k_rows = jax.random.split(key)
     keys = jax.random.split(k_start, many)
     models = _initialise(keys, template, data, weights, many=many)
@@ -181,18 +185,19 @@ def _search(key, template, data, weights, options, go):
     if full is None:
         full = _floor_prior(template, data, weights, options.floor)
     if rows * _width(template) * many <= CHEAP:
-        found = go(models, data, weights, full, max_steps)
+        found = go(models, data, weights, full, options.limits)
         return found, np.asarray(found.state.expected.log_likelihood.value), full
     part, part_weights = data, weights
     if rows > SEARCH_ROWS:
         index = jax.random.choice(k_rows, rows, (SEARCH_ROWS,), replace=False)
         part = _take(data, index)
         part_weights = None if weights is None else weights[index]
-    short = go(models, part, part_weights, full, min(BLOCK, max_steps))
+    shorter = options._replace(max_steps=min(BLOCK, options.max_steps)).limits
+    short = go(models, part, part_weights, full, shorter)
     means = np.asarray(short.state.expected.log_likelihood.value / short.state.expected.weight)
     bad = np.array([name(_take(short.result, i)) == "degenerate" for i in range(many)])
     means = np.where(bad | np.isnan(means), -np.inf, means)
     chosen = np.argsort(-means)[: max(1, min(many, 2 if rows > SEARCH_ROWS else 4))]
     best = _take(short.state.model, jnp.asarray(chosen))
-    found = go(best, data, weights, full, max_steps)
+    found = go(best, data, weights, full, options.limits)
     return found, np.asarray(found.state.expected.log_likelihood.value), full

@@ -3,13 +3,15 @@
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, PyTree
+from jaxtyping import PyTree
 
 from . import accelerate as acceleration
 from .maximise import Prior
+from .state import Limits
 
 ASSIGNMENTS = ("soft", "hard")
 STARTS = ("search", "given")
+STOPPING = ("gain", "aitken")
 
 
 class Options(NamedTuple):
@@ -22,6 +24,7 @@ class Options(NamedTuple):
     max_steps: int
     tol: float | None
     accelerate: str | None
+    stopping: str
     prior: Prior | None
     floor: float
     checkpoint: Any
@@ -29,9 +32,10 @@ class Options(NamedTuple):
     throw: bool
 
     @property
-    def bound(self) -> Array:
-        """The tolerance, traced and weakly typed; -inf for none."""
-        return jnp.asarray(-float("inf") if self.tol is None else float(self.tol))
+    def limits(self) -> Limits:
+        """When the loop ends: numbers that are traced, the tolerance weakly typed."""
+        bound = -float("inf") if self.tol is None else float(self.tol)
+        return Limits(jnp.asarray(self.max_steps), jnp.asarray(bound), self.stopping)
 
 
 def check(options: Options, key: Any) -> None:
@@ -45,6 +49,7 @@ def check(options: Options, key: Any) -> None:
     if options.init == "search" and key is None:
         raise ValueError('fit needs a key, such as jax.random.key(0), unless init="given".')
     check_assignment(options.assignment)
+    check_stopping(options.stopping)
     acceleration.check(options.accelerate)
     if options.num_restarts < 1 or options.max_steps < 0:
         raise ValueError("num_restarts must be at least 1 and max_steps at least 0.")
@@ -54,3 +59,9 @@ def check_assignment(assignment: str) -> None:
     """Refuse an unknown assignment."""
     if assignment not in ASSIGNMENTS:
         raise ValueError(f'assignment must be "soft" or "hard"; it was {assignment!r}.')
+
+
+def check_stopping(stopping: str) -> None:
+    """Refuse an unknown stopping rule."""
+    if stopping not in STOPPING:
+        raise ValueError(f'stopping must be "gain" or "aitken"; it was {stopping!r}.')

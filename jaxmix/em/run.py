@@ -8,8 +8,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from .._results import RESULTS
-from .accelerate import begin as begin_memory
-from .accelerate import propose, settle
 from .expected import expect
 from .maximise import (
     DEFAULT_FLOOR,
@@ -19,8 +17,8 @@ from .maximise import (
     init_gradient_state,
     maximise,
 )
-from .options import check_assignment
-from .state import History, State, advance, begin, result_of
+from .options import check_assignment, check_stopping
+from .state import History, Limits, State, begin, judge, propose, result_of
 
 
 class Solution(eqx.Module):
@@ -44,42 +42,47 @@ class StepInfo(NamedTuple):
     num_emptied: Array  # densities the step left as they were for want of data
 
 
-def start(model, data, weights=None, prior=None, *, assignment="soft", chunk_size=None) -> State:
+def start(
+    model,
+    data,
+    weights=None,
+    prior=None,
+    *,
+    assignment="soft",
+    accelerate=None,
+    chunk_size=None,
+) -> State:
     """The state before the first step: one pass over the data."""
     expected = expect(model, data, weights, assignment=assignment, chunk_size=chunk_size)
-    return begin(model, expected, prior)
+    return begin(model, expected, prior, accelerate)
 
 
 def loop(
-    state, data, weights, prior, *, max_steps, tol, block, assignment, accelerate, chunk_size
+    state, data, weights, prior, limits: Limits, *, block, assignment, chunk_size
 ) -> tuple[State, History]:
     """At most `block` further steps, and their entries of the history."""
     dtype = state.penalty.dtype
     empty = History(*(jnp.full((block,), jnp.nan, dtype) for _ in History._fields))
 
     def body(carry):
-        state, memory, history, count = carry
-        maximised = maximise(state.model, state.expected, data, weights, prior, state.move)
-        proposal, memory = propose(memory, state, maximised)
+        state, history, count = carry
+        proposal, memory = propose(state, data, weights, prior)
         expected = expect(
             proposal.model, data, weights, assignment=assignment, chunk_size=chunk_size
         )
-        new, entry = advance(state, proposal, expected, prior, max_steps, tol)
-        state, entry, memory = settle(memory, state, new, entry, max_steps)
+        state, entry = judge(state, proposal, memory, expected, prior, limits)
         history = jax.tree.map(
             lambda trace, value: trace.at[count].set(value.astype(trace.dtype), mode="drop"),
             history,
             entry,
         )
-        return state, memory, history, count + 1
+        return state, history, count + 1
 
     def more(carry):
-        state, _, _, count = carry
+        state, _, count = carry
         return state.running & (count < block)
 
-    memory = begin_memory(accelerate, state.model)
-    start = (state, memory, empty, jnp.zeros((), int))
-    state, _, history, _ = jax.lax.while_loop(more, body, start)
+    state, history, _ = jax.lax.while_loop(more, body, (state, empty, jnp.zeros((), int)))
     return state, history
 
 
@@ -92,6 +95,7 @@ def run(
     tol: float | Array | None = 1e-6,
     assignment: str = "soft",
     accelerate: str | None = None,
+    stopping: str = "gain",
     prior: Prior | None = None,
     floor: float | Array = DEFAULT_FLOOR,
     history_size: int = 1000,
@@ -109,7 +113,9 @@ def run(
         max_steps: a traced number: changing it compiles nothing. At most `history_size`.
         tol: stop when a step gains less than this, in nats a datum; None never stops early.
         assignment: "soft", or "hard" for classification EM (Celeux and Govaert 1992).
-        accelerate: None, "squarem" or "anderson"; a step is one pass over the data in each.
+        accelerate: None, "squarem" or "lbfgs"; a step is one pass over the data in each.
+        stopping: "gain" holds the last step's gain against `tol`, "aitken" the gain that is still
+            to come as well.
         prior: pseudo-statistics; None for a floor of `floor` times the data's variance.
         floor: least variance of a component, as a share of the data's.
         history_size: length of the padded traces.
@@ -127,23 +133,19 @@ def run(
         True
     """
     check_assignment(assignment)
+    check_stopping(stopping)
     tol = -jnp.inf if tol is None else tol
     prior = floor_prior(model, data, weights, floor) if prior is None else prior
-    state = start(model, data, weights, prior, assignment=assignment, chunk_size=chunk_size)
-    limit = jnp.minimum(max_steps, history_size)
-    state = state._replace(running=state.running & (limit > 0))
+    state = start(
+        model, data, weights, prior,
+        assignment=assignment, accelerate=accelerate, chunk_size=chunk_size,
+    )  # fmt: skip
+    limits = Limits(jnp.minimum(max_steps, history_size), tol, stopping)
+    state = state._replace(running=state.running & (limits.max_steps > 0))
     state, history = loop(
-        state,
-        data,
-        weights,
-        prior,
-        max_steps=limit,
-        tol=tol,
-        block=history_size,
-        assignment=assignment,
-        accelerate=accelerate,
-        chunk_size=chunk_size,
-    )
+        state, data, weights, prior, limits,
+        block=history_size, assignment=assignment, chunk_size=chunk_size,
+    )  # fmt: skip
     return Solution(
         state.model,
         state.expected.log_likelihood.value,

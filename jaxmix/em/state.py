@@ -9,8 +9,17 @@ from jaxtyping import Array, PyTree
 
 from .._numerics import Sum, difference
 from .._results import RESULTS
+from . import accelerate as acceleration
 from .expected import Expected, take_apart
-from .maximise import GradientState, Prior, about_own_origins, init_gradient_state, log_prior
+from .maximise import (
+    GradientState,
+    Maximised,
+    Prior,
+    about_own_origins,
+    init_gradient_state,
+    log_prior,
+    maximise,
+)
 
 
 class History(NamedTuple):
@@ -35,12 +44,22 @@ class State(NamedTuple):
     model: PyTree
     expected: Expected
     move: GradientState | None
+    memory: Any  # of the acceleration
     penalty: Array
     gain: Array  # of the objective at the last step, nats a datum
+    left: Array  # what the stopping rule holds against the tolerance: the gain, or what is to come
     num_steps: Array
     num_emptied: Array
     num_collapsed: Array
     running: Array
+
+
+class Limits(NamedTuple):
+    """When a loop ends: steps, tolerance (-inf for none), and what is held against it."""
+
+    max_steps: int | Array
+    tol: float | Array
+    stopping: str
 
 
 def noise_of(total: Sum, weight: Array) -> Array:
@@ -49,68 +68,100 @@ def noise_of(total: Sum, weight: Array) -> Array:
     return eps * jnp.abs(total.value) / (weight * jnp.sqrt(weight))
 
 
-def begin(model: PyTree, expected: Expected, prior: Prior | None) -> State:
+def begin(
+    model: PyTree, expected: Expected, prior: Prior | None, accelerate: str | None = None
+) -> State:
     """The state of a model over which one pass has been made."""
     dtype = expected.objective.high.dtype
+    infinite, none = jnp.asarray(jnp.inf, dtype), jnp.zeros((), int)
     return State(
         model,
         expected,
         init_gradient_state(model),
+        acceleration.begin(accelerate, model),
         jnp.asarray(log_prior(model, prior), dtype),
-        jnp.asarray(jnp.inf, dtype),
-        jnp.zeros((), int),
-        jnp.zeros((), int),
-        jnp.zeros((), int),
+        infinite,
+        infinite,
+        none,
+        none,
+        none,
         jnp.isfinite(expected.objective.value),
     )
 
 
-def advance(state: State, maximised: Any, expected: Expected, prior, max_steps, tol):
-    """The state after a step, from the new model and the pass over the data under it."""
+def propose(
+    state: State, data: PyTree, weights: Array | None, prior: Prior | None
+) -> tuple[Maximised, Any]:
+    """The next model to make a pass under, and the acceleration's memory with it."""
+    plain = maximise(state.model, state.expected, data, weights, prior, state.move)
+    return acceleration.propose(state, plain, prior)
+
+
+def judge(
+    state: State, proposal: Maximised, memory: Any, expected: Expected, prior, limits: Limits
+) -> tuple[State, History]:
+    """The state after a step, from the model proposed and the pass over the data under it."""
     old = state.expected
-    penalty = jnp.asarray(log_prior(maximised.model, prior), state.penalty.dtype)
+    penalty = jnp.asarray(log_prior(proposal.model, prior), state.penalty.dtype)
     total_gain = difference(expected.objective, old.objective) + (penalty - state.penalty)
     gain = total_gain / expected.weight
+    left = gain
+    if memory is None and limits.stopping == "aitken":
+        left = jnp.maximum(gain, to_come(gain, state.gain))
     finite = jnp.isfinite(expected.objective.value) & jnp.isfinite(penalty)
-    # Without a tolerance nothing but the number of steps (or NaN) ends the loop.
-    least = jnp.where(
-        tol == -jnp.inf, tol, jnp.maximum(tol, noise_of(expected.objective, expected.weight))
-    )
     steps = state.num_steps + 1
     new = State(
-        maximised.model,
+        proposal.model,
         expected,
-        maximised.state,
+        proposal.state,
+        memory,
         penalty,
         gain,
+        left,
         steps,
-        maximised.num_emptied,
-        maximised.num_collapsed,
-        finite & (gain >= least) & (steps < max_steps),
+        proposal.num_emptied,
+        proposal.num_collapsed,
+        finite & ~_at_rest(left, gain, expected, limits.tol) & (steps < limits.max_steps),
     )
     # A step into NaN is taken back: the last finite model is the answer, with its own code.
-    back = state._replace(gain=jnp.full_like(gain, jnp.nan), running=jnp.zeros_like(finite))
+    back = state._replace(
+        gain=jnp.full_like(gain, jnp.nan), memory=memory, running=jnp.zeros_like(finite)
+    )
     kept = jax.tree.map(lambda n, o: jnp.where(finite, n, o) if is_array(n) else n, new, back)
     likelihood = difference(expected.log_likelihood, old.objective)
-    kl = likelihood - maximised.gain
+    kl = likelihood - proposal.gain
     value = expected.log_likelihood.value
     entry = History(value, value - kl, kl, expected.objective.value + penalty)
-    return kept, entry
+    return acceleration.settle(state, kept, entry, limits)
+
+
+def to_come(gain: Array, before: Array) -> Array:
+    """Gains still to come if they go on falling geometrically: gain a / (1 - a), a = gain / before.
+
+    Aitken's extrapolation (Böhning et al. 1994, Ann. Inst. Stat. Math. 46:373). Infinite where
+    gains grow: the fit is leaving a plateau.
+    """
+    rate = jnp.where(before > 0, gain / jnp.where(before > 0, before, 1), jnp.inf)
+    falls = (rate < 1) & (before < jnp.inf)
+    rest = gain * rate / jnp.where(falls, 1 - rate, 1)
+    return jnp.where(gain <= 0, gain, jnp.where(falls, rest, jnp.inf))
+
+
+def _at_rest(left, gain, expected, tol):
+    """Whether too little is left, or gains can no longer be told from rounding."""
+    noise = noise_of(expected.objective, expected.weight)
+    # Without a tolerance nothing but the number of steps (or NaN) ends the loop.
+    return (tol > -jnp.inf) & ((left < tol) | (gain < noise))
 
 
 def result_of(state: State, prior: Prior | None, tol) -> RESULTS:
     """Why a loop stopped."""
     expected = state.expected
     bad = ~jnp.isfinite(expected.objective.value) | jnp.isnan(state.gain)
-    noise = noise_of(expected.objective, expected.weight)
     code = RESULTS.where(
-        state.running | (state.gain >= jnp.maximum(tol, noise)) | (tol == -jnp.inf),
+        state.running | ~_at_rest(state.left, state.gain, expected, tol),
         RESULTS.max_steps_reached,
-        RESULTS.where(
-            (state.gain >= tol) & (state.gain < noise),
-            RESULTS.tolerance_below_noise,
-            RESULTS.successful,
-        ),
+        RESULTS.where(state.left < tol, RESULTS.successful, RESULTS.tolerance_below_noise),
     )
     collapsed = on_boundary(state.model, prior) | (state.num_collapsed > 0)
     code = RESULTS.where(collapsed, RESULTS.degenerate, code)

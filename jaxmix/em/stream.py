@@ -3,7 +3,7 @@
 import functools
 import math
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -13,18 +13,17 @@ from jaxtyping import Array, Key, PyTree
 
 from .._numerics import Sum, merge
 from .._results import RESULTS
-from . import accelerate as acceleration
 from .batches import Pieces, ahead, sampled
 from .checkpoint import digest, load, save
 from .checks import checked_data, float_of, of_dtype
 from .expected import CHUNK_ELEMENTS, Expected, expect, log_likelihood, num_rows, take_apart
 from .in_memory import SEARCH_ROWS, fit_arrays
-from .maximise import FLOOR_ROWS, floor_prior, maximise
+from .maximise import FLOOR_ROWS, floor_prior
 from .options import Options
 from .processes import everyone, is_first, together
 from .progress import Progress
 from .solution import Fit, Restarts, entropy, message, name, num_parameters
-from .state import History, advance, begin, result_of
+from .state import History, State, begin, judge, propose, result_of
 
 CHECKPOINT_SECONDS = 5.0
 
@@ -54,20 +53,18 @@ def _absorb(totals, model, batch, weights, assignment, chunk):
 
 
 @eqx.filter_jit
-def _begin(model, totals, prior):
-    return begin(model, _as_values(totals), prior)
+def _begin(model, totals, prior, accelerate):
+    return begin(model, _as_values(totals), prior, accelerate)
 
 
 @eqx.filter_jit
-def _propose(state, memory, prior):
-    plain = maximise(state.model, state.expected, None, None, prior, state.move)
-    return acceleration.propose(memory, state, plain)
+def _propose(state, prior):
+    return propose(state, None, None, prior)
 
 
 @eqx.filter_jit
-def _settle(state, memory, proposal, totals, prior, max_steps, tol):
-    new, entry = advance(state, proposal, _as_values(totals), prior, max_steps, tol)
-    return acceleration.settle(memory, state, new, entry, max_steps)
+def _judge(state, proposal, memory, totals, prior, limits):
+    return judge(state, proposal, memory, _as_values(totals), prior, limits)
 
 
 _result = eqx.filter_jit(result_of)
@@ -124,27 +121,18 @@ def _log_probs(model, batch):
     return jax.vmap(model.log_prob)(batch)
 
 
-class Progressed(NamedTuple):
-    """Between two passes: all that a checkpoint keeps."""
-
-    state: Any
-    memory: Any
-
-
-def _climb(now, stream, prior, options, trace, keep):
+def _climb(state, stream, prior, options, trace, keep):
     """Steps until the state stops running or ctrl-C; `keep` is told of each."""
-    max_steps, tol = jnp.asarray(options.max_steps), options.bound
-    while bool(now.state.running):
-        proposal, memory = _propose(now.state, now.memory, prior)
+    while bool(state.running):
+        proposal, memory = _propose(state, prior)
         totals = stream.expect(proposal.model)
         if totals is None:
             break
-        state, entry, memory = _settle(now.state, memory, proposal, totals, prior, max_steps, tol)
-        now = Progressed(state, memory)
+        state, entry = _judge(state, proposal, memory, totals, prior, options.limits)
         trace.append([float(value) for value in entry])
-        keep(now, trace)
-        stream.bar.show(jax.tree.map(lambda a: jnp.asarray(a)[None], now.state))
-    return now
+        keep(state, trace)
+        stream.bar.show(jax.tree.map(lambda a: jnp.asarray(a)[None], state))
+    return state
 
 
 def fit_source(
@@ -182,23 +170,21 @@ def fit_source(
     prior = options.prior
     if prior is None:
         prior = _floor_prior(start, _few(source, sample, template), None, options.floor)
-    memory = acceleration.begin(options.accelerate, start)
     with Progress(options.max_steps, options.progress) as bar:
         stream = Stream(pieces, start, options.assignment, bar)
-        now, trace = _resumed(stream, start, memory, prior, belongs, options)
-        if now is None:
+        state, trace = _resumed(stream, start, prior, belongs, options)
+        if state is None:
             totals = stream.expect(start)
             if totals is None:
                 raise KeyboardInterrupt
-            state = _begin(start, totals, prior)
+            state = _begin(start, totals, prior, options.accelerate)
             if not bool(state.running):
                 stream.check(start)
-            going = state.running & (options.max_steps > 0)
-            now = Progressed(state._replace(running=going), memory)
+            state = state._replace(running=state.running & (options.max_steps > 0))
         keep = Keeper(belongs, options)
-        now = _climb(now, stream, prior, options, trace, keep)
-        keep.write(now, trace)
-        return _finished(now, trace, stream, prior, options, restarts, num_rows(sample))
+        state = _climb(state, stream, prior, options, trace, keep)
+        keep.write(state, trace)
+        return _finished(state, trace, stream, prior, options, restarts, num_rows(sample))
 
 
 _floor_prior = jax.jit(floor_prior)
@@ -216,48 +202,49 @@ class Keeper:
 
     def __init__(self, belongs: dict[str, Any], options: Options):
         self.folder = options.checkpoint if is_first() else None
-        self.belongs, self.tol, self.max_steps = belongs, options.tol, options.max_steps
+        self.belongs, self.options = belongs, options
         self.last = -math.inf
 
-    def __call__(self, now: Progressed, trace: list[list[float]]) -> None:
+    def __call__(self, state: State, trace: list[list[float]]) -> None:
         if time.monotonic() - self.last >= CHECKPOINT_SECONDS:
-            self.write(now, trace)
+            self.write(state, trace)
 
-    def write(self, now: Progressed, trace: list[list[float]]) -> None:
+    def write(self, state: State, trace: list[list[float]]) -> None:
         """Write one now."""
         if self.folder is None:
             return
-        early = not bool(now.state.running) and int(now.state.num_steps) < self.max_steps
-        notes = {"trace": trace, "stopped_at_tol": self.tol if early else None, "stopped": early}
-        save(self.folder, now, self.belongs, notes)
+        early = not bool(state.running) and int(state.num_steps) < self.options.max_steps
+        rule = [self.options.tol, self.options.stopping]
+        notes = {"trace": trace, "stopped_by": rule if early else None}
+        save(self.folder, state, self.belongs, notes)
         self.last = time.monotonic()
 
 
-def _resumed(stream, start, memory, prior, belongs, options):
+def _resumed(stream, start, prior, belongs, options):
     """Where a checkpoint left off, or None and an empty trace."""
     if options.checkpoint is None:
         return None, []
 
     def first_state(model, prior, rows, weights):
         totals = _absorb(None, model, rows, weights, stream.assignment, stream.chunk)
-        return _begin(model, totals, prior)
+        return _begin(model, totals, prior, options.accelerate)
 
     shapes = eqx.filter_eval_shape(first_state, start, prior, *stream.pieces.shapes)
-    saved = load(options.checkpoint, Progressed(shapes, memory), belongs)
+    saved = load(options.checkpoint, shapes, belongs)
     if saved is None:
         return None, []
-    state, notes = saved.state.state, saved.notes
-    over = notes["stopped"] and notes["stopped_at_tol"] == options.tol
+    state, notes = saved
+    over = notes["stopped_by"] == [options.tol, options.stopping]
     running = (state.num_steps < options.max_steps) & jnp.isfinite(state.expected.objective.value)
     state = state._replace(running=running & (not over))
-    return Progressed(state, saved.state.memory), list(notes["trace"])
+    return state, list(notes["trace"])
 
 
-def _finished(now, trace, stream, prior, options, restarts, sample_rows) -> Fit:
+def _finished(state, trace, stream, prior, options, restarts, sample_rows) -> Fit:
     """The outcome, after one more pass for the entropy."""
-    state, stopped = now.state, stream.bar.interrupted
+    stopped = stream.bar.interrupted
     model, total = state.model, state.expected.log_likelihood.value
-    result = RESULTS.interrupted if stopped else _result(state, prior, options.bound)
+    result = RESULTS.interrupted if stopped else _result(state, prior, options.limits.tol)
     if options.throw and bool(result != RESULTS.successful):
         raise RuntimeError(message(result))
     steps = int(state.num_steps)

@@ -19,6 +19,7 @@ import jax, jax.numpy as jnp, numpy as np, jaxmix as jm
 from jax.sharding import NamedSharding, PartitionSpec
 internals = importlib.import_module("jaxmix.em.in_memory")
 from jaxmix.em.sharded import layout_of, placed
+from jaxmix.em.state import Limits
 x = np.load(sys.argv[1])
 parts = jax.vmap(jm.DiagonalNormal)(jnp.asarray(x[:3]), jnp.full((3, 2), 2.0))
 start = jm.MixtureSameFamily(jnp.full(3, 1 / 3), parts)
@@ -43,9 +44,10 @@ else:
 layout = layout_of(data)
 prior = internals._floor_prior(start, x, None, 1e-9)
 models = jax.tree.map(lambda a: a[None], start)
-states = internals._start(models, data, weights, prior, "soft", 64, layout)
+limits = Limits(jnp.asarray(5), jnp.asarray(0.0), "gain")
+states = internals._start(models, data, weights, prior, "soft", None, 64, layout)
 text = internals._advance.lower(
-    states, data, weights, prior, jnp.asarray(5), 0.0, "soft", None, 64, layout
+    states, data, weights, prior, limits, "soft", 64, layout
 ).compile().compiled.as_text()
 kinds = "all-reduce|all-gather|all-to-all|collective-permute"
 for line in text.splitlines():
