@@ -17,11 +17,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands = parser.add_subparsers(dest="command")
     fitting = commands.add_parser("fit", help="fit a mixture to a table, with K chosen by BIC")
     fitting.add_argument("table", type=Path, help="a .csv or .parquet file")
-    fitting.add_argument("--components", default="1:6", help="A:B, numbers of components to try")
+    fitting.add_argument("--components", default="1:8", help="A:B, numbers of components to try")
     fitting.add_argument("--ignore", action="append", default=[], help="a column to leave out")
     fitting.add_argument("--restarts", type=int, default=16, help="starts for each K")
     fitting.add_argument("--seed", type=int, default=0, help="of the starts")
-    fitting.add_argument("--out", type=Path, default=OUT, help="folder for what is written")
+    fitting.add_argument("--out", type=Path, default=OUT, help="folder for the report")
     options = parser.parse_args(arguments)
     if options.command is None:
         tour(options.out)

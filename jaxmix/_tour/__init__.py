@@ -4,8 +4,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import jax
-
+from ._page import quickly_compiled
 from .clusters import clusters
 from .evidence import evidence
 from .integrals import integrals
@@ -17,13 +16,8 @@ def tour(folder: Path) -> list[Path]:
     """Print each chapter, write its pictures into `folder`, and return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
-    before = jax.config.read("jax_disable_most_optimizations")
-    # Small data, many shapes: compiling is most of the time, and half of that is optimising.
-    jax.config.update("jax_disable_most_optimizations", True)
-    try:
+    with quickly_compiled():
         written = [path for chapter in CHAPTERS for path in chapter(folder)]
-    finally:
-        jax.config.update("jax_disable_most_optimizations", before)
     print(f"\n{time.perf_counter() - began:.0f} seconds. ", end="")
     if written:
         print(f"Pictures in {folder.resolve()}:")

@@ -1,9 +1,12 @@
-"""What the chapters share: headings, tables, saved pictures."""
+"""What the chapters share: headings, tables, saved pictures, quick compilations."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+import jax
 
 
 def heading(title: str) -> None:
@@ -33,3 +36,14 @@ def save(folder: Path, pictures: dict[str, Callable[[], Any]]) -> list[Path]:
             plt.close(figure)
             written.append(folder / f"{name}.png")
     return written
+
+
+@contextmanager
+def quickly_compiled(wanted: bool = True) -> Iterator[None]:
+    """Small data, many shapes: compiling is most of the time, and half of that is optimising."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", wanted or before)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)

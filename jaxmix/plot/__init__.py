@@ -1,6 +1,7 @@
 """Pictures of models and fits; matplotlib (the extra `plot`) is imported when one is drawn."""
 
 from .assignments import assignments as assignments
+from .fields import fields as fields
 from .history import history as history
 from .importance import estimates as estimates
 from .importance import proposals as proposals

@@ -1,0 +1,66 @@
+"""Mixtures of every size, fitted beside one another, and the one that BIC chooses."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import PyTree
+from tqdm.auto import tqdm
+
+from ..combinators import mixture_of
+from ..data import encode
+from ..em import fit
+
+
+class Found(NamedTuple):
+    """The encoded table, the fit of each size, and the size chosen."""
+
+    data: PyTree
+    fits: dict[int, Any]
+    chosen: int
+
+    @property
+    def best(self) -> Any:
+        return self.fits[self.chosen]
+
+
+def choose(
+    template: PyTree, frame: Any, components: Sequence[int], restarts: int, seed: int
+) -> Found:
+    """Fit mixtures of each size, at most as large as the table, and take the least BIC."""
+    data = encode(template, frame)
+    sizes = [k for k in components if k <= len(frame)]
+    if not sizes:
+        raise ValueError(f"{components[0]} components are more than the {len(frame)} rows.")
+    x64 = jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
+
+    def fitted(k):
+        with jax.enable_x64(x64):  # a setting of each thread's own
+            model = mixture_of(template, k)
+            return k, fit(jax.random.key(seed), model, data, num_restarts=restarts, progress=False)
+
+    # Each size is a compilation of its own, and compilations run beside one another.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        tasks = [pool.submit(fitted, k) for k in sizes]
+        bar = tqdm(as_completed(tasks), total=len(tasks), desc="Fitting", unit="mixture")
+        fits = dict(task.result() for task in bar)
+    fits = {k: fits[k] for k in sizes}
+    return Found(data, fits, min(fits, key=lambda k: fits[k].bic))
+
+
+def compared(found: Found) -> tuple[tuple, list[tuple]]:
+    """The header and the rows of a table of all sizes, the chosen one starred."""
+    rows = [
+        (
+            f"{k}{'*' if k == found.chosen else ''}",
+            f"{float(fit.log_likelihood):.2f}",
+            fit.num_parameters,
+            f"{fit.bic:.1f}",
+            f"{fit.aic:.1f}",
+            f"{fit.icl:.1f}",
+        )
+        for k, fit in found.fits.items()
+    ]
+    return ("K", "log-likelihood", "parameters", "BIC", "AIC", "ICL"), rows

@@ -1,0 +1,137 @@
+"""The files that a fit to a table leaves: model, posteriors, imputed table, pictures, report."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from .. import plot
+from .._tour._page import save
+from ..combinators import Composite
+from ..combinators import Optional as OptionalField
+from ..data import decode
+from ..data import save as save_model
+from ..data.encode import is_missing
+from .choose import Found, compared
+from .describe import described
+
+
+def write(folder: Path, name: str, frame: Any, proposed: Any, found: Found) -> list[Path]:
+    """Write everything into a folder that exists, and return the files' paths."""
+    model, data = found.best.model, found.data
+    posterior = np.asarray(_each(type(model).posterior, model, data))
+    save_model(folder / "model.npz", model)
+    files = [folder / "model.npz", _posteriors(folder, posterior)]
+    filled = imputed(model, proposed.template, data, frame)
+    if filled is not None:
+        filled.to_csv(folder / "imputed.csv", index=False)
+        files.append(folder / "imputed.csv")
+    pictures = save(
+        folder,
+        {
+            "fields": lambda: plot.fields(model, data, posterior=posterior)[0],
+            "assignments": lambda: plot.assignments(model, data),
+            "history": lambda: plot.history(found.best),
+        },
+    )
+    files += pictures
+    report = folder / "report.md"
+    report.write_text(
+        _report(name, frame, proposed, found, posterior, [f.name for f in files]), encoding="utf-8"
+    )
+    return [report, *files]
+
+
+@eqx.filter_jit
+def _each(method, model, data):
+    return jax.vmap(lambda event: method(model, event))(data)
+
+
+def _posteriors(folder: Path, posterior: np.ndarray) -> Path:
+    path = folder / "posteriors.csv"
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([f"component {k}" for k in range(posterior.shape[1])])
+        writer.writerows([[f"{p:.6g}" for p in row] for row in posterior])
+    return path
+
+
+def imputed(model: Any, template: Composite, data: Any, frame: Any) -> Any:
+    """The table with its missing entries filled in, and columns of 1 where one was; None if none.
+
+    A number is filled in by its mean given the row's other fields, a label by the likeliest.
+    """
+    fields = dict(template.items())
+    gaps = {name: part.value for name, part in fields.items() if isinstance(part, OptionalField)}
+    if not gaps:
+        return None
+    full = _each(type(model).impute, model, data)
+    values = decode(Composite(gaps), {name: full[name] for name in gaps}, columns=True)
+    frame = frame.copy()
+    for name in gaps:
+        column = frame[name].tolist()
+        absent = [is_missing(value) for value in column]
+        pairs = zip(column, values[name], absent, strict=True)
+        frame[name] = [new if gone else old for old, new, gone in pairs]
+        frame[f"{name} imputed"] = np.array(absent, int)
+    return frame
+
+
+def _markdown(header: Sequence, rows: Sequence[Sequence]) -> list[str]:
+    lines = [header, ["---"] * len(header), *rows]
+    clean = lambda cell: str(cell).replace("|", "\\|").replace("\n", " ")
+    return [f"| {' | '.join(map(clean, line))} |" for line in lines]
+
+
+def _report(name, frame, proposed, found, posterior, files) -> str:
+    best, model = found.best, found.best.model
+    which = posterior.argmax(1)
+    unsure = int((posterior.max(1) < 0.9).sum())
+    fields = [field for field, _ in proposed.template.items()]
+    shares = [f"{w:.1%} ({(which == k).sum()} rows)" for k, w in enumerate(model.weights.tolist())]
+    rows = [["share", *shares], *([field, *described(model, field)] for field in fields)]
+    columns = [[c.column, c.family, c.missing, c.reason] for c in proposed.choices]
+    columns += [[c.column, "left out", c.missing, c.reason] for c in proposed.ignored]
+    lines = [
+        f"# A mixture of {found.chosen} over {name}",
+        "",
+        f"{len(frame)} rows, {len(frame.columns)} columns, of which {len(fields)} are modelled. "
+        f"BIC chose {found.chosen} components among {list(found.fits)}.",
+        f"{unsure} rows belong to no component with a probability of 0.9 or more.",
+        "",
+        "## The components",
+        "",
+        *_markdown(["", *(f"component {k}" for k in range(found.chosen))], rows),
+        "",
+        *(["![Every field by component](fields.png)", ""] if "fields.png" in files else []),
+        "## How many components",
+        "",
+        *_markdown(*compared(found)),
+        "",
+        "Smaller BIC, AIC and ICL are better; log-likelihoods are totals in nats.",
+        "",
+        "```",
+        str(best),
+        "```",
+        "",
+        "## The columns",
+        "",
+        *_markdown(["column", "family", "missing", "why"], columns),
+        "",
+        "## The files",
+        "",
+        "- `model.npz`: the model; `jm.load` reads it.",
+        "- `posteriors.csv`: each row's probability of each component, in the table's order.",
+    ]
+    if "imputed.csv" in files:
+        lines += [
+            "- `imputed.csv`: the table with missing entries filled in (a number by its mean given "
+            "the row's other columns, a label by the likeliest), and columns of 1 where one was.",
+        ]
+    if "fields.png" in files:
+        lines += ["- `fields.png`, `assignments.png`, `history.png`: pictures."]
+    return "\n".join(lines) + "\n"

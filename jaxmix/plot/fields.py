@@ -1,0 +1,178 @@
+"""Every field of a record, as the data have it and as each component of a mixture draws it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from ..combinators import Optional as OptionalField
+from ..combinators import OptionalEvent, SequenceEvent
+from ..combinators._conditioning import plain
+from ..families import BernoulliSet, Categorical
+from ._canvas import colours, new_axes, responsibilities
+
+BINS = 40
+MAX_BARS = 30
+DATA = {"color": "#d9d9d9", "edgecolor": "#bdbdbd", "linewidth": 0.5}
+
+
+def fields(
+    model: Any, data: PyTree, names: Sequence | None = None, *, posterior: Any = None
+) -> np.ndarray:
+    """Draw every field of a mixture over records: the data in grey, the components in colour.
+
+    Numbers are a histogram, under it each component's density times its weight, and their sum in
+    black; labels and sets are bars, one a component; of sequences the lengths are drawn, each
+    row shared out by its posterior probabilities. What is missing is counted in the title.
+
+    Args:
+        model: a mixture whose components are `Composite`.
+        data: records, stacked along a leading axis.
+        names: fields to draw; None for all.
+        posterior: probabilities (rows, components), if they are at hand.
+
+    Returns:
+        The axes, one a field.
+
+    Raises:
+        ValueError: if the model is no mixture over records.
+
+    Example:
+        >>> import jax, jaxmix as jm, jax.numpy as jnp
+        >>> record = jm.Composite({"a": jm.Normal(0, 1), "b": jm.Poisson(2.0)})
+        >>> model = jm.mixture_of(record, 2)
+        >>> data = {"a": jnp.array([0.1, -0.4, 2.0]), "b": jnp.array([1, 0, 3])}
+        >>> [ax.get_title() for ax in jm.plot.fields(model, data)]
+        ['a', 'b']
+    """
+    if not callable(getattr(model, "marginal", None)) or not hasattr(model, "joint_log_probs"):
+        raise ValueError(
+            f"Fields are drawn of a mixture over records; this is a {type(model).__name__}."
+        )
+    events = dict(data) if isinstance(data, dict) else dict(enumerate(data))
+    names = list(events) if names is None else list(names)
+    posterior = responsibilities(model, data) if posterior is None else np.asarray(posterior)
+    palette = colours(posterior.shape[1])
+    across = min(3, len(names))
+    down = -(-len(names) // across)
+    axes = new_axes(down, across, size=(4.2 * across, 3.1 * down)).ravel()
+    for ax, name in zip(axes, names, strict=False):
+        _panel(ax, model.marginal(name), events[name], posterior, palette)
+        ax.set_title(str(name) + ax.get_title())
+    for ax in axes[len(names) :]:
+        ax.remove()
+    for k, colour in enumerate(palette):
+        axes[0].plot([], [], color=colour, lw=4, label=f"{k}")
+    axes[0].figure.legend(
+        *axes[0].get_legend_handles_labels(), title="component", frameon=False,
+        loc="outside right upper",
+    )  # fmt: skip
+    return axes[: len(names)]
+
+
+def _panel(ax, marginal, event, posterior, palette):
+    """One field; the title it leaves is what follows the field's name."""
+    part = _first(marginal)
+    optional = isinstance(part, OptionalField)
+    there = np.ones(len(posterior), bool)
+    if optional:
+        there = np.asarray(event.present)
+        event, part = event.value, plain(part.value)
+        absent = int((~there).sum())
+        ax.set_title(f" ({absent} missing)" if absent else "")
+    if not there.any():
+        ax.text(0.5, 0.5, "all missing", ha="center", transform=ax.transAxes)
+        return
+    held = posterior[there]
+    seen = jax.tree.map(lambda a: np.asarray(a)[there], event)
+    if isinstance(seen, SequenceEvent):
+        _shared_out(ax, np.asarray(seen.length), held, palette)
+    elif isinstance(part, Categorical | BernoulliSet):
+        _labels(ax, part, seen, held, palette)
+    elif getattr(seen, "ndim", 0) == 1:
+        wrap = lambda x: OptionalEvent(x, jnp.ones(x.shape, bool)) if optional else x
+        under = lambda x: np.asarray(jnp.exp(jax.vmap(marginal.joint_log_probs)(wrap(x))))
+        _numbers(ax, seen, under, palette)
+    else:
+        flat = np.reshape(jax.tree.leaves(seen)[0], (len(held), -1))
+        if flat.shape[1] > 1:
+            ax.scatter(*flat[:, :2].T, c=held @ palette, s=8)
+            ax.set(xlabel="coordinate 0", ylabel="coordinate 1")
+
+
+def _first(marginal):
+    components = marginal.components
+    return plain(components[0] if isinstance(components, tuple) else components)
+
+
+def _numbers(ax, seen, under, palette):
+    if seen.dtype.kind in "iub":
+        values, counts = np.unique(seen, return_counts=True)
+        if np.ptp(values) <= MAX_BARS:
+            grid = np.arange(values[0], values[-1] + 1)
+            ax.bar(values, counts / len(seen), width=0.9, **DATA)
+            _curves(ax, grid, under(jnp.asarray(grid, seen.dtype)), palette, marker="o", ms=2.5)
+            ax.set_ylabel("probability")
+            return
+    low, high = np.quantile(seen, [0.002, 0.998])
+    pad = 0.05 * (high - low) or 1.0
+    low, high = max(low - pad, seen.min() - pad), min(high + pad, seen.max() + pad)
+    if seen.min() >= 0:
+        low = max(low, 0.0)
+    inside = seen[(seen >= low) & (seen <= high)]
+    heights, edges = np.histogram(inside, bins=min(BINS, max(8, int(len(inside) ** 0.5))))
+    share = heights / len(seen) / np.diff(edges)
+    ax.bar(edges[:-1], share, np.diff(edges), align="edge", **DATA)
+    whole = seen.dtype.kind in "iub"
+    grid = np.unique(np.rint(np.linspace(low, high, 300))) if whole else np.linspace(low, high, 300)
+    _curves(ax, grid, under(jnp.asarray(grid, seen.dtype)), palette)
+    ax.set_ylabel("density")
+    if len(inside) < len(seen):
+        ax.set_xlabel(f"{len(seen) - len(inside)} beyond the axis")
+
+
+def _curves(ax, grid, parts, palette, **style):
+    for part, colour in zip(parts.T, palette, strict=True):
+        ax.plot(grid, part, color=colour, lw=1.8, **style)
+    if parts.shape[1] > 1:
+        ax.plot(grid, parts.sum(1), color="black", lw=0.9, ls="--", **style)
+    # A density may peak far above the data, at the edge of its support.
+    tallest = max((bar.get_height() for bar in ax.patches), default=1.0)
+    ax.set_ylim(0, 1.15 * max(tallest, min(np.nanmax(parts.sum(1)), 1.6 * tallest)))
+
+
+def _labels(ax, part, seen, posterior, palette):
+    names = range(part.size) if part.labels is None else part.labels
+    hot = seen if seen.ndim == 2 else seen[:, None] == np.arange(part.size)
+    share = hot.mean(0)
+    shown = np.sort(np.argsort(-share, kind="stable")[:MAX_BARS])
+    totals = posterior.sum(0)
+    known = np.where(totals > 0, totals, 1)
+    by_component = (posterior.T @ hot / known[:, None])[:, shown]
+    k = len(palette)
+    at = np.arange(len(shown))
+    ax.bar(at, share[shown], width=0.92, **DATA)
+    for j, colour in enumerate(palette):
+        ax.bar(at + 0.84 * ((j + 0.5) / k - 0.5), by_component[j], 0.84 / k, color=colour)
+    texts = [str(names[i]) for i in shown]
+    long = max(map(len, texts)) * len(texts) > 28
+    ax.set_xticks(at, [t if len(t) < 16 else t[:14] + "…" for t in texts],
+                  rotation=60 if long else 0, ha="right" if long else "center")  # fmt: skip
+    ax.set_ylabel("share of the component's rows")
+    if len(shown) < part.size:
+        ax.set_xlabel(f"the {len(shown)} commonest of {part.size}")
+
+
+def _shared_out(ax, lengths, posterior, palette):
+    edges = np.arange(lengths.min(), lengths.max() + 2) - 0.5
+    if len(edges) > BINS:
+        edges = np.linspace(edges[0], edges[-1], BINS)
+    base = np.zeros(len(edges) - 1)
+    for share, colour in zip(posterior.T, palette, strict=True):
+        heights, _ = np.histogram(lengths, edges, weights=share)
+        ax.bar(edges[:-1], heights, np.diff(edges), bottom=base, align="edge", color=colour)
+        base = base + heights
+    ax.set(xlabel="length", ylabel="rows")
