@@ -107,32 +107,75 @@ def test_importing_jaxmix_brings_no_optional_package():
 def test_fit_reads_a_table_of_mixed_columns(tmp_path, capsys):
     rows = penguins().rows[::4]
     names = ("species", "bill_length_mm", "flipper_length_mm", "sex")
-    lines = [",".join("" if row[n] is None else str(row[n]) for n in names) for row in rows]
+    lines = [";".join("" if row[n] is None else str(row[n]) for n in names) for row in rows]
     path = tmp_path / "birds.csv"
-    path.write_text("\n".join([",".join(names), *lines]))
+    path.write_text("\n".join([";".join(names), *lines]))
     out = tmp_path / "out"
     main(["fit", str(path), "--components", "2", "--restarts", "4", "--out", str(out)])
     assert "Chosen by BIC: K = 2" in capsys.readouterr().out
     posterior = np.loadtxt(out / "posteriors.csv", delimiter=",", skiprows=1)
     assert posterior.shape == (len(rows), 2) and np.allclose(posterior.sum(1), 1, atol=1e-4)
     model = jm.load(out / "model.npz")
-    again = jax.vmap(model.posterior)(jm.encode(model.components, [dict(r) for r in rows]))
-    assert np.allclose(again, posterior, atol=1e-4)
+    data = jm.encode(model.components, [dict(r) for r in rows])
+    assert np.allclose(jax.vmap(model.posterior)(data), posterior, atol=1e-4)
     # The species is a column, and the strongest: no species is shared out between components.
     kinds = np.array([row["species"] for row in rows])
     shares = np.array([posterior[kinds == kind, 0].mean() for kind in sorted(set(kinds))])
     assert np.minimum(shares, 1 - shares).max() < 0.02 and np.ptp(shares) > 0.9
 
+    # What was there stays; a gap holds the mean given the rest of its row.
+    lines = [line.split(",") for line in (out / "imputed.csv").read_text().splitlines()]
+    header, table = lines[0], lines[1:]
+    at, flag = header.index("bill_length_mm"), header.index("bill_length_mm imputed")
+    gaps = [i for i, row in enumerate(rows) if row["bill_length_mm"] is None]
+    assert gaps and [i for i, row in enumerate(table) if row[flag] == "1"] == gaps
+    for i, (row, given) in enumerate(zip(table, rows, strict=True)):
+        event = jax.tree.map(lambda a, i=i: a[i], data)
+        expected = given["bill_length_mm"]
+        if i in gaps:
+            expected = model.conditional(event, "bill_length_mm").mean
+        assert abs(float(row[at]) - expected) < 1e-3
+        assert row[header.index("species")] == given["species"]
+
+    report = (out / "report.md").read_text()
+    assert "A mixture of 2 over birds.csv" in report and "fields.png" in report
+    pictures = {path.name for path in out.glob("*.png")}
+    assert pictures == {"fields.png", "assignments.png", "history.png"}
+
+
+def _file(folder, name, content):
+    path = folder / name
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return str(path)
+
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("name", "content", "options", "sentence"),
     [
-        (["fit", "absent.csv"], "absent.csv"),
-        (["fit", "table.txt"], "must be a .csv or a .parquet"),
-        (["fit", "table.csv", "--components", "3:1"], "1 <= A <= B"),
+        ("absent.csv", None, [], "There is no file"),
+        ("folder.csv/", None, [], "There is no file"),
+        ("table.txt", "a\n1\n", [], "must be a .csv or a .parquet"),
+        ("table.csv", "a\n1\n2\n", ["--components", "3:1"], "1 <= A <= B"),
+        ("table.csv", "a\n1\n2\n", ["--components", "3"], "3 components are more than the 2 rows"),
+        ("table.csv", "a\n1\n2\n", ["--ignore", "b"], "--ignore b: the columns are a"),
+        ("empty.csv", "", [], "can't be read as csv: No columns"),
+        ("header.csv", "a,b\n", [], "has no rows"),
+        ("binary.csv", bytes(range(256)), [], "can't be read as csv"),
+        ("binary.parquet", bytes(range(256)), [], "can't be read as parquet"),
+        ("ragged.csv", "a,b\n1,2\n1,2,3\n", [], "can't be read as csv: .*line 3, saw 3"),
+        ("one.csv", "a,b\n1,2\n", [], "1 row: a mixture needs at least 2"),
+        ("nothing.csv", "a,b\n,\n,\n", [], "a: no value at all; b: no value at all"),
+        ("ids.csv", "id\n" + "\n".join(map(str, range(99))), [], "id: it numbers the rows"),
+        ("names.csv", "who\n" + "\n".join(f"n{i}" for i in range(99)), [], "99 different texts"),
+        ("same.csv", "a\n1\n1\n", [], "a: every value is 1"),
     ],
 )
-def test_fit_says_what_is_wrong(arguments, sentence, capsys):
+def test_fit_says_what_is_wrong(name, content, options, sentence, tmp_path, capsys):
+    out = tmp_path / "out"
     with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    assert ended.value.code == 2 and sentence in capsys.readouterr().err
+        main(["fit", _file(tmp_path, name, content), "--out", str(out), *options])
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert re.search(sentence, error), error
+    assert "Traceback" not in error and not list(out.glob("*"))

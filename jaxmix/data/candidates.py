@@ -35,9 +35,9 @@ def choose_number(x: np.ndarray) -> Chosen:
     if len(labels) == 1:
         return Chosen("ignored", None, f"every value is {float(labels[0]):g}")
     x = x[:: max(1, len(x) // SCORED)]
-    # Rounded values are known to their last digit: a density no narrower than that, or a mixture
-    # could stand on them.
-    rounding = float(np.diff(labels).min()) / 12**0.5
+    # Values known to a last digit are compared as probabilities of that digit: nothing narrower
+    # than half of one, or a mixture could stand on them.
+    rounding = float(np.diff(labels).min()) / 2
     normal = ("Normal", functools.partial(_normal, least=rounding), Normal.template())
     candidates: list[tuple[str, Callable, PyTree]] = []
     if np.all(labels == np.floor(labels)):
@@ -47,10 +47,10 @@ def choose_number(x: np.ndarray) -> Chosen:
             candidates.append(("Poisson", _poisson, Poisson.template()))
         if labels[0] >= 1:
             candidates.append(("Geometric", _geometric, Geometric.template()))
-        candidates.append(normal)
         if len(labels) <= min(MAX_LABELS, len(x) // ROWS_A_LABEL):
             template = Categorical.template(labels=tuple(labels.astype(int).tolist()))
             candidates.append(("Categorical", _categorical(labels), template))
+        candidates.append(normal)
     else:
         if labels[0] >= 0:
             candidates.append(("Exponential", _exponential, Exponential.template()))
