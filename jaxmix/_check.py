@@ -12,6 +12,7 @@ from jaxtyping import Array, Key, PyTree
 
 from ._density import is_density
 from ._exponential import Refittable
+from ._refuse import on_host
 
 NUM_DRAWS = 2000
 SIGMAS = 5.0  # of a mean over draws: beyond the largest of a hundred parameters by chance
@@ -46,6 +47,7 @@ class Checked(NamedTuple):
         return "\n".join(line.rstrip() for line in lines)
 
 
+@on_host("check the density outside.")
 def check_density(
     density: PyTree,
     event: PyTree = None,

@@ -6,12 +6,14 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from .._refuse import on_host
 from ..combinators import Composite, MarkovChain, Sequence
 from ..combinators import Optional as OptionalField
 from ..families import BernoulliSet, Categorical
 from .encode import domain_of, structure
 
 
+@on_host("decode what the transformed function returns.")
 def decode(model: PyTree, events: PyTree, *, columns: bool = False) -> Any:
     """The Python rows of stacked events: what `jm.encode` takes.
 

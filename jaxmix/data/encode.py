@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._density import is_density
+from .._refuse import on_host
 from ..combinators import (
     Composite,
     HiddenMarkov,
@@ -54,6 +55,7 @@ class Where(NamedTuple):
         return ValueError(f"Row {row}{field}: {shown} was given, {expected} was expected{hint}.")
 
 
+@on_host("encode the rows before.")
 def encode(model: PyTree, rows: Any) -> PyTree:
     """Events of a model, stacked along a leading axis, from Python rows or a table.
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
+from .._refuse import on_host
 from ..em import fit
 
 
@@ -35,6 +36,7 @@ def _folds(key: Key[Array, ""], rows: int, folds: int) -> np.ndarray:
     return np.asarray(jax.random.permutation(key, jnp.arange(rows) % folds))
 
 
+@on_host("split the rows before.")
 def k_fold(key: Key[Array, ""], data: PyTree, folds: int) -> Iterator[tuple[PyTree, PyTree]]:
     """Pairs of events to train on and events held out; every row is held out once.
 
@@ -62,6 +64,7 @@ def k_fold(key: Key[Array, ""], data: PyTree, folds: int) -> Iterator[tuple[PyTr
     return pairs()
 
 
+@on_host("call it outside.")
 def cross_validate(
     key: Key[Array, ""],
     template: PyTree,

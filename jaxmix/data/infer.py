@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._refuse import on_host
 from ..combinators import Composite, Sequence
 from ..combinators import Optional as OptionalField
 from ..families import BernoulliSet, Categorical, Poisson
@@ -105,6 +106,7 @@ def _python(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
+@on_host("infer the template before.")
 def infer_template(table: Any, *, ignore: tuple[str, ...] = ()) -> Inferred:
     """Propose a template for a table, one density a column, by held-out score.
 

@@ -7,7 +7,10 @@ import jax
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
+from .._refuse import on_host
 
+
+@on_host("split the rows before.")
 def partition(key: Key[Array, ""], data: PyTree, fractions: Sequence[float]) -> tuple[PyTree, ...]:
     """Split events at random into parts of given fractions.
 

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .. import combinators, families
+from .._refuse import on_host
 from ..combinators.tied import Hole
 
 VERSION = 1
@@ -30,6 +31,7 @@ def _fields(cls: Any) -> set[str]:
     return {field.name for field in dataclasses.fields(cls)}
 
 
+@on_host("save what the transformed function returns.")
 def save(path: str | Path, model: PyTree, *, classes: Sequence[type] = ()) -> None:
     """Write a model to a file: a NumPy archive with its arrays and a description in JSON.
 

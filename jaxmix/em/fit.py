@@ -4,6 +4,7 @@ from typing import Any
 
 from jaxtyping import Array, Key, PyTree
 
+from .._refuse import on_host
 from .in_memory import fit_arrays
 from .maximise import DEFAULT_FLOOR, Prior
 from .options import Options, check
@@ -11,6 +12,7 @@ from .solution import Fit
 from .stream import fit_source
 
 
+@on_host("call jm.em.run, the pure function under it.")
 def fit(
     key: Key[Array, ""] | None,
     template: PyTree,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from .._refuse import on_host
 from .batches import Pieces, ahead, sampled
 from .checks import checked_data, float_of, of_dtype
 from .expected import expect, take_apart
@@ -66,6 +67,7 @@ def _from_average(model, average, prior, rows):
     return parts.model(_refitted(parts.leaves, average, prior, rows), parts.loose)
 
 
+@on_host("add up jm.em.expected_stats in a scan of your own.")
 def online(
     model: PyTree,
     source: Any,

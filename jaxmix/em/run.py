@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from .._refuse import forward_only
 from .._results import RESULTS
 from .expected import expect
 from .maximise import (
@@ -146,13 +147,18 @@ def run(
         state, data, weights, prior, limits,
         block=history_size, assignment=assignment, chunk_size=chunk_size,
     )  # fmt: skip
-    return Solution(
+    solution = Solution(
         state.model,
         state.expected.log_likelihood.value,
         history,
         state.num_steps,
         state.num_emptied,
         result_of(state, prior, tol),
+    )
+    return forward_only(
+        solution,
+        "em.run ends when it has converged, and has no reverse-mode derivative: call em.solve, "
+        "which is differentiated implicitly, or take a forward-mode one (jax.jvp, jax.jacfwd).",
     )
 
 

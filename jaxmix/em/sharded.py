@@ -14,6 +14,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 from .._numerics import Sum, merge
+from .._refuse import on_host
 
 
 class Shard(eqx.Module):
@@ -35,8 +36,22 @@ class Layout(NamedTuple):
 
 
 def opened(data: PyTree) -> tuple[PyTree, tuple[str, ...]]:
-    """The rows themselves, and the axes to sum over: none for data that are whole."""
-    return (data.rows, data.axes) if isinstance(data, Shard) else (data, ())
+    """The rows themselves, and the axes to sum over: none for data that are whole.
+
+    Raises:
+        ValueError: for rows spread over explicit axes of a mesh, which a scan cannot cut up.
+    """
+    if isinstance(data, Shard):
+        return data.rows, data.axes
+    for leaf in jax.tree.leaves(data):
+        sharding = jax.typeof(leaf).sharding
+        spread = any(part is not None for part in sharding.spec[:1])
+        if spread and AxisType.Explicit in sharding.mesh.axis_types:
+            raise ValueError(
+                f"The rows are spread over explicit axes of a mesh, {sharding.spec}. Make the mesh "
+                "with axis_types=(jax.sharding.AxisType.Auto,), or call jm.fit, which takes both."
+            )
+    return data, ()
 
 
 def pooled(tree: PyTree, axes: tuple[str, ...]) -> PyTree:
@@ -122,6 +137,7 @@ def over_rows(
     return mapped(data, weights, arrays)
 
 
+@on_host("place the rows before.")
 def shard_rows(data: PyTree, mesh: Mesh | None = None) -> tuple[PyTree, jax.Array]:
     """Spread rows over all devices, the last row repeated at weight 0 until they divide evenly.
 

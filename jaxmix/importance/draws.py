@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from .._refuse import on_host
 from .._stack import over_stack, pick
 from .family import family_size, parts_of
 from .tables import Strata
@@ -146,6 +147,7 @@ def concatenate(*draws: Draws) -> Draws:
     )
 
 
+@on_host("allocate before: counts are shapes.")
 def allocate(weights: Float[Array, " k"], total: int, *, at_least: int = 0) -> np.ndarray:
     """Whole counts in proportion to weights that add up to `total` (largest remainders).
 

@@ -11,6 +11,7 @@ from jaxtyping import Array, Key, PyTree
 
 from .._density import LogDensity
 from .._numerics import logsumexp
+from .._refuse import on_host
 from ..combinators import Mixture, MixtureSameFamily
 from .design_points import design_points
 from .draws import Draws, allocate, draw
@@ -87,6 +88,7 @@ def mixture_of_targets(targets: PyTree) -> LogDensity:
     return Mixture(jnp.array([part.size / total for part in parts]), whole)
 
 
+@on_host("adapt the proposals before; what follows is differentiable.")
 def adapt(
     key: Key[Array, ""],
     f: Callable,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree, Scalar
 
 from .._numerics import log_mean_exp
+from .._refuse import forward_only
 from .draws import Draws
 from .family import is_single, log_table
 from .result import flatten_values
@@ -158,7 +159,11 @@ def _descend(ratios: Array, squares: Array, minimax: bool, max_steps, tol):
     inf: Scalar = jnp.asarray(jnp.inf, dtype)
     start = (b, price, inf, inf, (b, inf, inf), jnp.zeros((), int), jnp.asarray(True))
     *_, (b, gap, value), steps, _ = jax.lax.while_loop(running, go, start)
-    return b, value, gap, steps
+    sentence = (
+        "optimal_weights are found by a loop of unknown length and have no reverse-mode derivative: "
+        "take a forward-mode one, or minimise second_moments, which has."
+    )
+    return *forward_only((b, value, gap), sentence), steps
 
 
 def second_moments(

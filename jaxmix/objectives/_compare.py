@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
+from .._refuse import on_host
 from ._evidence import log_evidence
 
 
@@ -51,6 +52,7 @@ class Comparison(NamedTuple):
         return "\n".join([head, *lines, note])
 
 
+@on_host("compare the objectives before.")
 def compare(
     key: Key[Array, ""],
     model: Any,

@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import PyTree
 
+from .._refuse import on_host
 from ._canvas import axes_or_new, colours, responsibilities, thinned
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@on_host("return the arrays and draw them outside.")
 def assignments(model: Any, x: PyTree, *, sure: float = 0.9, ax: "Axes | None" = None) -> "Axes":
     """Draw each datum in the colour of its likeliest component.
 

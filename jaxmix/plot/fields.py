@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from .._refuse import on_host
 from ..combinators import Optional as OptionalField
 from ..combinators import OptionalEvent, SequenceEvent
 from ..combinators._conditioning import plain
@@ -19,6 +20,7 @@ MAX_BARS = 30
 DATA = {"color": "#d9d9d9", "edgecolor": "#bdbdbd", "linewidth": 0.5}
 
 
+@on_host("return the arrays and draw them outside.")
 def fields(
     model: Any, data: PyTree, names: Sequence | None = None, *, posterior: Any = None
 ) -> np.ndarray:

@@ -4,12 +4,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._refuse import on_host
 from ._canvas import new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@on_host("return the arrays and draw them outside.")
 def history(fit: Any) -> "Axes":
     """Draw the log-likelihood and the ELBO of each step, and under them their difference, the KL.
 

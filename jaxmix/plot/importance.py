@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._refuse import on_host
 from ..importance import Draws, Estimate, log_table
 from ._canvas import new_axes
 
@@ -16,6 +17,7 @@ def _axes(ax, size):
     return ax if ax is not None else new_axes(size=size)[0, 0]
 
 
+@on_host("return the arrays and draw them outside.")
 def estimates(
     thetas: Float[Array, " j"],
     estimate: Estimate,
@@ -57,6 +59,7 @@ def estimates(
     return ax
 
 
+@on_host("return the arrays and draw them outside.")
 def proposals(
     draws: Draws,
     *,
@@ -130,6 +133,7 @@ def proposals(
     return ax
 
 
+@on_host("return the arrays and draw them outside.")
 def weights(estimate: Estimate, *, labels: Any = None, axes: Any = None) -> Any:
     """Diagnostics a target: Pareto k against its limit, and the effective number of draws.
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._refuse import on_host
 from ..combinators import unwrap
 from ._canvas import (
     axes_or_new,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@on_host("return the arrays and draw them outside.")
 def mixture(
     model: Any,
     x: Float[Array, "n *d"],

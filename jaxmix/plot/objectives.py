@@ -4,12 +4,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._refuse import on_host
 from ._canvas import colours, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@on_host("return the arrays and draw them outside.")
 def comparison(table: Any) -> "Axes":
     """Draw a comparison of objectives: bias with its error, and variance x cost of the gradient.
 
