@@ -65,6 +65,9 @@ from . import em as em
 from .em import Fit as Fit
 from .em import fit as fit
 
+# Which model: sweeps over models, tests, merges and moves.
+from . import choice as choice
+
 # Importance sampling with mixtures.
 from . import importance as importance
 from .importance import imp_est as imp_est

@@ -23,6 +23,10 @@ class RESULTS(eqxi.Enumeration):
         "`tol` is smaller than the rounding error of the summed log-likelihood: the fit stopped "
         "where gains can no longer be told from noise. Use float64 for a finer answer."
     )
+    stalled = (
+        "EM could raise the objective no further while its steps were still large: the optimum is "
+        "flat, or badly scaled for this precision. Use float64, a prior, or fewer components."
+    )
     interrupted = (
         "The fit was interrupted; this is the best model so far. Continue from it with "
         '`init="given"`, or from its checkpoint.'

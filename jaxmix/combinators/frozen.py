@@ -14,13 +14,14 @@ class Frozen(LogDensity):
     """A density that keeps its parameters; build it with `jm.frozen`, undo it with `jm.unwrap`."""
 
     part: PyTree
+    stopped: bool = eqx.field(static=True, default=True)  # whether its gradient is 0
 
     @property
     def stack_shape(self) -> tuple[int, ...]:
         return getattr(self.part, "stack_shape", ())
 
     def _still(self) -> PyTree:
-        return jax.tree.map(jax.lax.stop_gradient, self.part)
+        return jax.tree.map(jax.lax.stop_gradient, self.part) if self.stopped else self.part
 
     def log_prob(self, x: PyTree) -> Scalar:
         return self._still().log_prob(x)
@@ -29,7 +30,7 @@ class Frozen(LogDensity):
         return self._still().sample(key)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "part":
+        if name.startswith("__") or name in ("part", "stopped"):
             raise AttributeError(name)
         return getattr(self.part, name)
 

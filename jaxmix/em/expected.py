@@ -196,11 +196,13 @@ def expect(
     *,
     assignment: str = "soft",
     chunk_size: int | None = None,
+    product: bool = True,
 ) -> Expected:
     """One pass over the data: log-likelihood, and each leaf's expected statistics.
 
     Statistics are about each leaf's own origin. Rows of weight 0 contribute nothing, whatever
-    their log-density.
+    their log-density. `product` allows the form in plain products where it is exact; without it
+    there is less to compile, and the model's arrays are all differentiated.
     """
     if isinstance(data, Buckets):
         one = functools.partial(expect, model, assignment=assignment, chunk_size=chunk_size)
@@ -245,13 +247,15 @@ def expect(
         zero = Sum(jnp.zeros((), dtype), jnp.zeros((), dtype))
         start = ((zero, zero), jax.tree.map(zero_sum, (tilts, parts.loose)))
         steps = -(-rows // chunk)
+        # Differentiated, a chunk is computed again and not kept: memory stays that of a chunk.
+        body = jax.checkpoint(body, prevent_cse=False)
         (sums, grads), _ = jax.lax.scan(body, start, jnp.arange(steps))
         stats, gradient = jax.tree.map(
             lambda s: s.value, grads, is_leaf=lambda node: isinstance(node, Sum)
         )
         return sums, stats, gradient
 
-    def product():
+    def in_products():
         tilts, build, finish = _product_tilts(parts.leaves)
         sums, stats, gradient = scan(tilts, build)
         return sums, finish(stats), gradient
@@ -261,9 +265,9 @@ def expect(
         tilts = [leaf.zero_stats() for leaf in parts.leaves]
         return scan(tilts, lambda t: _tilted_leaves(parts.leaves, t, origins))
 
-    if any(isinstance(leaf, ProductForm) and leaf.stack_shape for leaf in parts.leaves):
+    if product and any(isinstance(p, ProductForm) and p.stack_shape for p in parts.leaves):
         exact = product_form_is_exact(parts.leaves)
-        (soft, objective), stats, gradient = jax.lax.cond(exact, product, residual)
+        (soft, objective), stats, gradient = jax.lax.cond(exact, in_products, residual)
     else:
         (soft, objective), stats, gradient = residual()
     weight = jnp.asarray(rows, soft.high.dtype) if weights is None else jnp.sum(weights)

@@ -12,6 +12,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from .._density import is_density
+from .._numerics import logsumexp
 from .._results import RESULTS
 from .expected import chunk_rows, expect, log_likelihood, num_rows, take_apart
 from .maximise import Prior, about_own_origins, log_prior
@@ -100,6 +101,39 @@ def scores(chart: Chart, data: PyTree) -> Float[Array, "n r"]:
     return jax.lax.map(lambda x: one(chart.origin, x), data, batch_size=chunk)
 
 
+def louis_information(chart: Chart, data, weights=None, prior=None) -> Float[Array, "r r"]:
+    """The same matrix by Louis's identity: what complete data would tell less what is missing.
+
+    I = sum_n E[-d2 log p(x_n, z)] - sum_n Var[d log p(x_n, z)], both over the posterior of the
+    component z (Louis 1982, doi:10.1111/j.2517-6161.1982.tb01203.x).
+    """
+    origin, rows = chart.origin, chunk_rows(chart.model, num_rows(data), None)
+    joint = lambda free, x: chart.at(free).joint_log_probs(x)
+    case = jnp.ones(num_rows(data), origin.dtype) if weights is None else weights
+
+    def row(x):
+        level = joint(origin, x)
+        share = jnp.exp(level - logsumexp(level))
+        score = jax.jacfwd(joint)(origin, x)
+        return share, jnp.where(share[:, None] > 0, score, jnp.zeros_like(score))
+
+    shares, each = jax.lax.map(row, data, batch_size=rows)
+
+    def complete(free):
+        def expected(x, share):
+            level = joint(free, x)
+            return jnp.sum(jnp.where(share > 0, share * level, jnp.zeros_like(level)))
+
+        values = jax.lax.map(lambda args: expected(*args), (data, shares), batch_size=rows)
+        penalty = jnp.asarray(log_prior(chart.at(free), prior), values.dtype)
+        return jnp.sum(values * case) + penalty
+
+    mean = jnp.sum(shares[..., None] * each, 1)
+    square = jnp.einsum("nk,nki,nkj->ij", case[:, None] * shares, each, each, precision="highest")
+    missing = square - jnp.einsum("n,ni,nj->ij", case, mean, mean, precision="highest")
+    return -jax.jacfwd(jax.grad(complete))(origin) - missing
+
+
 def inverse_root(information: Float[Array, "r r"]) -> tuple[Float[Array, "r r"], Array]:
     """R with R R' the inverse, and whether there is one: NaN where it is not positive definite."""
     scale = jnp.sqrt(jnp.abs(jnp.diagonal(information)))
@@ -116,7 +150,7 @@ class Record(eqx.Module):
 
     Any floating attribute or property of the model may be asked for; the delta method carries
     the errors there. `of(function)` does so for any function of the model, `covariance_of` gives
-    the whole matrix. `print` lists the usual parameters.
+    its matrix, `covariances` that of all the usual parameters, which `print` lists.
     """
 
     model_: PyTree
@@ -163,24 +197,39 @@ class Record(eqx.Module):
         return jnp.dot(flat, flat.T, precision="highest")
 
     def __repr__(self) -> str:
-        lines = [
-            f"{path}: {np.array2string(np.asarray(value), precision=4, prefix=path + ': ')}"
-            for path, value in self.items()
-        ]
+        lines = []
+        for path, function in self.entries():
+            text = lambda value, p=path: np.array2string(np.asarray(value), precision=4, prefix=p)
+            error = text(self.of(function)) if self.summed_ else "..."
+            lines.append(f"{path}: {text(function(self.model_))} +- {error}")
         return "\n".join(lines)
 
     def items(self) -> list[tuple[str, Array]]:
         """Paths and values of the usual parameters: those that the constructors take."""
+        return [(path, self.of(function)) for path, function in self.entries()]
+
+    def covariances(self) -> tuple[list[str], Float[Array, "a a"]]:
+        """The covariance matrix of all the usual parameters, and their names in its order."""
+        names, functions = [], [function for _, function in self.entries()]
+        for path, function in self.entries():
+            shape = np.shape(function(self.model_))
+            names += [path + "".join(f"[{i}]" for i in index) for index in np.ndindex(shape)]
+        every = lambda model: jnp.concatenate([jnp.ravel(f(model)) for f in functions])
+        return names, self.covariance_of(every)
+
+    def entries(self) -> list[tuple[str, Callable[[PyTree], Array]]]:
+        """Paths of the usual parameters, and each as a function of the whole model."""
         found, model = [], self._at(self.model_)
         if isinstance(model, tuple | list | dict):
             keys = sorted(model) if isinstance(model, dict) else range(len(model))
             for key in keys:
-                found += [(f"[{key!r}]{sub}", value) for sub, value in self[key].items()]
+                found += [(f"[{key!r}]{sub}", each) for sub, each in self[key].entries()]
             return found
         for name in inspect.signature(type(model).__init__).parameters:
             value = getattr(model, name, None) if name != "self" else None
             if eqx.is_inexact_array(value):
-                found.append((f".{name}", getattr(self, name)))
+                deeper = Record(self.model_, self.columns_, self.result, path_=(*self.path_, name))
+                found.append((f".{name}", deeper._at))
             elif isinstance(value, tuple | list | dict) or is_density(value):
-                found += [(f".{name}{sub}", v) for sub, v in getattr(self, name).items()]
+                found += [(f".{name}{sub}", each) for sub, each in getattr(self, name).entries()]
         return found

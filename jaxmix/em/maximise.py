@@ -99,18 +99,27 @@ def pooled_stats(
     return blank_stats(model, data, seeds, 0, origins=origins, weights=weights), origins
 
 
-def floor_prior(model: PyTree, data: PyTree, weights: Array | None, share: float | Array) -> Prior:
-    """The default prior: a floor of `share` of the data's own variance under every leaf."""
+def floor_stats(model: PyTree, data: PyTree, weights: Array | None) -> tuple[list, list]:
+    """`pooled_stats` of a bounded number of rows."""
     rows = num_rows(data)
     if rows > FLOOR_ROWS:
         index = jnp.round(jnp.linspace(0, rows - 1, FLOOR_ROWS)).astype(int)
         data = jax.tree.map(lambda a: a[index], data)
         weights = None if weights is None else weights[index]
-    pooled, origins = pooled_stats(model, data, weights)
+    return pooled_stats(model, data, weights)
+
+
+def floor_prior(model: PyTree, data: PyTree, weights: Array | None, share: float | Array) -> Prior:
+    """The default prior: a floor of `share` of the data's own variance under every leaf.
+
+    Differentiable in the data, the weights and the share; the model gives its structure only.
+    """
+    model = jax.tree.map(jax.lax.stop_gradient, model)
+    pooled, origins = floor_stats(model, data, weights)
     leaves = take_apart(model).leaves
     share = jnp.asarray(share)
     floors = [leaf.floor(s, share) for leaf, s in zip(leaves, pooled, strict=True)]
-    return Prior(jax.lax.stop_gradient(floors), jax.lax.stop_gradient(origins))
+    return Prior(floors, jax.lax.stop_gradient(origins))
 
 
 def about_own_origins(leaves: list[Refittable], prior: Prior) -> list[Any]:
@@ -137,13 +146,14 @@ def _expected(leaf: Refittable, stats: Any, origin: Any) -> Array:
     return jnp.sum(leaf.expected_log_prob(stats, origin))
 
 
-def _keep(use: Array, new: Array, old: Array) -> Array:
+def keep(use: Array, new: Array, old: Array) -> Array:
+    """The new value for the densities of a stack to use, the old one for the others."""
     if new.shape[: use.ndim] != use.shape:  # one parameter shared by the whole stack
         return jnp.where(jnp.any(use), new, old)
     return jnp.where(use.reshape(use.shape + (1,) * (new.ndim - use.ndim)), new, old)
 
 
-def _sound(leaf: Refittable, use: Array) -> Array:
+def _finite(leaf: Refittable, use: Array) -> Array:
     """Densities of a stack without NaN, or infinite parameters where these mean nothing."""
     for array in jax.tree.leaves(leaf):
         if not eqx.is_inexact_array(array):
@@ -158,6 +168,16 @@ def _sound(leaf: Refittable, use: Array) -> Array:
     return use
 
 
+def sound(leaf: Refittable, total: Any, weight: Array) -> Array:
+    """Densities of a stack that have data to be refitted to, and a finite estimate from them."""
+    return _finite(leaf.from_stats(total, leaf.origin), _alive(total, weight))
+
+
+def _alive(total: Any, weight: Array) -> Array:
+    # Less than a rounding error of the whole: nothing to fit to.
+    return total.count > jnp.finfo(total.count.dtype).eps * weight
+
+
 def refit(
     leaf: Refittable, stats: Any, pseudo: Any | None, weight: Array
 ) -> tuple[Any, Array, Array]:
@@ -168,10 +188,9 @@ def refit(
     origin = leaf.origin
     total = stats if pseudo is None else jax.tree.map(jnp.add, stats, pseudo)
     new = leaf.from_stats(total, origin)
-    # Less than a rounding error of the whole: nothing to fit to.
-    alive = total.count > jnp.finfo(total.count.dtype).eps * weight
-    use = _sound(new, alive)
-    kept = jax.tree.map(lambda n, o: _keep(use, n, o) if eqx.is_array(n) else n, new, leaf)
+    alive = _alive(total, weight)
+    use = _finite(new, alive)
+    kept = jax.tree.map(lambda n, o: keep(use, n, o) if eqx.is_array(n) else n, new, leaf)
     return kept, jnp.sum(~alive), jnp.sum(alive & ~use)
 
 

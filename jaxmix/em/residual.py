@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-from .expected import Expected, chunk_rows, expect, num_rows, take_apart
-from .maximise import Maximised, about_own_origins, maximise, refit
+from ..combinators.frozen import Frozen
+from .expected import Expected, chunk_rows, expect, is_part, num_rows, take_apart
+from .maximise import Maximised, about_own_origins, floor_stats, keep, maximise, sound
 
 
 def parameters(model: PyTree) -> tuple[Float[Array, " p"], Callable[[Array], PyTree]]:
@@ -28,6 +29,7 @@ class Evaluated(NamedTuple):
     """One pass over the data under a model, and the step it leads to."""
 
     change: Float[Array, " p"]
+    sunk: Array  # parameters that the step takes to -inf (a weight of 0)
     expected: Expected
     maximised: Maximised
 
@@ -39,44 +41,110 @@ def evaluate(model, data, weights, prior, state=None, chunk_size=None) -> Evalua
     old, new = parameters(model)[0], parameters(maximised.model)[0]
     both = jnp.isfinite(old) & jnp.isfinite(new)
     change = jnp.where(both, new - jnp.where(both, old, jnp.zeros_like(old)), jnp.zeros_like(old))
-    return Evaluated(change, expected, maximised)
+    return Evaluated(change, jnp.isneginf(new), expected, maximised)
 
 
-def residual(model, data, weights, prior, chunk_size=None) -> Float[Array, " p"]:
+class Drift(NamedTuple):
+    """What vanishes at a fixed point, and which parameters an emptied density leaves idle."""
+
+    change: Float[Array, " p"]
+    idle: Array
+
+
+def residual(model, data, weights, prior, chunk_size=None) -> Drift:
     """What vanishes at a fixed point, as a differentiable function of everything it is given.
 
     For leaves it is the EM map less the identity; for arrays without sufficient statistics the
     gradient of the mean log-likelihood (Fisher's identity). Parameters at -inf (a weight of 0)
-    are held where they are.
+    are held where they are. Frozen parts are differentiated: here they are hyperparameters.
     """
-    expected = expect(model, data, weights, chunk_size=chunk_size)
+    model = jax.tree.map(_heeded, model, is_leaf=is_part)
+    expected = expect(model, data, weights, chunk_size=chunk_size, product=False)
     parts = take_apart(model)
     pseudo = [None] * len(parts.leaves) if prior is None else about_own_origins(parts.leaves, prior)
-    new = [
-        refit(leaf, stats, extra, expected.weight)[0]
-        for leaf, stats, extra in zip(parts.leaves, expected.stats, pseudo, strict=True)
+    totals = [
+        stats if extra is None else jax.tree.map(jnp.add, stats, extra)
+        for stats, extra in zip(expected.stats, pseudo, strict=True)
     ]
+    still = jax.lax.stop_gradient
+    used = [
+        sound(still(leaf), still(total), expected.weight)
+        for leaf, total in zip(parts.leaves, totals, strict=True)
+    ]
+    spare = _spare(model, used, data, weights, still(expected.weight))
+    new, idle = [], []
+    for leaf, total, use, instead in zip(parts.leaves, totals, used, spare, strict=True):
+        # Selected before the M-step and after it: the derivative of 0 / 0 is NaN, unused or not.
+        safe = jax.tree.map(lambda t, s, u=use: keep(u, t, s), total, instead)
+        image = leaf.from_stats(safe, leaf.origin)
+        choose = lambda n, o, u=use: keep(u, n, o) if eqx.is_array(n) else n
+        new.append(jax.tree.map(choose, image, leaf))
+        idle.append(jax.tree.map(lambda a, u=use: _mark(a, u), leaf))
     slopes = [
-        old + gradient / expected.weight
+        old + gradient / expected.weight.astype(gradient.dtype)
         for old, gradient in zip(parts.loose, expected.gradient, strict=True)
     ]
     old, new = parameters(model)[0], parameters(parts.model(new, slopes))[0]
+    none = jax.tree.map(jnp.zeros_like, parts.loose)
+    idle = still(parameters(parts.model(idle, none))[0] > 0)
     held = ~(jnp.isfinite(old) & jnp.isfinite(new))
     zero = jnp.zeros_like(old)
-    return jnp.where(held, zero, new - jnp.where(held, zero, old))
+    return Drift(jnp.where(held, zero, new - jnp.where(held, zero, old)), idle | held)
 
 
-def jacobian(model, data, weights, prior) -> Float[Array, "p p"]:
+def _mark(array, use):
+    """1 where a parameter belongs to a density that is not refitted."""
+    if not eqx.is_inexact_array(array):
+        return array
+    return keep(use, jnp.zeros_like(array), jnp.ones_like(array))
+
+
+def _heeded(node):
+    """A frozen part without the stop on its gradient."""
+    return Frozen(node.part, stopped=False) if isinstance(node, Frozen) else node
+
+
+def _spare(model, used, data, weights, weight):
+    """Harmless statistics for emptied densities: a rounding error's worth of all the data's."""
+    leaves = take_apart(model).leaves
+    zeros = [leaf.zero_stats() for leaf in leaves]
+    if not leaves:
+        return zeros
+
+    def of_all():
+        pooled, origins = floor_stats(model, data, weights)
+        out = []
+        for leaf, stats, origin in zip(leaves, pooled, origins, strict=True):
+            about = leaf.recentre(stats, origin, leaf.origin)
+            share = jnp.finfo(stats.count.dtype).eps * weight / stats.count
+            scaled = lambda a, s=share: a * s.reshape(s.shape + (1,) * (a.ndim - s.ndim))
+            out.append(jax.tree.map(scaled, about))
+        return out
+
+    every = jnp.stack([jnp.all(use) for use in used])
+    return jax.lax.stop_gradient(jax.lax.cond(jnp.all(every), lambda: zeros, of_all))
+
+
+class Slope(NamedTuple):
+    """The derivative of the residual in the parameters, and the rows that are not its own."""
+
+    matrix: Float[Array, "p p"]
+    unmoved: Array  # parameters that no step changes
+    idle: Array  # those of them that belong to an emptied density, or to a weight of 0
+
+
+def jacobian(model, data, weights, prior) -> Slope:
     """Minus the derivative of the residual in the parameters: I - dEM, invertible at an optimum.
 
-    A parameter that no step moves (an emptied component's, a triangle's lower half) has a row of
-    zeros, since the step is the identity there; its own derivative is 0, and its row that of the
+    A parameter that no step moves (an emptied component's, fixed degrees of freedom, a triangle's
+    lower half) has a row of zeros, since the step is the identity there; its row is that of the
     identity matrix.
     """
     vector, build = parameters(model)
     vector = jnp.where(jnp.isfinite(vector), vector, jax.lax.stop_gradient(vector))
     # All directions go through a chunk at once: it holds the fewer rows.
     chunk = max(16, chunk_rows(model, num_rows(data), None) // max(1, vector.size))
-    change = jax.jacfwd(lambda v: residual(build(v), data, weights, prior, chunk))(vector)
+    drift = lambda v: residual(build(v), data, weights, prior, chunk)
+    change, idle = jax.jacfwd(lambda v: drift(v), has_aux=True)(vector)
     unmoved = jnp.all(change == 0, axis=1)
-    return jnp.diag(unmoved.astype(vector.dtype)) - change
+    return Slope(jnp.diag(unmoved.astype(vector.dtype)) - change, unmoved, idle)

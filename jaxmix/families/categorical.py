@@ -93,7 +93,11 @@ class Categorical(Refittable):
         return Counts(jnp.ones((), self.logits.dtype), hot.astype(self.logits.dtype))
 
     def from_stats(self, stats: Counts, origin=None) -> Self:
-        logits = jnp.log(stats.outcomes) - jnp.log(jnp.sum(stats.outcomes, -1, keepdims=True))
+        # Replaced before the logarithm: the derivative of log 0 is infinite, unused or not.
+        none = stats.outcomes == 0
+        safe = jnp.where(none, jnp.ones_like(stats.outcomes), stats.outcomes)
+        whole = jnp.log(jnp.sum(stats.outcomes, -1, keepdims=True))
+        logits = jnp.where(none, -jnp.inf, jnp.log(safe) - whole)
         return eqx.tree_at(lambda m: m.logits, self, logits)
 
     def expected_log_prob(self, stats: Counts, origin=None) -> Scalar:

@@ -1,6 +1,10 @@
 """Pictures of models and fits; matplotlib (the extra `plot`) is imported when one is drawn."""
 
 from .assignments import assignments as assignments
+from .choice import merging as merging
+from .choice import sweep as sweep
+from .errors import influence as influence
+from .errors import intervals as intervals
 from .fields import fields as fields
 from .history import history as history
 from .importance import estimates as estimates

@@ -1,0 +1,193 @@
+"""Out of a poor optimum: merge two components, split a third, and fit again."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Key, PyTree
+
+from .._results import RESULTS
+from ..em import Prior, run
+from ..em.expected import num_rows, take_apart
+from ..em.maximise import DEFAULT_FLOOR, blank_stats, floor_prior, keep, refit
+
+NOISE = 3.0  # of the log-densities that draw latent variables inside a component
+
+
+class Moves(NamedTuple):
+    """What splitting and merging found.
+
+    - `model`, `log_likelihood` (a total in nats): the best fit.
+    - `path`: the log-likelihood after each move that was accepted, the start's first.
+    - `num_tried`: fits that were run.
+    """
+
+    model: PyTree
+    log_likelihood: float
+    path: list[float]
+    num_tried: int
+
+
+def _candidates(shares, densities, weights, many):
+    """Triples (merge i and j, split k), by Ueda's two criteria, as integers (many, 3)."""
+    lengths = np.sqrt(weights @ shares**2)
+    likeness = (shares * weights[:, None]).T @ shares / np.outer(lengths, lengths)
+    mass = weights @ shares
+    local = shares * weights[:, None] / mass
+    # Kullback-Leibler divergence from the data that a component owns to the component itself.
+    with np.errstate(invalid="ignore"):
+        terms = np.where(local > 0, local * (np.log(np.maximum(local, 1e-300)) - densities), 0)
+    unlike = np.where(np.isnan(terms), 0, terms).sum(0)
+    size = shares.shape[1]
+    pairs = [(i, j) for i in range(size) for j in range(i + 1, size)]
+    pairs.sort(key=lambda pair: -likeness[pair])
+    splits = np.argsort(-unlike)
+    triples = [(*pair, k) for pair in pairs for k in splits if k not in pair]
+    # The likeliest pairs, each with its likeliest splits: neither list is used up first.
+    rank = {t: pairs.index(t[:2]) + int(np.flatnonzero(splits == t[2])[0]) for t in triples}
+    triples.sort(key=lambda t: rank[t])
+    return np.array(triples[:many])
+
+
+def _moved(key, triple, model, data, weights):
+    """A start: component i takes the data of i and j; j and k share those of k."""
+    i, j, k = triple
+    k_one, k_two, k_seed = jax.random.split(key, 3)
+    share = jax.vmap(model.posterior)(data)
+    case = jnp.ones(share.shape[0], share.dtype) if weights is None else weights
+    owned = share[:, k] * case
+    mass = jnp.sum(owned)
+    # Each half leans towards a random row of its own: the mean moves, no variance vanishes.
+    rows = [jax.random.categorical(one, jnp.log(owned)) for one in (k_one, k_two)]
+    halves = [(0.25 * owned).at[row].add(0.25 * mass) for row in rows]
+    columns = share * case[:, None]
+    columns = columns.at[:, i].set(columns[:, i] + columns[:, j])
+    columns = columns.at[:, j].set(halves[0]).at[:, k].set(halves[1])
+    parts = take_apart(model)
+    seeds = [
+        jax.random.key_data(jax.random.split(s, leaf.stack_shape))
+        for s, leaf in zip(jax.random.split(k_seed, len(parts.leaves)), parts.leaves, strict=True)
+    ]
+    stats = blank_stats(model, data, seeds, NOISE, weights=columns)
+    size = share.shape[1]
+    index = jnp.arange(size)
+    touched = (index == i) | (index == j) | (index == k)
+    inside = len(take_apart(model.components).leaves)
+    leaves = []
+    for number, (leaf, s) in enumerate(zip(parts.leaves, stats, strict=True)):
+        new = refit(leaf, s, None, jnp.sum(case))[0]
+        # The mixing weights come first; what the components hold, only the moved ones change.
+        if number >= len(parts.leaves) - inside and leaf.stack_shape[:1] == (size,):
+            use = touched.reshape((size,) + (1,) * (len(leaf.stack_shape) - 1))
+            use = jnp.broadcast_to(use, leaf.stack_shape)
+            new = jax.tree.map(
+                lambda n, o, u=use: keep(u, n, o) if eqx.is_array(n) else n, new, leaf
+            )
+        leaves.append(new)
+    return parts.model(leaves, parts.loose)
+
+
+@eqx.filter_jit
+def _all(keys, triples, model, data, weights, prior, max_steps, tol):
+    def one(key, triple):
+        start = _moved(key, triple, model, data, weights)
+        found = run(
+            start, data, weights=weights, prior=prior, max_steps=max_steps, tol=tol,
+            history_size=max_steps,
+        )  # fmt: skip
+        bad = (found.result == RESULTS.degenerate) | (found.result == RESULTS.nonfinite)
+        return found.model, jnp.where(bad, -jnp.inf, found.log_likelihood)
+
+    return jax.vmap(one)(keys, triples)
+
+
+@eqx.filter_jit
+def _settled(model, data, weights, prior, max_steps, tol):
+    found = run(
+        model, data, weights=weights, prior=prior, max_steps=max_steps, tol=tol,
+        history_size=max_steps,
+    )  # fmt: skip
+    rows = lambda x: (found.model.posterior(x), found.model.component_log_probs(x))
+    shares, densities = jax.lax.map(rows, data, batch_size=4096)
+    return found.model, found.log_likelihood, shares, densities
+
+
+def split_and_merge(
+    key: Key[Array, ""],
+    model: PyTree,
+    data: PyTree,
+    *,
+    weights: Array | None = None,
+    prior: Prior | None = None,
+    floor: float = DEFAULT_FLOOR,
+    num_candidates: int = 8,
+    max_moves: int = 10,
+    min_gain: float = 1e-5,
+    max_steps: int = 500,
+    tol: float = 1e-7,
+) -> Moves:
+    """Improve a fitted mixture by moves that EM cannot make: merge two components, split a third.
+
+    Candidates are ranked by Ueda's criteria (2000, doi:10.1162/089976600300015088): the pair of
+    most similar responsibilities is merged, the component furthest from its own data is split.
+    All candidates are fitted at once under one `vmap`, the best is taken if it gains, and the
+    search goes on from there: the log-likelihood never falls.
+
+    Args:
+        key: a typed key.
+        model: a fitted mixture of a stack, of at least 3 components, such as `fit.model`.
+        data: events stacked along a leading axis.
+        weights: case weights (rows,).
+        prior: pseudo-statistics; None for a floor of `floor` times the data's variance.
+        floor: that share.
+        num_candidates: moves tried at once.
+        max_moves: moves at most.
+        min_gain: what a move must gain, in nats a datum.
+        max_steps: EM steps of a fit.
+        tol: EM's tolerance, in nats a datum.
+
+    Returns:
+        The `Moves`; `jm.fit(None, moves.model, data, init="given")` makes a `Fit` of it.
+
+    Raises:
+        ValueError: if the model is no mixture of a stack of at least 3 components.
+
+    Example:
+        >>> import jax, jaxmix as jm, jax.numpy as jnp
+        >>> x = jnp.concatenate([c + jnp.linspace(-1, 1, 50) for c in (-20.0, -15.0, 20.0)])
+        >>> parts = jax.vmap(jm.Normal)(jnp.array([-17.0, 19.5, 20.5]), jnp.array([3.0, 0.5, 0.5]))
+        >>> poor = jm.MixtureSameFamily(jnp.array([0.6, 0.2, 0.2]), parts)
+        >>> moves = jm.choice.split_and_merge(jax.random.key(0), poor, x)
+        >>> jnp.sort(moves.model.components.mean).round(1)
+        Array([-20., -15.,  20.], dtype=float32)
+    """
+    components = getattr(model, "components", None)
+    size = getattr(model, "num_components", 0)
+    if components is None or isinstance(components, tuple) or size < 3:
+        raise ValueError(
+            "split_and_merge takes a mixture of a stack of at least 3 components, such as "
+            f"mixture_of(template, 3) gives; it was given a {type(model).__name__} of {size}."
+        )
+    rows = num_rows(data)
+    weights = None if weights is None else jnp.asarray(weights)
+    case = np.ones(rows) if weights is None else np.asarray(weights, float)
+    prior = floor_prior(model, data, weights, floor) if prior is None else prior
+    fixed = (data, weights, prior, max_steps, tol)
+    model, total, shares, densities = _settled(model, *fixed)
+    path, tried = [float(total)], 0
+    for k_move in jax.random.split(key, max_moves):
+        triples = _candidates(
+            np.asarray(shares, float), np.asarray(densities), case, num_candidates
+        )
+        k_each = jax.random.split(k_move, len(triples))
+        models, levels = _all(k_each, jnp.asarray(triples), model, *fixed)
+        tried += len(triples)
+        best = int(jnp.argmax(levels))
+        if not float(levels[best]) > path[-1] + min_gain * case.sum():
+            break
+        model = jax.tree.map(lambda a, best=best: a[best], models)
+        model, total, shares, densities = _settled(model, *fixed)
+        path.append(float(total))
+    return Moves(model, path[-1], path, tried)

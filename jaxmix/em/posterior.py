@@ -1,0 +1,74 @@
+"""A fit's log-posterior as a function of a vector, for a sampler of the user's choice."""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree, Scalar
+
+from .._results import RESULTS
+from .information import Chart, chart, inverse_root, objective, observed_information
+from .maximise import Prior
+
+
+class Posterior(eqx.Module):
+    """Log-likelihood plus log-prior about a fit, in free coordinates; the fit itself is at 0.
+
+    The coordinates are linear in the unconstrained parameters (means, logarithms of scales, K - 1
+    for K weights), and the log-density is with respect to them: where the prior is flat, it is
+    flat in these.
+
+    - `origin`: zeros (r,).
+    - `covariance`: (r, r), the inverse of the observed information, a metric for a sampler; NaN
+      with `singular_information` as the `result` where there is none.
+    """
+
+    chart: Chart
+    data: PyTree
+    weights: Array | None
+    prior: Prior | None
+    covariance: Float[Array, "r r"]
+    result: RESULTS
+
+    @property
+    def origin(self) -> Float[Array, " r"]:
+        return self.chart.origin
+
+    def log_density(self, position: Float[Array, " r"]) -> Scalar:
+        """Log-likelihood of the data plus log-density of the prior, in nats."""
+        return objective(self.chart.at(position), self.data, self.weights, self.prior)
+
+    def model(self, position: Float[Array, " r"]) -> PyTree:
+        """The model at a position."""
+        return self.chart.at(position)
+
+
+@eqx.filter_jit
+def posterior(
+    model: PyTree, data: PyTree, *, weights: Array | None = None, prior: Prior | None = None
+) -> Posterior:
+    """The log-posterior about a fit, for a sampler such as those of blackjax.
+
+    Components that may change places make the posterior multimodal, and without a prior it may be
+    improper: a chain that starts at the fit explores the mode it is in.
+
+    Args:
+        model: a fit at its maximum, such as `em.solve` gives.
+        data: events, stacked along a leading axis.
+        weights: case weights (rows,).
+        prior: pseudo-statistics, if the fit used any.
+
+    Returns:
+        A `Posterior`.
+
+    Example:
+        >>> import jax, jaxmix as jm, jax.numpy as jnp
+        >>> x = jnp.array([-1.0, 1.0, -1.0, 1.0])
+        >>> post = jm.em.posterior(jm.Normal(0, 1), x)
+        >>> post.covariance.round(3)
+        Array([[0.25 , 0.   ],
+               [0.   , 0.125]], dtype=float32)
+    """
+    at = chart(model, data, weights, prior)
+    root, regular = inverse_root(observed_information(at, data, weights, prior))
+    covariance = jnp.dot(root, root.T, precision="highest")
+    code = RESULTS.where(regular, RESULTS.successful, RESULTS.singular_information)
+    return Posterior(at, data, weights, prior, covariance, code)

@@ -1,0 +1,88 @@
+"""Pictures of how sure a fit is: intervals of its parameters, and who moves them."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._canvas import axes_or_new, new_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+NORMAL_95 = 1.959964
+
+
+def intervals(errors: Any, bootstrap: Any = None) -> "Axes":
+    """Draw the 95 % interval of each parameter, the bootstrap's beside it, one row a parameter.
+
+    Every row is centred on the estimate and in units of its standard error, so that parameters of
+    any scale share the axis; the estimate and its error are written beside it.
+
+    Args:
+        errors: what `jm.em.standard_errors` gives.
+        bootstrap: what `jm.em.bootstrap` gives of the same model.
+
+    Example:
+        >>> import jaxmix as jm, jax.numpy as jnp
+        >>> errors = jm.em.standard_errors(jm.Normal(0, 1), jnp.array([-1.0, 1.0, -1.0, 1.0]))
+        >>> len(jm.plot.intervals(errors).get_yticks())
+        2
+    """
+    rows = []
+    for path, function in errors.entries():
+        estimate, error = np.asarray(function(errors.model_)), np.asarray(errors.of(function))
+        ends = None if bootstrap is None else np.asarray(bootstrap.interval(function))
+        for index in np.ndindex(estimate.shape):
+            name = path.lstrip(".") + "".join(f"[{i}]" for i in index)
+            pair = None if ends is None else ends[(slice(None), *index)]
+            rows.append((name, float(estimate[index]), float(error[index]), pair))
+    ax = new_axes(size=(7.0, 1.0 + 0.32 * len(rows)))[0, 0]
+    for place, (_, estimate, error, pair) in enumerate(rows):
+        ax.plot([-NORMAL_95, NORMAL_95], [place] * 2, color="#0072B2", lw=3, solid_capstyle="butt",
+                label="observed information" if place == 0 else None)  # fmt: skip
+        if pair is not None and error > 0:
+            low, high = (pair - estimate) / error
+            ax.plot([low, high], [place + 0.25] * 2, color="#D55E00", lw=3, solid_capstyle="butt",
+                    label="bootstrap" if place == 0 else None)  # fmt: skip
+        ax.plot(0, place, "|", color="white", ms=6)
+    texts = [f"{name} = {value:.4g} ± {error:.2g}" for name, value, error, _ in rows]
+    ax.set_yticks(range(len(rows)), texts)
+    ax.invert_yaxis()
+    ax.set_xlabel("distance from the estimate, in standard errors")
+    if bootstrap is not None:
+        ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+    return ax
+
+
+def influence(x: Any, moves: Any, ax: "Axes | None" = None, label: str = "influence") -> "Axes":
+    """Draw each row of one or two coordinates with what its weight moves.
+
+    Over one coordinate the derivative is the height; over two it is the colour, blue where a row
+    pulls the parameter down and red where it pulls it up.
+
+    Args:
+        x: rows (n,) or (n, 2).
+        moves: one derivative a row, such as `jm.em.influence(model, x).components.mean[0]`.
+        ax: where; None for a new figure.
+        label: what the derivative is of.
+
+    Example:
+        >>> import jaxmix as jm, jax.numpy as jnp
+        >>> x = jnp.array([-1.0, 1.0, -1.0, 1.0])
+        >>> moves = jm.em.influence(jm.Normal(0, 1), x).mean
+        >>> jm.plot.influence(x, moves).get_ylabel()
+        'influence'
+    """
+    x, moves = np.asarray(x), np.asarray(moves)
+    ax = axes_or_new(ax)
+    if x.ndim == 1:
+        ax.axhline(0, color="#BBBBBB", lw=0.8)
+        ax.plot(x, moves, ".", color="#0072B2", ms=4)
+        ax.set(xlabel="x", ylabel=label)
+        return ax
+    if x.ndim != 2 or x.shape[1] != 2:
+        raise ValueError(f"influence draws rows of one or two coordinates; x has {x.shape}.")
+    limit = np.quantile(np.abs(moves), 0.99)
+    dots = ax.scatter(*x.T, c=moves, cmap="coolwarm", vmin=-limit, vmax=limit, s=14)
+    ax.figure.colorbar(dots, ax=ax, label=label)
+    return ax
