@@ -3,9 +3,11 @@
 500 simulated data sets a problem, two and three components at least 2.5 standard deviations
 apart, N of 1,000: estimate plus and minus 1.96 standard errors, every parameter in its usual scale.
 Below them, for what the figures do not promise: 200 rows, and components that overlap, beside the
-percentile bootstrap on 200 of the data sets. Run: python -m benchmarks solve_coverage
+percentile bootstrap on 100 of the data sets.
+Run: python -m benchmarks solve_coverage, or python -m benchmarks.solve_coverage 3 for one problem
 """
 
+import sys
 import time
 
 import jax
@@ -14,7 +16,7 @@ import numpy as np
 
 import jaxmix as jm
 
-SETS, BOOTSTRAPPED, RESAMPLES = 500, 200, 200
+SETS, BOOTSTRAPPED, RESAMPLES = 500, 100, 200
 
 
 def normals(weights, means, scales):
@@ -83,10 +85,12 @@ def covered_by_bootstrap(truth, rows, key):
     return np.asarray(jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=4))(keys))
 
 
-def main():
+def main(*chosen):
     """Print the coverages."""
     jax.config.update("jax_enable_x64", True)
     for number, (name, truth, rows, claimed) in enumerate(problems()):
+        if chosen and number not in chosen:
+            continue
         began = time.perf_counter()
         inside, sound = covered(truth, rows, jax.random.key(number))
         each = inside[sound].mean(0)
@@ -104,4 +108,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(int, sys.argv[1:]))

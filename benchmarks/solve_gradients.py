@@ -1,13 +1,14 @@
 """Claim: derivatives of a fit equal finite differences to 1e-4, cost less than 3 EM steps beside the
 linear solve, and take no memory for the steps.
 
-20 random problems: five each of full, tied, diagonal and spherical covariances under one `vmap`,
-and two nested models, five each; in data, weights, a prior's strength and a floor, in float64.
+24 random problems, four each of full, tied, diagonal and spherical covariances and of two nested
+models; in data, weights, a prior's strength and a floor, in float64.
 Then the cost of one gradient in parts, and the memory that the compiler plans for it at any number
 of steps, beside differentiating through a loop of EM steps.
-Run: python -m benchmarks solve_gradients
+Run: python -m benchmarks solve_gradients, or python -m benchmarks.solve_gradients cost
 """
 
+import sys
 import time
 
 import jax
@@ -181,17 +182,20 @@ def cost():
     )
 
 
-def main():
+def main(*chosen):
     """Print errors, costs and memory."""
     jax.config.update("jax_enable_x64", True)
     makers = {name: gaussians(name) for name in ("full", "tied", "diag", "spherical")}
     makers |= {"mixture of mixtures": mixture_of_mixtures, "mixture of records": mixture_of_records}
     for number, (name, make) in enumerate(makers.items()):
+        if chosen and name not in chosen:
+            continue
         errors = worst(make, jax.random.key(number))
         text = ", ".join(f"{argument} {error:.1e}" for argument, error in errors.items())
         print(f"{name}, {EACH} problems: largest relative error in {text}", flush=True)
-    cost()
+    if not chosen or "cost" in chosen:
+        cost()
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

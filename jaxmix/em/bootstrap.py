@@ -127,7 +127,8 @@ def matched(model: PyTree, reference: PyTree, data: PyTree) -> PyTree:
         alike = jnp.array([[a == b for b in kinds] for a in kinds])
         # A pair of different structures costs more than all that agreement could gain.
         shared = jnp.where(alike, shared, -size * num_rows(data))
-    _, order = optax.assignment.hungarian_algorithm(-shared)
+    rows, columns = optax.assignment.hungarian_algorithm(-shared)
+    order = jnp.zeros_like(columns).at[rows].set(columns)
     if listed:
         components = _reordered(model.components, kinds, order)
     else:

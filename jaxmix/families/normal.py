@@ -144,6 +144,14 @@ class LogNormal(ExponentialFamily):
         return cls(0.0, 1.0)
 
     @property
+    def log_mean(self) -> Float[Array, "*stack"]:
+        return self.log.mean
+
+    @property
+    def log_sd(self) -> Float[Array, "*stack"]:
+        return self.log.scale
+
+    @property
     def mean(self) -> Float[Array, "*stack"]:
         return jnp.exp(self.log.mean + 0.5 * self.log.variance)
 

@@ -7,8 +7,6 @@ import pytest
 @pytest.fixture(autouse=True)
 def compiled_quickly():
     """Half the compilation, for the tests of this folder only."""
-    name = "jax_disable_most_optimizations"
-    before = getattr(jax.config, name)
-    jax.config.update(name, True)
+    jax.config.update("jax_disable_most_optimizations", True)
     yield
-    jax.config.update(name, before)
+    jax.config.update("jax_disable_most_optimizations", False)
