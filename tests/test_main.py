@@ -20,6 +20,7 @@ from jaxmix.__main__ import main
 from jaxmix._tour.clusters import adjusted_rand, clusters
 from jaxmix._tour.evidence import evidence
 from jaxmix._tour.integrals import integrals
+from jaxmix._tour.records import records
 from jaxmix.datasets import penguins
 
 
@@ -60,6 +61,29 @@ def test_clusters_chapter_stars_the_least_bic(tmp_path, capsys):
         "penguins_mixture.png", "penguins_assignments.png", "penguins_history.png",
     }  # fmt: skip
     assert all(path.stat().st_size > 10_000 for path in written)
+
+
+def test_records_chapter_finds_the_species_and_fills_the_gaps(tmp_path, capsys):
+    written = records(tmp_path, components=(3,))
+    page = capsys.readouterr().out
+    assert [path.name for path in written] == ["records_fields.png"]
+    counts = [
+        list(map(int, row.split()[1:]))
+        for row in re.findall(r"^[012] +\d+ +\d+ +\d+$", page, re.MULTILINE)
+    ]
+    assert sum(map(sum, counts)) == 344
+    # Gentoo differ in size: one component holds them, and next to no others.
+    gentoo = max(counts, key=lambda row: row[2])
+    assert gentoo[2] >= 120 and gentoo[0] + gentoo[1] <= 5
+    means = {row["species"]: [] for row in penguins().rows}
+    for row in penguins().rows:
+        if row["body_mass_g"] is not None:
+            means[row["species"]].append(row["body_mass_g"])
+    imputed = re.findall(r"^\d+ +(\w+) +\w+ +(\d{4})$", page, re.MULTILINE)
+    assert [species for species, _ in imputed] == ["Adelie", "Gentoo"]
+    for species, mass in imputed:
+        mine, spread = np.mean(means[species]), np.std(means[species])
+        assert abs(float(mass) - mine) < 2 * spread
 
 
 def test_integrals_chapter_agrees_with_the_exact_values(tmp_path, capsys):

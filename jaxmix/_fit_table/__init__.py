@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jax
 
-from .._tour._page import heading, quickly_compiled, table
+from .._page import heading, quickly_compiled, table
 from ..data import infer_template
 from .choose import choose, compared
 from .read import components_of, read_table

@@ -27,13 +27,14 @@ class Found(NamedTuple):
 
 
 def choose(
-    template: PyTree, frame: Any, components: Sequence[int], restarts: int, seed: int
+    template: PyTree, rows: Any, components: Sequence[int], restarts: int, seed: int
 ) -> Found:
     """Fit mixtures of each size, at most as large as the table, and take the least BIC."""
-    data = encode(template, frame)
-    sizes = [k for k in components if k <= len(frame)]
+    data = encode(template, rows)
+    most = len(jax.tree.leaves(data)[0])
+    sizes = [k for k in components if k <= most]
     if not sizes:
-        raise ValueError(f"{components[0]} components are more than the {len(frame)} rows.")
+        raise ValueError(f"{components[0]} components are more than the {most} rows.")
     x64 = jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
 
     def fitted(k):
@@ -44,7 +45,9 @@ def choose(
     # Each size is a compilation of its own, and compilations run beside one another.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         tasks = [pool.submit(fitted, k) for k in sizes]
-        bar = tqdm(as_completed(tasks), total=len(tasks), desc="Fitting", unit="mixture")
+        done = as_completed(tasks)
+        # A bar belongs on a terminal.
+        bar = tqdm(done, total=len(tasks), desc="Fitting", unit="mixture", disable=None)
         fits = dict(task.result() for task in bar)
     fits = {k: fits[k] for k in sizes}
     return Found(data, fits, min(fits, key=lambda k: fits[k].bic))

@@ -10,12 +10,12 @@ import jax
 import numpy as np
 
 from .. import plot
-from .._tour._page import save
+from .._page import save
 from ..combinators import Composite
 from ..combinators import Optional as OptionalField
 from ..data import decode
 from ..data import save as save_model
-from ..data.encode import is_missing
+from ..data.numbers import is_missing
 from .choose import Found, compared
 from .describe import described
 

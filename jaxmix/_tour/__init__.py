@@ -4,12 +4,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ._page import quickly_compiled
+from .._page import quickly_compiled
 from .clusters import clusters
 from .evidence import evidence
 from .integrals import integrals
+from .records import records
 
-CHAPTERS: tuple[Callable[..., list[Path]], ...] = (clusters, integrals, evidence)
+CHAPTERS: tuple[Callable[..., list[Path]], ...] = (clusters, records, integrals, evidence)
 
 
 def tour(folder: Path) -> list[Path]:

@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from .. import plot
+from .._page import heading, save, table
 from ..combinators import gaussian_mixture
 from ..datasets import penguins
 from ..em import fit
-from ._page import heading, save, table
 
 RESTARTS = 8
 NAMES = ("bill length", "bill depth", "flipper length", "body mass")

@@ -1,4 +1,4 @@
-"""Chapter three: how far bounds fall short of log p(x), and estimates that do not."""
+"""Chapter four: how far bounds fall short of log p(x), and estimates that do not."""
 
 import warnings
 from pathlib import Path
@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from .. import objectives
+from .._page import heading, table
 from ..families import DiagonalNormal
-from ._page import heading, table
 
 DIM, ROWS = 20, 4000
 

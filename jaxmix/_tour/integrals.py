@@ -1,4 +1,4 @@
-"""Chapter two: many rejection probabilities from one set of draws, each with its error."""
+"""Chapter three: many rejection probabilities from one set of draws, each with its error."""
 
 from pathlib import Path
 
@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jax.scipy.stats import norm
 
 from .. import importance, plot
+from .._page import heading, save, table
 from ..families import Normal
-from ._page import heading, save, table
 
 THRESHOLD = 1.96
 PILOT, DRAWS = 500, 500

@@ -92,11 +92,11 @@ def _mixture(family: Callable, k: int, x: np.ndarray, y: np.ndarray) -> float:
         return -np.inf
     rank = np.argsort(np.argsort(x, kind="stable"), kind="stable")
     share = (rank * k // len(x) == np.arange(k)[:, None]).astype(float)
-    for _ in range(STEPS if k > 1 else 1):
-        log_density = family(x, share)
-        weights = np.log(share.mean(1))[:, None]
+    refit = lambda share: (np.log(share.mean(1))[:, None], family(x, share))
+    weights, log_density = refit(share)
+    for _ in range(STEPS if k > 1 else 0):
         joint = weights + log_density(x)
-        share = np.exp(joint - np.logaddexp.reduce(joint, axis=0))
+        weights, log_density = refit(np.exp(joint - np.logaddexp.reduce(joint, axis=0)))
     return float(np.mean(np.logaddexp.reduce(weights + log_density(y), axis=0)))
 
 

@@ -1,9 +1,8 @@
 """Events from Python rows, dicts of columns, and tables."""
 
 from collections.abc import Mapping
-from datetime import date, time, timedelta
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,31 +27,8 @@ from ..combinators.tied import Tied
 from ..families import BernoulliSet, Categorical
 from ..families._domain import REAL, Domain
 from .labels import expected_labels, label_codes
+from .numbers import Where, encode_numbers, is_missing
 from .tables import as_columns, is_table
-
-
-class Where(NamedTuple):
-    """How to name a place in the data: a field's path, and the row that each value is of."""
-
-    field: str
-    rows: np.ndarray | None = None
-
-    def inner(self, name: Any, rows: np.ndarray | None = None) -> "Where":
-        path = f"{self.field}.{name}" if self.field else str(name)
-        if rows is None:
-            return Where(path, self.rows)
-        return Where(path, rows if self.rows is None else self.rows[rows])
-
-    def refuse(self, index: int, value: Any, expected: str) -> ValueError:
-        row = index if self.rows is None else int(self.rows[index])
-        field = f", field {self.field}" if self.field else ""
-        shown = "a missing value" if is_missing(value) else repr(value)
-        hint = ""
-        if is_missing(value):
-            hint = "; wrap the field's density in jm.Optional"
-        elif is_date(value):
-            hint = "; turn dates and times into numbers first, such as days since a first one"
-        return ValueError(f"Row {row}{field}: {shown} was given, {expected} was expected{hint}.")
 
 
 @on_host("encode the rows before.")
@@ -139,7 +115,7 @@ def _encode(density: PyTree, values: Any, where: Where) -> PyTree:
         if bad is not None:
             raise where.refuse(bad, values[bad], expected_labels(labels))
         return codes
-    return _encode_numbers(domain_of(density), values, where)
+    return encode_numbers(domain_of(density), values, where)
 
 
 def domain_of(density: PyTree) -> Domain:
@@ -151,33 +127,6 @@ def domain_of(density: PyTree) -> Domain:
         return domain
     dim = getattr(density, "dim", None)
     return REAL if dim is None else Domain(f"a vector of {dim} numbers", dim=dim)
-
-
-def _encode_numbers(domain: Domain, values: Any, where: Where) -> np.ndarray:
-    shape = (len(values),) if domain.dim is None else (len(values), domain.dim)
-    try:
-        array = np.asarray(values)
-    except ValueError:  # rows of unequal lengths
-        array = np.empty(0, object)
-    if array.dtype.kind not in "biuf" or array.shape != shape:
-        array = np.empty(shape)
-        for i, value in enumerate(values):
-            try:
-                if isinstance(value, str | bytes) or is_date(value):
-                    raise TypeError
-                array[i] = value
-                if np.shape(value) != shape[1:]:
-                    raise TypeError
-            except (TypeError, ValueError):
-                raise where.refuse(i, value, domain.words) from None
-    bad = np.flatnonzero(~domain.holds(array))
-    if bad.size:
-        raise where.refuse(bad[0], _python(array[bad[0]]), domain.words)
-    return array.astype(np.int64 if domain.whole else np.float64)
-
-
-def _python(value):
-    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _record(density: Composite, parts: list) -> PyTree:
@@ -214,21 +163,6 @@ def _get(row, name, part, index, where):
     if isinstance(structure(part), OptionalField):
         return None
     raise where.refuse(index, dict(row), f"a dict with the field {name!r}")
-
-
-def is_missing(value: Any) -> bool:
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    if isinstance(value, np.datetime64 | np.timedelta64):
-        return bool(np.isnat(value))
-    return isinstance(value, float | np.floating) and bool(np.isnan(value))
-
-
-def is_date(value: Any) -> bool:
-    """Whether a value is a date, a time or a span of time."""
-    return isinstance(
-        value, date | time | timedelta | np.datetime64 | np.timedelta64
-    ) and not is_missing(value)
 
 
 def _encode_optional(density: OptionalField, values: Any, where: Where) -> OptionalEvent:

@@ -11,8 +11,8 @@ from ..combinators import Composite, Sequence
 from ..combinators import Optional as OptionalField
 from ..families import BernoulliSet, Categorical, Poisson
 from .candidates import MAX_LABELS, Chosen, choose_number
-from .encode import is_date, is_missing
 from .labels import OTHER
+from .numbers import is_date, is_missing
 from .tables import column, column_names, is_table
 
 RARE = 5  # rows below which a label of many goes to jm.data.OTHER
