@@ -92,11 +92,22 @@ def pooled_stats(
     seeds = [jnp.zeros((*leaf.stack_shape, 2), jnp.uint32) for leaf in parts.leaves]
     first = blank_stats(model, data, seeds, 0, weights=weights)
     # A second pass about the data's own mean: raw moments do not survive float32.
-    origins = [
-        None if leaf.origin is None else leaf.from_stats(s, leaf.origin).origin
-        for leaf, s in zip(parts.leaves, first, strict=True)
-    ]
+    origins = [_pooled_origin(leaf, s) for leaf, s in zip(parts.leaves, first, strict=True)]
     return blank_stats(model, data, seeds, 0, origins=origins, weights=weights), origins
+
+
+def _pooled_origin(leaf: Refittable, stats: Any) -> Any:
+    """The data's own mean, or the leaf's where no row has its field."""
+    old = leaf.origin
+    if old is None:
+        return None
+    new = leaf.from_stats(stats, old).origin
+    return jax.tree.map(lambda n, o: jnp.where(jnp.isfinite(n), n, o), new, old)
+
+
+def _if_seen(floor: Any, count: Array) -> Any:
+    """A floor, or none where no row has the field: a share of nothing is no number."""
+    return jax.tree.map(lambda a: _keep(count > 0, a, jnp.zeros_like(a)), floor)
 
 
 def floor_stats(model: PyTree, data: PyTree, weights: Array | None) -> tuple[list, list]:
@@ -118,7 +129,9 @@ def floor_prior(model: PyTree, data: PyTree, weights: Array | None, share: float
     pooled, origins = floor_stats(model, data, weights)
     leaves = take_apart(model).leaves
     share = jnp.asarray(share)
-    floors = [leaf.floor(s, share) for leaf, s in zip(leaves, pooled, strict=True)]
+    floors = [
+        _if_seen(leaf.floor(s, share), s.count) for leaf, s in zip(leaves, pooled, strict=True)
+    ]
     return Prior(floors, jax.lax.stop_gradient(origins))
 
 
