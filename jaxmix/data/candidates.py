@@ -15,7 +15,7 @@ ROWS_A_LABEL = 10
 SCORED = 10_000  # values that a score is made from, spread evenly over a longer column
 MIXTURES = (1, 2, 3)
 STEPS = 25
-TIE = 0.01  # nats a value, within which the first of the families is taken
+TIE = 2.0  # nats over the whole column, within which the first of the families is taken
 NARROWEST = 1e-3  # of the whole column's standard deviation
 
 
@@ -64,7 +64,7 @@ def choose_number(x: np.ndarray) -> Chosen:
     scores = {name: held_out(family, x) for name, family, _ in candidates}
     top = max(scores.values())
     # Those that come first are simpler, or have the column's own support.
-    best, template = next((n, t) for n, _, t in candidates if scores[n] >= top - TIE)
+    best, template = next((n, t) for n, _, t in candidates if scores[n] >= top - TIE / len(x))
     listed = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
     reason = f"held-out nats a value: {listed}" if len(scores) > 1 else "the one family that fits"
     return Chosen(best, template, reason)

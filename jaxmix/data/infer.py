@@ -114,7 +114,7 @@ def infer_template(table: Any, *, ignore: tuple[str, ...] = ()) -> Inferred:
     `jm.data.OTHER`; lists a `Sequence`, sets a `BernoulliSet`; whole numbers a Poisson, Geometric,
     Categorical or Normal, other numbers an Exponential, Normal, LogNormal or Gamma: the family
     whose mixtures of one to three score best on the half of the column that they were not fitted
-    to, the first of these within 0.01 nats a value. A column with missing entries becomes an
+    to, the first of these within 2 nats of the best in total. A column with missing entries becomes an
     `Optional`. Columns of one value, dates, and texts that hardly repeat are left out.
 
     Args:
