@@ -1,10 +1,14 @@
 """One claim: a multilevel step costs what an IWAE step with as many draws costs, and compiles once.
 
 A 20-200-784 Bernoulli decoder, batch 256, value and gradient of model and guide. The draws of
-IWAE are the mean number of the multilevel objective, rounded up.
+IWAE are the mean number of the multilevel objective, rounded up; numpyro's RenyiELBO and
+Trace_ELBO and TensorFlow Probability's variational loss take as many, in the same process and
+interleaved. Before any time, the means of all bounds are compared. Then 1,000 steps on another
+model count the compilations after the first.
 """
 
 import argparse
+import importlib
 import math
 import time
 
@@ -14,8 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxmix as jm
+from tests.objectives.systems import DIM, system
 
 LATENT, HIDDEN, PIXELS, BATCH = 20, 200, 784, 256
+COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
 class Decoder(eqx.Module):
@@ -30,13 +36,86 @@ class Decoder(eqx.Module):
 class Encoder(eqx.Module):
     network: eqx.nn.MLP
 
-    def __call__(self, x):
+    def moments(self, x):
         mean, raw = jnp.split(self.network(x), 2)
-        return jm.DiagonalNormal(mean, jax.nn.softplus(raw))
+        return mean, jax.nn.softplus(raw)
+
+    def __call__(self, x):
+        return jm.DiagonalNormal(*self.moments(x))
+
+
+def peer(name):
+    try:
+        return importlib.import_module(name)
+    except (ImportError, AttributeError) as error:  # a release for another jax fails at import
+        print(f"{name} is absent: {error}")
+        return None
+
+
+def with_numpyro(draws, data):
+    """Losses (key, pair) -> mean bound of numpyro's, by name."""
+    numpyro = peer("numpyro")
+    if numpyro is None:
+        return {}
+    dist, infer = numpyro.distributions, importlib.import_module("numpyro.infer")
+
+    def model(pair, xs):
+        with numpyro.plate("rows", BATCH):
+            z = numpyro.sample("z", dist.Normal(jnp.zeros(LATENT), 1.0).to_event(1))
+            logits = jax.vmap(pair[0].network)(z)
+            numpyro.sample("x", dist.Bernoulli(logits=logits).to_event(1), obs=xs)
+
+    def guide(pair, xs):
+        mean, scale = jax.vmap(pair[1].moments)(xs)
+        with numpyro.plate("rows", BATCH):
+            numpyro.sample("z", dist.Normal(mean, scale).to_event(1))
+
+    def loss(elbo):
+        return lambda key, pair: -elbo.loss(key, {}, model, guide, pair, data) / BATCH
+
+    return {
+        "numpyro elbo": loss(infer.Trace_ELBO(num_particles=draws)),
+        "numpyro iwae": loss(infer.RenyiELBO(alpha=0, num_particles=draws)),
+    }
+
+
+def with_tfp(draws, data):
+    """Losses (key, pair) -> mean bound of TensorFlow Probability's, by name."""
+    tfp = peer("tensorflow_probability.substrates.jax")
+    if tfp is None:
+        return {}
+    tfd, estimators = tfp.distributions, tfp.vi.GradientEstimators
+
+    def loss(estimator, **sizes):
+        def mean_bound(key, pair):
+            def joint(z):
+                logits = jax.vmap(jax.vmap(pair[0].network))(z)
+                prior = tfd.Sample(tfd.Normal(0.0, 1.0), LATENT)
+                return prior.log_prob(z) + tfd.Independent(
+                    tfd.Bernoulli(logits=logits), 1
+                ).log_prob(data)
+
+            mean, scale = jax.vmap(pair[1].moments)(data)
+            q = tfd.MultivariateNormalDiag(mean, scale)
+            kept = {}
+            if estimator is estimators.DOUBLY_REPARAMETERIZED:
+                still = map(jax.lax.stop_gradient, (mean, scale))
+                kept = {"stopped_surrogate_posterior": tfd.MultivariateNormalDiag(*still)}
+            return -tfp.vi.monte_carlo_variational_loss(
+                joint, q, seed=key, gradient_estimator=estimator, **kept, **sizes
+            ).mean()
+
+        return mean_bound
+
+    return {
+        "tfp elbo": loss(estimators.REPARAMETERIZATION, sample_size=draws),
+        "tfp iwae": loss(estimators.REPARAMETERIZATION, importance_sample_size=draws),
+        "tfp iwae dreg": loss(estimators.DOUBLY_REPARAMETERIZED, importance_sample_size=draws),
+    }
 
 
 def main(steps):
-    k_decoder, k_encoder, k_data = jax.random.split(jax.random.key(0), 3)
+    k_decoder, k_encoder, k_data, k_steps = jax.random.split(jax.random.key(0), 4)
     pair = (
         Decoder(eqx.nn.MLP(LATENT, PIXELS, HIDDEN, 1, key=k_decoder)),
         Encoder(eqx.nn.MLP(PIXELS, 2 * LATENT, HIDDEN, 1, key=k_encoder)),
@@ -44,35 +123,67 @@ def main(steps):
     data = jax.random.bernoulli(k_data, 0.2, (BATCH, PIXELS)).astype(jnp.float32)
     params, static = eqx.partition(pair, eqx.is_inexact_array)
     multilevel = jm.multilevel()
+    draws = math.ceil(multilevel.expected_cost)
+    plain = "reparametrised"
     objectives = {
-        "iwae": jm.iwae(math.ceil(multilevel.expected_cost)),
-        "multilevel": multilevel,
-        "elbo": jm.elbo(math.ceil(multilevel.expected_cost)),
-        "iwae reparametrised": jm.iwae(5, guide_gradient="reparametrised"),
+        "iwae dreg": jm.iwae(draws),
+        "multilevel dreg": multilevel,
+        "multilevel": jm.multilevel(guide_gradient=plain),
+        "iwae": jm.iwae(draws, guide_gradient=plain),
+        "elbo": jm.elbo(draws, guide_gradient=plain),
     }
-    runs, times = {}, {name: [] for name in objectives}
-    for name, objective in objectives.items():
-        loss = lambda p, key, f=objective: -f(key, *eqx.combine(p, static), data).mean()
-        runs[name] = jax.jit(jax.value_and_grad(loss))
+    losses = {
+        name: lambda key, pair, f=f: f(key, *pair, data).mean() for name, f in objectives.items()
+    }
+    losses |= with_numpyro(draws, data) | with_tfp(draws, data)
+    runs, means, times = {}, {}, {name: [] for name in losses}
+    print(f"jax {jax.__version__}, {jax.devices()[0].platform}; {draws} draws, batch {BATCH}\n")
+    print(f"{'objective':18s}{'first step':>12s}{'mean value':>12s}{'+-':>8s}")
+    for name, loss in losses.items():
+        step = lambda p, key, f=loss: f(key, eqx.combine(p, static))
+        runs[name] = jax.jit(jax.value_and_grad(step))
         start = time.perf_counter()
         jax.block_until_ready(runs[name](params, jax.random.key(0)))
-        print(f"{name:20s} first step {time.perf_counter() - start:6.1f} s", flush=True)
-    for key in jax.random.split(jax.random.key(1), steps):  # interleaved: they share the weather
+        first = time.perf_counter() - start
+        means[name] = [float(runs[name](params, key)[0]) for key in jax.random.split(k_data, 8)]
+        error = np.std(means[name], ddof=1) / 8**0.5
+        print(f"{name:18s}{first:10.1f} s{np.mean(means[name]):12.3f}{error:8.3f}", flush=True)
+    for key in jax.random.split(k_steps, steps):  # interleaved: they share the weather
         for name, run in runs.items():
             start = time.perf_counter()
             jax.block_until_ready(run(params, key))
             times[name].append(time.perf_counter() - start)
-    base = np.median(times["iwae"])
-    for name, run in runs.items():
-        spent = np.asarray(times[name]) * 1e3
-        print(
-            f"{name:20s} draws {objectives[name].expected_cost:5.2f}  median {np.median(spent):7.1f}"
-            f" ms  mean {spent.mean():7.1f}  ratio {np.median(spent) / base / 1e3:5.2f}"
-            f"  compiles {run._cache_size()}"
-        )
+    base = np.asarray(times["iwae"])
+    print(f"\n{'objective':18s}{'median ms':>10s}{'10 %':>8s}{'90 %':>8s}{'of iwae':>9s}")
+    for name in runs:
+        spent = np.asarray(times[name])
+        low, middle, high = np.quantile(spent, (0.1, 0.5, 0.9)) * 1e3
+        ratio = np.median(spent / base)
+        print(f"{name:18s}{middle:10.1f}{low:8.1f}{high:8.1f}{ratio:9.2f}")
+    thousand_steps()
+
+
+def thousand_steps():
+    """Compilations after the first of 1,000 multilevel steps on the 20-dimensional normal model."""
+    model, guide, x, _, _ = system()
+    batch, objective = jnp.broadcast_to(x, (BATCH, DIM)), jm.multilevel()
+    keys = list(jax.random.split(jax.random.key(1), 1001))
+    step = jax.jit(jax.value_and_grad(lambda pair, key: objective(key, *pair, batch).mean()))
+    jax.block_until_ready(step((model, guide), keys[0]))
+    count = 0
+
+    def listen(event, _seconds, **_):
+        nonlocal count
+        count += event == COMPILED
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    for key in keys[1:]:
+        found = step((model, guide), key)
+    jax.block_until_ready(found)
+    print(f"\ncompilations in 1,000 multilevel steps after the first: {count}")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=40)
     main(parser.parse_args().steps)

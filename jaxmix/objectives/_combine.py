@@ -213,16 +213,15 @@ class Prefixes(NamedTuple):
         a = jnp.concatenate([one, wt]) - jnp.concatenate([wt, zero])
         a = jnp.concatenate([jnp.zeros((m - 1,), dtype), a])
 
-        def gather(power):
-            def side(sign):
-                kept = sign * a > 0
-                size = jnp.log(jnp.where(kept, sign * a, jnp.ones_like(a)))
-                term = jnp.where(kept & (total > -jnp.inf), size - power * total, -jnp.inf)
-                after = jax.lax.cumlogsumexp(term, reverse=True)
-                return jnp.exp(power * log_w + after)
-
-            return side(1) - side(-1)
-
+        # Rows: powers 1 and 2 of the shares, positive and negative coefficients.
+        power = jnp.asarray([[1], [1], [2], [2]], dtype)
+        signed = jnp.stack([a, -a, a, -a])
+        kept = (signed > 0) & (total > -jnp.inf)[None, :]
+        size = jnp.log(jnp.where(kept, signed, jnp.ones_like(signed)))
+        finite = jnp.where(total > -jnp.inf, total, jnp.zeros_like(total))
+        term = jnp.where(kept, size - power * finite[None, :], -jnp.inf)
+        after = jax.lax.cumlogsumexp(term, 1, reverse=True)
+        gathered = jnp.exp(power * log_w[None, :] + after)
         value = means[m - 1] + jnp.sum(terms)
         largest = jnp.max(jnp.abs(terms), initial=0)
-        return Combined(value, gather(1), gather(2), largest)
+        return Combined(value, gathered[0] - gathered[1], gathered[2] - gathered[3], largest)

@@ -129,13 +129,11 @@ class Sumo(RandomObjective):
         return self.base_samples + level
 
     def padded(self, count: int) -> int:
-        # Steps of about a third: few distinct lengths, of scalars only.
-        length = 2
-        while length < max(count, self.base_samples + 1):
-            length = length + max(1, length // 3)
-        return length
+        # Powers of 4, doubled: few distinct lengths to compile, of scalars only.
+        return 2 * 4 ** max(1, math.ceil(math.log2(max(count, self.base_samples + 1) / 2) / 2))
 
-    aligned = padded
+    def aligned(self, count: int) -> int:
+        return max(count, self.base_samples + 1)
 
     def terms(self, length: int, level, dtype):
         k = jnp.arange(1, length - self.base_samples + 1)
