@@ -76,7 +76,8 @@ def main(draws, repeats, chi2):
     }
     print(
         f"jax {jax.__version__}, {jax.devices()[0].platform}, float32; chi2 {chi2}; {repeats} "
-        f"repeats of {draws} estimates (a tenth beside the claim); gradient of the model, mean over {DIM} coordinates"
+        f"repeats of {draws} estimates (a tenth beside the claim);\n"
+        f"gradient of the model, mean over {DIM} coordinates"
     )
     columns = ("draws", "bias", "+-", "variance", "grad bias", "grad var", "x draws", "+-")
     print(f"{'objective':26s}" + "".join(f"{name:>10s}" for name in columns))

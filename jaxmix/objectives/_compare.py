@@ -9,6 +9,9 @@ from jaxtyping import Array, Key, PyTree
 
 from .._refuse import on_host
 from ._evidence import log_evidence
+from ._named import iwae
+
+REFERENCE_REPEATS = 4
 
 
 class Row(NamedTuple):
@@ -19,6 +22,7 @@ class Row(NamedTuple):
     bias: float
     bias_error: float
     variance: float
+    model_bias: float
     model_variance: float
     guide_variance: float
     model_signal: float
@@ -37,18 +41,39 @@ class Comparison(NamedTuple):
     reference: float
     reference_error: float
 
+    def __getitem__(self, name: str) -> Row:
+        """The row of this name."""
+        return next(row for row in self.rows if row.name == name)
+
+    def break_even(self, biased: str, other: str) -> float:
+        """Draws a datum from which the other's averaged gradients are the nearer to the truth.
+
+        The mean-square error of gradients averaged over C draws is bias^2 + variance x cost / C;
+        two of them meet at C = (v2 c2 - v1 c1) / (b1^2 - b2^2). Infinite where no bias was
+        measured, 0 where the other is better from the start.
+        """
+        one, two = self[biased], self[other]
+        square = one.model_bias**2 - two.model_bias**2
+        excess = two.variance_cost - one.variance_cost
+        if excess <= 0 or square <= 0:
+            return 0.0 if excess <= 0 <= square else float("inf")
+        return excess / square
+
     def __str__(self):
         head = (
             f"{'objective':24s}{'draws':>7s}{'bias':>10s}{'+-':>8s}{'variance':>10s}"
-            f"{'var model':>11s}{'x draws':>9s}{'SNR model':>10s}{'SNR guide':>10s}"
+            f"{'bias model':>11s}{'var model':>11s}{'x draws':>9s}{'SNR model':>10s}{'SNR guide':>10s}"
         )
         lines = [
             f"{r.name:24s}{r.cost:7.2f}{r.bias:+10.4f}{r.bias_error:8.4f}{r.variance:10.3g}"
-            f"{r.model_variance:11.3g}{r.variance_cost:9.3g}{r.model_signal:10.2f}"
+            f"{r.model_bias:11.3g}{r.model_variance:11.3g}{r.variance_cost:9.3g}{r.model_signal:10.2f}"
             f"{r.guide_signal:10.2f}"
             for r in self.rows
         ]
-        note = f"log p(x) a datum {self.reference:.4f} +- {self.reference_error:.4f} nats"
+        note = (
+            f"log p(x) a datum {self.reference:.4f} +- {self.reference_error:.4f} nats; "
+            "'model' and 'guide' are their gradients, root mean square over coordinates"
+        )
         return "\n".join([head, *lines, note])
 
 
@@ -68,7 +93,8 @@ def compare(
 
     Signal to noise is |mean| / standard deviation of a gradient coordinate, root mean square over
     coordinates, the noise of the mean removed. Rank by bias and noise together: a biased
-    gradient may have the best signal.
+    gradient may have the best signal. The bias of the model's gradient is measured against that
+    of the bound of `num_samples` draws, whose own bias is of the order of chi2 / num_samples.
 
     Args:
         key: a typed random key.
@@ -78,10 +104,13 @@ def compare(
         objectives: configured objectives by name.
         exact: log p(x) (N,) where it is known; estimated with `num_samples` draws otherwise.
         repeats: independent values and gradients of each.
-        num_samples: draws a datum of the estimate.
+        num_samples: draws a datum of the estimates of log p(x) and of its gradient.
 
     Returns:
         A `Comparison`, a table of one row an objective; variances are means over coordinates.
+
+    Raises:
+        ValueError: if there are fewer than 2 repeats, or no objectives.
 
     Example:
         >>> import jax, jaxmix as jm, jax.numpy as jnp
@@ -94,20 +123,53 @@ def compare(
     """
     if repeats < 2:
         raise ValueError(f"A variance needs at least 2 repeats; repeats was {repeats}.")
-    k_reference, *keys = jax.random.split(key, len(objectives) + 1)
+    if not objectives:
+        raise ValueError("objectives is empty: give configured objectives by name.")
+    k_reference, k_gradient, *keys = jax.random.split(key, len(objectives) + 2)
     if exact is None:
         found = log_evidence(k_reference, model, guide, xs, num_samples=num_samples)
         rows = found.value.shape[0]
         reference, error = jnp.mean(found.value), found.total_std_error / rows
     else:
         reference, error = jnp.mean(exact), jnp.zeros(())
+    score = _reference_gradient(k_gradient, model, guide, xs, num_samples)
     rows = []
     for row_key, (name, objective) in zip(keys, objectives.items(), strict=True):
-        rows.append(_measure(row_key, name, objective, model, guide, xs, reference, repeats))
+        found = _measure(row_key, name, objective, model, guide, xs, reference, score, repeats)
+        rows.append(found)
     return Comparison(tuple(rows), float(reference), float(error))
 
 
-def _measure(key, name, objective, model, guide, xs, reference, repeats) -> Row:
+def _reference_gradient(key, model, guide, xs, num_samples):
+    """Gradient of the mean bound of many draws in the model, a repeat a row, flattened."""
+    params, static = eqx.partition(model, eqx.is_inexact_array)
+    if not jax.tree.leaves(params):
+        return jnp.zeros((REFERENCE_REPEATS, 0))
+    objective = iwae(num_samples, guide_gradient="score")  # any latent; the guide is not asked
+
+    @jax.jit
+    def run(key, params, xs):
+        def of_row(given):
+            key, x = given
+            one = jax.tree.map(lambda a: a[None], x)
+            loss = lambda p: objective(key, eqx.combine(p, static), guide, one)[0]
+            return jax.grad(loss)(params)
+
+        def once(key):
+            keys = jax.random.split(key, jax.tree.leaves(xs)[0].shape[0])
+            return jax.tree.map(lambda a: jnp.mean(a, 0), jax.lax.map(of_row, (keys, xs)))
+
+        return jax.lax.map(once, jax.random.split(key, REFERENCE_REPEATS))
+
+    return _flat(run(key, params, xs), REFERENCE_REPEATS)
+
+
+def _flat(gradients, repeats):
+    leaves = [a.reshape(repeats, -1) for a in jax.tree.leaves(gradients)]
+    return jnp.concatenate(leaves, 1) if leaves else jnp.zeros((repeats, 0))
+
+
+def _measure(key, name, objective, model, guide, xs, reference, score, repeats) -> Row:
     params, static = eqx.partition((model, guide), eqx.is_inexact_array)
 
     @jax.jit
@@ -131,6 +193,7 @@ def _measure(key, name, objective, model, guide, xs, reference, repeats) -> Row:
         bias,
         (variance / repeats) ** 0.5,
         variance,
+        _bias(_flat(of_model, repeats), score),
         model_variance,
         guide_variance,
         model_signal,
@@ -138,12 +201,20 @@ def _measure(key, name, objective, model, guide, xs, reference, repeats) -> Row:
     )
 
 
+def _bias(gradients, score):
+    """Root mean square over coordinates of the difference of means, its noise removed."""
+    if gradients.shape[1] == 0:
+        return float("nan")
+    gap = jnp.mean(gradients, 0) - jnp.mean(score, 0)
+    noise = sum(jnp.var(a, 0, ddof=1) / a.shape[0] for a in (gradients, score))
+    return float(jnp.sqrt(jnp.maximum(jnp.mean(gap**2 - noise), 0)))
+
+
 def _moments(gradients, repeats):
     """Mean variance over coordinates, and the root mean square signal to noise."""
-    leaves = [a.reshape(repeats, -1) for a in jax.tree.leaves(gradients)]
-    if not leaves:
+    flat = _flat(gradients, repeats)
+    if flat.shape[1] == 0:
         return float("nan"), float("nan")
-    flat = jnp.concatenate(leaves, 1)
     variance = jnp.var(flat, 0, ddof=1)
     safe = jnp.where(variance > 0, variance, jnp.ones_like(variance))
     square = jnp.where(variance > 0, jnp.mean(flat, 0) ** 2 / safe - 1 / repeats, 0 * safe)

@@ -39,7 +39,7 @@ class GeometricLevels:
         6.0
         >>> print(jm.objectives.GeometricLevels(0.6, max_level=10))
         geometric levels, ratio 0.6, up to 10: 5.57 draws a row in the mean, finite variance,
-        bias at most about chi2 / 2^12 = 0.00024 chi2 nats
+        bias at most about chi2 / 4096 = 0.00024 chi2 nats
     """
 
     ratio: float = OPTIMAL_RATIO
@@ -96,16 +96,23 @@ class GeometricLevels:
         library = np if isinstance(survival, np.ndarray) else jnp
         return library.floor(library.log(survival) / math.log1p(-self.ratio))
 
-    def __str__(self):
+    def describe(self, base_samples: int = 1) -> str:
+        """Cost, variance and bias of an estimate over this many base samples, in a sentence."""
         top = "" if self.max_level is None else f", up to {self.max_level}"
         text = (
-            f"geometric levels, ratio {self.ratio:.4g}{top}: {self.expected_cost:.3g} draws a row "
-            "in the mean, finite variance"
+            f"geometric levels, ratio {self.ratio:.4g}{top}: "
+            f"{base_samples * self.expected_cost:.3g} draws a row in the mean, finite variance"
         )
         if self.max_level is None:
-            return f"{text}, no bias"
-        power, bound = self.max_level + 2, self.bias_bound()
-        return f"{text},\nbias at most about chi2 / 2^{power} = {bound:.2g} chi2 nats"
+            left = 1 / (2 * base_samples * 2.0 ** (self.highest(base_samples) + 1))
+            return (
+                f"{text},\nno bias but {left:.1g} chi2 nats, of the rows that end at 2^18 draws"
+            )
+        bound = self.bias_bound(base_samples=base_samples)
+        return f"{text},\nbias at most about chi2 / {1 / bound:.0f} = {bound:.2g} chi2 nats"
+
+    def __str__(self):
+        return self.describe()
 
 
 @dataclass(frozen=True)
@@ -177,12 +184,18 @@ class HarmonicCounts:
         late = self.cutoff + library.floor(library.log(scaled) / math.log(self.decay))
         return library.where(early < self.cutoff, early, late)
 
-    def __str__(self):
+    def describe(self, base_samples: int = 1) -> str:
+        """Cost, variance and bias of an estimate over this many base samples, in a sentence."""
         spread = "finite" if self.finite_variance else "INFINITE"
         text = (
-            f"harmonic counts: {self.expected_cost:.3g} draws a row beyond the base in the mean, "
+            f"harmonic counts: {base_samples + self.expected_cost:.3g} draws a row in the mean, "
             f"{spread} variance"
         )
         if self.max_count is None:
-            return f"{text}, no bias"
-        return f"{text},\nbias at most about {self.bias_bound():.2g} chi2 nats"
+            last = self.survival(float(self.highest(1)))
+            return f"{text},\nno bias but of the counts of probability below {last:.0e}"
+        bound = self.bias_bound(base_samples=base_samples)
+        return f"{text},\nbias at most about {bound:.2g} chi2 nats"
+
+    def __str__(self):
+        return self.describe()

@@ -84,6 +84,9 @@ class RandomObjective:
         """Mean number of draws a datum."""
         raise NotImplementedError
 
+    def __str__(self):
+        return f"{self.name}, {self.law.describe(self.base_samples)}"
+
     def __call__(
         self, key: Key[Array, ""], model: Any, guide: Any, xs: PyTree
     ) -> Float[Array, " N"]:

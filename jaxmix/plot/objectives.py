@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 @on_host("return the arrays and draw them outside.")
 def comparison(table: Any) -> "Axes":
-    """Draw a comparison of objectives: bias with its error, and variance x cost of the gradient.
+    """Draw a comparison of objectives: bias with its error, variance x cost, signal to noise.
+
+    Filled discs are the gradient of the model, open ones that of the guide.
 
     Args:
         table: what `jm.objectives.compare` returns.
@@ -31,18 +33,26 @@ def comparison(table: Any) -> "Axes":
         >>> comparison(table).get_xlabel()
         'bias (nats)'
     """
-    left, right = new_axes(1, 2, size=(9.0, 0.8 + 0.45 * (len(table.rows) + 2)), sharey=True)[0]
+    height = 1.1 + 0.4 * len(table.rows)
+    axes = new_axes(1, 3, size=(11.0, height), sharey=True)[0]
+    left, middle, right = axes
     place = np.arange(len(table.rows))[::-1]
     for at, row, colour in zip(place, table.rows, colours(len(table.rows)), strict=True):
         left.errorbar(row.bias, at, xerr=2 * row.bias_error, fmt="o", color=colour, capsize=3)
         if np.isfinite(row.variance_cost):
-            right.plot(row.variance_cost, at, "o", color=colour)
+            middle.plot(row.variance_cost, at, "o", color=colour)
+        if row.model_signal > 0:
+            right.plot(row.model_signal, at, "o", color=colour)
+        if row.guide_signal > 0:
+            right.plot(row.guide_signal, at, "o", color=colour, fillstyle="none")
     left.axvline(0, color="#555555", linewidth=0.8)
     names = [f"{row.name} ({row.cost:.3g} draws)" for row in table.rows]
     left.set_yticks(place, names)
-    left.set(xlabel="bias (nats)", title="bias, two standard errors")
+    left.set(xlabel="bias (nats)", title="value: bias, two standard errors")
     left.margins(y=0.1)
-    if any(np.isfinite(row.variance_cost) for row in table.rows):
-        right.set_xscale("log")
-    right.set(xlabel="variance x draws", title="gradient of the model")
+    for ax in (middle, right):
+        if ax.lines:
+            ax.set_xscale("log")
+    middle.set(xlabel="variance x draws", title="gradient of the model")
+    right.set(xlabel="signal to noise", title="gradients: model (full), guide (open)")
     return left
