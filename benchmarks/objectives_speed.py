@@ -30,7 +30,9 @@ class Decoder(eqx.Module):
     def __call__(self, z, x):
         logits = self.network(z)
         prior = jm.DiagonalNormal(jnp.zeros(LATENT), jnp.ones(LATENT))
-        return prior.log_prob(z) + jnp.sum(x * logits - jax.nn.softplus(logits))
+        # The form in which the peers' Bernoulli is written: one exponential a pixel, both ways.
+        entropy = jnp.maximum(logits, 0) - x * logits + jnp.log1p(jnp.exp(-jnp.abs(logits)))
+        return prior.log_prob(z) - jnp.sum(entropy)
 
 
 class Encoder(eqx.Module):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
 from .._refuse import on_host
+from ._draws import num_rows
 from ._evidence import log_evidence
 from ._named import iwae
 
@@ -132,36 +133,44 @@ def compare(
         reference, error = jnp.mean(found.value), found.total_std_error / rows
     else:
         reference, error = jnp.mean(exact), jnp.zeros(())
-    score = _reference_gradient(k_gradient, model, guide, xs, num_samples)
+    many = iwae(num_samples, guide_gradient="score")  # any latent; the guide is not asked
+    k_gradients = jax.random.split(k_gradient, REFERENCE_REPEATS)
+    score = _flat(_reference_gradient(many, model, guide, xs, k_gradients), REFERENCE_REPEATS)
     rows = []
     for row_key, (name, objective) in zip(keys, objectives.items(), strict=True):
-        found = _measure(row_key, name, objective, model, guide, xs, reference, score, repeats)
-        rows.append(found)
+        run = jax.random.split(row_key, repeats)
+        rows.append(_measure(run, name, objective, model, guide, xs, reference, score))
     return Comparison(tuple(rows), float(reference), float(error))
 
 
-def _reference_gradient(key, model, guide, xs, num_samples):
-    """Gradient of the mean bound of many draws in the model, a repeat a row, flattened."""
+# Compiled once for an objective and shapes: a second comparison, at other parameters, is quick.
+@eqx.filter_jit
+def _reference_gradient(objective, model, guide, xs, keys):
+    """Gradient of the mean bound of many draws in the model, one for each key."""
     params, static = eqx.partition(model, eqx.is_inexact_array)
-    if not jax.tree.leaves(params):
-        return jnp.zeros((REFERENCE_REPEATS, 0))
-    objective = iwae(num_samples, guide_gradient="score")  # any latent; the guide is not asked
 
-    @jax.jit
-    def run(key, params, xs):
-        def of_row(given):
-            key, x = given
-            one = jax.tree.map(lambda a: a[None], x)
-            loss = lambda p: objective(key, eqx.combine(p, static), guide, one)[0]
-            return jax.grad(loss)(params)
+    def of_row(given):
+        key, x = given
+        one = jax.tree.map(lambda a: a[None], x)
+        return jax.grad(lambda p: objective(key, eqx.combine(p, static), guide, one)[0])(params)
 
-        def once(key):
-            keys = jax.random.split(key, jax.tree.leaves(xs)[0].shape[0])
-            return jax.tree.map(lambda a: jnp.mean(a, 0), jax.lax.map(of_row, (keys, xs)))
+    def once(key):
+        of_rows = jax.lax.map(of_row, (jax.random.split(key, num_rows(xs)), xs))
+        return jax.tree.map(lambda a: jnp.mean(a, 0), of_rows)
 
-        return jax.lax.map(once, jax.random.split(key, REFERENCE_REPEATS))
+    return jax.lax.map(once, keys)
 
-    return _flat(run(key, params, xs), REFERENCE_REPEATS)
+
+@eqx.filter_jit
+def _values_and_gradients(objective, model, guide, xs, keys):
+    """Mean value over the batch and its gradients in the model and the guide, for each key."""
+    params, static = eqx.partition((model, guide), eqx.is_inexact_array)
+
+    def once(key):
+        loss = lambda p: jnp.mean(objective(key, *eqx.combine(p, static), xs))
+        return jax.value_and_grad(loss)(params)
+
+    return jax.lax.map(once, keys)
 
 
 def _flat(gradients, repeats):
@@ -169,20 +178,9 @@ def _flat(gradients, repeats):
     return jnp.concatenate(leaves, 1) if leaves else jnp.zeros((repeats, 0))
 
 
-def _measure(key, name, objective, model, guide, xs, reference, score, repeats) -> Row:
-    params, static = eqx.partition((model, guide), eqx.is_inexact_array)
-
-    @jax.jit
-    def run(keys):
-        def once(key):
-            def loss(params):
-                return jnp.mean(objective(key, *eqx.combine(params, static), xs))
-
-            return jax.value_and_grad(loss)(params)
-
-        return jax.lax.map(once, keys)
-
-    values, (of_model, of_guide) = run(jax.random.split(key, repeats))
+def _measure(keys, name, objective, model, guide, xs, reference, score) -> Row:
+    repeats = len(keys)
+    values, (of_model, of_guide) = _values_and_gradients(objective, model, guide, xs, keys)
     model_variance, model_signal = _moments(of_model, repeats)
     guide_variance, guide_signal = _moments(of_guide, repeats)
     variance = float(jnp.var(values, ddof=1))

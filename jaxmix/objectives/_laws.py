@@ -105,9 +105,7 @@ class GeometricLevels:
         )
         if self.max_level is None:
             left = 1 / (2 * base_samples * 2.0 ** (self.highest(base_samples) + 1))
-            return (
-                f"{text},\nno bias but {left:.1g} chi2 nats, of the rows that end at 2^18 draws"
-            )
+            return f"{text},\nno bias but {left:.1g} chi2 nats, of the rows that end at 2^18 draws"
         bound = self.bias_bound(base_samples=base_samples)
         return f"{text},\nbias at most about chi2 / {1 / bound:.0f} = {bound:.2g} chi2 nats"
 

@@ -24,8 +24,13 @@ def tail(
 ) -> tuple[Scalar, Scalar]:
     """Value and largest level contribution of one row, with its gradient in model, q and x."""
     chunk, lengths = shapes(objective, rows)
-    # The rule may close over no traced value: arrays are its arguments, the rest is closed over.
-    moving, rest = eqx.partition((model, q, x), eqx.is_inexact_array)
+    # The rule may close over no traced value: arrays are its arguments, those too that the model
+    # is a closure of; the rest is closed over.
+    arrays, rest = eqx.partition(model, eqx.is_inexact_array)
+    call = lambda arrays, z, x: eqx.combine(arrays, rest)(z, x)
+    z_shape = eqx.filter_eval_shape(q.sample, key)
+    call, hoisted = jax.closure_convert(call, arrays, z_shape, x)
+    moving, rest = eqx.partition(((arrays, hoisted), q, x), eqx.is_inexact_array)
     fixed, static = eqx.partition(rest, eqx.is_array)
     raw_key = jax.random.key_data(key)
     implementation = jax.random.key_impl(key)
@@ -34,8 +39,12 @@ def tail(
         fresh = jax.random.fold_in(jax.random.wrap_key_data(raw, impl=implementation), index)
         return jax.random.split(fresh, chunk)
 
+    def whole(moving, fixed):
+        (arrays, hoisted), q, x = eqx.combine(moving, fixed, static)
+        return lambda z, x: call(arrays, z, x, *hoisted), q, x
+
     def weights_of(raw, moving, fixed, index):
-        model, q, x = stopped(eqx.combine(moving, fixed, static))
+        model, q, x = whole(stopped(moving), fixed)
         zs = jax.vmap(q.sample)(draws(raw, index))
         return jax.vmap(lambda z: log_weight(model, q, z, x))(zs)
 
@@ -52,7 +61,7 @@ def tail(
 
     def second_pass(raw, count, moving, fixed, given):
         def part(moving, index):
-            model, q, x = eqx.combine(moving, fixed, static)
+            model, q, x = whole(moving, fixed)
             own = jax.tree.map(
                 lambda a: jax.lax.dynamic_slice_in_dim(a, index * chunk, chunk), given
             )

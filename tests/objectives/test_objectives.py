@@ -17,35 +17,38 @@ def z_score(draws, truth):
     return (draws.mean(0) - truth) / (draws.std(0, ddof=1) / len(draws) ** 0.5)
 
 
-@pytest.mark.parametrize("perturbation", [0.01, 0.05])
 @pytest.mark.parametrize("kind", ["single-term", "russian-roulette"])
-def test_multilevel_is_unbiased_in_value_and_score(kind, perturbation):
-    model, guide, x, exact, score = system(perturbation)
+def test_multilevel_is_unbiased_in_value_and_score(kind):
     objective = jm.multilevel(kind)
-    batch = jnp.broadcast_to(x, (500, DIM))
 
     @jax.jit
-    def run(keys):
+    def run(model, guide, x, keys):
+        batch = jnp.broadcast_to(x, (500, DIM))
+
         def one(key):
             def loss(theta):
-                return objective(
-                    key, eqx.tree_at(lambda m: m.theta, model, theta), guide, batch
-                ).mean()
+                moved = eqx.tree_at(lambda m: m.theta, model, theta)
+                return objective(key, moved, guide, batch).mean()
 
             return jax.value_and_grad(loss)(model.theta)
 
         return jax.lax.map(one, keys)
 
-    values, gradients = run(jax.random.split(jax.random.key(7), 200))  # 1e5 draws of the value
-    assert abs(z_score(np.asarray(values), exact)) < 4
-    assert np.abs(z_score(np.asarray(gradients), np.asarray(score))).max() < 4
+    for chi2 in (1.077, 8.0):
+        model, guide, x, exact, score = system(chi2)
+        keys = jax.random.split(jax.random.key(7), 200)  # 1e5 draws of the value
+        values, gradients = run(model, guide, x, keys)
+        assert abs(z_score(np.asarray(values), exact)) < 4
+        assert np.abs(z_score(np.asarray(gradients), np.asarray(score))).max() < 4
 
 
 def test_sumo_is_unbiased():
     model, guide, x, exact, _ = system()
     with pytest.warns(jm.objectives.InfiniteVarianceWarning, match="infinite variance"):
         objective = jm.sumo()
-    values = jax.jit(objective)(jax.random.key(3), model, guide, jnp.broadcast_to(x, (20_000, DIM)))
+    batch = jnp.broadcast_to(x, (500, DIM))
+    run = jax.jit(lambda ks: jax.lax.map(lambda k: objective(k, model, guide, batch), ks))
+    values = run(jax.random.split(jax.random.key(3), 200)).ravel()
     assert abs(z_score(np.asarray(values), exact)) < 5
 
 
@@ -60,7 +63,7 @@ def test_each_row_is_its_own():
 
 
 def guide_gradients(rule, size=8, count=4000):
-    model, guide, x, _, _ = system(0.05)
+    model, guide, x, _, _ = system(8.0)
 
     def one(key):
         objective = jm.iwae(size, guide_gradient=rule)
@@ -86,7 +89,7 @@ def test_guide_rules_have_the_means_they_promise():
 
 
 def test_reparametrised_gradients_equal_autodiff():
-    model, guide, x, _, _ = system(0.05)
+    model, guide, x, _, _ = system(8.0)
 
     def written_out(pair, key):
         model, guide = pair
@@ -107,14 +110,14 @@ def test_guide_of_an_unbiased_value_learns_nothing_unless_it_follows_a_bound():
     # The default is the gradient of the bound: it points uphill on this one-dimensional model.
     model = lambda z, x: jm.Normal(0, 1).log_prob(z) + jm.Normal(z, 1).log_prob(x)
     loss = lambda m, key: jm.multilevel()(
-        key, model, lambda x: jm.Normal(m, 1), jnp.zeros(64)
+        key, model, lambda x: jm.Normal(m, 1), jnp.zeros(16)
     ).mean()
     run = jax.jit(jax.vmap(jax.grad(loss), (None, 0)))
-    gradients = run(jnp.array(0.5), jax.random.split(jax.random.key(0), 20))
-    assert np.mean(gradients) < -5 * np.std(gradients) / 20**0.5
+    gradients = run(jnp.array(0.5), jax.random.split(jax.random.key(0), 80))
+    assert np.mean(gradients) < -5 * np.std(gradients) / 80**0.5
 
 
-@pytest.mark.parametrize("rows", [1, 2, 3, 17])
+@pytest.mark.parametrize("rows", [2, 17])
 @pytest.mark.parametrize("objective", [jm.multilevel(base_samples=3), jm.sumo(law=BOUNDED)])
 def test_any_batch_size(rows, objective):
     model, guide, x, _, _ = system()
