@@ -2,12 +2,11 @@
 
 A variational autoencoder on scikit-learn's 8x8 digits, black and white, trained by each objective
 to a plateau of the validation log-likelihood; the test log-likelihood is the bound of 5,000 draws
-a datum. The first table is at equal steps, batch and samples; the second at equal cost, the log-
-weights evaluated: there the ELBO takes one draw and more steps. Multilevel and SUMO stand beside.
+a datum. On the left at equal batch and samples, on the right at equal cost, the log-weights
+evaluated, where the ELBO may take one draw and more steps. Multilevel and SUMO stand beside.
 """
 
 import argparse
-import time
 import warnings
 from typing import NamedTuple
 
@@ -120,41 +119,33 @@ def main(most_steps, repeats, draws, budget):
         lambda key, params, static: bound(key, eqx.combine(params, static), data.test, 5000, 2),
         static_argnums=2,
     )
-    plateau, equal = {}, {}
-    began = time.perf_counter()
+    print(
+        f"{repeats} keys, batch {BATCH}; test log-likelihood of {len(data.test)} digits, nats a datum:"
+        " mean over keys,\nits error, and that of one key's 5,000 draws. Left: to the validation "
+        f"plateau, at most {most_steps} steps.\nRight: the best by validation within {budget} "
+        "log-weights for each row of a batch.\n"
+    )
+    columns = "".join(f"{name:>9s}" for name in ("steps", "test", "+-", "+-"))
+    print(f"{'objective':16s}{'draws':>7s}{columns}   {columns}")
     for name, objective in objectives.items():
         start, block, static = trainer(objective, data, 3e-3)
-        cost = objective.expected_cost
-        plateau[name], equal[name] = [], []
+        cost, plateau, equal = objective.expected_cost, [], []
         for index in range(repeats):
             key = jax.random.fold_in(jax.random.key(1), index)
             params, step, history = train(key, start, block, most_steps, patience=600)
+            plateau.append((step, *test(jax.random.key(2), params, static)))
             at = min(int(budget / (cost * BLOCK)), len(history)) - 1
-            plateau[name].append((step, *test(jax.random.key(2), params, static)))
             same = history[at] is params
-            found = plateau[name][-1][1:] if same else test(jax.random.key(2), history[at], static)
-            equal[name].append(((at + 1) * BLOCK, *found))
-        print(f"{name}: done at {time.perf_counter() - began:.0f} s", flush=True)
-    print(
-        f"\n{repeats} keys, batch {BATCH}; test log-likelihood of {len(data.test)} digits, nats a"
-    )
-    print("datum: mean over keys, its error, and the error of one key's 5,000 draws")
-    for title, found, skip in (
-        (f"to the validation plateau, at most {most_steps} steps", plateau, "elbo, one draw"),
-        (f"best within {budget} log-weights a row of the batch", equal, None),
-    ):
-        print(
-            f"\n{title}\n{'objective':16s}{'draws':>7s}{'steps':>8s}{'test':>10s}{'+-':>7s}{'+-':>7s}"
-        )
-        for name, rows in found.items():
-            if name == skip:
-                continue
-            steps, values, errors = np.mean(np.asarray(rows, float), 0)
-            spread = np.std([float(row[1]) for row in rows], ddof=1) / repeats**0.5
-            print(
-                f"{name:16s}{objectives[name].expected_cost:7.2f}{steps:8.0f}{values:10.3f}"
-                f"{spread:7.3f}{errors:7.3f}"
-            )
+            found = plateau[-1][1:] if same else test(jax.random.key(2), history[at], static)
+            equal.append(((at + 1) * BLOCK, *found))
+        print(f"{name:16s}{cost:7.2f}{summary(plateau)}   {summary(equal)}", flush=True)
+
+
+def summary(rows):
+    rows = np.asarray(rows, float)
+    steps, value, error = rows.mean(0)
+    spread = rows[:, 1].std(ddof=1) / len(rows) ** 0.5
+    return f"{steps:9.0f}{value:9.3f}{spread:9.3f}{error:9.3f}"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,24 @@
 """Every objective is a linear combination of log-mean-exps over subsets of one set of weights.
 
-`_combine` is the core; `_fixed` and `_random` evaluate it, `_rules` says who learns what.
+`_combine` is the core; `_fixed` and `_random` evaluate it, `_rules` says who learns what. The
+training loop is optax's: an objective is a function of a key, a model, a guide and a batch.
+
+Example:
+    >>> import jax, jax.numpy as jnp, jaxmix as jm, optax
+    >>> xs = 3 + 2 * jax.random.normal(jax.random.key(0), (256,))
+    >>> def loss(p, key):
+    ...     model = lambda z, x: jm.Normal(p["mean"], 1).log_prob(z) + jm.Normal(z, 1).log_prob(x)
+    ...     guide = lambda x: jm.Normal(p["slope"] * x + p["shift"], 0.8)
+    ...     return -jm.multilevel(max_level=4)(key, model, guide, xs).mean()
+    >>> optimiser = optax.adam(0.1)
+    >>> def step(carry, key):
+    ...     updates, state = optimiser.update(jax.grad(loss)(carry[0], key), carry[1])
+    ...     return (optax.apply_updates(carry[0], updates), state), None
+    >>> p = {"mean": jnp.array(0.0), "slope": jnp.array(0.0), "shift": jnp.array(0.0)}
+    >>> keys = jax.random.split(jax.random.key(1), 200)
+    >>> (p, _), _ = jax.jit(lambda c: jax.lax.scan(step, c, keys))((p, optimiser.init(p)))
+    >>> bool(abs(p["mean"] - xs.mean()) < 0.2)
+    True
 """
 
 from ._combine import Blocks as Blocks
