@@ -24,10 +24,16 @@ class Row(NamedTuple):
     bias_error: float
     variance: float
     model_bias: float
+    model_bias_error: float
     model_variance: float
     guide_variance: float
     model_signal: float
     guide_signal: float
+
+    @property
+    def measured_bias(self) -> float:
+        """Bias of the model's gradient, 0 where it is within its error."""
+        return self.model_bias if self.model_bias > self.model_bias_error else 0.0
 
     @property
     def variance_cost(self) -> float:
@@ -50,11 +56,12 @@ class Comparison(NamedTuple):
         """Draws a datum from which the other's averaged gradients are the nearer to the truth.
 
         The mean-square error of gradients averaged over C draws is bias^2 + variance x cost / C;
-        two of them meet at C = (v2 c2 - v1 c1) / (b1^2 - b2^2). Infinite where no bias was
-        measured, 0 where the other is better from the start.
+        two of them meet at C = (v2 c2 - v1 c1) / (b1^2 - b2^2). A bias within its error counts
+        as 0: the answer is infinite where none was measured, and 0 where the other is better from
+        the start.
         """
         one, two = self[biased], self[other]
-        square = one.model_bias**2 - two.model_bias**2
+        square = one.measured_bias**2 - two.measured_bias**2
         excess = two.variance_cost - one.variance_cost
         if excess <= 0 or square <= 0:
             return 0.0 if excess <= 0 <= square else float("inf")
@@ -63,11 +70,12 @@ class Comparison(NamedTuple):
     def __str__(self):
         head = (
             f"{'objective':24s}{'draws':>7s}{'bias':>10s}{'+-':>8s}{'variance':>10s}"
-            f"{'bias model':>11s}{'var model':>11s}{'x draws':>9s}{'SNR model':>10s}{'SNR guide':>10s}"
+            f"{'bias model':>11s}{'+-':>8s}{'var model':>11s}{'x draws':>9s}"
+            f"{'SNR model':>10s}{'SNR guide':>10s}"
         )
         lines = [
             f"{r.name:24s}{r.cost:7.2f}{r.bias:+10.4f}{r.bias_error:8.4f}{r.variance:10.3g}"
-            f"{r.model_bias:11.3g}{r.model_variance:11.3g}{r.variance_cost:9.3g}{r.model_signal:10.2f}"
+            f"{r.model_bias:11.3g}{r.model_bias_error:8.2g}{r.model_variance:11.3g}{r.variance_cost:9.3g}{r.model_signal:10.2f}"
             f"{r.guide_signal:10.2f}"
             for r in self.rows
         ]
@@ -191,7 +199,7 @@ def _measure(keys, name, objective, model, guide, xs, reference, score) -> Row:
         bias,
         (variance / repeats) ** 0.5,
         variance,
-        _bias(_flat(of_model, repeats), score),
+        *_bias(_flat(of_model, repeats), score),
         model_variance,
         guide_variance,
         model_signal,
@@ -200,12 +208,13 @@ def _measure(keys, name, objective, model, guide, xs, reference, score) -> Row:
 
 
 def _bias(gradients, score):
-    """Root mean square over coordinates of the difference of means, its noise removed."""
+    """Root mean square over coordinates of the difference of means, its noise removed; the noise."""
     if gradients.shape[1] == 0:
-        return float("nan")
+        return float("nan"), float("nan")
     gap = jnp.mean(gradients, 0) - jnp.mean(score, 0)
     noise = sum(jnp.var(a, 0, ddof=1) / a.shape[0] for a in (gradients, score))
-    return float(jnp.sqrt(jnp.maximum(jnp.mean(gap**2 - noise), 0)))
+    square = jnp.maximum(jnp.mean(gap**2 - noise), 0)
+    return float(jnp.sqrt(square)), float(jnp.sqrt(jnp.mean(noise)))
 
 
 def _moments(gradients, repeats):

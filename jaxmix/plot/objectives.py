@@ -33,6 +33,8 @@ def comparison(table: Any) -> "Axes":
         >>> comparison(table).get_xlabel()
         'bias (nats)'
     """
+    from matplotlib.ticker import LogLocator, NullLocator
+
     height = 1.1 + 0.4 * len(table.rows)
     axes = new_axes(1, 3, size=(11.0, height), sharey=True)[0]
     left, middle, right = axes
@@ -48,11 +50,14 @@ def comparison(table: Any) -> "Axes":
     left.axvline(0, color="#555555", linewidth=0.8)
     names = [f"{row.name} ({row.cost:.3g} draws)" for row in table.rows]
     left.set_yticks(place, names)
-    left.set(xlabel="bias (nats)", title="value: bias, two standard errors")
+    left.set(xlabel="bias (nats)", title="value, two errors")
     left.margins(y=0.1)
     for ax in (middle, right):
         if ax.lines:
             ax.set_xscale("log")
+            ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+            ax.xaxis.set_major_formatter("{x:g}")
+            ax.xaxis.set_minor_locator(NullLocator())
     middle.set(xlabel="variance x draws", title="gradient of the model")
-    right.set(xlabel="signal to noise", title="gradients: model (full), guide (open)")
+    right.set(xlabel="signal to noise", title="model (full), guide (open)")
     return left
