@@ -2,6 +2,8 @@
 
 from .._pareto import pareto_k as pareto_k
 from .._pareto import psis as psis
+from .amis import Rounds as Rounds
+from .amis import amis as amis
 from .constants import Constants as Constants
 from .constants import bridge as bridge
 from .constants import normalising_constants as normalising_constants

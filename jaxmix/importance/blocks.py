@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-ROWS = 2048
+ROWS = 4096
 
 
 def num_rows(rows: PyTree) -> int:

@@ -10,7 +10,8 @@ from jaxtyping import Array
 
 from .mixtures import Fitted, Frame
 
-STEPS = 12
+STEPS = 7
+REACH = 5.0  # of the starts, in units of the targets' scale
 APART = 1.0  # two points nearer than this, in units of the targets' scale, are one
 
 
@@ -59,9 +60,13 @@ def design_points(key, score, frame: Frame, num: int, scalar: bool) -> Found:
 
     Each gradient counts as two calls of the score.
     """
-    starts = max(8, 3 * num)
     dim = frame.origin.shape[0]
-    u = 3 * jax.random.normal(key, (starts, dim), frame.origin.dtype) / np.sqrt(max(1, dim / 4))
+    starts = max(16, 4 * num)
+    # Both ends of the axes of random frames: no direction is far from all of them.
+    frames = jax.random.orthogonal(
+        key, dim, (-(-starts // (2 * dim)),), dtype=frame.origin.dtype
+    ).reshape(-1, 1, dim)
+    u = REACH * jnp.concatenate([frames, -frames], 1).reshape(-1, dim)[:starts]
     points, good = _search(score, frame, u, scalar)
     calls = 2 * starts * (STEPS + 1)
     points, good = np.asarray(points), np.asarray(good)

@@ -75,6 +75,15 @@ class Fitted(NamedTuple):
     effective: Array  # draws behind each component
 
 
+def joined(a: Fitted, b: Fitted | None, share: float) -> Fitted:
+    """Both mixtures as one, b with this share of the weight."""
+    if b is None:
+        return a
+    a = a._replace(weights=(1 - share) * a.weights)
+    b = b._replace(weights=share * b.weights)
+    return jax.tree.map(lambda x, y: jnp.concatenate([x, y]), a, b)
+
+
 @eqx.filter_jit
 def steadied(fitted: Fitted, before: Array, frame: Frame) -> Fitted:
     """Means whose part across their former direction is shrunk (James and Stein 1961).

@@ -14,10 +14,11 @@ from .._numerics import logsumexp
 from .._refuse import on_host
 from ..combinators import Mixture, MixtureSameFamily
 from .design_points import design_points
-from .draws import Draws, allocate, draw
+from .draws import Draws, allocate, concatenate, draw
 from .family import log_table, parts_of
 from .levels import evaluate, importance_of, log_pooled, radius, smoothed
 from .mixtures import (
+    LOW_RANK_FROM,
     Fitted,
     Frame,
     Shape,
@@ -25,6 +26,7 @@ from .mixtures import (
     components_of,
     fit_moments,
     frame_of,
+    joined,
     shape_for,
     steadied,
 )
@@ -32,7 +34,10 @@ from .result import flatten_values
 from .tables import Table
 from .weights import _optimise as optimise
 
-REFINED = 0.35  # effective share of draws that needs no second level at the event
+# Levels at the event itself: a fit is too narrow where the draws behind it were, and shows it
+# only to draws of its own.
+ROUNDS = 2
+LEFT = 0.3  # share of the weights that is not left to the optimum
 FRAME_DRAWS = 256  # draws of each target, for its origin and scale, where f is not called
 
 
@@ -123,7 +128,9 @@ def adapt(
         num_draws: draws for each target, or for each level with a score.
         num_components: components of the mixture, besides the wide one.
         score: real function of one event, positive in the event.
-        gradient: whether to use the score's gradient; None where there is a usable one.
+        gradient: whether to start from design points, by the score's gradient; None does from 50
+            coordinates on, if it is usable. In few coordinates levels alone are as sharp, and
+            find the less likely parts of an event more surely.
         covariance: "full", "diagonal" or "low_rank"; None for low_rank from 50 coordinates on.
         defensive: share of the mixture of all targets, in levels and in `weights`; the
             wide component has the same.
@@ -144,26 +151,28 @@ def adapt(
         (3, True)
     """
     targets = jax.lax.stop_gradient(targets)
-    shares = 1 - 2 * defensive
-    if shares <= 0:
-        raise ValueError(f"A defensive share of {defensive}, twice, leaves nothing to the fit.")
-    search = _Search(targets, num_components, defensive, covariance, inflation, shrinkage, df)
+    search = Search(targets, num_components, defensive, covariance, inflation, shrinkage, df)
     k_frame, k_rest = jax.random.split(key)
     if score is None:
         return search.without_score(k_frame, k_rest, f, num_draws)
     return search.with_score(k_frame, k_rest, score, gradient, num_draws, max_levels)
 
 
-class _Search:
+class Search:
     """The fixed settings of one adaptation."""
 
-    def __init__(self, targets, num, defensive, covariance, inflation, shrinkage, df):
+    def __init__(self, targets, num, defensive, covariance, inflation, shrinkage, df, defence=None):
+        if not 0 < 2 * defensive < 1:
+            raise ValueError(
+                f"A defensive share of {defensive}, twice, must leave something to the fit."
+            )
         self.targets, self.num, self.defensive = targets, num, defensive
         self.size = sum(part.size for part in parts_of(targets, "targets"))
-        self.mixture = mixture_of_targets(targets)
+        self.defence = mixture_of_targets(targets) if defence is None else defence
         self.settings = (covariance, inflation, shrinkage, df)
 
-    def look(self, events) -> tuple[Frame, Shape]:
+    def look(self, events, groups) -> tuple[Frame, Shape]:
+        """Axes and form of the proposals, from draws of so many densities in equal numbers."""
         leaves = jax.tree.leaves(events)
         if (
             len(leaves) != 1
@@ -176,12 +185,12 @@ class _Search:
                 f"shapes {shapes}. Give `draw` proposals of your own."
             )
         self.scalar = leaves[0].ndim == 1
-        frame = frame_of(leaves[0], self.size)
+        frame = frame_of(leaves[0], groups)
         return frame, shape_for(frame.origin.shape[0], *self.settings)
 
     def without_score(self, k_draw, k_fit, f, num_draws) -> Pilot:
         draws = draw(k_draw, self.targets, num_draws)
-        frame, shape = self.look(draws.events)
+        frame, shape = self.look(draws.events, self.size)
         values, _ = flatten_values(jax.vmap(f)(draws.events), draws.num_draws, frame.origin.dtype)
         log_p = log_table(self.targets, draws.events)
         log_q = logsumexp(log_p) - float(np.log(self.size))
@@ -192,33 +201,33 @@ class _Search:
                 f"None of the pilot's {draws.num_draws} draws hit (or f is not finite); raise "
                 "num_draws, or give a score that is positive in the event."
             )
-        _, proposals = self.refit(k_fit, draws.events, log_w, frame, shape, None)
+        fitted, wide = self.refit(k_fit, draws.events, log_w, frame, shape, None)
+        proposals, _ = self.proposals(fitted, None, wide, frame, shape)
         weights = self.best_weights(draws, log_p, log_f, proposals)
         record = {"width": 0.0, "ess": float(ess) / draws.num_draws}
         return Pilot(proposals, weights, draws.num_draws, [record], True)
 
     def with_score(self, k_frame, key, score, gradient, num_draws, max_levels) -> Pilot:
-        frame, shape = self.look(draw(k_frame, self.targets, FRAME_DRAWS).events)
+        frame, shape = self.look(draw(k_frame, self.targets, FRAME_DRAWS).events, self.size)
         k_points, key = jax.random.split(key)
-        start, calls = None, 0
-        if gradient is not False:
-            start, calls = design_points(k_points, score, frame, self.num, self.scalar)
-            if start is None and gradient:
+        points, calls = None, 0
+        if gradient or (gradient is None and frame.origin.shape[0] >= LOW_RANK_FROM):
+            points, calls = design_points(k_points, score, frame, self.num, self.scalar)
+            if points is None and gradient:
                 raise ValueError("The score has no usable gradient: no design point was found.")
-        fitted, spread = start, jnp.ones((), frame.origin.dtype)
-        if start is None:
+        if points is None:
             # Before anything is known: the targets, and wider.
             at_origin = jnp.broadcast_to(frame.origin[None], (self.num, frame.origin.shape[0]))
             own = jnp.broadcast_to(
                 jnp.diag(frame.scale**2)[None], (*at_origin.shape, at_origin.shape[1])
             )
             flat = jnp.full(self.num, 1 / self.num, at_origin.dtype)
-            fitted = Fitted(flat, at_origin, own, flat)
+            fitted, wide = Fitted(flat, at_origin, own, flat), jnp.ones((), at_origin.dtype)
         else:
-            spread = radius(start.means, start.weights, frame)
-        proposals = [components_of(fitted, frame, spread, shape, self.scalar), self.mixture]  # pyright: ignore[reportArgumentType]
-        weights = self.shares(fitted.weights)  # pyright: ignore[reportOptionalMemberAccess]
-        levels, reached = [], False
+            fitted, wide = points, radius(points.means, points.weights, frame)
+        # A fit may leave a likely point for a likelier one; each stays a proposal of its own.
+        proposals, weights = self.proposals(fitted, points, wide, frame, shape)
+        levels, kept = [], []
         width = jnp.asarray(jnp.inf, frame.origin.dtype)
         for _ in range(max_levels):
             k_draw, k_fit, key = jax.random.split(key, 3)
@@ -228,44 +237,50 @@ class _Search:
             log_p = log_table(self.targets, draws.events)
             log_q = log_pooled(log_table(proposals, draws.events), draws.counts)
             log_h, log_w, width, ess, final = smoothed(scores, log_p, log_q, width)
-            known = start is not None or bool(levels)
-            warm = (
-                fitted if known and (start is not None or shape.covariance == "low_rank") else None
-            )
-            fitted, proposals = self.refit(k_fit, draws.events, log_w, frame, shape, warm)
-            weights = self.shares(fitted.weights)
             levels.append({"width": float(width), "ess": float(ess) / num_draws})
-            if bool(final):
+            again = len(levels) > 1 and shape.covariance == "low_rank"
+            warm = fitted if points is not None or again else None
+            if bool(final):  # all draws of the levels at the event are fitted together
+                kept.append((draws, scores))
+                draws = concatenate(*(draws for draws, _ in kept))
+                scores = jnp.concatenate([scores for _, scores in kept])
+                log_p = log_table(self.targets, draws.events)
+                log_q = log_pooled(log_table(draws.proposals, draws.events), draws.counts)
+                log_h = jnp.where(scores > 0, jnp.zeros_like(scores), -jnp.inf)
+                log_w, _ = importance_of(log_h, log_p, log_q)
+            fitted, wide = self.refit(k_fit, draws.events, log_w, frame, shape, warm)
+            proposals, weights = self.proposals(fitted, points, wide, frame, shape)
+            if kept:
                 weights = self.best_weights(draws, log_p, log_h, proposals)
-                # The first level at the event has few effective draws: a second one sharpens it.
-                if reached or float(ess) > REFINED * num_draws:
-                    reached = True
-                    break
-                reached = True
-        return Pilot(proposals, weights, calls, levels, reached)
-
-    def shares(self, fitted_weights) -> Array:
-        """Weights of components, wide component and targets."""
-        own = (1 - 2 * self.defensive) * fitted_weights
-        return jnp.concatenate([own, jnp.full(2, self.defensive, own.dtype)])
+            if len(kept) == ROUNDS:
+                break
+        return Pilot(proposals, weights, calls, levels, bool(kept))
 
     def counts(self, weights, num_draws) -> np.ndarray:
         # The defensive count is fixed, so that shapes are the same at every level.
         last = max(1, round(self.defensive * num_draws))
         return np.append(allocate(weights[:-1], num_draws - last), last)
 
-    def refit(self, key, events, log_w, frame, shape, start) -> tuple[Fitted, list[Any]]:
+    def refit(self, key, events, log_w, frame, shape, start) -> tuple[Fitted, Array]:
+        """The fitted mixture, and the scale of the wide component."""
         weights = jnp.exp(log_w - jnp.max(log_w))
         fitted = fit_moments(key, events, weights, self.num, start, shape.covariance)
         if shape.covariance == "low_rank":
             origin = jnp.broadcast_to(frame.origin[None], fitted.means.shape)
             fitted = steadied(fitted, origin if start is None else start.means, frame)
-        wide = radius(as_rows(events), weights, frame)
-        return fitted, [components_of(fitted, frame, wide, shape, self.scalar), self.mixture]
+        return fitted, radius(as_rows(events), weights, frame)
+
+    def proposals(self, fitted, points, wide, frame, shape) -> tuple[list[Any], Array]:
+        """Components, design points, the wide component and the targets, and first weights."""
+        whole = joined(fitted, points, self.defensive)
+        made = components_of(whole, frame, wide, shape, self.scalar)
+        own = (1 - 2 * self.defensive) * whole.weights
+        weights = jnp.concatenate([own, jnp.full(2, self.defensive, own.dtype)])
+        return [made, self.defence], weights
 
     def best_weights(self, draws: Draws, log_p, log_f, proposals) -> Array:
         own = log_table(draws.proposals, draws.events)
         family = log_table(proposals, draws.events)
-        table = Table(log_p, own, draws.stratum, draws.counts, draws.each)
-        floor = min(self.defensive, 1 / (self.num + 2)) / 2
+        table = Table(log_p, own, *draws.strata)
+        floor = min(self.defensive, LEFT / family.shape[1])
         return optimise(table, family, jnp.exp(log_f)[:, None], "sum", floor, 500, 1e-2).weights

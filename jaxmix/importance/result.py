@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from .totals import Summary
 
 MAX_ROWS = 40
+MAX_SHARE = 0.05  # of a value, by one draw, above which its interval is not trusted
 
 
 class Estimate(eqx.Module):
@@ -86,6 +87,17 @@ class Estimate(eqx.Module):
             found.append(
                 f"{_list(heavy)}: Pareto k above 0.7 or too few hits to tell; value and error "
                 "cannot be trusted. Draw more, or adapt the proposals."
+            )
+        single = [
+            r["name"]
+            for r in rows
+            if r["hits"] > 0 and r["pareto_k"] <= 0.7 and r["max_weight"] > MAX_SHARE
+        ]
+        if single:
+            found.append(
+                f"{_list(single)}: one draw makes more than {MAX_SHARE:.0%} of the value; others "
+                "like it may be missing, and the interval is then too low. Draw more, or adapt "
+                "with more components."
             )
         unseen = [
             f"{r['name']} ({r['mass']:.3g})"

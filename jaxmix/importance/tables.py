@@ -84,12 +84,17 @@ def log_mixtures(
     scaled = jnp.exp(log_proposals - peak)
     product = jnp.matmul(scaled, weights.T, precision=jax.lax.Precision.HIGHEST)
     info = jnp.finfo(product.dtype)
+    fast = jnp.log(jnp.maximum(product, info.tiny)) + peak
     # Terms below `tiny` are lost; against a sum above tiny/eps they do not matter.
-    lost = product < info.tiny / info.eps
-    if needed is not None:
-        lost = lost & needed
-    safe = jnp.where(lost, jnp.ones_like(product), product)
-    fast = jnp.log(safe) + peak
+    least = info.tiny / info.eps
+    known = jnp.ones(product.shape, bool) if needed is None else needed
+    # A positive weight on the largest density is enough: then no entry need be looked at.
+    kept = jax.lax.cond(
+        jnp.all(weights > least),
+        lambda: jnp.asarray(True),
+        lambda: ~jnp.any((product < least) & known),
+    )
     # Under `vmap` a mapped predicate would run both branches.
-    kept = unanimous(~jnp.any(lost))
-    return jax.lax.cond(kept, lambda: fast, lambda: _log_mixture_exact(log_proposals, weights))
+    return jax.lax.cond(
+        unanimous(kept), lambda: fast, lambda: _log_mixture_exact(log_proposals, weights)
+    )

@@ -1,0 +1,117 @@
+"""Adaptive multiple importance sampling: rounds of draws that all count in the estimate."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Key, PyTree
+
+from .draws import Draws, concatenate, draw
+from .family import log_table
+from .levels import importance_of, log_pooled
+from .pilot import Pilot, Search
+from .result import flatten_values
+
+
+class Rounds(NamedTuple):
+    """All rounds of an adaptation.
+
+    Attributes:
+        draws: of all rounds together, for `imp_est`: pooled over the rounds' proposals.
+        pilot: the last fit, for fresh draws where the estimate must be unbiased.
+    """
+
+    draws: Draws
+    pilot: Pilot
+
+
+def amis(
+    key: Key[Array, ""],
+    f: Callable | None,
+    targets: PyTree,
+    *,
+    num_draws: int,
+    num_rounds: int,
+    num_components: int,
+    start: PyTree | None = None,
+    covariance: str | None = None,
+    defensive: float = 0.1,
+    inflation: float = 1.2,
+    shrinkage: float = 0.1,
+    df: float | None = None,
+) -> Rounds:
+    """Draw, fit, draw from the fit, and so on; every draw counts, under the pool of all rounds.
+
+    Each round refits the proposals by weighted EM to all draws so far, each weighted under the
+    mixture of all rounds' proposals (Cornuet, Marin, Mira and Robert 2012, arXiv:0907.1254).
+    Later proposals depend on earlier draws that count too, so that the estimate has a bias, of
+    the order of 1 / draws, and its error is a little optimistic: for an unbiased one draw afresh
+    from `pilot`.
+
+    Args:
+        key: a typed random key.
+        f: as in `imp_est`; None to fit the targets themselves, for normalising constants.
+        targets: as in `imp_est`; they may be unnormalised if there is a `start`.
+        num_draws: draws in each round.
+        num_rounds: rounds, the first of them from the start alone.
+        num_components: as in `adapt`.
+        start: one normalised density with `sample` that reaches all that matters; it stays the
+            defensive part of every round. None for the mixture of the targets.
+        covariance: as in `adapt`.
+        defensive: as in `adapt`.
+        inflation: as in `adapt`.
+        shrinkage: as in `adapt`.
+        df: as in `adapt`.
+
+    Raises:
+        ValueError: if no draw of the first round hits, or events are no vectors.
+
+    Example:
+        >>> import jax, jaxmix as jm, jax.numpy as jnp
+        >>> class TwoModes(jm.LogDensity):  # of mass 2 sqrt(2 pi)
+        ...     def log_prob(self, x):
+        ...         return jnp.logaddexp(-0.5 * (x - 4) ** 2, -0.5 * (x + 4) ** 2)
+        >>> rounds = jm.importance.amis(
+        ...     jax.random.key(0), None, TwoModes(), num_draws=500, num_rounds=3,
+        ...     num_components=2, start=jm.Normal(0, 6),
+        ... )
+        >>> out = jm.imp_est(lambda x: jnp.ones(()), TwoModes(), rounds.draws)
+        >>> bool(abs(out.value - 2 * jnp.sqrt(2 * jnp.pi)) < 4 * out.std_error)
+        True
+    """
+    targets = jax.lax.stop_gradient(targets)
+    search = Search(
+        targets, num_components, defensive, covariance, inflation, shrinkage, df, defence=start
+    )
+    proposals, counts, records = [search.defence], num_draws, []
+    kept = frame = shape = pilot = None
+    for _ in range(num_rounds):
+        k_draw, k_fit, key = jax.random.split(key, 3)
+        new = draw(k_draw, proposals, counts)
+        kept = new if kept is None else concatenate(kept, new)
+        if frame is None:
+            frame, shape = search.look(new.events, 1)
+        log_p = log_table(targets, kept.events)
+        log_q = log_pooled(log_table(kept.proposals, kept.events), kept.counts)
+        log_f = _log_size(f, kept, log_q.dtype)
+        log_w, ess = importance_of(log_f, log_p, log_q)
+        if not float(ess) > 0:
+            raise ValueError(
+                f"None of the {kept.num_draws} draws of the first rounds hit (or f is not "
+                "finite); raise num_draws, or give a start that reaches further."
+            )
+        fitted, wide = search.refit(k_fit, kept.events, log_w, frame, shape, None)
+        proposals, weights = search.proposals(fitted, None, wide, frame, shape)
+        best = search.best_weights(kept, log_p, log_f, proposals)
+        records.append({"width": 0.0, "ess": float(ess) / kept.num_draws})
+        counts = search.counts(weights, num_draws)
+        pilot = Pilot(proposals, best, kept.num_draws, list(records), True)
+    return Rounds(kept, pilot)  # pyright: ignore[reportArgumentType]
+
+
+def _log_size(f, draws: Draws, dtype) -> Array:
+    if f is None:
+        return jnp.zeros(draws.num_draws, dtype)
+    values, _ = flatten_values(jax.vmap(f)(draws.events), draws.num_draws, dtype)
+    return jnp.log(jnp.sqrt(jnp.sum(values**2, 1)))
