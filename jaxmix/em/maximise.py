@@ -107,7 +107,7 @@ def _pooled_origin(leaf: Refittable, stats: Any) -> Any:
 
 def _if_seen(floor: Any, count: Array) -> Any:
     """A floor, or none where no row has the field: a share of nothing is no number."""
-    return jax.tree.map(lambda a: _keep(count > 0, a, jnp.zeros_like(a)), floor)
+    return jax.tree.map(lambda a: keep(count > 0, a, jnp.zeros_like(a)), floor)
 
 
 def floor_stats(model: PyTree, data: PyTree, weights: Array | None) -> tuple[list, list]:
