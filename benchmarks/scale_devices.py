@@ -1,12 +1,18 @@
-"""Claim: what devices exchange in a step is the size of the statistics, whatever the rows.
+"""Claim: what devices exchange in a pass is the size of the statistics, and a cost model holds.
 
-Runs one step on 1, 2, 4 and 8 simulated devices, measures time and the bytes of every collective
-in the compiled program, and compares them with a cost model:
+    seconds(rows, d) = a * rows / d + b(d),    b = messages * latency * log2 d
+                                                   + 2 (d - 1) / d * bytes / bandwidth
 
-    seconds(d) = rows * seconds_a_row / min(d, cores) + messages * latency + bytes / bandwidth
+with a seconds a row on one device, and bytes those of the statistics, whatever the rows: for K
+components in D dimensions with p statistics each (2 D + 1 for a diagonal, D (D + 3) / 2 + 1 for a
+full covariance), K p numbers and the weights' K. So d devices are used to a share
+1 / (1 + b d / (a rows)): a device needs rows b / a many before it waits half of its time.
 
-Simulated devices share the machine's cores, so beyond these no speed is to be had here; the model
-tells what separate machines would give. Run: python benchmarks/scale_devices.py [rows]
+Simulated devices share this machine's cores: their work takes a * rows whatever d is, and b is the
+cost of their meeting. Both are taken from two small runs on 1, 2, 4 and 8 of them, and foretell a
+large one, which is then measured. Bytes and messages are read from the compiled program. The table
+of a cluster takes a from here and a data-centre network's latency and bandwidth (an assumption).
+Run: python -m benchmarks.scale_devices [rows] [picture.png]
 """
 
 import importlib
@@ -18,7 +24,8 @@ import sys
 DIM, COMPONENTS = 32, 64
 WORKER = "JAXMIX_SCALE_DEVICES"
 WIDTH = {"f32": 4, "f64": 8, "s32": 4, "pred": 1}
-NETWORK = {"latency": 20e-6, "bandwidth": 10e9}  # of a data-centre network: an assumption
+LATENCY, BANDWIDTH = 20e-6, 10e9  # seconds a message, bytes a second
+CLUSTER = (1, 8, 64, 512)
 
 
 def collectives(text):
@@ -36,14 +43,16 @@ def collectives(text):
     return found
 
 
-def predicted(rows, seconds_a_row, devices, sent, messages):
-    """Seconds of a step on as many separate devices, by the cost model."""
-    local = rows * seconds_a_row / devices
-    return local + messages * NETWORK["latency"] + 2 * sent / NETWORK["bandwidth"]
+def meeting(devices, sent, messages):
+    """Seconds that a pass spends on its sums, over separate devices."""
+    if devices == 1:
+        return 0.0
+    hops = (devices - 1).bit_length()
+    return messages * LATENCY * hops + 2 * (devices - 1) / devices * sent / BANDWIDTH
 
 
-def worker(devices, rows):
-    """Print seconds a step, messages, and bytes."""
+def worker(sizes):
+    """Print seconds a pass for each number of rows, messages, and bytes."""
     import time
 
     import jax
@@ -55,56 +64,94 @@ def worker(devices, rows):
     internals = importlib.import_module("jaxmix.em.in_memory")
     from jaxmix.em.sharded import layout_of
 
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((rows, DIM), np.float32)
+    x = np.random.default_rng(0).standard_normal((max(sizes), DIM), np.float32)
     parts = jax.vmap(jm.DiagonalNormal)(jnp.asarray(x[:COMPONENTS]), jnp.ones((COMPONENTS, DIM)))
     start = jm.MixtureSameFamily(jnp.full(COMPONENTS, 1 / COMPONENTS), parts)
-    data, weights = jm.em.shard_rows(x)
-    layout = layout_of(data)
     prior = internals._floor_prior(start, x[:4096], None, 1e-9)
     models = jax.tree.map(lambda a: a[None], start)
-    lowered = internals._start.lower(
-        models, data, weights, prior, "soft", None, 2048, layout
-    ).compile()
-    run = lambda: jax.block_until_ready(
-        internals._start(models, data, weights, prior, "soft", None, 2048, layout)
-    )
-    run()
     seconds = []
-    for _ in range(5):
-        began = time.perf_counter()
+    for rows in sizes:
+        data, weights = jm.em.shard_rows(x[:rows])
+        layout = layout_of(data)
+        given = (models, data, weights, prior, "soft", None, 2048, layout)
+        run = lambda given=given: jax.block_until_ready(internals._start(*given))
         run()
-        seconds.append(time.perf_counter() - began)
-    sent = collectives(lowered.compiled.as_text())
-    print(min(seconds), len(sent), sum(sent))
+        best = float("inf")
+        for _ in range(7):
+            began = time.perf_counter()
+            run()
+            best = min(best, time.perf_counter() - began)
+        seconds.append(best)
+    sent = collectives(internals._start.lower(*given).compile().compiled.as_text())
+    print(*seconds, len(sent), sum(sent))
 
 
-def main(rows=200_000):
-    """Start a process for each number of devices, and print the table."""
-    print(f"{rows} rows, {DIM} columns, {COMPONENTS} diagonal components; {os.cpu_count()} cores")
-    print("devices  seconds a pass  messages    bytes  by the model, separate devices (efficiency)")
-    one = None
+def measured(devices, sizes):
+    """What a worker with so many simulated devices prints."""
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    environment = {**os.environ, "XLA_FLAGS": flags, WORKER: "1"}
+    command = [sys.executable, "-m", "benchmarks.scale_devices", *map(str, sizes)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    *seconds, messages, sent = done.stdout.split()
+    return [float(s) for s in seconds], int(messages), int(sent)
+
+
+def picture(path, rows, found, a, sent, messages):
+    """Seconds a pass on simulated devices against the model; efficiency of a cluster."""
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    devices = list(found)
+    left.plot(devices, [found[d][0] for d in devices], "o", label="measured")
+    left.plot(devices, [found[d][1] for d in devices], "_", ms=18, label="foretold from small runs")
+    left.set(xscale="log", xlabel="simulated devices on shared cores", ylabel="seconds a pass",
+             title=f"{rows:,} rows", xticks=devices, xticklabels=devices, ylim=(0, None))  # fmt: skip
+    left.minorticks_off()
+    left.legend(frameon=False)
+    many = [2**i for i in range(11)]
+    for each in (10**4, 10**5, 10**6, 10**7):
+        shares = [a * each / d / (a * each / d + meeting(d, sent, messages)) for d in many]
+        right.plot(many, shares, label=f"{each:,} rows")
+    right.set(xscale="log", xlabel="separate devices", ylabel="share of their time at work",
+              title="by the model", ylim=(0, 1.05))  # fmt: skip
+    right.legend(frameon=False, title="in all")
+    figure.savefig(path, dpi=120)
+
+
+def main(rows=400_000, path=None):
+    """Start a process for each number of devices, and print the tables."""
+    small, middle = rows // 16, rows // 4
+    number = COMPONENTS * (2 * DIM + 1) + COMPONENTS
+    print(f"{DIM} columns, {COMPONENTS} diagonal components: {4 * number} bytes of statistics")
+    print(
+        "devices  messages   bytes  a (ns a row)  b (ms)  foretold  measured (s), of", rows, "rows"
+    )
+    found, one = {}, None
     for devices in (1, 2, 4, 8):
-        flags = f"--xla_force_host_platform_device_count={devices}"
-        environment = {**os.environ, "XLA_FLAGS": flags, WORKER: str(devices)}
-        done = subprocess.run(
-            [sys.executable, __file__, str(rows)], env=environment, capture_output=True, text=True
-        )
-        if done.returncode:
-            raise SystemExit(done.stderr)
-        seconds, messages, sent = done.stdout.split()
-        one = float(seconds) if one is None else one
-        model = predicted(rows, one / rows, devices, int(sent), int(messages))
-        share = one / devices / model
+        (first, second, third), messages, sent = measured(devices, (small, middle, rows))
+        a = (second - first) / (middle - small)
+        b = first - a * small
+        one = a if one is None else one
+        found[devices] = third, a * rows + b
         print(
-            f"{devices:7d}  {float(seconds):14.4f}  {messages:>8}  {sent:>7}  "
-            f"{model:.4f} s ({share:.0%})"
+            f"{devices:7d}  {messages:8d}  {sent:6d}  {1e9 * a:12.1f}  {1e3 * b:6.2f}  "
+            f"{a * rows + b:8.4f}  {third:8.4f} ({third / (a * rows + b) - 1:+.0%})",
+            flush=True,
         )
+    print("separate devices, by the model: share of their time at work")
+    for devices in CLUSTER:
+        cost = meeting(devices, sent, messages)
+        shares = [one * n / devices / (one * n / devices + cost) for n in (10**6, 10**8)]
+        print(f"{devices:7d}: {shares[0]:.1%} for 1e6 rows, {shares[1]:.1%} for 1e8")
+    if path is not None:
+        picture(path, rows, found, one, sent, messages)
 
 
 if __name__ == "__main__":
-    numbers = [int(word) for word in sys.argv[1:]] or [200_000]
+    words = sys.argv[1:]
     if WORKER in os.environ:
-        worker(int(os.environ[WORKER]), numbers[0])
+        worker([int(word) for word in words])
     else:
-        main(numbers[0])
+        main(int(words[0]) if words else 400_000, words[1] if len(words) > 1 else None)

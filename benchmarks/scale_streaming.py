@@ -1,10 +1,12 @@
 """Claim: a fit streamed from disk runs near the in-memory rate, in bounded memory.
 
-Writes a float32 file of rows in 32 dimensions once, then times EM steps of a mixture of 64
-diagonal components: streamed, in memory on a part that fits, and the bare reading of the file.
-Run: python benchmarks/scale_streaming.py [gigabytes] [folder] [steps]
+Writes a float32 file of rows in 32 dimensions once, and fits a mixture of 64 diagonal components
+to it by streaming. Beside the time of every pass: the bare reading of the first gigabytes, their
+pages dropped from the system's cache before, and a fit in memory of rows that fit.
+Run: python -m benchmarks.scale_streaming [gigabytes] [folder] [steps] [write|fit]
 """
 
+import os
 import resource
 import shutil
 import sys
@@ -20,21 +22,37 @@ import numpy as np
 import jaxmix as jm
 
 DIM, COMPONENTS, BATCH = 32, 64, 65_536
-MEMORY_ROWS = 500_000
+MEMORY_ROWS, POOL = 400_000, 1 << 20
+READ_ALONE = 4e9  # bytes
+
+
+def centres_of():
+    """The middles of the clusters."""
+    return 3 * np.random.default_rng(0).normal(size=(COMPONENTS, DIM)).astype(np.float32)
 
 
 def write(path, rows):
-    """Rows around 64 centres, written piece by piece."""
-    rng = np.random.default_rng(0)
-    centres = rng.normal(size=(COMPONENTS, DIM)).astype(np.float32) * 3
+    """Rows around 64 centres, piece by piece, their noise from a pool of a million rows."""
+    rng = np.random.default_rng(1)
+    centres, pool = centres_of(), rng.standard_normal((POOL, DIM), np.float32)
     header = {"descr": "<f4", "fortran_order": False, "shape": (rows, DIM)}
     with open(path, "wb") as file:
         np.lib.format.write_array_header_2_0(file, header)
         for start in range(0, rows, BATCH):
             count = min(BATCH, rows - start)
-            noise = rng.standard_normal((count, DIM), np.float32)
-            (noise + centres[rng.integers(COMPONENTS, size=count)]).tofile(file)
-    return centres
+            first = rng.integers(POOL - count)
+            (pool[first : first + count] + centres[rng.integers(COMPONENTS, size=count)]).tofile(
+                file
+            )
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def forget(path):
+    """Drop a file's pages from the cache, where the system can."""
+    if hasattr(os, "posix_fadvise"):
+        with open(path, "rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def resident():
@@ -55,47 +73,85 @@ class Watch(threading.Thread):
             self.peak = max(self.peak, resident())
 
 
-def timed_steps(start, data, steps):
-    """Seconds a step, compilation apart: between a short fit and a longer one."""
+class Timed(jm.data.NpyFile):
+    """A file that notes when each reading of it began."""
+
+    began = ()
+
+    def batches(self):
+        self.began = (*self.began, time.perf_counter())
+        if len(self.began) > 2:
+            took = self.began[-1] - self.began[-2]
+            print(f"a pass took {took:.1f} s; resident now {resident():.2f} GB", flush=True)
+        yield from super().batches()
+
+
+def reading_rate(path):
+    """Rows a second of reading alone, from the disk."""
+    forget(path)
+    source = jm.data.NpyFile(path, batch_size=BATCH)
+    began, done = time.perf_counter(), 0
+    for batch in source.batches():
+        done += len(batch)
+        if done * 4 * DIM >= READ_ALONE:
+            break
+    return done / (time.perf_counter() - began)
+
+
+def memory_rate(start, part, steps=8):
+    """Rows a second of EM over arrays in memory: between a short fit and a longer one."""
     seconds = []
-    for count in (1, 1 + steps):
-        jm.fit(None, start, data, init="given", max_steps=1, tol=None)
+    for count in (1, 1, 1 + steps):
         began = time.perf_counter()
-        found = jm.fit(None, start, data, init="given", max_steps=count, tol=None)
+        jm.fit(None, start, part, init="given", max_steps=count, tol=None)
         seconds.append(time.perf_counter() - began)
-    return (seconds[1] - seconds[0]) / steps, found
+    return len(part) * steps / (seconds[2] - seconds[1])
 
 
-def main(gigabytes=1.0, folder=None, steps=2):
+def main(gigabytes=1.0, folder=None, steps=1, only=""):
     """Print rates and memory."""
     rows = int(gigabytes * 1e9) // (4 * DIM)
     place = Path(folder or tempfile.gettempdir())
-    if shutil.disk_usage(place).free < 1.2e9 * gigabytes:
-        raise SystemExit(f"{place} has no room for {gigabytes} GB.")
     path = place / "scale_streaming.npy"
-    centres = write(path, rows)
+    if not path.exists():
+        if shutil.disk_usage(place).free < 1.2e9 * gigabytes:
+            raise SystemExit(f"{place} has no room for {gigabytes} GB.")
+        began = time.perf_counter()
+        write(path, rows)
+        print(f"wrote {gigabytes:g} GB in {time.perf_counter() - began:.0f} s", flush=True)
+    if only == "write":
+        return
     try:
         parts = jax.vmap(jm.DiagonalNormal)(
-            jnp.asarray(centres + 0.3), jnp.full((COMPONENTS, DIM), 1.5, jnp.float32)
+            jnp.asarray(centres_of() + 0.3), jnp.full((COMPONENTS, DIM), 1.5, jnp.float32)
         )
         start = jm.MixtureSameFamily(jnp.full(COMPONENTS, 1 / COMPONENTS), parts)
-        source = jm.data.NpyFile(path, batch_size=BATCH)
-        began = time.perf_counter()
-        read = sum(len(batch) for batch in source.batches())
-        reading = read / (time.perf_counter() - began)
+        source = Timed(path, batch_size=BATCH)
+        warm = jm.data.Arrays(source.take(np.arange(2 * BATCH)), BATCH)
+        jm.fit(None, start, warm, init="given", max_steps=1, tol=None)  # compiles
+        whole = memory_rate(start, source.take(np.arange(min(rows, MEMORY_ROWS))))
+        reading = reading_rate(path)
+        forget(path)
+        print(
+            f"in memory {whole / 1e6:.2f}, reading {reading / 1e6:.2f} million rows a second",
+            flush=True,
+        )
         watch = Watch()
         watch.start()
-        each, found = timed_steps(start, source, steps)
+        found = jm.fit(None, start, source, init="given", max_steps=steps, tol=None)
+        times = np.diff([*source.began[1:], time.perf_counter()])  # the first reads one batch
         watch.over.set()
-        streamed = rows / each
-        part = source.take(np.arange(min(rows, MEMORY_ROWS)))
-        whole = len(part) / timed_steps(start, part, max(steps, 2))[0]
         print(f"file {gigabytes:g} GB, {rows} rows, {DIM} columns, {COMPONENTS} components")
-        print(f"reading alone   {reading / 1e6:8.2f} million rows a second")
-        print(f"streamed EM     {streamed / 1e6:8.2f} million rows a second")
-        print(f"in memory       {whole / 1e6:8.2f} million rows a second ({len(part)} rows)")
+        print(f"seconds of each pass, the last one for the entropy: {np.round(times, 1)}")
+        print(f"peak resident memory while streaming: {watch.peak:.2f} GB", flush=True)
+        streamed = rows / np.median(times[:-1])
+        for label, rate in (
+            ("reading alone", reading), ("streamed EM", streamed), ("in memory", whole),
+        ):  # fmt: skip
+            print(
+                f"{label:14s} {rate / 1e6:8.2f} million rows a second, {rate * 4 * DIM / 1e9:.2f} GB/s"
+            )
         print(f"streamed / min(in memory, reading) = {streamed / min(whole, reading):.2f}")
-        print(f"peak resident memory while streaming: {watch.peak:.2f} GB")
         print(f"log-likelihood {float(found.log_likelihood) / rows:.6f} nats a datum")
     finally:
         path.unlink()
@@ -106,5 +162,6 @@ if __name__ == "__main__":
     main(
         float(words[0]) if words else 1.0,
         words[1] if len(words) > 1 else None,
-        int(words[2]) if len(words) > 2 else 2,
+        int(words[2]) if len(words) > 2 else 1,
+        words[3] if len(words) > 3 else "",
     )

@@ -15,6 +15,7 @@ from .posterior import posterior as posterior
 from .run import Solution as Solution
 from .run import run as run
 from .run import step as step
+from .sharded import shard_components as shard_components
 from .sharded import shard_rows as shard_rows
 from .solution import Fit as Fit
 from .solution import Restarts as Restarts

@@ -55,7 +55,8 @@ def fit(
             gains' own rate, or the acceleration, foretells of those to come.
         prior: pseudo-statistics; None for a floor of `floor` times the data's variance.
         floor: least variance of a component, as a share of the data's.
-        checkpoint: a folder in which a streamed fit keeps its state.
+        checkpoint: a folder in which the fit keeps its state, every few seconds; the same call goes on
+            from there. `max_steps` and `tol` may change.
         progress: show a progress bar; None shows it on fits that last.
         throw: raise the result's sentence if the fit failed.
 

@@ -1,6 +1,7 @@
 """Arrays in memory: restarts under one vmap, short runs first where they are dear, one answer."""
 
 import functools
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -11,10 +12,12 @@ from jaxtyping import Array, Key, PyTree
 
 from .._results import RESULTS
 from .buckets import bucketed
+from .checkpoint import digest
 from .checks import check_support, checked_data, checked_weights, float_of, of_dtype
 from .expected import CHUNK_ELEMENTS, log_likelihood, num_rows, take_apart
 from .initialise import init as initialise
-from .maximise import floor_prior
+from .keeper import Keeper
+from .maximise import FLOOR_ROWS, floor_prior
 from .options import Options
 from .progress import Progress
 from .run import loop, start
@@ -108,16 +111,27 @@ def fit_arrays(
     prior, floor = options.prior, options.floor
     bar = Progress(options.max_steps, options.progress)
 
-    def go(models, data, weights, prior, limits):
+    belongs = (
+        None if options.checkpoint is None else _belongs(key, template, data, weights, options)
+    )
+
+    def go(models, data, weights, prior, limits, phase="fit"):
         """Blocks of steps from some models until every one of them has stopped."""
         many = jax.tree.leaves(models)[0].shape[0]
         chunk, layout = _chunk(template, many), layout_of(data)
         if layout is None:
             data, weights = bucketed(data, weights, _width(template) * many)
         kind = (options.assignment, options.accelerate)
-        states = _start(models, data, weights, prior, *kind, chunk, layout)
-        states = states._replace(running=states.running & (limits.max_steps > 0))
-        history, result = [], None
+        first = (models, data, weights, prior, *kind, chunk, layout)
+        keep = _keeper(options, limits, phase, belongs)
+        states, history = (
+            keep.resume(eqx.filter_eval_shape(_start, *first)) if belongs else (None, [])
+        )
+        if states is None:
+            states = _start(*first)
+            states = states._replace(running=states.running & (limits.max_steps > 0))
+        history = [History(*map(jnp.asarray, part)) for part in history]
+        result = None
         while result is None or bool(
             jnp.any(states.running & (states.num_steps < limits.max_steps))
         ):
@@ -125,9 +139,11 @@ def fit_arrays(
                 states, data, weights, prior, limits, options.assignment, chunk, layout
             )
             history.append(jax.tree.map(np.asarray, part))
+            keep(states, history)
             bar.show(states)
             if bar.interrupted:
                 break
+        keep.write(states, history)
         return Searched(states, history, result)
 
     with bar:
@@ -164,6 +180,25 @@ def fit_arrays(
     )  # fmt: skip
 
 
+def _belongs(key, template, data, weights, options):
+    """What a checkpoint belongs to; of the data, 4,096 rows spread over them."""
+    rows = num_rows(data)
+    few = np.round(np.linspace(0, rows - 1, min(rows, FLOOR_ROWS))).astype(int)
+    given = options.init == "given"
+    begun = template if given else (template, jax.random.key_data(key))
+    return {
+        "start": digest(begun), "data": digest(_take((data, weights), few)), "rows": rows,
+        "assignment": options.assignment, "accelerate": options.accelerate or "none",
+        "restarts": 1 if given else options.num_restarts,
+    }  # fmt: skip
+
+
+def _keeper(options, limits, phase, belongs):
+    """One for each phase of a fit, in a folder of its own."""
+    folder = None if options.checkpoint is None else Path(options.checkpoint) / phase
+    return Keeper(folder, belongs or {}, options._replace(max_steps=int(limits.max_steps)))
+
+
 def _of_restart(found: Searched, best: int) -> list[History]:
     """A restart's blocks of traces, each without the padding after its last step."""
     blocks = []
@@ -193,7 +228,7 @@ def _search(key, template, data, weights, options, go):
         part = _take(data, index)
         part_weights = None if weights is None else weights[index]
     shorter = options._replace(max_steps=min(BLOCK, options.max_steps)).limits
-    short = go(models, part, part_weights, full, shorter)
+    short = go(models, part, part_weights, full, shorter, "search")
     means = np.asarray(short.state.expected.log_likelihood.value / short.state.expected.weight)
     bad = np.array([name(_take(short.result, i)) == "degenerate" for i in range(many)])
     means = np.where(bad | np.isnan(means), -np.inf, means)

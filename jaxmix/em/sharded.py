@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
+from .._exponential import Refittable
 from .._numerics import Sum, merge
 from .._refuse import on_host
 
@@ -163,3 +164,49 @@ def shard_rows(data: PyTree, mesh: Mesh | None = None) -> tuple[PyTree, jax.Arra
     weights = (jnp.arange(rows + extra) < rows).astype(float)
     put = lambda a: jax.device_put(a, sharding)
     return jax.tree.map(lambda a: put(pad(a)), data), put(weights)
+
+
+def shard_components(model: PyTree, mesh: Mesh | None = None) -> PyTree:
+    """Spread the stacks of a model over all devices: for so many components that they are the load.
+
+    Each device keeps its own components' parameters and statistics; the compiler sums over devices
+    what a row adds up over components. A pass sends two numbers a row (the largest term and the
+    sum of a logsumexp) and the mixture's weights, whatever the dimension. Rows lie whole on every
+    device: give them to `jm.fit` or `em.run` as they are.
+
+    Args:
+        model: the start, whose stacked densities have a multiple of the devices in number.
+        mesh: over all of whose axes stacks are spread; None for one axis of all devices.
+
+    Raises:
+        ValueError: if a stack does not divide evenly, or none is there to spread.
+
+    Example:
+        >>> import jaxmix as jm, jax, jax.numpy as jnp
+        >>> parts = jax.vmap(jm.Normal)(jnp.arange(8.0), jnp.ones(8))
+        >>> start = jm.em.shard_components(jm.MixtureSameFamily(jnp.full(8, 1 / 8), parts))
+        >>> start.components.mean.shape
+        (8,)
+    """
+    mesh = jax.make_mesh((jax.device_count(),), ("components",)) if mesh is None else mesh
+    mesh = Mesh(mesh.devices, mesh.axis_names)
+    spread, whole = PartitionSpec(mesh.axis_names), PartitionSpec()
+    is_leaf = lambda node: isinstance(node, Refittable)
+    count = 0
+
+    def put(node):
+        nonlocal count
+        stacked = is_leaf(node) and node.stack_shape
+        if stacked and node.stack_shape[0] % mesh.size:
+            raise ValueError(
+                f"A stack of {node.stack_shape[0]} densities ({type(node).__name__}) does not divide "
+                f"evenly over {mesh.size} devices."
+            )
+        count += bool(stacked)
+        sharding = NamedSharding(mesh, spread if stacked else whole)
+        return jax.tree.map(lambda a: jax.device_put(a, sharding) if eqx.is_array(a) else a, node)
+
+    model = jax.tree.map(put, model, is_leaf=is_leaf)
+    if not count:
+        raise ValueError(f"{type(model).__name__} has no stack of densities to spread.")
+    return model

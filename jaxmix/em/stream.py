@@ -2,7 +2,6 @@
 
 import functools
 import math
-import time
 from typing import Any
 
 import equinox as eqx
@@ -14,18 +13,17 @@ from jaxtyping import Array, Key, PyTree
 from .._numerics import Sum, merge
 from .._results import RESULTS
 from .batches import Pieces, ahead, sampled
-from .checkpoint import digest, load, save
+from .checkpoint import digest
 from .checks import checked_data, float_of, of_dtype
 from .expected import CHUNK_ELEMENTS, Expected, expect, log_likelihood, num_rows, take_apart
 from .in_memory import SEARCH_ROWS, fit_arrays
+from .keeper import Keeper
 from .maximise import FLOOR_ROWS, floor_prior
 from .options import Options
-from .processes import everyone, is_first, together
+from .processes import everyone, together
 from .progress import Progress
 from .solution import Fit, Restarts, entropy, message, name, num_parameters
-from .state import History, State, begin, judge, propose, result_of
-
-CHECKPOINT_SECONDS = 5.0
+from .state import History, begin, judge, propose, result_of
 
 _is_sum = lambda node: isinstance(node, Sum)
 
@@ -172,7 +170,8 @@ def fit_source(
         prior = _floor_prior(start, _few(source, sample, template), None, options.floor)
     with Progress(options.max_steps, options.progress) as bar:
         stream = Stream(pieces, start, options.assignment, bar)
-        state, trace = _resumed(stream, start, prior, belongs, options)
+        keep = Keeper(options.checkpoint, belongs, options)
+        state, trace = keep.resume(_shapes(stream, start, prior, options.accelerate))
         if state is None:
             totals = stream.expect(start)
             if totals is None:
@@ -181,7 +180,6 @@ def fit_source(
             if not bool(state.running):
                 stream.check(start)
             state = state._replace(running=state.running & (options.max_steps > 0))
-        keep = Keeper(belongs, options)
         state = _climb(state, stream, prior, options, trace, keep)
         keep.write(state, trace)
         return _finished(state, trace, stream, prior, options, restarts, num_rows(sample))
@@ -197,47 +195,14 @@ def _few(source, sample, template):
     return checked_data(sampled(source, FLOOR_ROWS)[0], template)
 
 
-class Keeper:
-    """Writes checkpoints: not more often than every few seconds, and at the end."""
-
-    def __init__(self, belongs: dict[str, Any], options: Options):
-        self.folder = options.checkpoint if is_first() else None
-        self.belongs, self.options = belongs, options
-        self.last = -math.inf
-
-    def __call__(self, state: State, trace: list[list[float]]) -> None:
-        if time.monotonic() - self.last >= CHECKPOINT_SECONDS:
-            self.write(state, trace)
-
-    def write(self, state: State, trace: list[list[float]]) -> None:
-        """Write one now."""
-        if self.folder is None:
-            return
-        early = not bool(state.running) and int(state.num_steps) < self.options.max_steps
-        rule = [self.options.tol, self.options.stopping]
-        notes = {"trace": trace, "stopped_by": rule if early else None}
-        save(self.folder, state, self.belongs, notes)
-        self.last = time.monotonic()
-
-
-def _resumed(stream, start, prior, belongs, options):
-    """Where a checkpoint left off, or None and an empty trace."""
-    if options.checkpoint is None:
-        return None, []
+def _shapes(stream, start, prior, accelerate):
+    """The shapes of a state, without a pass over the data."""
 
     def first_state(model, prior, rows, weights):
         totals = _absorb(None, model, rows, weights, stream.assignment, stream.chunk)
-        return _begin(model, totals, prior, options.accelerate)
+        return _begin(model, totals, prior, accelerate)
 
-    shapes = eqx.filter_eval_shape(first_state, start, prior, *stream.pieces.shapes)
-    saved = load(options.checkpoint, shapes, belongs)
-    if saved is None:
-        return None, []
-    state, notes = saved
-    over = notes["stopped_by"] == [options.tol, options.stopping]
-    running = (state.num_steps < options.max_steps) & jnp.isfinite(state.expected.objective.value)
-    state = state._replace(running=running & (not over))
-    return state, list(notes["trace"])
+    return eqx.filter_eval_shape(first_state, start, prior, *stream.pieces.shapes)
 
 
 def _finished(state, trace, stream, prior, options, restarts, sample_rows) -> Fit:

@@ -1,10 +1,10 @@
 """Rows spread over four simulated devices, and over two processes: one answer, small messages."""
 
-import os
 import re
-import socket
+import runpy
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -58,19 +58,38 @@ for line in text.splitlines():
 print("end", float(fit.log_likelihood), *np.ravel(fit.model.components.mean))
 """
 
-PROCESSES = """
-import sys
-import jax, jax.numpy as jnp, numpy as np
-address, index, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-jax.distributed.initialize(address, num_processes=2, process_id=index)
-import jaxmix as jm
-first = np.load(folder + "/part0.npy")
-parts = jax.vmap(jm.DiagonalNormal)(jnp.asarray(first[:3]), jnp.full((3, 2), 2.0))
-start = jm.MixtureSameFamily(jnp.full(3, 1 / 3), parts)
-source = jm.data.NpyFolder(folder, batch_size=200, part=(index, 2))
-fit = jm.fit(None, start, source, init="given", max_steps=12, tol=None)
-print("end", float(fit.log_likelihood), *np.ravel(fit.model.components.mean), flush=True)
+COMPONENTS = """
+import os
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
+import re
+import jax, jax.numpy as jnp, numpy as np, jaxmix as jm
+x = np.random.default_rng(0).normal(size=(500, 30)).astype(np.float32)
+parts = jax.vmap(jm.DiagonalNormal)(jnp.asarray(x[:40]), jnp.full((40, 30), 2.0))
+start = jm.MixtureSameFamily(jnp.full(40, 1 / 40), parts)
+run = jax.jit(lambda m: jm.em.run(m, x, max_steps=4, tol=None, history_size=4, chunk_size=128))
+spread = jm.em.shard_components(start)
+compiled = run.lower(spread).compile()
+kinds = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
+for line in compiled.as_text().splitlines():
+    found = re.search(rf"= (.*?) ({kinds})(-start)?\\(", line)
+    if found:
+        for shape in re.findall(r"\\w+\\[([\\d,]*)\\]", found[1]):
+            print("message", found[2], int(np.prod([int(n) for n in shape.split(",") if n] or [1])))
+found, whole = compiled(spread), run(start)
+assert len(found.model.components.mean.sharding.device_set) == 4
+assert found.model.components.mean.addressable_shards[0].data.shape == (10, 30)
+np.testing.assert_allclose(found.model.components.mean, whole.model.components.mean, atol=2e-5)
+np.testing.assert_allclose(found.log_likelihood, whole.log_likelihood, rtol=1e-6)
+try:
+    jm.em.shard_components(jm.MixtureSameFamily(jnp.full(3, 1 / 3), jax.vmap(jm.Normal)(
+        jnp.zeros(3), jnp.ones(3))))
+except ValueError as error:
+    assert "does not divide evenly over 4 devices" in str(error)
+else:
+    raise AssertionError
 """
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "two_processes.py"
 
 
 def answer(text):
@@ -95,29 +114,22 @@ def test_four_devices_give_one_answer_and_send_only_statistics(problem, in_memor
     assert sizes and max(sizes) <= 15
 
 
-def test_two_processes_give_one_answer(problem, in_memory, tmp_path):
+def test_components_over_four_devices_give_one_answer_and_stay_where_they_are():
+    done = subprocess.run([sys.executable, "-c", COMPONENTS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    sizes = [int(n) for n in re.findall(r"message \S+ (\d+)", done.stdout)]
+    # A number a row (500 of the floor's, 128 of a chunk) or a component; parameters are 40 x 30.
+    assert sizes and max(sizes) <= 500
+
+
+def test_two_processes_give_one_answer(problem, in_memory, tmp_path, monkeypatch):
     x, _ = problem
+    monkeypatch.setenv("PYTHONPATH", str(EXAMPLE.parents[1]))
     np.save(tmp_path / "part0.npy", x[:600])
     np.save(tmp_path / "part1.npy", x[600:])
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROCESSES, address, str(i), str(tmp_path)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
-        )
-        for i in range(2)
-    ]  # fmt: skip
-    try:
-        outputs = [process.communicate(timeout=300) for process in running]
-    finally:
-        for process in running:
-            process.kill()
-    for process, (out, error) in zip(running, outputs, strict=True):
-        assert process.returncode == 0, error
-        np.testing.assert_allclose(answer(out), expected(in_memory), rtol=1e-5, atol=1e-5)
+    example = runpy.run_path(str(EXAMPLE))
+    for line in example["launch"](str(tmp_path)):
+        np.testing.assert_allclose(answer(line), expected(in_memory), rtol=1e-5, atol=1e-5)
 
 
 def test_arrays_that_lie_differently_are_refused():

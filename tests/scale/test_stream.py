@@ -197,8 +197,8 @@ def test_ctrl_c_returns_the_best_so_far(problem):
 
 KILLED = """
 import sys, numpy as np, jax, jax.numpy as jnp, jaxmix as jm
-from jaxmix.em import stream
-stream.CHECKPOINT_SECONDS = 0.0
+from jaxmix.em import keeper
+keeper.SECONDS = 0.0
 x = np.load(sys.argv[1])
 parts = jax.vmap(jm.DiagonalNormal)(jnp.asarray(x[:3]), jnp.full((3, 2), 2.0))
 start = jm.MixtureSameFamily(jnp.full(3, 1 / 3), parts)

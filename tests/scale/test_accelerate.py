@@ -1,0 +1,112 @@
+"""Fewer passes to the same optimum, directions as theory has them, and stopping that foresees."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.optimize import LbfgsInvHessProduct
+
+import jaxmix as jm
+from jaxmix.em import quasi_newton
+from jaxmix.em.state import to_come
+
+
+def test_directions_are_those_of_lbfgs_in_the_metric_of_em():
+    rng = np.random.default_rng(0)
+    size, pairs = 5, 3
+    square = lambda: (lambda a: a @ a.T + size * np.eye(size))(rng.normal(size=(size, size)))
+    hessian, metric = square(), square()
+    moved = rng.normal(size=(pairs, size))
+    bent = moved @ hessian
+    slope = rng.normal(size=size)
+    # In coordinates z = L^-1 theta, with metric L L', it is L-BFGS from the identity.
+    root = np.linalg.cholesky(metric)
+    inverse = LbfgsInvHessProduct(np.linalg.solve(root, moved.T).T, bent @ root)
+    expected = root @ inverse.matvec(root.T @ slope)
+    empty = np.zeros((2, size))
+    rows = [jnp.asarray(np.concatenate([empty, a])) for a in (moved, bent, bent @ metric)]
+    found = quasi_newton.newton_step(
+        quasi_newton.Pairs(*rows), jnp.asarray(slope), jnp.asarray(metric @ slope)
+    )
+    np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-5)
+    none = quasi_newton.Pairs(*(jnp.zeros((2, size)) for _ in range(3)))
+    np.testing.assert_array_equal(
+        quasi_newton.newton_step(none, jnp.asarray(slope), jnp.asarray(slope)), jnp.asarray(slope)
+    )
+
+
+def test_geometric_gains_are_summed_to_their_end():
+    gains = 3.0 * 0.9 ** np.arange(200)
+    left = to_come(jnp.asarray(gains[5], float), jnp.asarray(gains[4], float))
+    np.testing.assert_allclose(left, gains[6:].sum(), rtol=1e-4)
+    assert to_come(jnp.asarray(2.0), jnp.asarray(1.0)) == jnp.inf
+    assert to_come(jnp.asarray(1.0), jnp.asarray(jnp.inf)) == jnp.inf
+    assert to_come(jnp.asarray(-1e-9), jnp.asarray(1.0)) < 0
+
+
+@pytest.fixture(scope="module")
+def waiting():
+    """Two exponentials and a log-normal that hardly differ, as a slow model, and its fits."""
+    rng = np.random.default_rng(1)
+    which = rng.choice(3, size=3000, p=[0.1, 0.3, 0.6])
+    slow = rng.exponential(np.where(which == 0, 5.0, 10.0))
+    x = np.where(which < 2, slow, np.exp(0.5 + rng.normal(size=3000))).astype(np.float32)
+    rate, log_x = 1 / float(x.mean()), np.log(x)
+    parts = [
+        jm.Exponential(1.1 * rate), jm.Exponential(0.9 * rate),
+        jm.LogNormal(float(log_x.mean()), float(log_x.std())),
+    ]  # fmt: skip
+    start = jm.Mixture(jnp.full(3, 1 / 3), parts)
+    run = lambda **options: jm.fit(None, start, x, init="given", tol=3e-7, **options)
+    return run, run()
+
+
+@pytest.mark.parametrize(("kind", "least"), [("squarem", 2), ("lbfgs", 4)])
+def test_a_slow_fit_takes_a_fraction_of_the_passes(waiting, kind, least):
+    run, plain = waiting
+    fast = run(accelerate=kind)
+    assert bool(fast.result == jm.RESULTS.successful)
+    assert fast.num_steps * least <= plain.num_steps
+    assert fast.log_likelihood >= plain.log_likelihood
+    objective = np.asarray(fast.history.objective)
+    # One float32 ulp of the total is 5e-4 nats.
+    assert len(objective) == fast.num_steps and np.all(np.diff(objective) >= -1e-3)
+
+
+@pytest.mark.parametrize("kind", [None, "squarem", "lbfgs"])
+def test_aitken_stops_within_the_tolerance_of_the_end(kind):
+    # Only a weight is free: one rate, about 1 - 0.3^2, which Aitken's extrapolation finds exactly.
+    tol = 1e-6
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(0)
+        x = jnp.asarray(rng.normal(size=300) + np.where(rng.random(300) < 0.7, 0.3, -0.3))
+        parts = [jm.frozen(jm.Normal(mean, 1.0)) for mean in (-0.3, 0.3)]
+        start = jm.Mixture(jnp.array([0.8, 0.2]), parts)
+
+        @functools.partial(jax.jit, static_argnames="stopping")
+        def end(tol, stopping):
+            found = jm.em.run(
+                start, x, tol=tol, max_steps=500, history_size=500, accelerate=kind,
+                stopping=stopping,
+            )  # fmt: skip
+            return found.log_likelihood / len(x), found.result == jm.RESULTS.successful
+
+        optimum, _ = end(1e-14, "gain")
+        by_gain, _ = end(tol, "gain")
+        by_aitken, successful = end(tol, "aitken")
+    assert bool(successful)
+    assert float(optimum - by_aitken) < 1.2 * tol
+    if kind is None:  # what is left is 1 / (1 - c^2) - 1 times the last gain
+        assert float(optimum - by_gain) > 2 * tol
+
+
+def test_unknown_options_are_refused():
+    for run in (jm.fit, jm.em.run):
+        first = (None,) if run is jm.fit else ()
+        given = {"init": "given"} if run is jm.fit else {}
+        with pytest.raises(ValueError, match="accelerate must be one of"):
+            run(*first, jm.Normal(0.0, 1.0), jnp.ones(3), accelerate="anderson", **given)
+        with pytest.raises(ValueError, match='stopping must be "gain" or "aitken"'):
+            run(*first, jm.Normal(0.0, 1.0), jnp.ones(3), stopping="never", **given)
