@@ -10,3 +10,4 @@ except ModuleNotFoundError as missing:
 
 from ._gaussian_mixture import GaussianMixture as GaussianMixture
 from ._k_means import KMeans as KMeans
+from ._record_mixture import RecordMixture as RecordMixture

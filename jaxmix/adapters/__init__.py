@@ -1,0 +1,150 @@
+"""Distributions of numpyro, distrax, flowjax and TFP as densities here, and ours as numpyro's.
+
+What an adapter gives is a density like any other: a component of a mixture (refitted by
+gradient inside EM), a target, a proposal or a guide. Each library is an optional extra.
+"""
+
+from typing import Any
+
+from jaxtyping import Array, PyTree
+
+from .._density import LogDensity
+from ._foreign import needed
+
+
+def from_numpyro(distribution: Any) -> LogDensity:
+    """A numpyro distribution as a density of one event.
+
+    Its parameters are kept free of constraints by `biject_to` of their `arg_constraints`, so
+    that any step of an optimiser leaves them valid; those whose constraint depends on others (a
+    uniform's ends) are held as they are. Off its support the log-density is -inf.
+
+    Args:
+        distribution: a distribution without batch axes; `jax.vmap` the adapter for a stack.
+
+    Raises:
+        ValueError: for batch axes, or a distribution that cannot be taken apart.
+        ModuleNotFoundError: without the extra `numpyro`.
+
+    Example:
+        >>> import numpyro.distributions as dist, jaxmix as jm, jax.numpy as jnp
+        >>> density = jm.adapters.from_numpyro(dist.StudentT(4.0, 0.0, 2.0))
+        >>> density.log_prob(jnp.array(0.0)).round(4)
+        Array(-1.674, dtype=float32)
+    """
+    try:
+        from ._numpyro import adapt
+    except ModuleNotFoundError as error:
+        raise needed(error, "numpyro") from error
+    return adapt(distribution)
+
+
+def from_distrax(distribution: Any) -> LogDensity:
+    """A distrax distribution as a density of one event.
+
+    Scales, rates and concentrations are kept positive by a softplus, triangular scales by one on
+    their diagonal; locations and logits are free; all other arguments are held as they are.
+
+    Args:
+        distribution: a distribution without batch axes; `jax.vmap` the adapter for a stack.
+
+    Raises:
+        ValueError: for batch axes, or a distribution that cannot be taken apart.
+        ModuleNotFoundError: without the extra `distrax`.
+
+    Example:
+        >>> import distrax, jaxmix as jm, jax.numpy as jnp
+        >>> density = jm.adapters.from_distrax(distrax.Gamma(2.0, 1.0))
+        >>> density.log_prob(jnp.array(1.0)).round(4)
+        Array(-1., dtype=float32)
+    """
+    try:
+        from ._distrax import adapt
+    except ModuleNotFoundError as error:
+        raise needed(error, "distrax") from error
+    return adapt(distribution)
+
+
+def from_tfp(distribution: Any) -> LogDensity:
+    """A distribution of TensorFlow Probability's JAX substrate as a density of one event.
+
+    Its parameters are kept valid by the bijectors of its own `parameter_properties`.
+
+    Args:
+        distribution: a distribution without batch axes; `jax.vmap` the adapter for a stack.
+
+    Raises:
+        ValueError: for batch axes, or what is no such distribution.
+        ModuleNotFoundError: without the extra `tfp`.
+        ImportError: where TFP does not work with the JAX installed.
+
+    Example:
+        >>> from tensorflow_probability.substrates.jax import distributions as tfd
+        >>> import jaxmix as jm, jax.numpy as jnp
+        >>> density = jm.adapters.from_tfp(tfd.Normal(0.0, 1.0))
+        >>> density.log_prob(jnp.array(0.0)).round(4)
+        Array(-0.9189, dtype=float32)
+    """
+    try:
+        from ._tfp import adapt
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("jax"):
+            raise needed(error, "tfp") from error
+        raise ImportError(_TFP_BROKEN) from error
+    except (ImportError, AttributeError) as error:
+        raise ImportError(_TFP_BROKEN) from error
+    return adapt(distribution)
+
+
+_TFP_BROKEN = (
+    "The TensorFlow Probability installed does not work with this JAX; a newer one may: "
+    "pip install --upgrade tfp-nightly."
+)
+
+
+def from_flowjax(distribution: Any, condition: Array | None = None) -> LogDensity:
+    """A flowjax distribution, such as a normalising flow, as a density of one event.
+
+    Args:
+        distribution: a flowjax distribution.
+        condition: what a conditional one is conditioned on, such as a guide's x.
+
+    Raises:
+        ValueError: for a condition of another shape than the distribution takes.
+        ModuleNotFoundError: without the extra `flowjax`.
+
+    Example:
+        >>> import flowjax.distributions as fd, jaxmix as jm, jax.numpy as jnp
+        >>> density = jm.adapters.from_flowjax(fd.Normal(jnp.zeros(2), jnp.ones(2)))
+        >>> density.log_prob(jnp.zeros(2)).round(4)
+        Array(-1.8379, dtype=float32)
+    """
+    try:
+        from ._flowjax import adapt
+    except ModuleNotFoundError as error:
+        raise needed(error, "flowjax") from error
+    return adapt(distribution, condition)
+
+
+def to_numpyro(density: PyTree, support: Any = None) -> Any:
+    """A density of this package as a numpyro distribution, for `numpyro.sample`.
+
+    Args:
+        density: one density whose events are single arrays.
+        support: numpyro's constraint for the events; None to derive it from the density.
+
+    Raises:
+        ValueError: for a stack, a density of records, or an unknown support.
+        ModuleNotFoundError: without the extra `numpyro`.
+
+    Example:
+        >>> import jaxmix as jm, jax, jax.numpy as jnp
+        >>> prior = jm.adapters.to_numpyro(jm.Normal(0, 1))
+        >>> prior.sample(jax.random.key(0), (3,)).shape, prior.support
+        ((3,), Real())
+    """
+    try:
+        from ._to_numpyro import adapt
+    except ModuleNotFoundError as error:
+        raise needed(error, "numpyro") from error
+    return adapt(density, support)

@@ -1,0 +1,79 @@
+"""distrax's distributions as densities."""
+
+from typing import Any
+
+import distrax
+import jax
+import jax.numpy as jnp
+
+from ._foreign import Bijection, Foreign, Library, named_arguments
+
+POSITIVE = ("scale", "scale_diag", "stddev", "rate", "concentration", "alpha", "beta")
+OTHER_FORMS = {"logits": ("probs",)}
+MIXTURES = (distrax.MixtureSameFamily, distrax.MixtureOfTwo)
+
+
+def _inverse_softplus(y):
+    return y + jnp.log(-jnp.expm1(-y))
+
+
+def _constrained_triangle(free):
+    diagonal = jax.nn.softplus(jnp.diagonal(free, axis1=-2, axis2=-1))
+    return jnp.tril(free, -1) + jnp.vectorize(jnp.diag, signature="(d)->(d,d)")(diagonal)
+
+
+def _free_triangle(triangle):
+    diagonal = _inverse_softplus(jnp.diagonal(triangle, axis1=-2, axis2=-1))
+    return jnp.tril(triangle, -1) + jnp.vectorize(jnp.diag, signature="(d)->(d,d)")(diagonal)
+
+
+def _same(x):
+    return x
+
+
+class Distrax(Library):
+    """distrax states no constraints: they are known here by the names of its arguments."""
+
+    containers_are_trees = False
+
+    @staticmethod
+    def is_distribution(value: Any) -> bool:
+        return isinstance(value, distrax.Distribution)
+
+    @staticmethod
+    def arguments(distribution: Any) -> dict[str, Any]:
+        skip = ("dtype",) if hasattr(distribution, "logits") else ()
+        found = named_arguments(distribution, skip=skip)
+        for kept, others in OTHER_FORMS.items():
+            if kept in found:
+                found = {name: v for name, v in found.items() if name not in others}
+        return found
+
+    @staticmethod
+    def bijection(kind, name, value) -> Bijection | None:
+        if name in POSITIVE:
+            return Bijection(jax.nn.softplus, _inverse_softplus)
+        if name == "scale_tri":
+            return Bijection(_constrained_triangle, _free_triangle)
+        if name in ("loc", "logits", "log_scale"):
+            return Bijection(_same, _same)
+        return None
+
+    @staticmethod
+    def sample(distribution, key):
+        return distribution.sample(seed=key)
+
+    @staticmethod
+    def reparametrised(distribution) -> bool:
+        if isinstance(distribution, distrax.Independent):
+            return Distrax.reparametrised(distribution.distribution)
+        real = jnp.issubdtype(distribution.dtype, jnp.inexact)
+        return bool(real) and not isinstance(distribution, MIXTURES)
+
+
+def adapt(distribution: Any) -> Foreign:
+    if not isinstance(distribution, distrax.Distribution):
+        raise ValueError(
+            f"from_distrax takes a distrax distribution; a {type(distribution).__name__} was given."
+        )
+    return Foreign(distribution, Distrax)

@@ -1,0 +1,188 @@
+"""Another library's distribution as a density here: its parameters unconstrained, as a pytree."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Key, PyTree, Scalar
+
+from .._density import LogDensity
+
+
+class Bijection(NamedTuple):
+    """Between free numbers and the values that a parameter may take."""
+
+    constrain: Callable[[Array], Array]
+    free: Callable[[Array], Array]
+
+
+class Library:
+    """What has to be known of a library; one subclass each, used as a namespace."""
+
+    # Whether arguments that contain arrays (bijectors) are pytrees that survive flattening.
+    containers_are_trees: ClassVar[bool] = True
+
+    @staticmethod
+    def is_distribution(value: Any) -> bool:
+        raise NotImplementedError
+
+    @staticmethod
+    def arguments(distribution: Any) -> dict[str, Any]:
+        """What its class would be called with to make it again."""
+        raise NotImplementedError
+
+    @staticmethod
+    def bijection(kind: Any, name: str, value: Array) -> Bijection | None:
+        """For a real-valued argument; None holds it fixed."""
+        raise NotImplementedError
+
+    @staticmethod
+    def log_prob(distribution: Any, x: PyTree) -> Scalar:
+        return distribution.log_prob(x)
+
+    @staticmethod
+    def sample(distribution: Any, key: Key[Array, ""]) -> PyTree:
+        return distribution.sample(key)
+
+    @staticmethod
+    def reparametrised(distribution: Any) -> bool:
+        raise NotImplementedError
+
+
+class Recipe(eqx.Module):
+    """A distribution taken apart: its class, its free parameters, and what stays as it is."""
+
+    parameters: dict[str, Any]
+    held: dict[str, Any]
+    kind: Any = eqx.field(static=True)
+    settings: tuple = eqx.field(static=True)
+    library: type[Library] = eqx.field(static=True)
+
+    def build(self) -> Any:
+        """The library's distribution."""
+        made = dict(self.settings)
+        for name, value in self.parameters.items():
+            if isinstance(value, Recipe):
+                made[name] = value.build()
+            else:
+                made[name] = self._bijection(name, value).constrain(value)
+        made.update(jax.tree.map(jax.lax.stop_gradient, self.held))
+        return self.kind(**made)
+
+    def _bijection(self, name: str, value: Array) -> Bijection:
+        found = self.library.bijection(self.kind, name, value)
+        assert found is not None
+        return found
+
+
+def taken_apart(distribution: Any, library: type[Library]) -> Recipe:
+    """The recipe of a distribution and, within it, of those that it is made of."""
+    kind = type(distribution)
+    parameters, held, settings = {}, {}, []
+    for name, value in library.arguments(distribution).items():
+        if library.is_distribution(value):
+            parameters[name] = taken_apart(value, library)
+            continue
+        if eqx.is_array_like(value) and not isinstance(value, bool):
+            array = jnp.asarray(value)
+            bijection = library.bijection(kind, name, array)
+            if bijection is not None:
+                real = array if jnp.issubdtype(array.dtype, jnp.inexact) else array.astype(float)
+                real = jax.lax.convert_element_type(real, real.dtype)  # strongly typed
+                parameters[name] = bijection.free(real)
+                continue
+            if not isinstance(value, int):
+                held[name] = array
+                continue
+        elif library.containers_are_trees and _is_container(value):
+            held[name] = jax.tree.map(jnp.asarray, value)
+            continue
+        settings.append((name, value))
+    return Recipe(parameters, held, kind, tuple(settings), library)
+
+
+def _is_container(value: Any) -> bool:
+    """A pytree with numbers in it, such as a list of transforms."""
+    leaves = jax.tree.leaves(value)
+    return bool(leaves) and leaves[0] is not value and all(map(eqx.is_array_like, leaves))
+
+
+def named_arguments(distribution: Any, skip: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The arguments of a distribution's class, read from its attributes of the same names.
+
+    Raises:
+        ValueError: where an argument is no attribute.
+    """
+    found = {}
+    for name, argument in inspect.signature(type(distribution).__init__).parameters.items():
+        variadic = argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD)
+        if name in ("self", *skip) or variadic:
+            continue
+        try:
+            found[name] = getattr(distribution, name)
+        except AttributeError as error:
+            raise ValueError(
+                f"A {type(distribution).__name__} cannot be taken apart: its argument {name} is not "
+                "kept. Write a class with `log_prob` and `sample` that makes it from its parameters."
+            ) from error
+    return found
+
+
+class Foreign(LogDensity):
+    """Another library's distribution as a density; an adapter such as `from_numpyro` makes it.
+
+    Its parameters are free numbers, moved by gradient: any step of an optimiser leaves them
+    valid. `distribution` is the library's own object for the present values.
+    """
+
+    recipe: Recipe
+    core_ranks: tuple[int, ...] = eqx.field(static=True)
+
+    def __init__(self, distribution: Any, library: type[Library]):
+        batch = tuple(distribution.batch_shape)
+        if batch:
+            raise ValueError(
+                f"One event at a time: this {type(distribution).__name__} has batch shape {batch}. "
+                "Make one density and jax.vmap over its parameters, or take the batch into the event."
+            )
+        self.recipe = taken_apart(distribution, library)
+        self.core_ranks = tuple(a.ndim for a in self._arrays())
+
+    def _arrays(self) -> list[Array]:
+        return [a for a in jax.tree.leaves(self.recipe) if eqx.is_array(a)]
+
+    @property
+    def stack_shape(self) -> tuple[int, ...]:
+        for array, rank in zip(self._arrays(), self.core_ranks, strict=True):
+            return tuple(array.shape[: array.ndim - rank])
+        return ()
+
+    @property
+    def distribution(self) -> Any:
+        return self.recipe.build()
+
+    @property
+    def reparametrised(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.recipe.library.reparametrised(self.distribution)
+
+    @property
+    def mean(self) -> Array:
+        mean = self.distribution.mean
+        return mean() if callable(mean) else mean
+
+    def log_prob(self, x: PyTree) -> Scalar:
+        return self.recipe.library.log_prob(self.distribution, x)
+
+    def sample(self, key: Key[Array, ""]) -> PyTree:
+        return self.recipe.library.sample(self.distribution, key)
+
+
+def needed(error: ModuleNotFoundError, extra: str) -> ModuleNotFoundError:
+    """The sentence for a library that is absent."""
+    return ModuleNotFoundError(
+        f"This adapter needs {error.name}, which the extra `{extra}` installs: "
+        f"pip install 'jaxmix[{extra}]'."
+    )

@@ -1,0 +1,65 @@
+"""numpyro's distributions as densities."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from numpyro.distributions import Distribution, biject_to, constraints
+
+from ._foreign import Bijection, Foreign, Library, named_arguments
+
+# Several forms of one parameter: the one that is always kept.
+OTHER_FORMS = {"scale_tril": ("covariance_matrix", "precision_matrix")}
+RENAMED = {"base_distribution": "base_dist"}
+
+
+class Numpyro(Library):
+    @staticmethod
+    def is_distribution(value: Any) -> bool:
+        return isinstance(value, Distribution)
+
+    @staticmethod
+    def arguments(distribution: Any) -> dict[str, Any]:
+        renamed = {
+            new: getattr(distribution, old)
+            for new, old in RENAMED.items()
+            if type(distribution).__name__ == "TransformedDistribution"
+        }
+        found = named_arguments(distribution, skip=("validate_args", *renamed)) | renamed
+        for kept, others in OTHER_FORMS.items():
+            if kept in found:
+                found = {name: v for name, v in found.items() if name not in others}
+        return found
+
+    @staticmethod
+    def bijection(kind, name, value) -> Bijection | None:
+        constraint = kind.arg_constraints.get(name)
+        if constraint is None or constraint.is_discrete:
+            return None
+        try:
+            transform = biject_to(constraint)
+        except NotImplementedError:  # it depends on other arguments, as a uniform's ends do
+            return None
+        return Bijection(transform, transform.inv)
+
+    @staticmethod
+    def log_prob(distribution, x):
+        support = distribution.support
+        if support is None or support is constraints.real:
+            return distribution.log_prob(x)
+        # Off the support numpyro gives a formula's value; the gradient must not see it either.
+        inside = support(x)
+        within = jnp.where(inside, x, support.feasible_like(x).astype(jnp.result_type(x)))
+        value = distribution.log_prob(within)
+        return jnp.where(inside, value, jnp.full_like(value, -jnp.inf))
+
+    @staticmethod
+    def reparametrised(distribution) -> bool:
+        return bool(distribution.has_rsample)
+
+
+def adapt(distribution: Any) -> Foreign:
+    if not isinstance(distribution, Distribution):
+        raise ValueError(
+            f"from_numpyro takes a numpyro distribution; a {type(distribution).__name__} was given."
+        )
+    return Foreign(distribution, Numpyro)

@@ -1,0 +1,97 @@
+"""Our densities as numpyro distributions."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+from numpyro.distributions import Distribution, constraints
+
+from .._density import is_density
+from ..data.encode import domain_of, structure
+from ..families._domain import Domain
+
+
+def support_of(domain: Domain) -> Any:
+    """numpyro's constraint for where events live.
+
+    Raises:
+        ValueError: for a domain that numpyro has no name for.
+    """
+    low, high = domain.low, domain.high
+    if domain.total is not None and not domain.whole:
+        return constraints.simplex
+    if domain.whole and domain.total is None:
+        if high == jnp.inf:
+            numbers = constraints.integer_greater_than(int(low))
+        else:
+            numbers = constraints.integer_interval(int(low), int(high))
+    elif low == -jnp.inf and high == jnp.inf:
+        numbers = constraints.real
+    elif domain.total is None and high == jnp.inf:
+        numbers = constraints.greater_than(low)
+    elif domain.total is None and low > -jnp.inf:
+        numbers = constraints.interval(low, high)
+    else:
+        raise ValueError(
+            f"numpyro has no support for {domain.words}: give one, as in to_numpyro(density, "
+            "support=numpyro.distributions.constraints.real_vector)."
+        )
+    return numbers if domain.dim is None else constraints.independent(numbers, 1)
+
+
+class FromJaxmix(Distribution):
+    """A density of this package as a numpyro distribution; `to_numpyro` makes it."""
+
+    pytree_data_fields = ("density", "_support")
+    arg_constraints: dict = {}  # noqa: RUF012 (numpyro's own form)
+
+    def __init__(self, density: PyTree, support: Any, event_shape: tuple[int, ...]):
+        self.density, self._support = density, support
+        super().__init__((), event_shape, validate_args=False)
+
+    @constraints.dependent_property(is_discrete=False)
+    def support(self):
+        return self._support
+
+    @property
+    def has_rsample(self) -> bool:
+        return bool(getattr(self.density, "reparametrised", False))
+
+    @property
+    def mean(self):
+        return self.density.mean
+
+    def sample(self, key, sample_shape=()):
+        keys = jax.random.split(key, sample_shape) if sample_shape else key
+        draw = self.density.sample
+        for _ in sample_shape:
+            draw = jax.vmap(draw)
+        return draw(keys)
+
+    def log_prob(self, value):
+        of_one = self.density.log_prob
+        for _ in range(jnp.ndim(value) - len(self.event_shape)):
+            of_one = jax.vmap(of_one)
+        return of_one(value)
+
+
+def adapt(density: PyTree, support: Any = None) -> FromJaxmix:
+    if not is_density(density):
+        raise ValueError(f"to_numpyro takes a density; a {type(density).__name__} was given.")
+    stack = getattr(density, "stack_shape", ())
+    if stack:
+        raise ValueError(
+            f"to_numpyro takes one density; this is a stack of shape {stack}. Mix them with "
+            "jm.MixtureSameFamily, or pick one."
+        )
+    event = eqx.filter_eval_shape(density.sample, jax.random.key(0))
+    if not isinstance(event, jax.ShapeDtypeStruct):
+        raise ValueError(
+            f"A numpyro distribution is of one array; an event of this {type(density).__name__} is a "
+            'record. Use numpyro.factor("name", density.log_prob(x)) instead.'
+        )
+    if support is None:
+        support = support_of(domain_of(structure(density)))
+    return FromJaxmix(density, support, event.shape)
