@@ -106,3 +106,6 @@ from .data import partition as partition
 from .divergences import Divergence as Divergence
 from .divergences import empirical_kl as empirical_kl
 from .divergences import kl_divergence as kl_divergence
+
+# Distributions of other libraries as densities, and ours as theirs. See also `jaxmix.sklearn`.
+from . import adapters as adapters

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 from jaxtyping import PyTree
 
@@ -64,3 +65,19 @@ def repeat(template: PyTree, size: int) -> PyTree:
         return jax.numpy.broadcast_to(node, (size, *node.shape))
 
     return jax.tree.map(copies, template, is_leaf=has_shared)
+
+
+class Function(eqx.Module):
+    """A function inside a model, such as a network's activation, as a node without leaves."""
+
+    call: Callable = eqx.field(static=True)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.call(*args, **kwargs)
+
+
+def of_arrays(model: PyTree) -> PyTree:
+    """The model as a pytree of arrays alone, as `jit`, `vmap` and loops want it."""
+    return jax.tree.map(
+        lambda leaf: Function(leaf) if callable(leaf) and not eqx.is_array(leaf) else leaf, model
+    )

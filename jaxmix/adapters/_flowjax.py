@@ -18,20 +18,30 @@ class FlowjaxDensity(LogDensity):
 
     reparametrised: ClassVar[bool] = True
 
-    distribution: PyTree
+    parameters: list[Array]
     condition: Array | None
     core_ranks: tuple[int, ...] = eqx.field(static=True)
+    structure: tuple = eqx.field(static=True)
 
     def __init__(self, distribution: PyTree, condition: Array | None):
-        self.distribution, self.condition = distribution, condition
-        self.core_ranks = tuple(a.ndim for a in self._arrays())
+        # A flow holds functions and names too, which no loop of JAX's carries.
+        leaves, treedef = jax.tree.flatten(distribution)
+        self.parameters = [leaf for leaf in leaves if eqx.is_array(leaf)]
+        self.condition = condition
+        self.core_ranks = tuple(array.ndim for array in self.parameters)
+        rest = tuple(None if eqx.is_array(leaf) else (leaf,) for leaf in leaves)
+        self.structure = (treedef, rest)
 
-    def _arrays(self) -> list[Array]:
-        return [a for a in jax.tree.leaves(self.distribution) if eqx.is_array(a)]
+    @property
+    def distribution(self) -> Any:
+        """flowjax's own object for the present parameters."""
+        treedef, rest = self.structure
+        arrays = iter(self.parameters)
+        return treedef.unflatten([next(arrays) if one is None else one[0] for one in rest])
 
     @property
     def stack_shape(self) -> tuple[int, ...]:
-        for array, rank in zip(self._arrays(), self.core_ranks, strict=True):
+        for array, rank in zip(self.parameters, self.core_ranks, strict=True):
             return tuple(array.shape[: array.ndim - rank])
         return ()
 

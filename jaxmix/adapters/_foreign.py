@@ -170,8 +170,9 @@ class Foreign(LogDensity):
 
     @property
     def mean(self) -> Array:
-        mean = self.distribution.mean
-        return mean() if callable(mean) else mean
+        found: Any = self.distribution.mean
+        mean: Any = found() if callable(found) else found
+        return mean
 
     def log_prob(self, x: PyTree) -> Scalar:
         return self.recipe.library.log_prob(self.distribution, x)

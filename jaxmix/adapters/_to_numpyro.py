@@ -51,7 +51,7 @@ class FromJaxmix(Distribution):
         self.density, self._support = density, support
         super().__init__((), event_shape, validate_args=False)
 
-    @constraints.dependent_property(is_discrete=False)
+    @constraints.dependent_property
     def support(self):
         return self._support
 
@@ -63,7 +63,7 @@ class FromJaxmix(Distribution):
     def mean(self):
         return self.density.mean
 
-    def sample(self, key, sample_shape=()):
+    def sample(self, key: Any, sample_shape=()):
         keys = jax.random.split(key, sample_shape) if sample_shape else key
         draw = self.density.sample
         for _ in sample_shape:

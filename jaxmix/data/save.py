@@ -1,4 +1,7 @@
-"""Models in files: their arrays and a description in JSON; nothing in them is ever executed."""
+"""Models in files: their arrays and a description in JSON; nothing in them is ever executed.
+
+A path that ends in `.safetensors` is written in that format, any other as a NumPy archive.
+"""
 
 import dataclasses
 import json
@@ -33,15 +36,17 @@ def _fields(cls: Any) -> set[str]:
 
 @on_host("save what the transformed function returns.")
 def save(path: str | Path, model: PyTree, *, classes: Sequence[type] = ()) -> None:
-    """Write a model to a file: a NumPy archive with its arrays and a description in JSON.
+    """Write a model to a file: its arrays and a description in JSON.
 
     Args:
-        path: the file; overwritten, by a rename once all is written.
+        path: the file, `.safetensors` for that format (with the extra `safetensors`), any other
+            name for a NumPy archive; overwritten, by a rename once all is written.
         model: a density made of the house's, of tuples and of dicts.
         classes: classes of your own (`equinox.Module`) that the model is made of.
 
     Raises:
         ValueError: for a part that cannot be described, such as a function.
+        ModuleNotFoundError: for `.safetensors` without that library.
 
     Example:
         >>> import jaxmix as jm, tempfile, pathlib
@@ -74,13 +79,53 @@ def save(path: str | Path, model: PyTree, *, classes: Sequence[type] = ()) -> No
         )
 
     text = json.dumps({"version": VERSION, "model": describe(model, "model")})
-    contents: dict[str, Any] = {f"array_{i}": array for i, array in enumerate(arrays)}
-    contents[_DESCRIPTION] = np.array(text)
+    contents = {f"array_{i}": array for i, array in enumerate(arrays)}
     path = Path(path)
     partial = path.with_name(path.name + ".part")
-    with partial.open("wb") as file:
-        np.savez(file, allow_pickle=False, **contents)
+    write = _write_safetensors if _is_safetensors(path) else _write_archive
+    write(partial, contents, text)
     partial.replace(path)
+
+
+def _is_safetensors(path: Path) -> bool:
+    return path.suffix == ".safetensors"
+
+
+def _write_archive(path: Path, arrays: dict[str, np.ndarray], text: str) -> None:
+    contents: dict[str, Any] = arrays | {_DESCRIPTION: np.array(text)}
+    with path.open("wb") as file:
+        np.savez(file, allow_pickle=False, **contents)
+
+
+def _read_archive(path: Path) -> tuple[dict[str, np.ndarray], str]:
+    with np.load(path, allow_pickle=False) as archive:
+        contents = {name: archive[name] for name in archive.files}
+    return contents, str(contents.pop(_DESCRIPTION))
+
+
+def _safetensors() -> Any:
+    try:
+        import safetensors.numpy
+    except ModuleNotFoundError as missing:
+        raise ModuleNotFoundError(
+            "A .safetensors file needs the extra `safetensors`: pip install 'jaxmix[safetensors]'."
+        ) from missing
+    return safetensors
+
+
+def _write_safetensors(path: Path, arrays: dict[str, np.ndarray], text: str) -> None:
+    arrays = {name: np.array(array, order="C") for name, array in arrays.items()}
+    _safetensors().numpy.save_file(arrays, path, metadata={_DESCRIPTION: text})
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], str]:
+    library = _safetensors()
+    try:
+        with library.safe_open(path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}
+            return arrays, (file.metadata() or {})[_DESCRIPTION]
+    except library.SafetensorError as error:
+        raise ValueError(str(error)) from error
 
 
 def load(path: str | Path, *, classes: Sequence[type] = ()) -> PyTree:
@@ -102,10 +147,11 @@ def load(path: str | Path, *, classes: Sequence[type] = ()) -> PyTree:
         Array(3., dtype=float32)
     """
     known = _known(classes)
+    path = Path(path)
+    read = _read_safetensors if _is_safetensors(path) else _read_archive
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            contents = {name: archive[name] for name in archive.files}
-        described = json.loads(str(contents.pop(_DESCRIPTION)))
+        contents, text = read(path)
+        described = json.loads(text)
         version, tree = described["version"], described["model"]
     except (KeyError, TypeError, ValueError, EOFError) as error:
         raise ValueError(f"{path} is no model that jm.save wrote.") from error

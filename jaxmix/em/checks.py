@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from .._exponential import ProductForm
+from .._stack import of_arrays
 from .expected import take_apart
 
 
@@ -178,5 +179,5 @@ def of_dtype(template: PyTree, data: PyTree) -> PyTree:
     """The template in the dtype of the data: dtypes follow the data."""
     dtype = float_of(data)
     return jax.tree.map(
-        lambda a: jnp.asarray(a, dtype) if eqx.is_inexact_array_like(a) else a, template
+        lambda a: jnp.asarray(a, dtype) if eqx.is_inexact_array_like(a) else a, of_arrays(template)
     )

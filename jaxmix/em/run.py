@@ -9,6 +9,7 @@ from jaxtyping import Array, PyTree
 
 from .._refuse import forward_only
 from .._results import RESULTS
+from .._stack import of_arrays
 from .expected import expect
 from .maximise import (
     DEFAULT_FLOOR,
@@ -136,6 +137,7 @@ def run(
     check_assignment(assignment)
     check_stopping(stopping)
     tol = -jnp.inf if tol is None else tol
+    model = of_arrays(model)
     prior = floor_prior(model, data, weights, floor) if prior is None else prior
     state = start(
         model, data, weights, prior,

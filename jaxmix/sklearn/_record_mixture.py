@@ -99,7 +99,7 @@ class RecordMixture(MixtureAnswers, MissingAllowed):
             weights = checked_weights(sample_weight, rows, self._dtype)
             found = fit_mixture(
                 jax.random.key(int(key)), mixture_of(self.template_, int(self.n_components)), events,
-                weights=weights, num_restarts=int(self.n_init),
+                weights=None if weights is None else jnp.asarray(weights), num_restarts=int(self.n_init),
                 max_steps=int(self.max_iter), tol=float(self.tol), progress=False,
             )  # fmt: skip
             self._arrays = jax.tree.map(np.asarray, found.model)
