@@ -52,6 +52,13 @@ class Library:
         raise NotImplementedError
 
 
+class Opaque:
+    """An argument that is no pytree: held as the object it is, whatever it holds."""
+
+    def __init__(self, value: Any):
+        self.value = value
+
+
 class Recipe(eqx.Module):
     """A distribution taken apart: its class, its free parameters, and what stays as it is."""
 
@@ -63,7 +70,7 @@ class Recipe(eqx.Module):
 
     def build(self) -> Any:
         """The library's distribution."""
-        made = dict(self.settings)
+        made = {n: v.value if isinstance(v, Opaque) else v for n, v in self.settings}
         for name, value in self.parameters.items():
             if isinstance(value, Recipe):
                 made[name] = value.build()
@@ -97,9 +104,11 @@ def taken_apart(distribution: Any, library: type[Library]) -> Recipe:
             if not isinstance(value, int):
                 held[name] = array
                 continue
-        elif library.containers_are_trees and _is_container(value):
-            held[name] = jax.tree.map(jnp.asarray, value)
-            continue
+        elif _is_container(value):
+            if library.containers_are_trees:
+                held[name] = jax.tree.map(jnp.asarray, value)
+                continue
+            value = Opaque(value)
         settings.append((name, value))
     return Recipe(parameters, held, kind, tuple(settings), library)
 
