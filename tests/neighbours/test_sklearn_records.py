@@ -43,8 +43,8 @@ def test_a_table_is_clustered_and_scored(fitted, table):
     assert list(fitted.feature_names_in_) == ["kind", "size"]
     assert [c.family for c in fitted.choices_] == ["Categorical", "Optional Normal"]
     assert fitted.score(frame) == pytest.approx(fitted.lower_bound_, rel=1e-6)
-    # 1 weight, 2 x 2 labels, 2 x 2 normal parameters, 2 x 1 chance of being missing
-    expected = -2 * len(frame) * fitted.score(frame) + 11 * np.log(len(frame))
+    # 1 weight, 2 x 2 labels, 2 x 2 normal parameters; what is missing is ignored
+    expected = -2 * len(frame) * fitted.score(frame) + 9 * np.log(len(frame))
     assert fitted.bic(frame) == pytest.approx(expected, rel=1e-9)
     np.testing.assert_allclose(fitted.predict_proba(frame).sum(1), 1)
     again = pickle.loads(pickle.dumps(fitted))
