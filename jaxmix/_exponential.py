@@ -129,10 +129,15 @@ class ExponentialFamily(Refittable):
 class ProductForm(ExponentialFamily):
     """A family whose log-density about a common origin is affine in a short feature vector.
 
-    log p(x) = head(origin) + <weights(origin), features(x, origin)> + log_base(x). For a stack
-    about ONE origin this is a plain matrix product, and so is its gradient; it is right in
-    float32 only while the spread of the means is moderate against the scales (`spread`).
+    log p(x) = head(origin) + <weights(origin), features(x - origin)>. For a stack about ONE
+    origin this is a plain matrix product, and so is its gradient; it is right in float32 only
+    while the spread of the means is moderate against the scales (`spread`).
+    `rows_last` says that `features` takes residuals with a trailing axis of rows, and that a
+    chunk is laid out so: right where there are many features to a coordinate, or only one
+    coordinate. Else a chunk's features keep the data's own layout, and nothing is transposed.
     """
+
+    rows_last: ClassVar[bool] = False
 
     @property
     @abc.abstractmethod
@@ -140,8 +145,8 @@ class ProductForm(ExponentialFamily):
         """Each density's own origin; residual statistics need one."""
 
     @abc.abstractmethod
-    def features(self, x: PyTree, origin: Array) -> Array:
-        """The feature vector of one event."""
+    def features(self, residual: Array) -> Array:
+        """The feature vector of one event's residual."""
 
     @abc.abstractmethod
     def product_natural(self, origin: Array) -> tuple[Scalar, Array]:
@@ -177,10 +182,20 @@ class TiltedProduct(LogDensity):
     origin: Any
 
     def log_prob(self, x):
-        features = self.leaf.features(x, release(self.origin))
+        features = self.leaf.features(x - release(self.origin))
+        dot = lambda weights: jnp.dot(weights, features, precision=jax.lax.Precision.HIGHEST)
         (head, weights), (t_head, t_weights) = self.natural, self.t
-        value = head + jnp.dot(weights, features) + self.leaf.log_base(x)
-        return tilt(value, t_head + jnp.dot(t_weights, features))
+        return tilt(head + dot(weights), t_head + dot(t_weights))
+
+
+class Known(LogDensity):
+    """A leaf whose log-density of the event at hand has been computed beforehand."""
+
+    value: Any
+
+    def log_prob(self, x):
+        del x
+        return self.value
 
 
 class Blank(LogDensity):

@@ -94,6 +94,22 @@ def merge(a: Sum, b: Sum) -> Sum:
     return Sum(both.high, both.low + b.low)
 
 
+def compensated_sum(values: Array | Sum) -> Sum:
+    """Sum of a vector, or of a vector of running sums, by pairs, the rounding errors kept."""
+    total = values if isinstance(values, Sum) else Sum(values, jnp.zeros_like(values))
+    while total.high.shape[0] > 1:
+        size = total.high.shape[0]
+        half = size // 2
+        pairs = merge(
+            Sum(total.high[:half], total.low[:half]),
+            Sum(total.high[half : 2 * half], total.low[half : 2 * half]),
+        )
+        if size % 2:
+            pairs = Sum(*(jnp.concatenate([p, t[-1:]]) for p, t in zip(pairs, total, strict=True)))
+        total = pairs
+    return Sum(total.high[0], total.low[0])
+
+
 def difference(a: Sum, b: Sum) -> Array:
     """a - b, in which the digits that the leading parts share cancel exactly."""
     return (a.high - b.high) + (a.low - b.low)

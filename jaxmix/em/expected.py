@@ -9,11 +9,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from .._density import LogDensity
-from .._exponential import ProductForm, Refittable, Tilted, TiltedProduct
-from .._numerics import Sum, add, merge, unanimous, zero_sum
-from .._stack import Held
+from .._exponential import ProductForm, Refittable
+from .._numerics import Sum, add, compensated_sum, merge, zero_sum
 from ..combinators.frozen import Frozen
 from .buckets import Buckets
+from .product_form import OwnOrigin, fields_asked, product_form, product_form_is_exact
 from .sharded import opened, pooled
 
 CHUNK_ELEMENTS = 1 << 17  # rows of a chunk times densities of the widest stack
@@ -86,82 +86,12 @@ def harden(model: PyTree) -> PyTree:
     )
 
 
-def common_origin(leaf: ProductForm) -> Array:
-    """The middle of a stack's means."""
-    axes = tuple(range(len(leaf.stack_shape)))
-    return jax.lax.stop_gradient(jnp.mean(leaf.origin, axes))
-
-
-def product_form_is_exact(leaves: list[Refittable]) -> Array:
-    """Whether about one origin a stack the rounding error of a log-density stays near 1e-5."""
-    safe = jnp.asarray(True)
-    for leaf in leaves:
-        if isinstance(leaf, ProductForm):
-            limit = 2e-5 / jnp.finfo(leaf.origin.dtype).eps
-            wide = jnp.broadcast_to(common_origin(leaf), leaf.origin.shape)
-            spread = jax.lax.stop_gradient(leaf.spread(wide))
-            safe = safe & jnp.all(spread <= limit)
-    return unanimous(safe)
-
-
-def _tilted_leaves(leaves, tilts, origins):
-    return [Tilted(leaf, t, origin) for leaf, t, origin in zip(leaves, tilts, origins, strict=True)]
-
-
-def _product_tilts(leaves):
-    """Zero tilts, and how to put the tilted leaves together, with stacks in product form."""
-    tilts, naturals, origins = [], [], []
-    for leaf in leaves:
-        if isinstance(leaf, ProductForm):
-            origin = common_origin(leaf)
-            natural = leaf.product_natural(jnp.broadcast_to(origin, leaf.origin.shape))
-            tilts.append(jax.tree.map(jnp.zeros_like, natural))
-            naturals.append(natural)
-            origins.append(Held(origin))
-        else:
-            tilts.append(leaf.zero_stats())
-            naturals.append(None)
-            origins.append(leaf.origin)
-
-    def build(tilts):
-        return [
-            Tilted(leaf, t, origin) if natural is None else TiltedProduct(leaf, natural, t, origin)
-            for leaf, natural, t, origin in zip(leaves, naturals, tilts, origins, strict=True)
-        ]
-
-    def finish(sums):
-        """Statistics about each leaf's own origin, from those about the common ones."""
-        out = []
-        for leaf, natural, held, s in zip(leaves, naturals, origins, sums, strict=True):
-            if natural is None:
-                out.append(s)
-            else:
-                stats = leaf.from_features(*s)
-                wide = jnp.broadcast_to(held.value, leaf.origin.shape)
-                out.append(leaf.recentre(stats, wide, leaf.origin))
-        return out
-
-    return tilts, build, finish
-
-
-def compensated_sum(values: Array) -> Sum:
-    """Sum of a vector by pairs, the rounding errors kept."""
-    total = Sum(values, jnp.zeros_like(values))
-    while total.high.shape[0] > 1:
-        size = total.high.shape[0]
-        half = size // 2
-        pairs = merge(
-            Sum(total.high[:half], total.low[:half]),
-            Sum(total.high[half : 2 * half], total.low[half : 2 * half]),
-        )
-        if size % 2:
-            pairs = Sum(*(jnp.concatenate([p, t[-1:]]) for p, t in zip(pairs, total, strict=True)))
-        total = pairs
-    return Sum(total.high[0], total.low[0])
+def is_sum(node: Any) -> bool:
+    return isinstance(node, Sum)
 
 
 def _add_trees(totals, values):
-    return jax.tree.map(add, totals, values, is_leaf=lambda node: isinstance(node, Sum))
+    return jax.tree.map(add, totals, values, is_leaf=is_sum)
 
 
 def num_rows(data: PyTree) -> int:
@@ -212,19 +142,20 @@ def expect(
     rows = num_rows(data)
     chunk = chunk_rows(model, rows, chunk_size)
     hard = assignment == "hard"
+    first_row = jax.tree.map(lambda a: a[0], data)
 
-    def scan(tilts, build):
-        def row(params, x):
-            tilted = parts.model(build(params[0]), params[1])
+    def scan(ways):
+        def row(tilts, loose, known, x):
+            leaves = [way.part(*each) for way, *each in zip(ways, tilts, known, strict=True)]
+            tilted = parts.model(leaves, loose)
             soft = tilted.log_prob(x)
-            objective = harden(tilted).log_prob(x) if hard else soft
-            return objective, soft
+            return (harden(tilted).log_prob(x), soft) if hard else (soft,)
 
-        def chunk_loss(params, xs, w):
-            objective, soft = jax.vmap(row, in_axes=(None, 0))(params, xs)
+        def chunk_loss(tilts, loose, known, xs, w):
+            values = jax.vmap(row, in_axes=(None, None, 0, 0))(tilts, loose, known, xs)
             # Selection before the product: 0 times -inf is NaN.
-            weigh = lambda v: jnp.where(w > 0, v, jnp.zeros_like(v)) * w
-            return jnp.sum(weigh(objective)), (weigh(objective), weigh(soft))
+            weighed = tuple(jnp.where(w > 0, v, jnp.zeros_like(v)) * w for v in values)
+            return jnp.sum(weighed[0]), weighed
 
         def body(totals, index):
             # The last chunk starts early enough to be full, and repeats valid rows at weight 0.
@@ -234,42 +165,40 @@ def expect(
             w = fresh.astype(dtype)
             if weights is not None:
                 w = jnp.where(fresh, take(weights), jnp.zeros_like(w))
-            params = (tilts, parts.loose)
-            (_, (objective, soft)), grads = jax.value_and_grad(chunk_loss, has_aux=True)(
-                params, jax.tree.map(take, data), w
-            )
-            sums = (compensated_sum(soft), compensated_sum(objective))
-            merged = tuple(map(merge, totals[0], sums))
-            return (merged, _add_trees(totals[1], grads)), None
+            xs = jax.tree.map(take, data)
+            features = [way.features(xs) for way in ways]
+            known = [way.log_probs(f) for way, f in zip(ways, features, strict=True)]
+            (_, values), (slopes, gradient, shares) = jax.value_and_grad(
+                chunk_loss, argnums=(0, 1, 2), has_aux=True
+            )(zero_tilts, parts.loose, known, xs, w)
+            sums = [
+                way.sums(*each) for way, *each in zip(ways, slopes, shares, features, strict=True)
+            ]
+            return _add_trees(totals, (values, sums, gradient)), None
 
-        row_type = jax.eval_shape(row, (tilts, parts.loose), jax.tree.map(lambda a: a[0], data))[0]
-        dtype = row_type.dtype
-        zero = Sum(jnp.zeros((), dtype), jnp.zeros((), dtype))
-        start = ((zero, zero), jax.tree.map(zero_sum, (tilts, parts.loose)))
-        steps = -(-rows // chunk)
+        zero_tilts = [way.zero_tilt() for way in ways]
+        dtype = jax.eval_shape(model.log_prob, first_row).dtype
+        lanes = (jnp.zeros(chunk, dtype),) * (2 if hard else 1)
+        empty = (lanes, [way.zero_sums() for way in ways], parts.loose)
+        steps = jnp.arange(-(-rows // chunk))
         # Differentiated, a chunk is computed again and not kept: memory stays that of a chunk.
-        body = jax.checkpoint(body, prevent_cse=False)
-        (sums, grads), _ = jax.lax.scan(body, start, jnp.arange(steps))
-        stats, gradient = jax.tree.map(
-            lambda s: s.value, grads, is_leaf=lambda node: isinstance(node, Sum)
-        )
-        return sums, stats, gradient
+        again = jax.checkpoint(body, prevent_cse=False)
+        (values, sums, gradient), _ = jax.lax.scan(again, jax.tree.map(zero_sum, empty), steps)
+        objective, soft = compensated_sum(values[0]), compensated_sum(values[-1])
+        sums, gradient = jax.tree.map(lambda s: s.value, (sums, gradient), is_leaf=is_sum)
+        stats = [way.stats(s) for way, s in zip(ways, sums, strict=True)]
+        return soft, objective, stats, gradient
 
-    def in_products():
-        tilts, build, finish = _product_tilts(parts.leaves)
-        sums, stats, gradient = scan(tilts, build)
-        return sums, finish(stats), gradient
-
-    def residual():
-        origins = [leaf.origin for leaf in parts.leaves]
-        tilts = [leaf.zero_stats() for leaf in parts.leaves]
-        return scan(tilts, lambda t: _tilted_leaves(parts.leaves, t, origins))
-
+    residual = lambda: scan([OwnOrigin(leaf) for leaf in parts.leaves])
     if product and any(isinstance(p, ProductForm) and p.stack_shape for p in parts.leaves):
+        fields = fields_asked(
+            parts.leaves, lambda leaves: parts.model(leaves, parts.loose), first_row
+        )
+        in_products = lambda: scan(product_form(parts.leaves, fields))
         exact = product_form_is_exact(parts.leaves)
-        (soft, objective), stats, gradient = jax.lax.cond(exact, in_products, residual)
+        soft, objective, stats, gradient = jax.lax.cond(exact, in_products, residual)
     else:
-        (soft, objective), stats, gradient = residual()
+        soft, objective, stats, gradient = residual()
     weight = jnp.asarray(rows, soft.high.dtype) if weights is None else jnp.sum(weights)
     return pooled(Expected(soft, objective, weight, stats, gradient), axes)
 

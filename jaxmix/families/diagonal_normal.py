@@ -111,9 +111,10 @@ class DiagonalNormal(ProductForm):
     def on_boundary(self, floor: Moments):
         return jnp.any(at_floor(self.variance, floor.second, self.mean), -1)
 
-    def features(self, x, origin):
-        r = x - origin
-        return jnp.concatenate([r, r * r])
+    def features(self, residual):
+        # Chosen row by row: over a chunk several times faster than to concatenate.
+        first = jnp.arange(2)[:, None] == 0
+        return jnp.where(first, residual[None], (residual * residual)[None]).ravel()
 
     def product_natural(self, origin):
         natural = self.natural(origin)
@@ -231,9 +232,8 @@ class SphericalNormal(ProductForm):
         largest = jnp.max(jnp.abs(self.mean), -1)
         return at_floor(self.variance, floor.second / self.dim, largest)
 
-    def features(self, x, origin):
-        r = x - origin
-        return jnp.concatenate([r, jnp.sum(r * r)[None]])
+    def features(self, residual):
+        return jnp.concatenate([residual, jnp.sum(residual * residual)[None]])
 
     def product_natural(self, origin):
         natural = self.natural(origin)

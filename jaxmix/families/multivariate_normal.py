@@ -11,7 +11,11 @@ from .._exponential import Moments, ProductForm
 from .._numerics import as_float
 from .._stack import Held, release
 from ._moments import at_floor, diagonal_matrix, mean_and_scatter, recentred
+from ._pairs import matrix_of_pairs, products_of_pairs, weights_of_pairs
 from .normal import LOG_2_PI
+
+# Accelerators multiply float32 matrices with fewer digits unless asked.
+HIGHEST = jax.lax.Precision.HIGHEST
 
 
 def precision_factor(covariance: Float[Array, "*stack d d"]) -> Float[Array, "*stack d d"]:
@@ -35,37 +39,24 @@ def whitener(factor: Float[Array, "*stack d d"]) -> Float[Array, "*stack d d"]:
 
 def precision_of(factor):
     upper = whitener(factor)
-    return jnp.matmul(upper, jnp.swapaxes(upper, -1, -2), precision=jax.lax.Precision.HIGHEST)
+    return jnp.matmul(upper, jnp.swapaxes(upper, -1, -2), precision=HIGHEST)
 
 
 def covariance_of(factor):
     upper = whitener(factor)
     eye = jnp.broadcast_to(jnp.eye(upper.shape[-1], dtype=upper.dtype), upper.shape)
     inverse = jax.lax.linalg.triangular_solve(upper, eye, left_side=True, lower=False)
-    return jnp.matmul(jnp.swapaxes(inverse, -1, -2), inverse, precision=jax.lax.Precision.HIGHEST)
+    return jnp.matmul(jnp.swapaxes(inverse, -1, -2), inverse, precision=HIGHEST)
 
 
 def _is_held(node):
     return isinstance(node, Held)
 
 
-def _diagonals(square):
-    """The upper diagonals of a symmetric matrix, one after another."""
-    size = square.shape[-1]
-    parts = [jnp.diagonal(square, d, axis1=-2, axis2=-1) for d in range(size)]
-    return jnp.concatenate(parts, axis=-1)
-
-
-def _symmetric(packed, size):
-    """The symmetric matrix of which `packed` lists the upper diagonals."""
-    rows = jnp.concatenate([jnp.arange(size - d) for d in range(size)])
-    columns = jnp.concatenate([jnp.arange(d, size) for d in range(size)])
-    square = jnp.zeros((*packed.shape[:-1], size, size), packed.dtype)
-    return square.at[..., rows, columns].set(packed).at[..., columns, rows].set(packed)
-
-
 class _FullCovariance(ProductForm):
     """What the untied and the tied family share: everything but who owns the factor."""
+
+    rows_last: ClassVar[bool] = True
 
     mean: eqx.AbstractVar[Array]
     factor: eqx.AbstractVar[Array]
@@ -95,7 +86,7 @@ class _FullCovariance(ProductForm):
         return jnp.sum(jnp.diagonal(self._factor, axis1=-2, axis2=-1), -1)
 
     def log_prob(self, x: Float[Array, " d"]) -> Scalar:
-        z = jnp.dot(x - self.mean, whitener(self._factor), precision=jax.lax.Precision.HIGHEST)
+        z = jnp.dot(x - self.mean, whitener(self._factor), precision=HIGHEST)
         return self._log_det - 0.5 * jnp.sum(z * z) - 0.5 * self.dim * LOG_2_PI
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, " d"]:
@@ -111,15 +102,15 @@ class _FullCovariance(ProductForm):
     def pair(self, t: Moments, x, origin=None) -> Scalar:
         r = x - (self.mean if origin is None else origin)
         # The square as two products with r: its transpose is a matrix product over the data.
-        return t.count + jnp.dot(t.first, r) + jnp.dot(r, jnp.dot(t.second, r))
+        linear = jnp.dot(t.first, r, precision=HIGHEST)
+        square = jnp.dot(r, jnp.dot(t.second, r, precision=HIGHEST), precision=HIGHEST)
+        return t.count + linear + square
 
     def natural(self, origin=None) -> Moments:
         shift = self.mean - (self.mean if origin is None else origin)
         precision = self.precision
-        linear = jnp.einsum("...ij,...j->...i", precision, shift, precision="highest")
-        whitened = jnp.einsum(
-            "...ij,...i->...j", whitener(self._factor), shift, precision="highest"
-        )
+        linear = jnp.einsum("...ij,...j->...i", precision, shift, precision=HIGHEST)
+        whitened = jnp.einsum("...ij,...i->...j", whitener(self._factor), shift, precision=HIGHEST)
         head = self._log_det - 0.5 * jnp.sum(whitened**2, -1) - 0.5 * self.dim * LOG_2_PI
         second = jnp.broadcast_to(-0.5 * precision, (*linear.shape, self.dim))
         return Moments(head, linear, second)
@@ -150,26 +141,25 @@ class _FullCovariance(ProductForm):
         lowest = at_floor(least, floor.second[..., 0, 0], jnp.max(jnp.abs(self.mean), -1))
         return lowest | unseen
 
-    def features(self, x, origin):
-        r = x - origin
-        size = r.shape[0]
-        return jnp.concatenate([r] + [r[: size - d] * r[d:] for d in range(size)])
+    def features(self, residual):
+        # Pairs of (x - origin, 1): the quadratic terms, the linear ones, and a constant.
+        return products_of_pairs(jnp.concatenate([residual, jnp.ones_like(residual[:1])]))
 
     def product_natural(self, origin):
         natural = self.natural(origin)
-        # Off the diagonal each product stands for two entries.
-        square = natural.second
-        twice = 2 * square - diagonal_matrix(jnp.diagonal(square, axis1=-2, axis2=-1))
-        weights = jnp.concatenate([natural.first, _diagonals(twice)], -1)
-        return natural.count, weights
+        half = 0.5 * natural.first[..., None]
+        above = jnp.concatenate([natural.second, half], -1)
+        below = jnp.concatenate([jnp.swapaxes(half, -1, -2), jnp.zeros_like(half[..., :1, :])], -1)
+        return natural.count, weights_of_pairs(jnp.concatenate([above, below], -2))
 
     def from_features(self, count, sums) -> Moments:
-        return Moments(count, sums[..., : self.dim], _symmetric(sums[..., self.dim :], self.dim))
+        square = matrix_of_pairs(sums, self.dim + 1)
+        return Moments(count, square[..., -1, :-1], square[..., :-1, :-1])
 
     def spread(self, origin):
         shift = self.mean - origin
         return jnp.max(
-            jnp.einsum("...ij,...i->...j", whitener(self._factor), shift, precision="highest") ** 2,
+            jnp.einsum("...ij,...i->...j", whitener(self._factor), shift, precision=HIGHEST) ** 2,
             -1,
         )
 

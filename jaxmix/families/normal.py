@@ -34,6 +34,7 @@ class Normal(ProductForm):
     """
 
     reparametrised: ClassVar[bool] = True
+    rows_last: ClassVar[bool] = True
     ranks: ClassVar[dict[str, int]] = {"mean": 0, "log_scale": 0}
 
     mean: Float[Array, "*stack"]
@@ -99,9 +100,8 @@ class Normal(ProductForm):
         zero = jnp.zeros_like(self.mean)
         return Moments(zero, zero, zero)
 
-    def features(self, x, origin):
-        r = x - origin
-        return jnp.stack([r, r * r])
+    def features(self, residual):
+        return jnp.stack([residual, residual * residual])
 
     def product_natural(self, origin):
         natural = self.natural(origin)

@@ -8,8 +8,15 @@ from scipy import stats as sps
 from scipy.special import logsumexp as sp_logsumexp
 
 import jaxmix as jm
-from jaxmix._numerics import Sum, add, difference, log_mean_exp, logsumexp, merge
-from jaxmix.em.expected import compensated_sum
+from jaxmix._numerics import (
+    Sum,
+    add,
+    compensated_sum,
+    difference,
+    log_mean_exp,
+    logsumexp,
+    merge,
+)
 
 
 def double_precision_em(x, means, covariances, weights, steps):

@@ -1,0 +1,187 @@
+"""The product form of a pass: a stack's log-densities of a chunk as one matrix product.
+
+About one origin a stack of normal densities is affine in a feature vector f(x - origin). With F
+the features of a chunk (features, rows), its log-densities are `head + W F`. Their derivative in
+the log-likelihood is the responsibilities R (rows, densities), and `F R` the statistics.
+F has its rows last: matrix libraries on a CPU multiply (features, rows) by (rows, densities) at
+the machine's peak, and (rows, features)' by it at half of that.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree
+
+from .._density import LogDensity
+from .._exponential import Known, ProductForm, Refittable, Tilted, TiltedProduct
+from .._numerics import unanimous
+from .._stack import Held
+
+
+def common_origin(leaf: ProductForm) -> Array:
+    """The middle of a stack's means."""
+    axes = tuple(range(len(leaf.stack_shape)))
+    return jax.lax.stop_gradient(jnp.mean(leaf.origin, axes))
+
+
+def product_form_is_exact(leaves: list[Refittable]) -> Array:
+    """Whether about one origin a stack the rounding error of a log-density stays near 1e-5."""
+    safe = jnp.asarray(True)
+    for leaf in leaves:
+        if isinstance(leaf, ProductForm):
+            limit = 2e-5 / jnp.finfo(leaf.origin.dtype).eps
+            wide = jnp.broadcast_to(common_origin(leaf), leaf.origin.shape)
+            spread = jax.lax.stop_gradient(leaf.spread(wide))
+            safe = safe & jnp.all(spread <= limit)
+    return unanimous(safe)
+
+
+class Asked(LogDensity):
+    """A leaf that notes the events it is asked about."""
+
+    leaf: Any
+    events: Any
+
+    def log_prob(self, x):
+        self.events.value.append(x)
+        return self.leaf.log_prob(x)
+
+
+def fields_asked(
+    leaves: list[Refittable], rebuild: Callable[[list[Any]], PyTree], row: PyTree
+) -> list[int | None]:
+    """For each leaf the place, among a row's arrays, of the one event it is asked about.
+
+    None for a leaf that is asked about several, or about what the model makes of a row (an item
+    of a sequence, say): its log-densities cannot be had before the model is evaluated.
+    """
+    found: list[int | None] = []
+
+    def trace(row):
+        asked = [Asked(leaf, Held([])) for leaf in leaves]
+        value = rebuild(asked).log_prob(row)
+        arrays = jax.tree.leaves(row)
+        for events in (leaf.events.value for leaf in asked):
+            places = [i for i, a in enumerate(arrays) if events and all(e is a for e in events)]
+            found.append(places[0] if places else None)
+        return value
+
+    jax.eval_shape(trace, row)
+    return found
+
+
+class OwnOrigin:
+    """A leaf evaluated within the model about its own origin: right whatever the spread.
+
+    The three ways to evaluate a leaf in a pass share this interface. `features` and `log_probs`
+    are of a whole chunk, before the model is evaluated; `part` is what stands for the leaf in
+    the model, and `sums` what one chunk adds to its statistics, from the derivatives of the
+    log-likelihood in the tilt and in the log-densities.
+    """
+
+    def __init__(self, leaf: Any):
+        self.leaf = leaf
+
+    def zero_tilt(self) -> Any:
+        return self.leaf.zero_stats()
+
+    def zero_sums(self) -> Any:
+        return self.zero_tilt()
+
+    def features(self, chunk: PyTree) -> Any:
+        del chunk
+        return ()
+
+    def log_probs(self, features: Any) -> Any:
+        return features
+
+    def part(self, tilt: Any, log_probs: Any) -> LogDensity:
+        del log_probs
+        return Tilted(self.leaf, tilt, self.leaf.origin)
+
+    def sums(self, tilt_slope: Any, responsibilities: Any, features: Any) -> Any:
+        del responsibilities, features
+        return tilt_slope
+
+    def stats(self, sums: Any) -> Any:
+        """The leaf's statistics about its own origin."""
+        return sums
+
+
+class CommonOrigin(OwnOrigin):
+    """A stack in product form, evaluated within the model."""
+
+    def __init__(self, leaf: ProductForm):
+        super().__init__(leaf)
+        self.origin = common_origin(leaf)
+        self.natural = leaf.product_natural(self._wide_origin)
+
+    @property
+    def _wide_origin(self):
+        return jnp.broadcast_to(self.origin, self.leaf.origin.shape)
+
+    def zero_tilt(self):
+        return jax.tree.map(jnp.zeros_like, self.natural)
+
+    def part(self, tilt, log_probs):
+        return TiltedProduct(self.leaf, self.natural, tilt, Held(self.origin))
+
+    def stats(self, sums):
+        stats = self.leaf.from_features(*sums)
+        return self.leaf.recentre(stats, self._wide_origin, self.leaf.origin)
+
+
+class Beforehand(CommonOrigin):
+    """A stack in product form whose event is one array of a row: a chunk is a matrix product."""
+
+    def __init__(self, leaf: ProductForm, field: int):
+        super().__init__(leaf)
+        self.field = field
+
+    def zero_tilt(self):
+        return ()
+
+    def zero_sums(self):
+        return jax.tree.map(jnp.zeros_like, self.natural)
+
+    def features(self, chunk):
+        """Features of a chunk's events: (features, rows), or (rows, features)."""
+        residuals = jax.tree.leaves(chunk)[self.field] - self.origin[None]
+        if self.leaf.rows_last:
+            return self.leaf.features(jnp.moveaxis(residuals, 0, -1))
+        return jax.vmap(self.leaf.features)(residuals)
+
+    def log_probs(self, features):
+        """Log-densities (rows, *stack)."""
+        head, weights = self.natural
+        linear = _product(weights, -1, features, 0 if self.leaf.rows_last else 1)
+        return jnp.moveaxis(head[..., None] + linear, -1, 0)
+
+    def part(self, tilt, log_probs):
+        return Known(log_probs)
+
+    def sums(self, tilt_slope, responsibilities, features):
+        """Counts (*stack,), and summed features (*stack, features)."""
+        counts = jnp.sum(responsibilities, 0)
+        if self.leaf.rows_last:
+            return counts, jnp.moveaxis(_product(features, 1, responsibilities, 0), 0, -1)
+        return counts, _product(responsibilities, 0, features, 0)
+
+
+def _product(a: Array, a_axis: int, b: Array, b_axis: int) -> Array:
+    # Accelerators multiply float32 matrices with fewer digits unless asked.
+    return jnp.tensordot(a, b, (a_axis, b_axis), precision=jax.lax.Precision.HIGHEST)
+
+
+def product_form(leaves: list[Refittable], fields: list[int | None]) -> list[OwnOrigin]:
+    """The fast ways: stacks of product form about one origin each, beforehand where it can be."""
+    return [
+        OwnOrigin(leaf)
+        if not isinstance(leaf, ProductForm)
+        else CommonOrigin(leaf)
+        if field is None
+        else Beforehand(leaf, field)
+        for leaf, field in zip(leaves, fields, strict=True)
+    ]

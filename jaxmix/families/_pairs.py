@@ -1,0 +1,37 @@
+"""All products of two coordinates of a vector, each once, as whole cyclic diagonals.
+
+The diagonals (i, i + j mod n), j = 0, ..., n // 2, of a symmetric matrix are all n long, so that
+they are windows of one repeated vector. Of an even n the last one holds each of its pairs twice.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+
+def products_of_pairs(vector: Array) -> Array:
+    """The products (pairs, ...) of the coordinates (n, ...); trailing axes are of rows."""
+    size, *rows = vector.shape
+    reach = size // 2 + 1
+    # Repeated with a period of n and cut every n + 1, each piece starts one coordinate later.
+    repeated = jnp.tile(vector, (reach + 1,) + (1,) * len(rows))
+    windows = repeated[: reach * (size + 1)].reshape(reach, size + 1, *rows)[:, :size]
+    return (windows * vector[None]).reshape(reach * size, *rows)
+
+
+def weights_of_pairs(matrix: Array) -> Array:
+    """The weights (..., pairs) with which the products make up the quadratic form v'matrix v."""
+    size = matrix.shape[-1]
+    i = np.tile(np.arange(size), size // 2 + 1)
+    ahead = np.repeat(np.arange(size // 2 + 1), size)
+    # Off the diagonal a product stands for two entries, unless it is itself there twice.
+    times = np.where((ahead == 0) | (2 * ahead == size), 1, 2)
+    entries = matrix[..., i, (i + ahead) % size]
+    return entries * jnp.broadcast_to(jnp.asarray(times, matrix.dtype), entries.shape)
+
+
+def matrix_of_pairs(products: Array, size: int) -> Array:
+    """The symmetric matrix (..., n, n) of which these are the products (..., pairs)."""
+    i, j = np.indices((size, size))
+    ahead, behind = (j - i) % size, (i - j) % size
+    return products[..., np.where(ahead <= size // 2, ahead * size + i, behind * size + j)]
