@@ -3,8 +3,6 @@
 About one origin a stack of normal densities is affine in a feature vector f(x - origin). With F
 the features of a chunk (features, rows), its log-densities are `head + W F`. Their derivative in
 the log-likelihood is the responsibilities R (rows, densities), and `F R` the statistics.
-F has its rows last: matrix libraries on a CPU multiply (features, rows) by (rows, densities) at
-the machine's peak, and (rows, features)' by it at half of that.
 """
 
 from collections.abc import Callable
@@ -17,24 +15,16 @@ from jaxtyping import Array, PyTree
 from .._density import LogDensity
 from .._exponential import Known, ProductForm, Refittable, Tilted, TiltedProduct
 from .._numerics import unanimous
+from .._product_form import common_origin, feature_sums, features, is_near, log_probs
 from .._stack import Held
 
 
-def common_origin(leaf: ProductForm) -> Array:
-    """The middle of a stack's means."""
-    axes = tuple(range(len(leaf.stack_shape)))
-    return jax.lax.stop_gradient(jnp.mean(leaf.origin, axes))
-
-
 def product_form_is_exact(leaves: list[Refittable]) -> Array:
-    """Whether about one origin a stack the rounding error of a log-density stays near 1e-5."""
+    """Whether every stack is near enough to one origin."""
     safe = jnp.asarray(True)
     for leaf in leaves:
         if isinstance(leaf, ProductForm):
-            limit = 2e-5 / jnp.finfo(leaf.origin.dtype).eps
-            wide = jnp.broadcast_to(common_origin(leaf), leaf.origin.shape)
-            spread = jax.lax.stop_gradient(leaf.spread(wide))
-            safe = safe & jnp.all(spread <= limit)
+            safe = safe & is_near(leaf)
     return unanimous(safe)
 
 
@@ -147,32 +137,16 @@ class Beforehand(CommonOrigin):
         return jax.tree.map(jnp.zeros_like, self.natural)
 
     def features(self, chunk):
-        """Features of a chunk's events: (features, rows), or (rows, features)."""
-        residuals = jax.tree.leaves(chunk)[self.field] - self.origin[None]
-        if self.leaf.rows_last:
-            return self.leaf.features(jnp.moveaxis(residuals, 0, -1))
-        return jax.vmap(self.leaf.features)(residuals)
+        return features(self.leaf, jax.tree.leaves(chunk)[self.field], self.origin)
 
     def log_probs(self, features):
-        """Log-densities (rows, *stack)."""
-        head, weights = self.natural
-        linear = _product(weights, -1, features, 0 if self.leaf.rows_last else 1)
-        return jnp.moveaxis(head[..., None] + linear, -1, 0)
+        return log_probs(self.leaf, self.natural, features)
 
     def part(self, tilt, log_probs):
         return Known(log_probs)
 
     def sums(self, tilt_slope, responsibilities, features):
-        """Counts (*stack,), and summed features (*stack, features)."""
-        counts = jnp.sum(responsibilities, 0)
-        if self.leaf.rows_last:
-            return counts, jnp.moveaxis(_product(features, 1, responsibilities, 0), 0, -1)
-        return counts, _product(responsibilities, 0, features, 0)
-
-
-def _product(a: Array, a_axis: int, b: Array, b_axis: int) -> Array:
-    # Accelerators multiply float32 matrices with fewer digits unless asked.
-    return jnp.tensordot(a, b, (a_axis, b_axis), precision=jax.lax.Precision.HIGHEST)
+        return jnp.sum(responsibilities, 0), feature_sums(self.leaf, features, responsibilities)
 
 
 def product_form(leaves: list[Refittable], fields: list[int | None]) -> list[OwnOrigin]:

@@ -10,6 +10,8 @@ from jaxtyping import Array, Float, PyTree
 from .._density import LogDensity, is_density, stack_size
 from .._exponential import ProductForm
 from .._numerics import logsumexp, unanimous
+from .._product_form import common_origin, features, is_near
+from .._product_form import log_probs as product_log_probs
 from .._stack import over_stack
 from ..combinators import MixtureSameFamily
 from .blocks import over_blocks
@@ -75,18 +77,13 @@ def _stack_log_probs(stack, events) -> Array:
 
     if not _has_product_form(stack):
         return direct()
-    origin = jax.lax.stop_gradient(jnp.mean(stack.origin, 0))
-    wide = jnp.broadcast_to(origin, stack.origin.shape)
 
     def product():
-        head, weights = stack.product_natural(wide)
-        features = jax.vmap(lambda x: stack.features(x, origin))(events)
-        return jnp.matmul(features, weights.T, precision="highest") + head[None, :]
+        origin = common_origin(stack)
+        natural = stack.product_natural(jnp.broadcast_to(origin, stack.origin.shape))
+        return product_log_probs(stack, natural, features(stack, events, origin))
 
-    # About one origin rounding grows with the means' distance from it, in units of the scales.
-    spread = jax.lax.stop_gradient(stack.spread(wide))
-    near = jnp.all(spread <= 2e-5 / jnp.finfo(spread.dtype).eps)
-    return jax.lax.cond(unanimous(near), product, direct)
+    return jax.lax.cond(unanimous(is_near(stack)), product, direct)
 
 
 def _part_log_probs(part: Part, events) -> Array:
