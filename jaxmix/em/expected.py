@@ -16,7 +16,7 @@ from .buckets import Buckets
 from .product_form import OwnOrigin, fields_asked, product_form, product_form_is_exact
 from .sharded import opened, pooled
 
-CHUNK_ELEMENTS = 1 << 17  # rows of a chunk times densities of the widest stack
+CHUNK_ELEMENTS = 1 << 18  # rows of a chunk times densities of the widest stack
 
 
 class Expected(NamedTuple):

@@ -1,0 +1,100 @@
+"""Stacks in product form: packed pairs, which leaves are computed beforehand, and precision."""
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxmix as jm
+from jaxmix.em import expected as passes
+from jaxmix.em.product_form import fields_asked
+from jaxmix.families._pairs import matrix_of_pairs, products_of_pairs, weights_of_pairs
+
+
+@pytest.mark.parametrize("size", [2, 3, 6, 7])
+def test_pairs_are_the_quadratic_form(size):
+    rng = np.random.default_rng(size)
+    vector, root = rng.normal(size=(size, 4)).astype("f4"), rng.normal(size=(size, size))
+    matrix = jnp.asarray(root + root.T, jnp.float32)
+    products = products_of_pairs(jnp.asarray(vector))
+    quadratic = np.einsum("in,ij,jn->n", vector, matrix, vector)
+    found = jnp.dot(weights_of_pairs(matrix), products, precision="highest")
+    np.testing.assert_allclose(found, quadratic, rtol=1e-5, atol=1e-4)
+    outer = np.einsum("in,jn->nij", vector, vector)
+    np.testing.assert_array_equal(matrix_of_pairs(products.T, size), outer)
+
+
+def record(k=3):
+    """A mixture of records: a number, a vector, and a sequence of numbers."""
+    rng = np.random.default_rng(0)
+    normals = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
+    parts = {
+        "number": jax.vmap(jm.Normal)(normals(k), jnp.ones(k)),
+        "vector": jax.vmap(jm.DiagonalNormal)(normals(k, 2), jnp.ones((k, 2))),
+        "items": jax.vmap(jm.Sequence)(
+            jax.vmap(jm.Normal)(normals(k), jnp.ones(k)), jax.vmap(jm.Poisson)(jnp.full(k, 2.0))
+        ),
+    }
+    model = jm.MixtureSameFamily(jnp.full(k, 1 / k), jm.Composite(parts))
+    lengths = jnp.asarray(rng.integers(1, 5, 40))
+    data = {
+        "number": normals(40),
+        "vector": normals(40, 2),
+        "items": jm.SequenceEvent(normals(40, 4), lengths),
+    }
+    return model, data
+
+
+def test_what_is_computed_beforehand_equals_what_is_computed_within(monkeypatch):
+    model, data = record()
+    parts = passes.take_apart(model)
+    row = jax.tree.map(lambda a: a[0], data)
+    fields = fields_asked(parts.leaves, lambda leaves: parts.model(leaves, parts.loose), row)
+    # The items of a sequence are made by the model: only the number and the vector are rows.
+    names = [type(leaf).__name__ for leaf in parts.leaves]
+    known = {(name, field) for name, field in zip(names, fields, strict=True) if field is not None}
+    places = [jax.tree_util.keystr(p) for p, _ in jax.tree_util.tree_leaves_with_path(row)]
+    assert known == {
+        ("Normal", places.index("['number']")),
+        ("DiagonalNormal", places.index("['vector']")),
+    }
+    beforehand = jax.jit(passes.expect)(model, data)
+    monkeypatch.setattr(passes, "fields_asked", lambda leaves, *_: [None] * len(leaves))
+    within = jax.jit(lambda *each: passes.expect(*each))(model, data)
+    for a, b in zip(jax.tree.leaves(beforehand), jax.tree.leaves(within), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4)
+
+
+def products_in(jaxpr):
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            yield equation
+        for inner in jax.core.jaxprs_in_params(equation.params):
+            yield from products_in(inner)
+
+
+@pytest.mark.parametrize("covariance", ["full", "tied", "diag", "spherical"])
+def test_every_product_of_a_step_asks_for_all_digits(covariance):
+    """Accelerators multiply float32 in fewer digits unless asked (tf32, bfloat16)."""
+    model = jm.gaussian_mixture(2, 3, covariance=covariance)
+    step = jax.make_jaxpr(lambda x: jm.em.step(model, x)[0])(jnp.zeros((10, 3)))
+    found = list(products_in(step.jaxpr))
+    assert len(found) >= 3
+    highest = jax.lax.Precision.HIGHEST
+    for equation in found:
+        assert equation.params["precision"] == (highest, highest), equation
+
+
+def test_import_is_light():
+    """Only what jax itself imports, and the three libraries jaxmix is built on."""
+    heavy = ["matplotlib", "pandas", "polars", "pyarrow", "sklearn", "numpyro", "distrax", "torch"]
+    code = (
+        "import sys, jax, equinox, optax; before = set(sys.modules); import jaxmix\n"
+        "print(*{name.split('.')[0] for name in set(sys.modules) - before})"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not set(heavy) & set(found.stdout.split()), found.stdout
+    assert "scipy" not in found.stdout.split()
