@@ -155,7 +155,9 @@ def settle(old: Any, new: Any, entry: Any, limits: Any) -> tuple[Any, Any]:
     kept = jax.tree.map(choose, back._replace(memory=memory), new)
     enough = ~jump
     if limits.stopping == "aitken":
-        enough = jnp.where(kept.left < limits.tol, memory.predicted < limits.tol, ~jump)
+        # Where a plain step gains nothing, nothing is to come, whatever was foretold.
+        foreseen = (memory.predicted < limits.tol) | (~jump & (kept.gain <= 0))
+        enough = jnp.where(kept.left < limits.tol, foreseen, ~jump)
     going = jnp.where(kept.running | ~jnp.isfinite(new.gain), kept.running, more & ~enough)
     small = going & ~kept.running
     level = old.expected.log_likelihood.value

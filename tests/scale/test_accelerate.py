@@ -102,6 +102,15 @@ def test_aitken_stops_within_the_tolerance_of_the_end(kind):
         assert float(optimum - by_gain) > 2 * tol
 
 
+@pytest.mark.parametrize("kind", ["squarem", "lbfgs"])
+def test_a_fit_that_is_there_at_once_ends_at_once(kind):
+    x = jnp.arange(8.0)
+    options = {"init": "given", "accelerate": kind, "stopping": "aitken"}
+    found = jm.fit(None, jm.Normal(0.0, 1.0), x, **options)
+    assert found.num_steps < 10 and bool(found.result == jm.RESULTS.successful)
+    np.testing.assert_allclose(found.model.mean, 3.5, rtol=1e-6)
+
+
 def test_unknown_options_are_refused():
     for run in (jm.fit, jm.em.run):
         first = (None,) if run is jm.fit else ()
