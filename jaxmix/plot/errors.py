@@ -32,7 +32,11 @@ def intervals(errors: Any, bootstrap: Any = None) -> "Axes":
     for path, function in errors.entries():
         estimate, error = np.asarray(function(errors.model_)), np.asarray(errors.of(function))
         ends = None if bootstrap is None else np.asarray(bootstrap.interval(function))
+        symmetric = estimate.ndim > 1 and estimate.shape[-1] == estimate.shape[-2]
+        symmetric = symmetric and np.array_equal(estimate, np.swapaxes(estimate, -1, -2))
         for index in np.ndindex(estimate.shape):
+            if symmetric and index[-2] > index[-1]:
+                continue  # the other half of a symmetric matrix
             name = path.lstrip(".") + "".join(f"[{i}]" for i in index)
             pair = None if ends is None else ends[(slice(None), *index)]
             rows.append((name, float(estimate[index]), float(error[index]), pair))
@@ -50,7 +54,7 @@ def intervals(errors: Any, bootstrap: Any = None) -> "Axes":
     ax.invert_yaxis()
     ax.set_xlabel("distance from the estimate, in standard errors")
     if bootstrap is not None:
-        ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+        ax.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     return ax
 
 
