@@ -114,8 +114,9 @@ def likelihood_ratio_test(
 
     statistic, replicates = run_all(key, data)
     failed = jnp.isnan(replicates)
-    valid = num - jnp.sum(failed)
-    p = (1 + jnp.sum(replicates >= statistic)) / (1 + valid)
+    count = lambda flags: jnp.sum(flags).astype(statistic.dtype)
+    valid = num - count(failed)
+    p = (1 + count(replicates >= statistic)) / (1 + valid)
     p = jnp.where(jnp.isnan(statistic), jnp.nan, p)
     return LikelihoodRatio(
         statistic, p, jnp.sqrt(p * (1 - p) / (1 + valid)), replicates, jnp.sum(failed)

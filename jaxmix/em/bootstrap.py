@@ -80,6 +80,11 @@ def bootstrap(
         >>> boot.models.mean.shape
         (20,)
     """
+    return _refits(key, model, data, num, parametric, prior, max_steps)
+
+
+@eqx.filter_jit
+def _refits(key, model, data, num, parametric, prior, max_steps):
     rows = num_rows(data)
     dtype = jnp.result_type(*(a for a in jax.tree.leaves(model) if eqx.is_inexact_array(a)))
 
