@@ -162,7 +162,8 @@ def cost():
     print(
         f"an EM step {one:.1f} ms; a gradient beyond its linear system {pull:.1f} ms = "
         f"{pull / one:.2f} steps; its matrix {assemble:.1f} ms = {assemble / one:.1f} steps "
-        f"({assemble / one / size:.2f} a column), its solve {solve:.2f} ms"
+        f"({assemble / one / size:.2f} a column), its solve {solve:.2f} ms",
+        flush=True,
     )
 
     def through_loop(x, steps):
