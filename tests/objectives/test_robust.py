@@ -140,7 +140,10 @@ def test_compare_measures_bias_and_says_where_it_pays():
     run = jax.jit(
         lambda k: jax.grad(
             lambda t: jm.iwae(2)(
-                k, eqx.tree_at(lambda m: m.theta, model, t), guide, jnp.stack([x] * 20_000)
+                k,
+                eqx.tree_at(lambda m: m.theta, model, t),
+                guide,
+                jnp.broadcast_to(x, (20_000, DIM)),
             ).mean()
         )(model.theta)
     )
