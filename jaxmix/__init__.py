@@ -35,6 +35,7 @@ from .families import TiedMultivariateNormal as TiedMultivariateNormal
 from .families import TruncatedNormal as TruncatedNormal
 from .families import Uniform as Uniform
 from .families import VonMises as VonMises
+from .families import VonMisesFisher as VonMisesFisher
 from .families import Weibull as Weibull
 
 # Densities made of densities.

@@ -90,7 +90,7 @@ def unwrap(model: PyTree) -> PyTree:
         if isinstance(node, Frozen):
             return unwrap(node.part)
         if isinstance(node, Tied):
-            return unwrap(node.filled)
+            return unwrap(node.plain)
         return node
 
     return jax.tree.map(plain, model, is_leaf=lambda node: isinstance(node, Frozen | Tied))

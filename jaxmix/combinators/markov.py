@@ -1,4 +1,4 @@
-"""Markov chains over a finite set of states."""
+"""Markov chains, of any order, over a finite set of states."""
 
 from collections.abc import Hashable
 from collections.abc import Sequence as Many
@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
 from .._density import LogDensity, is_density
-from .._stack import over_stack, repeat
+from .._stack import over_stack, pick, repeat
 from ..families._support import chosen
 from ..families.categorical import Categorical
-from ._lengths import SequenceEvent, checked_length, draw_length, length_log_prob, longest, walk
+from ._lengths import SequenceEvent, checked_length, draw_length, length_log_prob, longest
 
 
 def as_rows(transition) -> PyTree:
@@ -22,13 +22,16 @@ def as_rows(transition) -> PyTree:
 
 
 class MarkovChain(LogDensity):
-    """Density of a chain of states: an initial law, a matrix of transitions, a length, in nats.
+    """Density of a chain of states: laws of its first states, transitions, a length, in nats.
 
-    log p(x) = log p(length) + log initial[x_0] + sum_t log transition[x_t, x_t+1].
+    log p(x) = log p(length) + log initial[x_0] + sum_t log transition[x_t, x_t+1]; of order L
+    each state depends on the L before it, and each of the first L on all before it.
 
     Args:
-        initial: probabilities (s,) of the first state, or a `Categorical`.
-        transition: matrix (s, s) whose rows are probabilities, or a stack of s `Categorical`.
+        initial: probabilities (s,) of the first state, or a `Categorical`. Of order L a list of
+            L: of the first state (s,), of the second given the first (s, s), and so on.
+        transition: array (s, ..., s), of order L with L + 1 axes, whose last axis are
+            probabilities; or a stack of s^L `Categorical`, the latest state running fastest.
         length: density of the length; None says nothing of it.
         labels: what the states are called; None for 0, ..., s - 1.
         max_length: capacity of the events that `sample` and `jm.encode` make.
@@ -39,6 +42,9 @@ class MarkovChain(LogDensity):
         >>> event = jm.SequenceEvent(jnp.array([1, 1, 1, 0]), jnp.array(3))
         >>> chain.log_prob(event).round(4)
         Array(-0.6931, dtype=float32)
+        >>> second = jm.MarkovChain.template(2, order=2)
+        >>> second.order, second.transition.stack_shape
+        (2, (4,))
     """
 
     initial: PyTree
@@ -47,64 +53,121 @@ class MarkovChain(LogDensity):
     labels: tuple[Hashable, ...] | None = eqx.field(static=True)
     max_length: int | None = eqx.field(static=True)
     size: int = eqx.field(static=True)
+    order: int = eqx.field(static=True)
 
     def __init__(self, initial, transition, *, length=None, labels=None, max_length=None):
-        self.initial = initial if is_density(initial) else Categorical(initial)
-        self.transition = as_rows(transition)
+        many = isinstance(initial, list | tuple)
+        self.order = len(initial) if many else 1
+        first = initial[0] if many else initial
+        first = first if is_density(first) else Categorical(first)
+        self.initial = (first, *map(_as_stack, initial[1:])) if many else first
+        self.transition = _as_stack(transition)
         self.length = checked_length(length, "MarkovChain")
         self.labels = None if labels is None else tuple(labels)
-        self.max_length, self.size = max_length, self.initial.size
-        rows = self.transition.stack_shape[-1:]
+        self.max_length, self.size = max_length, first.size
         named = self.size if self.labels is None else len(self.labels)
-        if rows != (self.size,) or self.transition.size != self.size or named != self.size:
+        given = [(*part.stack_shape, part.size) for part in (*self._starts[1:], self.transition)]
+        wanted = [(self.size**k, self.size) for k in range(1, self.order + 1)]
+        if given != wanted or named != self.size:
             raise ValueError(
-                f"A MarkovChain of {self.size} states takes a square matrix of transitions and as "
-                f"many labels; it was given {rows[0] if rows else 'no'} rows of "
-                f"{self.transition.size} and the labels {self.labels}."
+                f"A MarkovChain of order {self.order} over {self.size} states takes rows of shapes "
+                f"{wanted} and as many labels; it was given {given} and the labels {self.labels}."
             )
 
     @classmethod
     def template(
-        cls, size=None, *, labels: Many[Hashable] | None = None, length=None, max_length=None
-    ) -> Self:
+        cls, size=None, *, labels: Many[Hashable] | None = None, length=None, max_length=None,
+        order: int = 1,
+    ) -> Self:  # fmt: skip
         """A placeholder for a fit, by its labels or its number of states."""
         if labels is None and size is None:
             raise ValueError("MarkovChain.template takes `labels`, or the number of states.")
+        if order < 1:
+            raise ValueError(f"The order of a MarkovChain is at least 1; it was {order}.")
         one = Categorical.template(len(labels) if labels is not None else size)
-        rows = repeat(one, one.size)
-        return cls(one, rows, length=length, labels=labels, max_length=max_length)
+        rows = [repeat(one, one.size**k) for k in range(1, order + 1)]
+        first = one if order == 1 else [one, *rows[:-1]]
+        return cls(first, rows[-1], length=length, labels=labels, max_length=max_length)
+
+    @property
+    def _starts(self) -> tuple[PyTree, ...]:
+        return self.initial if isinstance(self.initial, tuple) else (self.initial,)
 
     @property
     def stack_shape(self) -> tuple[int, ...]:
         stack = lambda part: getattr(part, "stack_shape", ())
-        return longest(stack(self.initial), stack(self.transition)[:-1], stack(self.length))
+        return longest(stack(self._starts[0]), stack(self.transition)[:-1], stack(self.length))
 
     def initial_log_probs(self) -> Float[Array, " s"]:
         """Log-probability of each first state."""
-        return jax.vmap(self.initial.log_prob)(jnp.arange(self.size))
+        return jax.vmap(self._starts[0].log_prob)(jnp.arange(self.size))
 
-    def transition_log_probs(self) -> Float[Array, "s s"]:
-        """Log-probability of each transition, from row to column."""
+    def transition_log_probs(self) -> Float[Array, "rows s"]:
+        """Log-probability of each transition, from row (the states before) to column."""
+        return self._rows(self.transition)
+
+    def _rows(self, stack: PyTree) -> Float[Array, "rows s"]:
         states = jnp.arange(self.size)
-        return over_stack(lambda row: jax.vmap(row.log_prob)(states), self.transition)
+        return over_stack(lambda row: jax.vmap(row.log_prob)(states), stack)
 
     def log_prob(self, x: SequenceEvent) -> Scalar:
         items, n = x
         capacity = items.shape[0]
-        # The model enters as one vector and one matrix, the chain as its counts: over rows and
+        # The model enters as vectors and matrices, the chain as its counts: over rows and
         # components this is a product of matrices.
-        log_first, log_next = self.initial_log_probs(), self.transition_log_probs()
         hot = (items[:, None] == jnp.arange(self.size)[None]) & (jnp.arange(capacity) < n)[:, None]
         known = jnp.sum(hot) == n
+        log_first, log_next = self.initial_log_probs(), self.transition_log_probs()
         hot = hot.astype(log_first.dtype)
-        counts = jnp.matmul(hot[:-1].T, hot[1:])
-        total = chosen(log_first, hot[0]) + chosen(log_next, counts)
+        total = chosen(log_first, hot[0])
+        before = hot
+        for k, start in enumerate(self._starts[1:], 1):
+            if k < capacity:
+                total = total + chosen(self._rows(start), before[0][:, None] * hot[k][None])
+            before = _longer(before, hot[k:])
+        if self.order < capacity:
+            counts = jnp.matmul(before[:-1].T, hot[self.order :])
+            total = total + chosen(log_next, counts)
         total = jnp.where(known, total, jnp.full_like(total, -jnp.inf))
         return total + length_log_prob(self.length, n, capacity).astype(total.dtype)
 
     def sample(self, key: Key[Array, ""]) -> SequenceEvent:
-        k_length, k_first, k_rest = jax.random.split(key, 3)
+        k_length, k_first, k_starts, k_rest = jax.random.split(key, 4)
         n = draw_length(self.length, k_length, self.max_length, "a MarkovChain")
-        items = walk(self.transition, self.initial.sample(k_first), k_rest, self.max_length)  # pyright: ignore[reportArgumentType]
-        used = jnp.arange(self.max_length) < n
-        return SequenceEvent(jnp.where(used, items, jnp.zeros_like(items)), n)
+        capacity = self.max_length
+        assert capacity is not None  # `draw_length` has asked for it
+        seen = [self._starts[0].sample(k_first)]
+        row = seen[0]
+        for start, k in zip(self._starts[1:], jax.random.split(k_starts, self.order), strict=False):
+            seen.append(pick(start, row).sample(k).astype(row.dtype))
+            row = row * self.size + seen[-1]
+        later = self._later(row, k_rest, max(0, capacity - self.order))
+        items = jnp.concatenate([jnp.stack(seen), later])[:capacity]
+        return SequenceEvent(jnp.where(jnp.arange(capacity) < n, items, jnp.zeros_like(items)), n)
+
+    def _later(self, row: Array, key: Key[Array, ""], steps: int) -> Array:
+        """The states that follow a row (the states before, as one number)."""
+        kind = jax.random.key_impl(key)
+
+        def step(row, data):
+            # Keys travel through `scan` as data: the checker of key reuse misreads a mapped scan.
+            new = pick(self.transition, row).sample(jax.random.wrap_key_data(data, impl=kind))
+            new = new.astype(row.dtype)
+            return (row * self.size + new) % self.size**self.order, new
+
+        data = jax.random.key_data(jax.random.split(key, max(1, steps)))
+        return jax.lax.scan(step, row, data)[1][:steps]
+
+
+def _as_stack(transition) -> PyTree:
+    """A stack of categorical rows from an array of probabilities; a stack is left as it is."""
+    if is_density(transition):
+        return transition
+    array = jnp.asarray(transition)
+    return as_rows(array.reshape(-1, array.shape[-1]))
+
+
+def _longer(before: Float[Array, "t r"], hot: Float[Array, "u s"]) -> Float[Array, "u rs"]:
+    """One-hot rows of one state more: those before, and the next one running fastest."""
+    pairs = before[: hot.shape[0], :, None] * hot[:, None, :]
+    return pairs.reshape(hot.shape[0], -1)

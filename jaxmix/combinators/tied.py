@@ -8,11 +8,13 @@ import jax
 from jaxtyping import Array, Key, PyTree, Scalar
 
 from .._density import LogDensity, is_density
-from .._stack import Held
+from .._stack import Held, pick, repeat
 
 
 class Hole(eqx.Module):
-    """Where a tied part is used; it holds nothing."""
+    """Where a tied part is used; it holds nothing but the stack that one copy serves there."""
+
+    stack: tuple[int, ...] = eqx.field(static=True, default=())
 
 
 class Borrowed(LogDensity):
@@ -46,19 +48,34 @@ class Tied(LogDensity):
 
     body: PyTree
     part: PyTree
+    inner: int = eqx.field(static=True, default=0)  # axes of the part's stack that are its own
 
     @property
     def filled(self) -> PyTree:
-        """The model with the part in its places."""
+        """The model with the part in its places, one and the same in all of them."""
+        return self._with(lambda _: Borrowed(Held(self.part)))
+
+    @property
+    def plain(self) -> PyTree:
+        """The model with a copy of the part in each of its places, one for each of a stack."""
+
+        def copy(hole):
+            part = self.part
+            for size in reversed(hole.stack):
+                part = repeat(part, size)
+            return part
+
+        return self._with(copy)
+
+    def _with(self, fill):
         return jax.tree.map(
-            lambda node: Borrowed(Held(self.part)) if _is_hole(node) else node,
-            self.body,
-            is_leaf=_is_hole,
+            lambda node: fill(node) if _is_hole(node) else node, self.body, is_leaf=_is_hole
         )
 
     @property
     def stack_shape(self) -> tuple[int, ...]:
-        return self.body.stack_shape
+        part = getattr(self.part, "stack_shape", ())
+        return max(self.body.stack_shape, part[: len(part) - self.inner], key=len)
 
     def log_prob(self, x: PyTree) -> Scalar:
         return self.filled.log_prob(x)
@@ -68,20 +85,24 @@ class Tied(LogDensity):
 
     def __getattr__(self, name: str) -> Any:
         # What the model itself offers (posterior, joint_log_probs, weights ...) is offered here.
-        if name.startswith("__") or name in ("body", "part"):
+        if name.startswith("__") or name in ("body", "part", "inner"):
             raise AttributeError(name)
         return getattr(self.filled, name)
 
 
-def tie(model: PyTree, where: Callable[[PyTree], Sequence[PyTree]]) -> Tied:
+def tie(model: PyTree, where: Callable[[PyTree], PyTree | Sequence[PyTree]]) -> Tied:
     """Make several parts of a model one: the first that `where` returns replaces the others.
+
+    A part may be any sub-tree that is a density: a family, a mixture, a sequence. One part alone
+    that is a stack becomes one density for the whole stack, its first.
 
     Args:
         model: a density.
-        where: from the model to a list of its density nodes.
+        where: from the model to a list of its density nodes, or to one stacked node.
 
     Raises:
-        ValueError: if one of the nodes is no density, such as a bare array.
+        ValueError: if one of the nodes is no density, such as a bare array; if they differ in
+            structure or shape; if one alone is no stack.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -89,12 +110,39 @@ def tie(model: PyTree, where: Callable[[PyTree], Sequence[PyTree]]) -> Tied:
         >>> tied = jm.tie(pair, lambda m: [m.parts[0], m.parts[1]])
         >>> tied.log_prob((jnp.array(0.0), jnp.array(0.0))).round(4)
         Array(-1.8379, dtype=float32)
+        >>> record = jm.Composite((jm.Normal.template(), jm.Poisson.template()))
+        >>> shared = jm.tie(jm.mixture_of(record, 3), lambda m: m.components.parts[1])
+        >>> shared.part.rate.shape, jm.unwrap(shared).components.parts[1].rate.shape
+        ((), (3,))
     """
-    nodes = list(where(model))
+    listed = lambda found: list(found) if isinstance(found, list | tuple) else [found]
+    nodes = listed(where(model))
     for node in nodes:
         if not is_density(node):
             raise ValueError(
                 f"Only densities can be tied, such as a component; got a {type(node).__name__}."
             )
-    body = eqx.tree_at(lambda m: list(where(m)), model, [Hole() for _ in nodes])
-    return Tied(body, nodes[0])
+    first = nodes[0]
+    if len(nodes) == 1:
+        stack = tuple(getattr(first, "stack_shape", ()))
+        if not stack:
+            raise ValueError(
+                f"One {type(first).__name__} alone is tied to nothing: name two parts or more, or "
+                "one that is a stack."
+            )
+        for _ in stack:
+            first = pick(first, 0)
+    else:
+        stack = ()
+        for node in nodes[1:]:
+            if _form(node) != _form(first):
+                raise ValueError(
+                    f"Parts that are tied must be alike in structure and shape; a "
+                    f"{type(first).__name__} and a {type(node).__name__} were given that are not."
+                )
+    body = eqx.tree_at(lambda m: listed(where(m)), model, [Hole(stack) for _ in nodes])
+    return Tied(body, first, len(getattr(first, "stack_shape", ())))
+
+
+def _form(node: PyTree) -> Any:
+    return jax.tree.structure(node), [jax.numpy.shape(a) for a in jax.tree.leaves(node)]

@@ -12,6 +12,13 @@ from .online import Online as Online
 from .online import online as online
 from .posterior import Posterior as Posterior
 from .posterior import posterior as posterior
+from .priors import InverseGamma as InverseGamma
+from .priors import InverseWishart as InverseWishart
+from .priors import NormalInverseGamma as NormalInverseGamma
+from .priors import NormalInverseWishart as NormalInverseWishart
+from .priors import PseudoEvents as PseudoEvents
+from .priors import PseudoRows as PseudoRows
+from .priors import conjugate_prior as conjugate_prior
 from .run import Solution as Solution
 from .run import run as run
 from .run import step as step

@@ -1,15 +1,19 @@
 """Starts that do not weaken with the number of data: seeds are single rows or k-means++ centres."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
 from .expected import num_rows, take_apart
-from .maximise import blank_stats, pooled_stats, refit
+from .maximise import blank_stats, climb, gradient_state, refit
 
 SEED_ROWS = 2048
 ROWS_A_COMPONENT = 3
 NOISE = 3.0
+PSEUDO_ROWS = 1.0
+NUDGE = 0.1
+CLIMBS = 20
 
 
 def is_vector_event(data: PyTree) -> bool:
@@ -54,7 +58,7 @@ def init(
         >>> jnp.sort(start.components.mean).shape
         (2,)
     """
-    k_rows, k_noise, k_seed = jax.random.split(key, 3)
+    k_rows, k_noise, k_seed, k_loose = jax.random.split(key, 4)
     parts = take_apart(template)
     rows = num_rows(data)
     is_mixture = callable(getattr(template, "joint_log_probs", None))
@@ -74,43 +78,93 @@ def init(
             jax.random.split(k_noise, max(1, len(parts.leaves))), parts.leaves, strict=False
         )
     ]
-    pooled, origins = pooled_stats(template, sample)
+    placed, pooled = global_fit(template, sample)
     if is_mixture:
         share = _responsibilities(k_seed, template, sample, plus_plus)
     else:
         used = jnp.arange(wanted) < 32
-        share = used.astype(_float_of(parts.leaves))
-    stats = blank_stats(template, sample, seeds, NOISE, origins=origins, weights=share)
+        share = used.astype(_dtype_of(template))
+    stats = blank_stats(placed, sample, seeds, NOISE, weights=share)
     started = []
-    for leaf, s, pool, origin in zip(parts.leaves, stats, pooled, origins, strict=True):
+    for leaf, s, pool in zip(take_apart(placed).leaves, stats, pooled, strict=True):
         one = jax.tree.map(lambda a, n=pool.count: a / _expand(n, a), pool)
-        placed = leaf if origin is None else _about(leaf, one, origin)
-        total = jax.tree.map(lambda a, b: a + b.astype(a.dtype), s, one)
-        total = total if origin is None else leaf.recentre(total, origin, placed.origin)
-        started.append(refit(placed, total, None, jnp.zeros((), total.count.dtype))[0])
-    model = parts.model(started, parts.loose)
-    return model
+        total = jax.tree.map(lambda a, b: a + PSEUDO_ROWS * b.astype(a.dtype), s, one)
+        started.append(refit(leaf, total, None, jnp.zeros((), total.count.dtype))[0])
+    loose = parts.loose
+    if loose:
+        build = lambda loose: parts.model(started, loose)
+        loose = _moved(k_loose, build, loose, sample, share)
+    return parts.model(started, loose)
 
 
-def _about(leaf, one, origin):
-    """The leaf moved to the data, so that statistics about its origin keep their digits."""
-    return refit(
-        leaf, leaf.recentre(one, origin, leaf.origin), None, jnp.zeros((), one.count.dtype)
-    )[0]
+def global_fit(template: PyTree, sample: PyTree) -> tuple[PyTree, list]:
+    """The model with all its components alike and fitted to the sample, and their statistics.
+
+    The first of three passes finds the origins, since raw moments do not survive float32, and
+    the later ones the statistics of leaves with latent variables, which depend on parameters.
+    """
+    seeds = [jnp.zeros((*leaf.stack_shape, 2), jnp.uint32) for leaf in take_apart(template).leaves]
+
+    def pass_over(_, carry):
+        model, _ = carry
+        parts = take_apart(model)
+        stats = blank_stats(model, sample, seeds, 0)
+        zero = [jnp.zeros((), s.count.dtype) for s in stats]
+        leaves = [
+            refit(leaf, s, None, z)[0] for leaf, s, z in zip(parts.leaves, stats, zero, strict=True)
+        ]
+        moved = [
+            leaf.recentre(s, old.origin, leaf.origin)
+            for leaf, old, s in zip(leaves, parts.leaves, stats, strict=True)
+        ]
+        return parts.model(leaves, parts.loose), moved
+
+    arrays, rest = eqx.partition(template, eqx.is_array)
+    begin = (arrays, [leaf.zero_stats() for leaf in take_apart(template).leaves])
+
+    def body(i, carry):
+        model, stats = pass_over(i, (eqx.combine(carry[0], rest), carry[1]))
+        return eqx.filter(model, eqx.is_array), stats
+
+    arrays, stats = jax.lax.fori_loop(0, 3, body, begin)
+    return eqx.combine(arrays, rest), stats
+
+
+def _moved(key, build, loose, sample, share):
+    """Loose arrays climbed to the rows given each component, from a start broken by noise."""
+    keys = jax.random.split(key, len(loose))
+    noisy = [
+        a + NUDGE * jax.random.normal(k, a.shape, a.dtype) for a, k in zip(loose, keys, strict=True)
+    ]
+    even = share + jnp.ones_like(share) / share.shape[0]
+
+    def value(loose):
+        model = build(loose)
+        if share.ndim == 2:
+            under = jax.vmap(model.joint_log_probs)(sample)
+        else:
+            under = jax.vmap(model.log_prob)(sample)
+        return jnp.sum(even * under) / jnp.sum(even)
+
+    def body(_, carry):
+        loose, state = carry
+        return climb(value, jax.grad(value)(loose), loose, state)
+
+    return jax.lax.fori_loop(0, CLIMBS, body, (noisy, gradient_state(noisy)))[0]
 
 
 def _expand(count, like):
     return count.reshape(count.shape + (1,) * (like.ndim - count.ndim))
 
 
-def _float_of(leaves):
-    return jnp.result_type(*(leaf.zero_stats().count.dtype for leaf in leaves))
+def _dtype_of(model):
+    return jnp.result_type(*(a for a in jax.tree.leaves(model) if eqx.is_inexact_array(a)))
 
 
 def _responsibilities(key, template, sample, plus_plus):
     size = jax.eval_shape(template.joint_log_probs, jax.tree.map(lambda a: a[0], sample)).shape[0]
     wanted = num_rows(sample)
-    dtype = _float_of(take_apart(template).leaves)
+    dtype = _dtype_of(template)
     # Rows are in random order already: component k takes rows 3k, 3k + 1, 3k + 2, modulo N.
     each = jnp.arange(size * ROWS_A_COMPONENT)
     alone = jnp.zeros((wanted, size), dtype).at[each % wanted, each // ROWS_A_COMPONENT].set(1)

@@ -20,10 +20,17 @@ class Prior(NamedTuple):
     """Pseudo-statistics of each leaf, about given origins: they join S, their density joins Q.
 
     A floor is a prior too: scatter without count, worth -floor tr(precision) / 2 nats.
+    `jm.em.conjugate_prior` builds one.
+
+    - `at_mean`: for each leaf a number of pseudo-events that sit at the density's own mean,
+      wherever that is (log-determinants without scatter), or None.
+    - `floors`: the part of `stats` that is a floor; None where all of it is, [] for none.
     """
 
     stats: list[Any]
     origins: list[Any]
+    at_mean: list[Any] | None = None
+    floors: list[Any] | None = None
 
 
 class GradientState(NamedTuple):
@@ -136,11 +143,30 @@ def floor_prior(model: PyTree, data: PyTree, weights: Array | None, share: float
 
 
 def about_own_origins(leaves: list[Refittable], prior: Prior) -> list[Any]:
-    """The prior's pseudo-statistics about each leaf's own origin."""
+    """The prior's pseudo-statistics about each leaf's own origin, events at the mean among them."""
+    moved = _moved(leaves, prior)
+    if prior.at_mean is None:
+        return moved
     return [
-        leaf.recentre(s, old, leaf.origin)
+        s if many is None else s._replace(count=s.count + many)
+        for s, many in zip(moved, prior.at_mean, strict=True)
+    ]
+
+
+def _moved(leaves: list[Refittable], prior: Prior) -> list[Any]:
+    return [
+        leaf.recentre(_in_dtype_of(leaf, s), old, leaf.origin)
         for leaf, s, old in zip(leaves, prior.stats, prior.origins, strict=True)
     ]
+
+
+def _in_dtype_of(leaf: Refittable, stats: Any) -> Any:
+    return jax.tree.map(lambda s, zero: s.astype(zero.dtype), stats, leaf.zero_stats())
+
+
+def floors_of(prior: Prior) -> list[Any]:
+    """The part of a prior that keeps densities off their boundary."""
+    return prior.stats if prior.floors is None else prior.floors
 
 
 def log_prior(model: PyTree, prior: Prior | None) -> Array:
@@ -192,15 +218,20 @@ def _alive(total: Any, weight: Array) -> Array:
 
 
 def refit(
-    leaf: Refittable, stats: Any, pseudo: Any | None, weight: Array
+    leaf: Refittable, stats: Any, pseudo: Any | None, weight: Array, at_mean: Array | None = None
 ) -> tuple[Any, Array, Array]:
     """One leaf (or a stack of them) from its statistics, and how many were emptied or collapsed.
 
     Both keep their parameters: the emptied have no data, the collapsed no finite estimate.
+    `at_mean` counts pseudo-events that sit at the new mean.
     """
     origin = leaf.origin
     total = stats if pseudo is None else jax.tree.map(jnp.add, stats, pseudo)
     new = leaf.from_stats(total, origin)
+    if at_mean is not None:
+        still = jax.tree.map(jnp.zeros_like, total)._replace(count=at_mean)
+        more = leaf.recentre(still, new.origin, origin)
+        new = leaf.from_stats(jax.tree.map(jnp.add, total, more), origin)
     alive = _alive(total, weight)
     use = _finite(new, alive)
     kept = jax.tree.map(lambda n, o: keep(use, n, o) if eqx.is_array(n) else n, new, leaf)
@@ -217,11 +248,14 @@ def maximise(
 ) -> Maximised:
     """The M-step: refit every leaf; move the loose arrays uphill, never below."""
     parts = take_apart(model)
-    pseudo = [None] * len(parts.leaves) if prior is None else about_own_origins(parts.leaves, prior)
+    none = [None] * len(parts.leaves)
+    pseudo = none if prior is None else _moved(parts.leaves, prior)
+    still = none if prior is None or prior.at_mean is None else prior.at_mean
     new_leaves, gains = [], []
     emptied = collapsed = jnp.zeros((), int)
-    for leaf, stats, extra in zip(parts.leaves, expected.stats, pseudo, strict=True):
-        new, empty, collapse = refit(leaf, stats, extra, expected.weight)
+    for leaf, stats, extra, many in zip(parts.leaves, expected.stats, pseudo, still, strict=True):
+        many = None if many is None else many.astype(stats.count.dtype)
+        new, empty, collapse = refit(leaf, stats, extra, expected.weight, many)
         new_leaves.append(new)
         emptied, collapsed = emptied + empty, collapsed + collapse
         gains.append(expected_gain(new, leaf, stats))
@@ -229,8 +263,9 @@ def maximise(
     loose = parts.loose
     if loose:
         build = lambda loose: parts.model(new_leaves, loose)
+        value = lambda loose: log_likelihood(build(loose), data, weights).value
         slope = jax.tree.map(lambda g: g / expected.weight.astype(g.dtype), expected.gradient)
-        loose, state = _climb(build, loose, slope, data, weights, state)
+        loose, state = climb(value, slope, loose, state)
     return Maximised(parts.model(new_leaves, loose), state, gain, emptied, collapsed)
 
 
@@ -246,13 +281,16 @@ def expected_gain(new: Refittable, old: Refittable, stats: Any) -> Array:
 def init_gradient_state(model: PyTree) -> GradientState | None:
     """The state of the loose arrays' step, None where a model has none."""
     loose = take_apart(model).loose
-    if not loose:
-        return None
+    return gradient_state(loose) if loose else None
+
+
+def gradient_state(loose: list[Array]) -> GradientState:
+    """A fresh state for the step of some arrays."""
     return GradientState(optax.scale_by_lbfgs().init(loose), jnp.ones((), loose[0].dtype))
 
 
-def _climb(build, loose, gradient, data, weights, state):
-    """A quasi-Newton step on the log-likelihood, halved until it does not fall."""
+def climb(value, gradient, loose, state: GradientState) -> tuple[list[Array], GradientState]:
+    """A quasi-Newton step up a value of some arrays, halved until it does not fall."""
     downhill = jax.tree.map(jnp.negative, gradient)
     rule = optax.scale_by_lbfgs()
     direction, memory = rule.update(downhill, state.memory, loose)
@@ -261,7 +299,6 @@ def _climb(build, loose, gradient, data, weights, state):
     scale = jnp.sqrt(tree_vdot(gradient, gradient))
     scale = jnp.where(scale > 0, scale, jnp.ones_like(scale))
     direction = jax.tree.map(lambda d, g: jnp.where(misled, g / scale, -d), direction, gradient)
-    value = lambda loose: log_likelihood(build(loose), data, weights).value
     start = value(loose)
     moved = lambda s: jax.tree.map(lambda p, d: p + s * d, loose, direction)
 

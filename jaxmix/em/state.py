@@ -15,7 +15,7 @@ from .maximise import (
     GradientState,
     Maximised,
     Prior,
-    about_own_origins,
+    floors_of,
     init_gradient_state,
     log_prior,
     maximise,
@@ -173,6 +173,6 @@ def on_boundary(model: PyTree, prior: Prior | None) -> Array:
     found = jnp.asarray(False)
     if prior is not None:
         leaves = take_apart(model).leaves
-        for leaf, floor in zip(leaves, about_own_origins(leaves, prior), strict=True):
+        for leaf, floor in zip(leaves, floors_of(prior), strict=False):
             found = found | jnp.any(leaf.on_boundary(floor))
     return found

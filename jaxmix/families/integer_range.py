@@ -85,6 +85,7 @@ class IntegerCategorical(_IntegerRange):
     """
 
     ranks: ClassVar[dict[str, int]] = {"logits": 1}
+    zero_is_valid: ClassVar[bool] = True
 
     logits: Float[Array, "*stack n"]
     low: int = eqx.field(static=True)

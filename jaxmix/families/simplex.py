@@ -1,22 +1,119 @@
-"""Families on the unit interval, the simplex and its counts: Beta, Dirichlet, multinomial."""
+"""Families on the simplex: probabilities that add up to 1, and one of two."""
 
-from typing import ClassVar, Self
+import abc
+from typing import Any, ClassVar, NamedTuple, Self
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key, Scalar
+from jaxtyping import Array, Float, Key, Scalar
 
-from .._density import LogDensity
 from .._exponential import ExponentialFamily
 from .._numerics import as_float
 from ._domain import UNIT, Domain
-from ._support import outside, times
-from .categorical import Counts
+from ._newton import newton_maximum
+from ._special import log_minus_digamma, stirling, trigamma
+from ._support import outside
 
 
-class Beta(LogDensity):
-    """Beta density of a number between 0 and 1, in nats; EM moves its parameters by gradient.
+class Logs(NamedTuple):
+    """Counts, and sums of log x less the origin, a coordinate each."""
+
+    count: Array
+    logs: Array
+
+
+class _Concentrations(ExponentialFamily):
+    """What both families share. With m = a / A the mean and A the total concentration,
+
+    log p(x) = sum_i a_i (log x_i - log m_i - log x_i / a_i) + sum_i g(a_i) - g(A),
+    g(a) = a log a - a - log Gamma(a): nothing large cancels at large concentrations.
+    """
+
+    @property
+    @abc.abstractmethod
+    def _log_a(self) -> Float[Array, "*stack d"]:
+        """Logarithms of the concentrations."""
+
+    @abc.abstractmethod
+    def _with(self, log_a: Float[Array, "*stack d"]) -> Self:
+        """The density of these concentrations."""
+
+    @abc.abstractmethod
+    def _safe_logs(self, x: Any) -> tuple[Array, Array]:
+        """The logarithms of the coordinates, safe off the support, and 0, -inf or NaN by it."""
+
+    @property
+    def origin(self):
+        return jax.nn.log_softmax(self._log_a)
+
+    def log_base(self, x) -> Scalar:
+        logs, base = self._safe_logs(x)
+        return base - jnp.sum(logs)
+
+    def log_prob(self, x) -> Scalar:
+        logs, base = self._safe_logs(x)
+        a = jnp.exp(self._log_a)
+        head = jnp.sum(stirling(a)) - stirling(jnp.sum(a))
+        return head + jnp.vdot(a, logs - self.origin) - jnp.sum(logs) + base
+
+    def stats(self, x, origin=None) -> Logs:
+        logs, _ = self._safe_logs(x)
+        return Logs(jnp.ones((), logs.dtype), logs - (self.origin if origin is None else origin))
+
+    def natural(self, origin=None) -> Logs:
+        a, mean = jnp.exp(self._log_a), self.origin
+        shift = jnp.zeros_like(mean) if origin is None else origin - mean
+        head = jnp.sum(stirling(a), -1) - stirling(jnp.sum(a, -1))
+        return Logs(head + jnp.sum(a * shift, -1), a)
+
+    def from_stats(self, stats: Logs, origin=None) -> Self:
+        means = stats.logs / stats.count[..., None]
+        centre = self.origin if origin is None else origin
+
+        best = lambda start, *given: newton_maximum(_level, start, given, _derivatives)
+        log_a = jnp.vectorize(best, signature="(d),(d),(d)->(d)")(self._log_a, means, centre)
+        return self._with(log_a)
+
+    def floor(self, stats: Logs, share) -> Logs:
+        a = jnp.exp(self.from_stats(stats, self.origin)._log_a)
+        return Logs(jnp.zeros_like(stats.count), -share * _gaps(a))
+
+    def recentre(self, stats: Logs, old, new) -> Logs:
+        return Logs(stats.count, stats.logs + stats.count[..., None] * (old - new))
+
+    def on_boundary(self, floor: Logs):
+        return jnp.any(_gaps(jnp.exp(self._log_a)) <= -2 * floor.logs, -1)
+
+    def zero_stats(self) -> Logs:
+        zeros = jnp.zeros_like(self._log_a)
+        return Logs(zeros[..., 0], zeros)
+
+
+def _level(log_a, given):
+    """Mean log-density of events of given mean logarithms, less the base measure."""
+    means, centre = given
+    a = jnp.exp(log_a)
+    head = jnp.sum(stirling(a)) - stirling(jnp.sum(a))
+    return head + jnp.vdot(a, means + (centre - jax.nn.log_softmax(log_a)))
+
+
+def _derivatives(log_a, given):
+    """Gradient and Hessian of the level (Minka 2000, "Estimating a Dirichlet distribution")."""
+    means, centre = given
+    a = jnp.exp(log_a)
+    slope = a * (means + (centre - jax.nn.log_softmax(log_a)) + _gaps(a))
+    bend = jnp.diag(slope - a * a * trigamma(a)) + jnp.outer(a, a) * trigamma(jnp.sum(a))
+    return slope, bend
+
+
+def _gaps(a):
+    """What the logarithm of each mean has above the mean of the logarithm."""
+    return log_minus_digamma(a) - log_minus_digamma(jnp.sum(a, -1, keepdims=True))
+
+
+class Beta(_Concentrations):
+    """Beta density of a number between 0 and 1, in nats; its M-step is a Newton ascent.
 
     log p(x) = (a - 1) log x + (b - 1) log(1 - x) - log B(a, b).
 
@@ -61,21 +158,29 @@ class Beta(LogDensity):
     def variance(self) -> Float[Array, "*stack"]:
         return self.mean * (1 - self.mean) / (self.a + self.b + 1)
 
-    def log_prob(self, x) -> Scalar:
+    @property
+    def num_parameters(self) -> int:
+        return 2
+
+    @property
+    def _log_a(self):
+        return jnp.stack([self.log_a, self.log_b], -1)
+
+    def _with(self, log_a):
+        return eqx.tree_at(lambda m: (m.log_a, m.log_b), self, (log_a[..., 0], log_a[..., 1]))
+
+    def _safe_logs(self, x):
         value = jnp.asarray(x).astype(self.log_a.dtype)
         inside = (value > 0) & (value < 1)
         safe = jnp.where(inside, value, jnp.full_like(value, 0.5))
-        a, b = self.a, self.b
-        head = jax.lax.lgamma(a + b) - jax.lax.lgamma(a) - jax.lax.lgamma(b)
-        body = (a - 1) * jnp.log(safe) + (b - 1) * jnp.log1p(-safe)
-        return head + body + outside(inside, value)
+        return jnp.stack([jnp.log(safe), jnp.log1p(-safe)]), outside(inside, value)
 
     def sample(self, key: Key[Array, ""]) -> Scalar:
         return jax.random.beta(key, self.a, self.b, (), self.log_a.dtype)
 
 
-class Dirichlet(LogDensity):
-    """Dirichlet density of probabilities that add up to 1, in nats; moved by gradient in EM.
+class Dirichlet(_Concentrations):
+    """Dirichlet density of probabilities that add up to 1, in nats; its M-step is a Newton ascent.
 
     log p(x) = log Gamma(sum a) - sum log Gamma(a_i) + sum (a_i - 1) log x_i.
 
@@ -118,111 +223,28 @@ class Dirichlet(LogDensity):
     def mean(self) -> Float[Array, "*stack d"]:
         return jax.nn.softmax(self.log_concentration)
 
-    def log_prob(self, x: Float[Array, " d"]) -> Scalar:
+    @property
+    def variance(self) -> Float[Array, "*stack d"]:
+        total = jnp.sum(self.concentration, -1, keepdims=True)
+        return self.mean * (1 - self.mean) / (total + 1)
+
+    @property
+    def num_parameters(self) -> int:
+        return self.dim
+
+    @property
+    def _log_a(self):
+        return self.log_concentration
+
+    def _with(self, log_a):
+        return eqx.tree_at(lambda m: m.log_concentration, self, log_a)
+
+    def _safe_logs(self, x):
         total = jnp.sum(x)
         slack = 100 * jnp.finfo(x.dtype).eps * self.dim
         inside = jnp.all(x > 0) & (jnp.abs(total - 1) <= slack)
         safe = jnp.where(inside, x, jnp.full_like(x, 1 / self.dim))
-        a = self.concentration
-        head = jax.lax.lgamma(jnp.sum(a)) - jnp.sum(jax.lax.lgamma(a))
-        return head + jnp.sum((a - 1) * jnp.log(safe)) + outside(inside, total)
+        return jnp.log(safe), outside(inside, total)
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, " d"]:
         return jax.random.dirichlet(key, self.concentration, dtype=self.log_concentration.dtype)
-
-
-class Multinomial(ExponentialFamily):
-    """Distribution of the counts of k outcomes in n trials, in nats.
-
-    log p(x) = log(n! / prod x_i!) + sum x_i log probs[i], with the coefficient, so that it adds
-    up to 1 over all counts of the total n.
-
-    Args:
-        trials: the total n (static).
-        probs: probabilities (k,), non-negative; they are normalised.
-
-    Example:
-        >>> import jaxmix as jm, jax.numpy as jnp
-        >>> jm.Multinomial(2, jnp.array([0.5, 0.5])).log_prob(jnp.array([1, 1])).round(4)
-        Array(-0.6931, dtype=float32)
-    """
-
-    ranks: ClassVar[dict[str, int]] = {"logits": 1}
-
-    logits: Float[Array, "*stack k"]
-    trials: int = eqx.field(static=True)
-
-    def __init__(self, trials: int, probs):
-        (probs,) = as_float(probs)
-        self.logits, self.trials = jnp.log(probs), trials
-
-    @classmethod
-    def template(cls, trials: int, size: int) -> Self:
-        """A placeholder for a fit."""
-        return cls(trials, jnp.full(size, 1 / size))
-
-    @property
-    def size(self) -> int:
-        return self.logits.shape[-1]
-
-    @property
-    def domain(self) -> Domain:
-        words = f"{self.size} counts that add up to {self.trials}"
-        return Domain(words, whole=True, low=0, dim=self.size, total=self.trials)
-
-    @property
-    def probs(self) -> Float[Array, "*stack k"]:
-        return jax.nn.softmax(self.logits)
-
-    @property
-    def mean(self) -> Float[Array, "*stack k"]:
-        return self.trials * self.probs
-
-    @property
-    def variance(self) -> Float[Array, "*stack k"]:
-        return self.mean * (1 - self.probs)
-
-    @property
-    def num_parameters(self) -> int:
-        return self.size - 1
-
-    def _counts(self, x):
-        value = x.astype(self.logits.dtype)
-        whole = jnp.all((value >= 0) & (value == jnp.floor(value)))
-        inside = whole & (jnp.sum(value) == self.trials)
-        return jnp.where(inside, value, jnp.zeros_like(value)), outside(inside, jnp.sum(value))
-
-    def log_base(self, x) -> Scalar:
-        counts, base = self._counts(x)
-        n = jnp.asarray(self.trials + 1, counts.dtype)
-        return base + jax.lax.lgamma(n) - jnp.sum(jax.lax.lgamma(counts + 1))
-
-    def log_prob(self, x: Int[Array, " k"]) -> Scalar:
-        log_probs = jax.nn.log_softmax(self.logits)
-        return jnp.sum(times(self._counts(x)[0], log_probs)) + self.log_base(x)
-
-    def sample(self, key: Key[Array, ""]) -> Int[Array, " k"]:
-        outcomes = jax.random.categorical(key, self.logits, shape=(self.trials,))
-        return jnp.sum(outcomes[:, None] == jnp.arange(self.size)[None], axis=0)
-
-    def stats(self, x, origin=None) -> Counts:
-        counts, _ = self._counts(x)
-        return Counts(jnp.ones((), counts.dtype), counts)
-
-    def natural(self, origin=None) -> Counts:
-        return Counts(jnp.zeros_like(self.logits[..., 0]), jax.nn.log_softmax(self.logits))
-
-    def from_stats(self, stats: Counts, origin=None) -> Self:
-        logits = jnp.log(stats.outcomes) - jnp.log(jnp.sum(stats.outcomes, -1, keepdims=True))
-        return eqx.tree_at(lambda m: m.logits, self, logits)
-
-    def expected_log_prob(self, stats: Counts, origin=None) -> Scalar:
-        return jnp.sum(times(stats.outcomes, jax.nn.log_softmax(self.logits)))
-
-    def floor(self, stats: Counts, share) -> Counts:
-        even = jnp.full_like(stats.outcomes, self.trials / self.size)
-        return Counts(share * jnp.ones_like(stats.count), share * even)
-
-    def zero_stats(self) -> Counts:
-        zeros = jnp.zeros_like(self.logits)
-        return Counts(zeros[..., 0], zeros)

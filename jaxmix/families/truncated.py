@@ -1,4 +1,4 @@
-"""The normal density cut off outside an interval, and the von Mises density of an angle."""
+"""The normal density cut off outside an interval."""
 
 from typing import ClassVar, Self
 
@@ -8,15 +8,31 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, Scalar
 
-from .._density import LogDensity
+from .._exponential import ExponentialFamily, Moments
 from .._numerics import as_float
 from ._domain import Domain
+from ._moments import mean_and_scatter, recentred
+from ._newton import newton_maximum
 from ._special import LOG_2_PI
 from ._support import outside
 
 
-class TruncatedNormal(LogDensity):
-    """Normal density given that low <= x <= high, in nats; EM moves its parameters by gradient.
+def log_mass(low, high, finite: tuple[bool, bool]) -> Scalar:
+    """Logarithm of the standard normal's mass between two ends, of which some are infinite."""
+    below, above = finite
+    if not above:
+        return jax.scipy.stats.norm.logcdf(-low) if below else jnp.zeros_like(low)
+    if not below:
+        return jax.scipy.stats.norm.logcdf(high)
+    # In the upper tail by its mirror image, where the distribution function keeps its digits.
+    swap = low > 0
+    a, b = jnp.where(swap, -high, low), jnp.where(swap, -low, high)
+    log_b, log_a = jax.scipy.stats.norm.logcdf(b), jax.scipy.stats.norm.logcdf(a)
+    return log_b + jnp.log1p(-jnp.exp(log_a - log_b))
+
+
+class TruncatedNormal(ExponentialFamily):
+    """Normal density given that low <= x <= high, in nats; its M-step is a Newton ascent.
 
     log p(x) = log N(x; loc, scale) - log(Phi((high - loc) / scale) - Phi((low - loc) / scale)).
 
@@ -54,97 +70,105 @@ class TruncatedNormal(LogDensity):
         words = f"a number from {self.low} to {self.high}"
         return Domain(words, low=self.low, high=self.high)
 
-    def _ends(self):
-        scale = jnp.exp(self.log_scale)
-        return (self.low - self.loc) / scale, (self.high - self.loc) / scale
-
-    def log_mass(self) -> Scalar:
-        """Logarithm of the mass of the interval under the whole normal."""
-        low, high = self._ends()
-        # In the upper tail by its mirror image, where the distribution function keeps its digits.
-        swap = low > 0
-        a, b = jnp.where(swap, -high, low), jnp.where(swap, -low, high)
-        log_b, log_a = jax.scipy.stats.norm.logcdf(b), jax.scipy.stats.norm.logcdf(a)
-        return log_b + jnp.log1p(-jnp.exp(log_a - log_b))
-
-    def log_prob(self, x) -> Scalar:
-        value = jnp.asarray(x).astype(self.loc.dtype)
-        inside = (value >= self.low) & (value <= self.high)
-        safe = jnp.where(inside, value, jax.lax.stop_gradient(self.loc))
-        z = (safe - self.loc) * jnp.exp(-self.log_scale)
-        whole = -0.5 * z * z - self.log_scale - 0.5 * LOG_2_PI
-        return whole - self.log_mass() + outside(inside, value)
-
-    def sample(self, key: Key[Array, ""]) -> Scalar:
-        low, high = self._ends()
-        draw = jax.random.truncated_normal(key, low, high, (), self.loc.dtype)
-        return self.loc + jnp.exp(self.log_scale) * draw
-
-
-class VonMises(LogDensity):
-    """Von Mises density of an angle, in nats; EM moves its parameters by gradient.
-
-    log p(x) = kappa cos(x - loc) - log(2 pi I0(kappa)), on any interval of length 2 pi.
-
-    Args:
-        loc: mean direction, an angle.
-        concentration: kappa, a positive scalar.
-
-    Example:
-        >>> import jaxmix as jm, jax.numpy as jnp
-        >>> jm.VonMises(0, 1).log_prob(jnp.array(0.0)).round(4)
-        Array(-1.0738, dtype=float32)
-    """
-
-    ranks: ClassVar[dict[str, int]] = {"loc": 0, "log_concentration": 0}
-
-    loc: Float[Array, "*stack"]
-    log_concentration: Float[Array, "*stack"]
-
-    def __init__(self, loc, concentration):
-        self.loc, concentration = as_float(loc, concentration)
-        self.log_concentration = jnp.log(concentration)
-
-    @classmethod
-    def template(cls) -> Self:
-        """A placeholder for a fit."""
-        return cls(0.0, 1.0)
+    @property
+    def scale(self) -> Float[Array, "*stack"]:
+        return jnp.exp(self.log_scale)
 
     @property
-    def concentration(self) -> Float[Array, "*stack"]:
-        return jnp.exp(self.log_concentration)
+    def _finite(self):
+        return bool(np.isfinite(self.low)), bool(np.isfinite(self.high))
 
-    def log_prob(self, x: Float[Array, ""]) -> Scalar:
-        kappa = self.concentration
-        # cos - 1 and the scaled Bessel function: neither overflows at a large concentration.
-        bend = -2 * jnp.sin(0.5 * (x - self.loc)) ** 2
-        return kappa * bend - jnp.log(jax.scipy.special.i0e(kappa)) - LOG_2_PI
+    def _ends(self, loc, scale):
+        """The ends in units of the scale; an infinite one as 0, which nothing reads."""
+        ends = [end if np.isfinite(end) else 0.0 for end in (self.low, self.high)]
+        return (ends[0] - loc) / scale, (ends[1] - loc) / scale
+
+    def log_mass(self) -> Float[Array, "*stack"]:
+        """Logarithm of the mass of the interval under the whole normal."""
+        return log_mass(*self._ends(self.loc, self.scale), self._finite)
+
+    def _hazards(self):
+        """Each end in units of the scale, and the density there; 0 at an infinite one."""
+        mass = self.log_mass()
+        for end, finite in zip(self._ends(self.loc, self.scale), self._finite, strict=True):
+            height = jnp.exp(jax.scipy.stats.norm.logpdf(end) - mass)
+            yield end, height if finite else jnp.zeros_like(height)
+
+    @property
+    def mean(self) -> Float[Array, "*stack"]:
+        (_, low), (_, high) = self._hazards()
+        return self.loc + self.scale * (low - high)
+
+    @property
+    def variance(self) -> Float[Array, "*stack"]:
+        (a, low), (b, high) = self._hazards()
+        return self.scale**2 * (1 + a * low - b * high - (low - high) ** 2)
+
+    @property
+    def origin(self):
+        return self.loc
+
+    @property
+    def num_parameters(self) -> int:
+        return 2
+
+    def _safe(self, x):
+        value = jnp.asarray(x).astype(self.loc.dtype)
+        inside = (value >= self.low) & (value <= self.high)
+        inner = [end for end in (self.low, self.high) if np.isfinite(end)]
+        return jnp.where(inside, value, inner[0] if inner else 0.0), outside(inside, value)
+
+    def log_base(self, x) -> Scalar:
+        return self._safe(x)[1]
+
+    def log_prob(self, x) -> Scalar:
+        value, base = self._safe(x)
+        z = (value - self.loc) * jnp.exp(-self.log_scale)
+        return -0.5 * z * z - self.log_scale - 0.5 * LOG_2_PI - self.log_mass() + base
 
     def sample(self, key: Key[Array, ""]) -> Scalar:
-        """By rejection from a wrapped Cauchy (Best and Fisher 1979), in [-pi, pi)."""
-        kappa, dtype = self.concentration, self.loc.dtype
-        tau = 1 + jnp.sqrt(1 + 4 * kappa * kappa)
-        rho = (tau - jnp.sqrt(2 * tau)) / (2 * kappa)
-        # At a small concentration rho loses its digits, and is kappa / 2.
-        rho = jnp.where(kappa > 0.02, rho, 0.5 * kappa)
-        r = (1 + rho * rho) / (2 * rho)
-        kind = jax.random.key_impl(key)
+        low, high = ((end - self.loc) / self.scale for end in (self.low, self.high))
+        draw = jax.random.truncated_normal(key, low, high, (), self.loc.dtype)
+        return self.loc + self.scale * draw
 
-        def attempt(carry):
-            data, _, _ = carry
-            k_next, k_angle, k_accept = jax.random.split(
-                jax.random.wrap_key_data(data, impl=kind), 3
-            )
-            turn = jnp.pi * (2 * jax.random.uniform(k_angle, (), dtype) - 1)
-            cosine = jnp.cos(turn)
-            f = (1 + r * cosine) / (r + cosine)
-            c = kappa * (r - f)
-            level = jax.random.uniform(k_accept, (), dtype)
-            taken = (c * (2 - c) - level > 0) | (jnp.log(c / level) + 1 - c >= 0)
-            sign = jnp.where(turn < 0, -jnp.ones_like(f), jnp.ones_like(f))
-            angle = sign * jnp.arccos(jnp.clip(f, -1, 1))
-            return jax.random.key_data(k_next), angle, taken
+    def stats(self, x, origin=None) -> Moments:
+        r = self._safe(x)[0] - (self.loc if origin is None else origin)
+        return Moments(jnp.ones_like(r), r, r * r)
 
-        start = (jax.random.key_data(key), jnp.zeros((), dtype), jnp.asarray(False))
-        _, angle, _ = jax.lax.while_loop(lambda carry: ~carry[2], attempt, start)
-        return jnp.mod(angle + self.loc + jnp.pi, 2 * jnp.pi) - jnp.pi
+    def natural(self, origin=None) -> Moments:
+        shift = self.loc - (self.loc if origin is None else origin)
+        precision = jnp.exp(-2 * self.log_scale)
+        head = -0.5 * precision * shift * shift - self.log_scale - 0.5 * LOG_2_PI
+        return Moments(head - self.log_mass(), precision * shift, -0.5 * precision)
+
+    def from_stats(self, stats: Moments, origin=None) -> Self:
+        _, mean, variance = mean_and_scatter(stats, 0)
+        centre = (self.loc if origin is None else origin) + mean
+        spread = jnp.sqrt(variance)
+
+        def value(theta, given):
+            # In units of the data's own mean and spread: theta is 0 without truncation.
+            centre, spread = given
+            loc, scale = centre + theta[0] * spread, spread * jnp.exp(theta[1])
+            square = jnp.exp(-2 * theta[1]) * (1 + theta[0] ** 2)
+            return -0.5 * square - theta[1] - log_mass(*self._ends(loc, scale), self._finite)
+
+        best = lambda *given: newton_maximum(value, jnp.zeros((2,), spread.dtype), given)
+        theta = jnp.vectorize(best, signature="(),()->(2)")(centre, spread)
+        fields = lambda m: (m.loc, m.log_scale)
+        loc, log_scale = centre + theta[..., 0] * spread, jnp.log(spread) + theta[..., 1]
+        return eqx.tree_at(fields, self, (loc, log_scale))
+
+    def floor(self, stats: Moments, share) -> Moments:
+        zero = jnp.zeros_like(stats.count)
+        return Moments(zero, zero, share * mean_and_scatter(stats, 0)[2])
+
+    def recentre(self, stats: Moments, old, new) -> Moments:
+        return recentred(stats, old, new, 0)
+
+    def on_boundary(self, floor: Moments):
+        return (jnp.exp(2 * self.log_scale) <= 2 * floor.second) | (floor.second <= 0)
+
+    def zero_stats(self) -> Moments:
+        zero = jnp.zeros_like(self.loc)
+        return Moments(zero, zero, zero)

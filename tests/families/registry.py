@@ -14,7 +14,8 @@ import jaxmix as jm
 class Case(NamedTuple):
     """`make` builds the density under the precision in force; `grid` covers its support.
 
-    A continuous family's grid is integrated by the trapezoidal rule, a discrete one's summed.
+    A continuous family's grid is integrated by its `area`, or without one by the trapezoidal
+    rule; a discrete one's is summed.
     """
 
     name: str
@@ -25,12 +26,34 @@ class Case(NamedTuple):
     off: tuple = ()
     em_steps: int = 1  # steps of `from_stats` to a maximum: more where a variable is latent
     tolerance: float = 1e-5
+    area: np.ndarray | None = None  # quadrature weights of the grid
     fitted: bool = True  # by its statistics; the others are loose parameters, or fixed
 
 
 REALS = np.sinh(np.linspace(-12, 12, 40001))
 POSITIVES = np.exp(np.linspace(-30, 12, 40001))
 COUNTS = np.arange(0, 400)
+NODES, SIZES = (0.5 * (1 + a) for a in np.polynomial.legendre.leggauss(60))
+SIZES = SIZES - 0.5  # of the nodes on the unit interval
+
+
+def _triangle():
+    """Points of the simplex in three coordinates, and their areas (in the first two)."""
+    first, rest = (a.ravel() for a in np.meshgrid(NODES, NODES, indexing="ij"))
+    area = np.outer(SIZES, SIZES).ravel() * (1 - first)
+    second = (1 - first) * rest
+    return np.stack([first, second, 1 - first - second], 1), area
+
+
+def _sphere():
+    """Points of the unit sphere in three dimensions, and their areas."""
+    turns = np.arange(80) * np.pi / 40
+    height, turn = (a.ravel() for a in np.meshgrid(2 * NODES - 1, turns, indexing="ij"))
+    radius = np.sqrt(1 - height**2)
+    area = np.repeat(2 * SIZES, len(turns)) * np.pi / 40
+    return np.stack([radius * np.cos(turn), radius * np.sin(turn), height], 1), area
+
+
 SETS = np.array(list(itertools.product([False, True], repeat=3)))
 
 CASES = [
@@ -150,7 +173,7 @@ CASES = [
         lambda: jm.Laplace(1.0, 2.0),
         REALS,
         scipy=st.laplace(1, 2),
-        fitted=False,
+        em_steps=400,
     ),
     Case(
         "Weibull",
@@ -167,7 +190,7 @@ CASES = [
         discrete=True,
         scipy=st.nbinom(2.5, 0.3),
         off=(-1, 0.5),
-        fitted=False,
+        em_steps=400,
     ),
     Case(
         "ZeroInflated",
@@ -191,7 +214,6 @@ CASES = [
         np.linspace(1e-6, 1 - 1e-6, 40001),
         scipy=st.beta(2.5, 1.5),
         off=(0.0, 1.0, -0.5),
-        fitted=False,
     ),
     Case(
         "TruncatedNormal",
@@ -199,14 +221,27 @@ CASES = [
         np.linspace(0.5, 4, 10001),
         scipy=st.truncnorm(-0.25, 1.5, loc=1, scale=2),
         off=(0.0, 4.5),
-        fitted=False,
     ),
     Case(
         "VonMises",
         lambda: jm.VonMises(0.5, 2.0),
         np.linspace(-np.pi, np.pi, 2001),
         scipy=st.vonmises(2, loc=0.5),
-        fitted=False,
+    ),
+    Case(
+        "VonMisesFisher",
+        lambda: jm.VonMisesFisher(jnp.array([2.0, 1.0, -1.0]), 4.0),
+        _sphere()[0],
+        scipy=st.vonmises_fisher(np.array([2.0, 1.0, -1.0]) / np.sqrt(6), 4.0),
+        off=((1.0, 1.0, 1.0), (0.0, 0.0, 0.0)),
+        area=_sphere()[1],
+    ),
+    Case(
+        "Dirichlet",
+        lambda: jm.Dirichlet(jnp.array([2.5, 1.5, 4.0])),
+        _triangle()[0],
+        off=((0.5, 0.5, 0.5), (1.0, 0.0, 0.0)),
+        area=_triangle()[1],
     ),
     Case(
         "Multinomial",

@@ -8,6 +8,7 @@ import pytest
 import scipy.stats as st
 
 import jaxmix as jm
+from jaxmix.families._bessel import concentration_of, log_mass, mean_length
 from jaxmix.families._special import log_minus_digamma, shape_of, stirling
 
 
@@ -55,6 +56,53 @@ def test_special_functions(x64):
     np.testing.assert_allclose(stirling(x), x * np.log(x) - x - gammaln(x), rtol=1e-8, atol=1e-10)
     np.testing.assert_allclose(log_minus_digamma(x), np.log(x) - digamma(x), rtol=1e-8)
     np.testing.assert_allclose(jax.jit(shape_of)(log_minus_digamma(x)), x, rtol=1e-8)
+
+
+KAPPAS = np.geomspace(1e-3, 1e4, 15)
+
+
+def test_bessel_ratios_and_their_inverse(dtype):
+    """Against scipy's Bessel functions, in two to twenty dimensions and both precisions."""
+    from scipy.special import gammaln, ive
+
+    digits = 3e-5 if dtype == jnp.float32 else 1e-7
+    for dim in (2, 3, 20):
+        kappa = jnp.asarray(KAPPAS, dtype)
+        ratio, gap = jax.jit(lambda k, d=dim: mean_length(d, k))(kappa)
+        exact = np.asarray(kappa, float)
+        low, high = ive(dim / 2 - 1, exact), ive(dim / 2, exact)
+        np.testing.assert_allclose(ratio, high / low, rtol=1e-6 if digits > 1e-6 else 1e-9)
+        big = exact > 1  # where scipy's own quotient has digits less 1
+        np.testing.assert_allclose(gap[big], ((low - high) / low)[big], rtol=digits)
+        n = dim / 2 - 1
+        mass = np.log(low) - n * np.log(exact / 2) + gammaln(n + 1)
+        np.testing.assert_allclose(log_mass(dim, kappa), mass, rtol=digits, atol=digits)
+        square = gap * (1 + ratio)
+        np.testing.assert_allclose(concentration_of(dim, ratio, square), kappa, rtol=2 * digits)
+
+
+@pytest.mark.parametrize("kappa", [1e-3, 1.0, 1e4])
+@pytest.mark.parametrize("dim", [2, 3, 8])
+def test_directions_are_drawn_at_their_mean_length(dim, kappa):
+    """In float32: the mean of <mean direction, x>, and of its square, by the Bessel ratio."""
+    mean = np.arange(1, dim + 1) / np.sqrt(np.sum(np.arange(1, dim + 1) ** 2))
+    density = jm.VonMisesFisher(jnp.asarray(mean, jnp.float32), kappa)
+    draws = jax.jit(jax.vmap(density.sample))(jax.random.split(jax.random.key(2), 2000))
+    bend = 0.5 * np.sum((np.asarray(draws, float) - mean) ** 2, 1)  # 1 less the cosine
+    want = float(mean_length(dim, density.concentration)[1])
+    assert abs(bend.mean() - want) < 4 * bend.std() / np.sqrt(len(bend))
+    # A fit to them is the density within its own error: that of log kappa, and of a direction.
+    stats = jax.jit(jax.vmap(density.stats))(draws)
+    fitted = density.from_stats(jax.tree.map(lambda a: a.sum(0), stats), density.origin)
+    if kappa >= 1:
+        error = 4 * np.sqrt(2 / (dim - 1) / len(bend)) * max(1, dim / kappa)
+        assert abs(float(fitted.log_concentration) - np.log(kappa)) < error
+
+
+def test_a_value_never_seen_has_probability_zero(x64):
+    template = jm.IntegerCategorical.template(0, 2)
+    fitted = jax.jit(lambda m: jm.em.step(m, jnp.array([0, 0, 2]))[0])(template)
+    np.testing.assert_allclose(fitted.probs, [2 / 3, 0, 1 / 3])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,111 @@
+"""The multinomial family of counts of several outcomes."""
+
+from typing import ClassVar, Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key, Scalar
+
+from .._exponential import ExponentialFamily
+from .._numerics import as_float
+from ._domain import Domain
+from ._support import outside, times
+from .categorical import Counts
+
+
+class Multinomial(ExponentialFamily):
+    """Distribution of the counts of k outcomes in n trials, in nats.
+
+    log p(x) = log(n! / prod x_i!) + sum x_i log probs[i], with the coefficient, so that it adds
+    up to 1 over all counts of the total n.
+
+    Args:
+        trials: the total n (static).
+        probs: probabilities (k,), non-negative; they are normalised.
+
+    Example:
+        >>> import jaxmix as jm, jax.numpy as jnp
+        >>> jm.Multinomial(2, jnp.array([0.5, 0.5])).log_prob(jnp.array([1, 1])).round(4)
+        Array(-0.6931, dtype=float32)
+    """
+
+    ranks: ClassVar[dict[str, int]] = {"logits": 1}
+
+    logits: Float[Array, "*stack k"]
+    trials: int = eqx.field(static=True)
+
+    def __init__(self, trials: int, probs):
+        (probs,) = as_float(probs)
+        self.logits, self.trials = jnp.log(probs), trials
+
+    @classmethod
+    def template(cls, trials: int, size: int) -> Self:
+        """A placeholder for a fit."""
+        return cls(trials, jnp.full(size, 1 / size))
+
+    @property
+    def size(self) -> int:
+        return self.logits.shape[-1]
+
+    @property
+    def domain(self) -> Domain:
+        words = f"{self.size} counts that add up to {self.trials}"
+        return Domain(words, whole=True, low=0, dim=self.size, total=self.trials)
+
+    @property
+    def probs(self) -> Float[Array, "*stack k"]:
+        return jax.nn.softmax(self.logits)
+
+    @property
+    def mean(self) -> Float[Array, "*stack k"]:
+        return self.trials * self.probs
+
+    @property
+    def variance(self) -> Float[Array, "*stack k"]:
+        return self.mean * (1 - self.probs)
+
+    @property
+    def num_parameters(self) -> int:
+        return self.size - 1
+
+    def _counts(self, x):
+        value = x.astype(self.logits.dtype)
+        whole = jnp.all((value >= 0) & (value == jnp.floor(value)))
+        inside = whole & (jnp.sum(value) == self.trials)
+        return jnp.where(inside, value, jnp.zeros_like(value)), outside(inside, jnp.sum(value))
+
+    def log_base(self, x) -> Scalar:
+        counts, base = self._counts(x)
+        n = jnp.asarray(self.trials + 1, counts.dtype)
+        return base + jax.lax.lgamma(n) - jnp.sum(jax.lax.lgamma(counts + 1))
+
+    def log_prob(self, x: Int[Array, " k"]) -> Scalar:
+        log_probs = jax.nn.log_softmax(self.logits)
+        return jnp.sum(times(self._counts(x)[0], log_probs)) + self.log_base(x)
+
+    def sample(self, key: Key[Array, ""]) -> Int[Array, " k"]:
+        outcomes = jax.random.categorical(key, self.logits, shape=(self.trials,))
+        return jnp.sum(outcomes[:, None] == jnp.arange(self.size)[None], axis=0)
+
+    def stats(self, x, origin=None) -> Counts:
+        counts, _ = self._counts(x)
+        return Counts(jnp.ones((), counts.dtype), counts)
+
+    def natural(self, origin=None) -> Counts:
+        return Counts(jnp.zeros_like(self.logits[..., 0]), jax.nn.log_softmax(self.logits))
+
+    def from_stats(self, stats: Counts, origin=None) -> Self:
+        logits = jnp.log(stats.outcomes) - jnp.log(jnp.sum(stats.outcomes, -1, keepdims=True))
+        return eqx.tree_at(lambda m: m.logits, self, logits)
+
+    def expected_log_prob(self, stats: Counts, origin=None) -> Scalar:
+        return jnp.sum(times(stats.outcomes, jax.nn.log_softmax(self.logits)))
+
+    def floor(self, stats: Counts, share) -> Counts:
+        even = jnp.full_like(stats.outcomes, self.trials / self.size)
+        return Counts(share * jnp.ones_like(stats.count), share * even)
+
+    def zero_stats(self) -> Counts:
+        zeros = jnp.zeros_like(self.logits)
+        return Counts(zeros[..., 0], zeros)

@@ -1,0 +1,140 @@
+"""The negative binomial family of a count."""
+
+from typing import ClassVar, NamedTuple, Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key, Scalar
+
+from .._exponential import Refittable
+from .._numerics import as_float
+from ._domain import COUNT, Domain
+from ._special import log_minus_digamma
+from ._support import counted, times
+
+
+class Groups(NamedTuple):
+    """Counts, and sums of x and of what x has above its expected number of groups."""
+
+    count: Array
+    total: Array
+    excess: Array
+
+
+class NegativeBinomial(Refittable):
+    """Negative binomial density of a count: a Poisson whose rate is gamma distributed, in nats.
+
+    log p(x) = log Gamma(x + r) - log Gamma(r) - log x! + r log(prob) + x log(1 - prob).
+
+    EM treats it as a Poisson number of groups whose sizes are logarithmic (Quenouille 1949).
+
+    Args:
+        successes: the number r of successes awaited, a positive scalar, whole or not.
+        prob: probability of success, in (0, 1]; the mean is r (1 - prob) / prob.
+
+    Example:
+        >>> import jaxmix as jm, jax.numpy as jnp
+        >>> jm.NegativeBinomial(2, 0.5).log_prob(jnp.array(0)).round(4)
+        Array(-1.3863, dtype=float32)
+    """
+
+    ranks: ClassVar[dict[str, int]] = {"log_successes": 0, "logit": 0}
+    domain: ClassVar[Domain] = COUNT
+
+    log_successes: Float[Array, "*stack"]
+    logit: Float[Array, "*stack"]
+
+    def __init__(self, successes, prob):
+        successes, prob = as_float(successes, prob)
+        self.log_successes = jnp.log(successes)
+        self.logit = jnp.log(prob) - jnp.log1p(-prob)
+
+    @classmethod
+    def template(cls) -> Self:
+        """A placeholder for a fit."""
+        return cls(1.0, 0.5)
+
+    @property
+    def successes(self) -> Float[Array, "*stack"]:
+        return jnp.exp(self.log_successes)
+
+    @property
+    def prob(self) -> Float[Array, "*stack"]:
+        return jax.nn.sigmoid(self.logit)
+
+    @property
+    def mean(self) -> Float[Array, "*stack"]:
+        return jnp.exp(self.log_successes - self.logit)
+
+    @property
+    def variance(self) -> Float[Array, "*stack"]:
+        return self.mean / self.prob
+
+    def log_prob(self, x) -> Scalar:
+        value, base = counted(x, self.logit.dtype)
+        r = self.successes
+        choices = jax.lax.lgamma(value + r) - jax.lax.lgamma(r) - jax.lax.lgamma(value + 1)
+        log_win, log_loss = jax.nn.log_sigmoid(self.logit), jax.nn.log_sigmoid(-self.logit)
+        return choices + r * log_win + times(value, log_loss) + base
+
+    def sample(self, key: Key[Array, ""]) -> Int[Array, ""]:
+        k_rate, k_count = jax.random.split(key)
+        rate = jax.random.gamma(k_rate, self.successes, (), self.logit.dtype)
+        return jax.random.poisson(k_count, rate * jnp.exp(-self.logit), ())
+
+    @property
+    def num_parameters(self) -> int:
+        return 2
+
+    def stats(self, x, origin=None) -> Groups:
+        value, _ = counted(x, self.logit.dtype)
+        r = self.successes
+        # The expected number of groups is r (digamma(x + r) - digamma(r)).
+        digammas = jnp.log1p(value / r) - log_minus_digamma(value + r) + log_minus_digamma(r)
+        return Groups(jnp.ones_like(value), value, value - r * digammas)
+
+    def from_stats(self, stats: Groups, origin=None) -> Self:
+        log_odds = _log_odds_of(stats.excess / stats.total)  # of (1 - prob) / prob
+        log_successes = jnp.log(stats.total) - jnp.log(stats.count) - log_odds
+        fields = lambda m: (m.log_successes, m.logit)
+        return eqx.tree_at(fields, self, (log_successes, -log_odds))
+
+    def expected_log_prob(self, stats: Groups, origin=None) -> Scalar:
+        log_win, log_loss = jax.nn.log_sigmoid(self.logit), jax.nn.log_sigmoid(-self.logit)
+        groups = (stats.total - stats.excess) * self.log_successes
+        return jnp.sum(groups + stats.count * self.successes * log_win + stats.total * log_loss)
+
+    def floor(self, stats: Groups, share) -> Groups:
+        """Events beyond the groups: the number of successes stays finite."""
+        zero = jnp.zeros_like(stats.count)
+        some = share * (1 + stats.total / stats.count)
+        return Groups(zero, some, 0.5 * some)
+
+    def zero_stats(self) -> Groups:
+        zero = jnp.zeros_like(self.logit)
+        return Groups(zero, zero, zero)
+
+
+def _shortfall(q):
+    """The share 1 - log(1 + q) / q, to its own digits."""
+    small = q < 0.05
+    near, far = jnp.where(small, q, jnp.zeros_like(q)), jnp.where(small, jnp.ones_like(q), q)
+    series = near * (1 / 2 - near * (1 / 3 - near * (1 / 4 - near * (1 / 5 - near / 6))))
+    return jnp.where(small, series, 1 - jnp.log1p(far) / far)
+
+
+def _log_odds_of(share: Float[Array, "*s"]) -> Float[Array, "*s"]:
+    """The log q at which 1 - log(1 + q) / q is this share: Newton on the logits of both sides."""
+    wanted = jnp.log(share) - jnp.log1p(-share)
+
+    def level(log_q):
+        q = jnp.exp(log_q)
+        return jnp.log(_shortfall(q)) - jnp.log(jnp.log1p(q)) + log_q
+
+    log_q = wanted + float(np.log(2))
+    for _ in range(6):
+        value, slope = jax.jvp(level, (log_q,), (jnp.ones_like(log_q),))
+        log_q = log_q - (value - wanted) / slope
+    return log_q

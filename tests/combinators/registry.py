@@ -1,0 +1,125 @@
+"""Combinators with data of every awkward kind: unequal lengths, missing values, ties."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxmix as jm
+
+ROWS = 24
+
+
+class Case(NamedTuple):
+    """`make` gives a model away from its optimum, and data stacked along a leading axis."""
+
+    name: str
+    make: Callable[[], tuple[Any, Any]]
+
+
+def normals(*means):
+    return jax.vmap(jm.Normal)(jnp.array(means), jnp.ones(len(means)))
+
+
+def rng():
+    return np.random.default_rng(0)
+
+
+def words(letters="ab", shortest=0):
+    draw = rng()
+    return [[str(w) for w in draw.choice([*letters], n)] for n in draw.integers(shortest, 6, ROWS)]
+
+
+def numbers():
+    draw = rng()
+    return [list(draw.normal(draw.choice([-2, 2]), 1, n)) for n in draw.integers(0, 6, ROWS)]
+
+
+def started(template, rows):
+    data = jm.encode(template, rows)
+    return jm.em.init(jax.random.key(3), template, data), data
+
+
+def record():
+    """Optional (both kinds), a chain of order 2, a set, a vector with missing coordinates."""
+    one = jm.Composite(
+        {
+            "size": jm.Optional(jm.mixture_of(jm.Normal.template(), 2)),
+            "visits": jm.Optional(jm.ZeroInflated.template(jm.NegativeBinomial.template()), 0.5),
+            "word": jm.MarkovChain.template(
+                labels="ab", order=2, length=jm.Poisson.template(), max_length=6
+            ),
+            "flags": jm.BernoulliSet.template(labels="xyz"),
+            "place": jm.PartialNormal.template(2),
+        }
+    )
+    draw = rng()
+    rows = [
+        {
+            "size": None if draw.random() < 0.2 else float(draw.normal()),
+            "visits": None if draw.random() < 0.2 else int(draw.poisson(3) * (draw.random() < 0.7)),
+            "word": word,
+            "flags": {f for f in "xyz" if draw.random() < 0.5},
+            "place": np.where(draw.random(2) < 0.3, np.nan, draw.normal(size=2)),
+        }
+        for word in words()
+    ]
+    return started(jm.mixture_of(one, 2), rows)
+
+
+def tied_sequences():
+    """A mixture of sequences of mixtures over the same components, tied over the stack."""
+    inner = jm.mixture_of(jm.Normal.template(), 2)
+    template = jm.mixture_of(jm.Sequence.template(inner, max_length=6), 2)
+    model, data = started(template, numbers())
+    return jm.tie(model, lambda m: m.components.item.components), data
+
+
+def hidden():
+    transition = jnp.array([[0.7, 0.3], [0.4, 0.6]])
+    model = jm.HiddenMarkov(
+        jnp.array([0.6, 0.4]), transition, normals(-1.0, 1.5), length=jm.Poisson(2.0), max_length=6
+    )
+    return model, jm.encode(model, numbers())
+
+
+def hierarchical():
+    rows = jnp.array([[0.6, 0.4], [0.3, 0.7]])
+    model = jm.HierarchicalMixture(jnp.array([0.4, 0.6]), rows, normals(-1.0, 1.5), max_length=6)
+    return model, jm.encode(model, numbers())
+
+
+def joint():
+    links = jnp.array([[0.6, 0.4], [0.3, 0.7]])
+    parts = jm.Sequence(jm.Normal.template(), length=jm.Poisson.template(), max_length=6)
+    second = jax.tree.map(lambda a: jnp.stack([a, a + 0.5]), parts)
+    model = jm.JointMixture(jnp.array([0.4, 0.6]), links, normals(-1.0, 1.5), second)
+    items = jm.encode(parts, numbers())
+    return model, (jnp.asarray(rng().normal(0, 2, ROWS)), items)
+
+
+def labelled():
+    model = jm.SemiSupervised(jm.MixtureSameFamily(jnp.array([0.3, 0.7]), normals(-1.0, 1.5)))
+    labels = np.eye(2)[np.arange(ROWS) % 2]
+    labels[::3] = 1
+    return model, jm.LabelledEvent(jnp.asarray(rng().normal(0, 2, ROWS)), jnp.asarray(labels))
+
+
+def conditional():
+    laws = jax.vmap(jm.Laplace)(jnp.array([-1.0, 1.0]), jnp.ones(2))
+    model = jm.Conditional(laws, jm.Categorical(jnp.array([0.3, 0.7])))
+    mixture = jm.Mixture(jnp.array([0.5, 0.5]), [model, jax.tree.map(lambda a: a + 0.3, model)])
+    return mixture, (jnp.asarray(np.arange(ROWS) % 2), jnp.asarray(rng().normal(0, 2, ROWS)))
+
+
+CASES = [
+    Case("record", record),
+    Case("tied sequences", tied_sequences),
+    Case("HiddenMarkov", hidden),
+    Case("HierarchicalMixture", hierarchical),
+    Case("JointMixture", joint),
+    Case("SemiSupervised", labelled),
+    Case("Conditional", conditional),
+]

@@ -1,0 +1,191 @@
+"""Mistakes that libraries of record mixtures are known to have made, each shown to be absent."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxmix as jm
+from jaxmix.em.expected import expect
+
+
+@eqx.filter_jit
+def levels(model, data, steps=15, weights=None):
+    run = jm.em.run(
+        model, data, weights=weights, max_steps=steps, tol=None, history_size=steps, chunk_size=7
+    )
+    return run.history.log_likelihood, run.model
+
+
+def climbs(model, data, **options):
+    found, fitted = levels(model, data, **options)
+    found = np.asarray(found)
+    assert np.all(np.diff(found) > -1e-9 * np.abs(found[:-1]))
+    return found, fitted
+
+
+@pytest.mark.parametrize("dim", [1, 2])
+def test_responsibilities_hold_the_scales_log(dim, x64):
+    """Without the term -log(scale) a step falls where scales differ: a narrow and a wide one."""
+    rng = np.random.default_rng(0)
+    x = np.r_[rng.normal(0, 0.3, (60, dim)), rng.normal(4, 3, (40, dim))]
+    if dim == 1:
+        parts, x = jax.vmap(jm.Normal)(jnp.array([0.5, 3.0]), jnp.ones(2)), x[:, 0]
+    else:
+        parts = jax.vmap(jm.DiagonalNormal)(jnp.array([[0.5, 0.5], [3.0, 3.0]]), jnp.ones((2, 2)))
+    model = jm.MixtureSameFamily(jnp.array([0.5, 0.5]), parts)
+    _, fitted = climbs(model, jnp.asarray(x))
+    narrow = np.asarray(fitted.components.scale).reshape(2, -1)[:, 0]
+    assert narrow[0] < 0.5 and narrow[1] > 2
+
+
+def test_outer_weights_of_chunks_and_lengths(x64):
+    """Every sequence counts once, however long, and in however many chunks they come."""
+    topics = jax.vmap(jm.Normal)(jnp.array([-4.0, 4.0]), jnp.ones(2))
+    model = jm.HierarchicalMixture(
+        jnp.array([0.5, 0.5]), jnp.array([[0.9, 0.1], [0.1, 0.9]]), topics
+    )
+    rows = [[-4.0] * 2] * 5 + [[4.0] * 20] * 5
+    data = jm.encode(model, rows)
+    for chunk in (10, 3):
+        got = eqx.filter_jit(lambda m, c=chunk: expect(m, data, chunk_size=c))(model)
+        np.testing.assert_allclose(got.stats[0].outcomes, [5, 5], atol=0.1)
+        np.testing.assert_allclose(got.stats[2].count.sum(), 110)
+
+
+def test_joint_weights_add_up_to_one_under_a_prior(x64):
+    parts = jax.vmap(jm.Normal)(jnp.array([-1.0, 1.0]), jnp.ones(2))
+    model = jm.JointMixture(
+        jnp.array([0.5, 0.5]), jnp.array([[0.7, 0.3], [0.3, 0.7]]), parts, parts
+    )
+    data = tuple(jnp.asarray(np.random.default_rng(0).normal(0, 2, (2, 20))))
+    prior = jm.em.conjugate_prior(model, data, rows=10.0)
+    fitted = eqx.filter_jit(lambda m: jm.em.step(m, data, prior=prior)[0])(model)
+    np.testing.assert_allclose(fitted.weights.sum(), 1)
+    np.testing.assert_allclose(fitted.links.probs.sum(-1), 1)
+    np.testing.assert_allclose(fitted.second_weights.sum(), 1)
+
+
+def test_starts_of_a_joint_mixture_know_the_case_weights():
+    """Rows of weight 0 do not take part in a start."""
+    template = jm.JointMixture.template(jm.Normal.template(), jm.Normal.template(), 2, 2)
+    x = jnp.array([0.0, 1.0, 2.0, 3.0, 1e4, 1e4])
+    weights = jnp.array([1.0, 1.0, 1.0, 1.0, 0.0, 0.0])
+    start = jm.em.init(jax.random.key(0), template, (x, x), weights=weights)
+    assert float(jnp.max(jnp.abs(start.first.mean))) < 10
+
+
+def test_a_spike_has_mass_one_and_any_range():
+    density = jm.SpikeAndSlab(7, 0.95, low=5, size=10)
+    mass = jnp.exp(jax.vmap(density.log_prob)(jnp.arange(0, 30)))
+    assert float(mass.sum()) == pytest.approx(1, abs=1e-6)
+    draws = jax.vmap(density.sample)(jax.random.split(jax.random.key(0), 500))
+    assert 5 <= int(draws.min()) and int(draws.max()) <= 14
+    assert abs(float(jnp.mean(draws == 7)) - 0.95) < 4 * np.sqrt(0.95 * 0.05 / 500)
+
+
+def test_a_component_of_zeros_only_goes_on(x64):
+    """A Poisson that takes only zeros, from the rate that forbids everything else."""
+    model = jm.Mixture(jnp.array([0.5, 0.5]), [jm.Poisson(1e-3), jm.Poisson(5.0)])
+    _, fitted = climbs(model, jnp.array([0] * 10 + [4, 5, 6, 7, 5]), steps=8)
+    assert np.all(np.isfinite([float(part.rate) for part in fitted.components]))
+
+
+@pytest.mark.parametrize("rows", [3, 40])
+def test_constant_data_are_told(rows):
+    """Neither a variance of 1 nor a raised error: the floor, and a code that says so."""
+    x = jnp.full((rows, 2), 3.0)
+    found = jm.fit(jax.random.key(0), jm.gaussian_mixture(2, 2), x, num_restarts=2, max_steps=20)
+    assert bool(found.result == jm.RESULTS.degenerate)
+    assert not any(bool(jnp.isnan(a).any()) for a in jax.tree.leaves(found.model))
+
+
+def test_starts_differ_at_any_number_of_rows():
+    """Two components are never the same, and no parameter is NaN, with 3 rows or 3,000."""
+    template = jm.mixture_of(jm.Poisson.template(), 2)
+    for rows in (3, 3000):
+        data = jnp.arange(rows) % 7
+        means = jm.em.init(jax.random.key(1), template, data).components.rate
+        assert bool(jnp.all(jnp.isfinite(means))) and float(abs(means[0] - means[1])) > 1e-2
+
+
+def test_optional_holds_a_mixture(x64):
+    """Posteriors, steps and draws through an Optional whose child has latent variables."""
+    inner = jm.MixtureSameFamily(
+        jnp.array([0.5, 0.5]), jax.vmap(jm.Normal)(jnp.array([-2.0, 2.0]), jnp.ones(2))
+    )
+    data = jm.encode(jm.Optional(inner, 0.5), [-2.5, None, 1.0, 2.0, None, -1.0])
+    found, fitted = climbs(jm.Optional(inner, 0.5), data, steps=6)
+    assert float(fitted.p_missing) == pytest.approx(1 / 3)
+    assert np.isfinite(found).all()
+
+
+def test_divergence_of_an_impossible_row_is_infinite():
+    p, q = jm.Poisson(1.0), jm.SpikeAndSlab(0, 0.5, low=0, size=3)
+    got = jm.empirical_kl(p, q, jnp.array([0, 1, 5]))
+    assert got.value == jnp.inf and got.std_error == jnp.inf
+
+
+def test_divergence_is_of_the_densities_and_not_of_the_sample():
+    """KL(N(0, 1), N(1, 1)) is 0.5, however few points it is estimated on."""
+    x = jax.random.normal(jax.random.key(3), (2000,))
+    got = jm.empirical_kl(jm.Normal(0.0, 1.0), jm.Normal(1.0, 1.0), x)
+    assert abs(float(got.value) - 0.5) < 4 * float(got.std_error)
+
+
+def test_a_row_of_probability_zero_is_no_nan(x64):
+    """Under every pair of components: -inf with a gradient of 0."""
+    parts = jax.vmap(jm.Poisson)(jnp.array([1.0, 2.0]))
+    model = jm.JointMixture(jnp.array([0.5, 0.5]), jnp.eye(2), parts, parts)
+    event = (jnp.array(-1), jnp.array(3))
+    value, slope = eqx.filter_jit(jax.value_and_grad(lambda m: m.log_prob(event)))(model)
+    assert value == -jnp.inf
+    assert all(not bool(jnp.isnan(a).any()) for a in jax.tree.leaves(slope))
+
+
+def test_families_mix_in_one_mixture_and_keep_their_support():
+    """Different families are one `Mixture`; a geometric count of 0 is impossible, p = 1 is not."""
+    mixture = jm.Mixture(jnp.array([0.5, 0.5]), [jm.Geometric(1.0), jm.Poisson(2.0)])
+    assert jm.Geometric(1.0).log_prob(jnp.array(1)) == 0
+    np.testing.assert_allclose(mixture.posterior(jnp.array(0)), [0, 1])
+    assert float(mixture.posterior(jnp.array(1))[0]) > 0.5
+
+
+def test_a_tied_model_stays_tied_by_single_steps(x64):
+    """One copy: whatever loop calls the step, and it pools the statistics of both places."""
+    x = jnp.asarray(np.random.default_rng(0).normal(1, 2, (2, 30)))
+    pair = jm.tie(
+        jm.Composite((jm.Normal(0.0, 1.0), jm.Normal(5.0, 1.0))), lambda m: [m.parts[0], m.parts[1]]
+    )
+    fitted = eqx.filter_jit(lambda m: jm.em.step(m, tuple(x))[0])(pair)
+    plain = jm.unwrap(fitted)
+    assert (
+        float(plain.parts[0].mean) == float(plain.parts[1].mean) == pytest.approx(float(x.mean()))
+    )
+
+
+def test_one_part_for_a_whole_stack(x64):
+    """Tied over a stack, unwrapped to one copy each; tied before it is stacked, one for each."""
+    record = jm.Composite((jm.Normal.template(), jm.Poisson.template()))
+    shared = jm.tie(jm.mixture_of(record, 3), lambda m: m.components.parts[1])
+    data = (jnp.array([0.0, 1.0, 5.0, 6.0]), jnp.array([1, 2, 3, 4]))
+    start = jm.em.init(jax.random.key(0), shared, data)
+    _, fitted = climbs(start, data, steps=4)
+    assert float(fitted.part.rate) == pytest.approx(2.5)
+    plain = jm.unwrap(fitted)
+    assert plain.components.stack_shape == (3,)
+    np.testing.assert_allclose(plain.components.parts[1].rate, 2.5)
+    np.testing.assert_allclose(jax.vmap(plain.log_prob)(data), jax.vmap(fitted.log_prob)(data))
+    pair = jm.tie(jm.Composite((jm.Normal(0, 1), jm.Normal(1, 1))), lambda m: [*m.parts])
+    stacked = jm.mixture_of(pair, 2)
+    event = (jnp.array(0.5), jnp.array(-0.5))
+    assert jm.unwrap(stacked).components.parts[1].mean.shape == (2,)
+    np.testing.assert_allclose(jm.unwrap(stacked).log_prob(event), stacked.log_prob(event))
+    for wrong, words in (
+        (lambda m: m.mixing, "tied to nothing"),
+        (lambda m: m.weights, "Only densities"),
+        (lambda m: [m.mixing, m.components], "alike"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            jm.tie(jm.mixture_of(record, 3), wrong)
