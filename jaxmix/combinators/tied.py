@@ -115,8 +115,12 @@ def tie(model: PyTree, where: Callable[[PyTree], PyTree | Sequence[PyTree]]) -> 
         >>> shared.part.rate.shape, jm.unwrap(shared).components.parts[1].rate.shape
         ((), (3,))
     """
-    listed = lambda found: list(found) if isinstance(found, list | tuple) else [found]
-    nodes = listed(where(model))
+
+    def named(model) -> list[PyTree]:
+        found: Any = where(model)
+        return list(found) if isinstance(found, list | tuple) else [found]
+
+    nodes: list[Any] = named(model)
     for node in nodes:
         if not is_density(node):
             raise ValueError(
@@ -140,7 +144,7 @@ def tie(model: PyTree, where: Callable[[PyTree], PyTree | Sequence[PyTree]]) -> 
                     f"Parts that are tied must be alike in structure and shape; a "
                     f"{type(first).__name__} and a {type(node).__name__} were given that are not."
                 )
-    body = eqx.tree_at(lambda m: listed(where(m)), model, [Hole(stack) for _ in nodes])
+    body = eqx.tree_at(named, model, [Hole(stack) for _ in nodes])
     return Tied(body, first, len(getattr(first, "stack_shape", ())))
 
 

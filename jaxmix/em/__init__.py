@@ -3,6 +3,12 @@
 from .bootstrap import Bootstrap as Bootstrap
 from .bootstrap import bootstrap as bootstrap
 from .bootstrap import matched as matched
+from .conjugacy import InverseGamma as InverseGamma
+from .conjugacy import InverseWishart as InverseWishart
+from .conjugacy import NormalInverseGamma as NormalInverseGamma
+from .conjugacy import NormalInverseWishart as NormalInverseWishart
+from .conjugacy import PseudoEvents as PseudoEvents
+from .conjugacy import PseudoRows as PseudoRows
 from .expected import expected_stats as expected_stats
 from .fit import fit as fit
 from .information import Record as Record
@@ -12,12 +18,6 @@ from .online import Online as Online
 from .online import online as online
 from .posterior import Posterior as Posterior
 from .posterior import posterior as posterior
-from .priors import InverseGamma as InverseGamma
-from .priors import InverseWishart as InverseWishart
-from .priors import NormalInverseGamma as NormalInverseGamma
-from .priors import NormalInverseWishart as NormalInverseWishart
-from .priors import PseudoEvents as PseudoEvents
-from .priors import PseudoRows as PseudoRows
 from .priors import conjugate_prior as conjugate_prior
 from .run import Solution as Solution
 from .run import run as run

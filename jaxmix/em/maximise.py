@@ -265,6 +265,7 @@ def maximise(
         build = lambda loose: parts.model(new_leaves, loose)
         value = lambda loose: log_likelihood(build(loose), data, weights).value
         slope = jax.tree.map(lambda g: g / expected.weight.astype(g.dtype), expected.gradient)
+        state = gradient_state(loose) if state is None else state
         loose, state = climb(value, slope, loose, state)
     return Maximised(parts.model(new_leaves, loose), state, gain, emptied, collapsed)
 

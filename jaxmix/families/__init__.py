@@ -6,8 +6,6 @@ from .binomial import Binomial as Binomial
 from .categorical import Categorical as Categorical
 from .diagonal_normal import DiagonalNormal as DiagonalNormal
 from .diagonal_normal import SphericalNormal as SphericalNormal
-from .directions import VonMises as VonMises
-from .directions import VonMisesFisher as VonMisesFisher
 from .exponential import Exponential as Exponential
 from .gamma import Gamma as Gamma
 from .geometric import Geometric as Geometric
@@ -28,4 +26,6 @@ from .simplex import Dirichlet as Dirichlet
 from .student_t import StudentT as StudentT
 from .truncated import TruncatedNormal as TruncatedNormal
 from .uniform import Uniform as Uniform
+from .von_mises import VonMises as VonMises
+from .von_mises_fisher import VonMisesFisher as VonMisesFisher
 from .weibull import Weibull as Weibull

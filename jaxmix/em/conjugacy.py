@@ -1,0 +1,260 @@
+"""Conjugate laws of every family's parameters, as the pseudo-statistics that EM adds."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree
+
+from .._exponential import Moments, Refittable, Total
+from .._stack import over_stack
+from ..families import (
+    Bernoulli,
+    BernoulliSet,
+    Beta,
+    Binomial,
+    Categorical,
+    DiagonalNormal,
+    Dirichlet,
+    Exponential,
+    Gamma,
+    Geometric,
+    IntegerCategorical,
+    LogNormal,
+    Multinomial,
+    MultivariateNormal,
+    Normal,
+    PartialNormal,
+    Poisson,
+    SphericalNormal,
+    StudentT,
+    TiedMultivariateNormal,
+)
+from ..families._special import log_minus_digamma
+from ..families.categorical import Counts
+from ..families.geometric import Trials
+from ..families.student_t import LatentScales
+
+
+class InverseGamma(NamedTuple):
+    """Prior of a variance (or of each of several): log p = -(shape + 1) log v - scale / v + const."""
+
+    shape: Any
+    scale: Any
+
+
+class NormalInverseGamma(NamedTuple):
+    """Prior of a mean and a variance v: the inverse gamma of v, and mean ~ N(mean, v / count)."""
+
+    mean: Any
+    count: Any
+    shape: Any
+    scale: Any
+
+
+class InverseWishart(NamedTuple):
+    """Prior of a covariance S (d, d): log p = -((df + d + 1) log|S| + tr(scale S^-1)) / 2 + const."""
+
+    df: Any
+    scale: Any
+
+
+class NormalInverseWishart(NamedTuple):
+    """Prior of a mean and a covariance S: the inverse Wishart of S, mean ~ N(mean, S / count)."""
+
+    mean: Any
+    count: Any
+    df: Any
+    scale: Any
+
+
+class PseudoEvents(NamedTuple):
+    """As though these events had been seen, with this total weight: for every family."""
+
+    events: PyTree
+    count: Any
+
+
+class PseudoRows(NamedTuple):
+    """As though so many rows distributed as all the data had been seen: for every family."""
+
+    count: Any
+
+
+class Pseudo(NamedTuple):
+    """What a law adds to one leaf: statistics about an origin, and events at the mean."""
+
+    stats: Any
+    origin: Any = None
+    at_mean: Any = None
+
+
+def is_known(x: Any) -> bool:
+    return not isinstance(x, jax.core.Tracer)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _of_events(leaf: Refittable, law: PseudoEvents) -> Pseudo:
+    events = jax.tree.map(jnp.asarray, law.events)
+
+    def of_one(leaf, origin):
+        each = jax.vmap(lambda x: leaf.stats(x, origin))(events)
+        return jax.tree.map(lambda a: jnp.mean(a, 0), each)
+
+    mean_stats: Callable = of_one
+    for _ in leaf.stack_shape:
+        mean_stats = functools.partial(over_stack, mean_stats)
+    origin = leaf.origin
+    # A second pass about the events' own mean: raw moments do not survive float32.
+    placed = leaf.from_stats(mean_stats(leaf, origin), origin)
+    stats = mean_stats(placed, placed.origin)
+    return Pseudo(jax.tree.map(lambda a: law.count * a, stats), placed.origin)
+
+
+@functools.singledispatch
+def pseudo_statistics(leaf: Refittable, law: Any) -> Pseudo:
+    """The pseudo-statistics by which a law of a family's parameters joins an M-step.
+
+    Register a function of (leaf, law) for a family of your own.
+    """
+    if isinstance(law, PseudoEvents):
+        return _of_events(leaf, law)
+    raise ValueError(
+        f"{type(leaf).__name__} takes no {_named(law)} as its prior; give it what "
+        "jm.em.conjugate_prior lists for it, or jm.em.PseudoEvents."
+    )
+
+
+def _named(law: Any) -> str:
+    return f"number {law}" if isinstance(law, int | float) else type(law).__name__
+
+
+def _for(*families: type) -> Callable:
+    """Register a rule for families; None from it means that the law is of another kind."""
+
+    def register(function):
+        def rule(leaf, law):
+            found = None if isinstance(law, PseudoEvents) else function(leaf, law)
+            return pseudo_statistics.dispatch(object)(leaf, law) if found is None else found
+
+        for family in families:
+            pseudo_statistics.register(family, rule)
+        return function
+
+    return register
+
+
+def _excess(concentration: Any, owner: Refittable) -> Array:
+    """Concentration less 1: the pseudo-counts of which the mode is the mean."""
+    value = jnp.asarray(concentration)
+    value = value if eqx.is_inexact_array(value) else value.astype(float)
+    if is_known(value) and bool(jnp.any(~(value >= 1))):
+        raise ValueError(
+            f"The prior of {type(owner).__name__} has a concentration of {float(jnp.min(value)):g}: "
+            "below 1 the mode is a probability of 0 whatever the data; it must be at least 1."
+        )
+    return value - 1
+
+
+def _is_number(law: Any) -> bool:
+    return isinstance(law, int | float) or (hasattr(law, "ndim") and law.ndim == 0)
+
+
+@_for(Categorical, IntegerCategorical, Multinomial)
+def _of_probabilities(leaf, law):
+    if not (_is_number(law) or isinstance(law, Dirichlet)):
+        return None
+    counts = _excess(law.concentration if isinstance(law, Dirichlet) else law, leaf)
+    counts = jnp.broadcast_to(counts, leaf.zero_stats().outcomes.shape)
+    return Pseudo(Counts(jnp.sum(counts, -1) / getattr(leaf, "trials", 1), counts))
+
+
+def _two(leaf, law):
+    """Pseudo-counts of failures and of successes."""
+    if isinstance(law, Beta):
+        return _excess(law.b, leaf), _excess(law.a, leaf)
+    return (_excess(law, leaf),) * 2 if _is_number(law) else None
+
+
+@_for(Bernoulli, Binomial, BernoulliSet)
+def _of_outcomes(leaf, law):
+    if (pair := _two(leaf, law)) is None:
+        return None
+    zero = leaf.zero_stats()
+    outcomes = jnp.broadcast_to(jnp.stack(jnp.broadcast_arrays(*pair), -1), zero.outcomes.shape)
+    each = jnp.sum(outcomes, -1) / getattr(leaf, "trials", 1)
+    return Pseudo(Counts(each if each.ndim == zero.count.ndim else jnp.mean(each, -1), outcomes))
+
+
+@_for(Geometric)
+def _of_trials(leaf, law):
+    pair = _two(leaf, law)
+    return None if pair is None else Pseudo(Trials(pair[1], pair[0]))
+
+
+@_for(Poisson)
+def _of_poisson(leaf, law):
+    return Pseudo(Total(law.rate, _excess(law.shape, leaf))) if isinstance(law, Gamma) else None
+
+
+@_for(Exponential)
+def _of_exponential(leaf, law):
+    return Pseudo(Total(_excess(law.shape, leaf), law.rate)) if isinstance(law, Gamma) else None
+
+
+def _floats(*values):
+    return (
+        jnp.asarray(v, jnp.result_type(float)) if not eqx.is_inexact_array(v) else v for v in values
+    )
+
+
+@_for(Normal, LogNormal, DiagonalNormal, SphericalNormal)
+def _of_variances(leaf, law):
+    # One event is worth -log(scale) for each coordinate that shares the scale.
+    sharing = leaf.dim if isinstance(leaf, SphericalNormal) else 1
+    zero, origin = leaf.zero_stats(), leaf.origin
+    if isinstance(law, InverseGamma):
+        shape, scale = _floats(*law)
+        mean, count, wanted = origin, jnp.zeros_like(shape), (2 * shape + 2) / sharing
+    elif isinstance(law, NormalInverseGamma):
+        mean, count, shape, scale = _floats(*law)
+        wanted = (2 * shape + 2) / sharing + 1
+    else:
+        return None
+    stats = Moments(count, jnp.zeros_like(zero.first), 2 * scale)
+    return Pseudo(stats, mean, wanted - count)
+
+
+@_for(StudentT)
+def _of_student(leaf, law):
+    if isinstance(law, InverseGamma):
+        shape, scale = _floats(*law)
+        mean, weight, count = leaf.loc, jnp.zeros_like(shape), 2 * shape + 2
+    elif isinstance(law, NormalInverseGamma):
+        mean, weight, shape, scale = _floats(*law)
+        count = 2 * shape + 3
+    else:
+        return None
+    # The degrees of freedom are drawn to the template's by as much.
+    gap = count * log_minus_digamma(0.5 * leaf.df)
+    return Pseudo(LatentScales(count, weight, jnp.zeros_like(leaf.loc), 2 * scale, gap), mean)
+
+
+@_for(MultivariateNormal, PartialNormal, TiedMultivariateNormal)
+def _of_covariances(leaf, law):
+    # A tied covariance has one prior, of which each density of the stack carries its part.
+    tied = isinstance(leaf, TiedMultivariateNormal) and leaf.mean.ndim == leaf.factor.ndim
+    sharing = leaf.stack_shape[-1] if tied else 1
+    if isinstance(law, InverseWishart):
+        df, scale = _floats(*law)
+        mean, count, per_mean = leaf.mean, jnp.zeros_like(df), 0
+    elif isinstance(law, NormalInverseWishart):
+        mean, count, df, scale = _floats(*law)
+        per_mean = 1
+    else:
+        return None
+    wanted = (df + leaf.dim + 1) / sharing + per_mean
+    stats = Moments(count, jnp.zeros_like(leaf.mean), scale / sharing)
+    return Pseudo(stats, mean, wanted - count)

@@ -1,0 +1,117 @@
+"""The von Mises family of an angle."""
+
+from typing import ClassVar, Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, Scalar
+
+from .._numerics import as_float
+from ._directions import Direction, Directions
+
+
+class VonMises(Direction):
+    """Von Mises density of an angle, in nats.
+
+    log p(x) = kappa cos(x - loc) - log(2 pi I0(kappa)), on any interval of length 2 pi.
+
+    Args:
+        loc: mean direction, an angle.
+        concentration: kappa, a positive scalar.
+
+    Example:
+        >>> import jaxmix as jm, jax.numpy as jnp
+        >>> jm.VonMises(0, 1).log_prob(jnp.array(0.0)).round(4)
+        Array(-1.0738, dtype=float32)
+    """
+
+    ranks: ClassVar[dict[str, int]] = {"loc": 0, "log_concentration": 0}
+
+    loc: Float[Array, "*stack"]
+    log_concentration: Float[Array, "*stack"]
+
+    def __init__(self, loc, concentration):
+        self.loc, concentration = as_float(loc, concentration)
+        self.log_concentration = jnp.log(concentration)
+
+    @classmethod
+    def template(cls) -> Self:
+        """A placeholder for a fit."""
+        return cls(0.0, 1.0)
+
+    @property
+    def dim(self) -> int:
+        return 2
+
+    @property
+    def origin(self):
+        return self.loc
+
+    @property
+    def num_parameters(self) -> int:
+        return 2
+
+    def log_prob(self, x: Float[Array, ""]) -> Scalar:
+        return self._head() - 2 * self.concentration * jnp.sin(0.5 * (x - self.loc)) ** 2
+
+    def stats(self, x, origin=None) -> Directions:
+        angle = x - (self.loc if origin is None else origin)
+        return Directions(jnp.ones_like(angle), jnp.sin(angle), 2 * jnp.sin(0.5 * angle) ** 2)
+
+    def natural(self, origin=None) -> Directions:
+        angle = self.loc - (self.loc if origin is None else origin)
+        kappa = self.concentration
+        head = self._head() - 2 * kappa * jnp.sin(0.5 * angle) ** 2
+        return Directions(head, kappa * jnp.sin(angle), -kappa * jnp.cos(angle))
+
+    def _mean_vector(self, stats):
+        bend, shift = stats.bend / stats.count, stats.shift / stats.count
+        square = bend * (2 - bend) - shift * shift
+        return jnp.hypot(1 - bend, shift), square
+
+    def from_stats(self, stats: Directions, origin=None) -> Self:
+        angle = jnp.arctan2(stats.shift, stats.count - stats.bend)
+        loc = (self.loc if origin is None else origin) + angle
+        fields = lambda m: (m.loc, m.log_concentration)
+        return eqx.tree_at(fields, self, (loc, self._log_kappa(stats)))
+
+    def recentre(self, stats: Directions, old, new) -> Directions:
+        angle = old - new
+        sine, less = jnp.sin(angle), 2 * jnp.sin(0.5 * angle) ** 2
+        straight = stats.count - stats.bend
+        shift = stats.shift * (1 - less) + straight * sine
+        return Directions(stats.count, shift, stats.bend + straight * less + stats.shift * sine)
+
+    def zero_stats(self) -> Directions:
+        zero = jnp.zeros_like(self.loc)
+        return Directions(zero, zero, zero)
+
+    def sample(self, key: Key[Array, ""]) -> Scalar:
+        """By rejection from a wrapped Cauchy (Best and Fisher 1979), in [-pi, pi)."""
+        kappa, dtype = self.concentration, self.loc.dtype
+        tau = 1 + jnp.sqrt(1 + 4 * kappa * kappa)
+        rho = (tau - jnp.sqrt(2 * tau)) / (2 * kappa)
+        # At a small concentration rho loses its digits, and is kappa / 2.
+        rho = jnp.where(kappa > 0.02, rho, 0.5 * kappa)
+        r = (1 + rho * rho) / (2 * rho)
+        kind = jax.random.key_impl(key)
+
+        def attempt(carry):
+            data, _, _ = carry
+            k_next, k_angle, k_accept = jax.random.split(
+                jax.random.wrap_key_data(data, impl=kind), 3
+            )
+            turn = jnp.pi * (2 * jax.random.uniform(k_angle, (), dtype) - 1)
+            cosine = jnp.cos(turn)
+            f = (1 + r * cosine) / (r + cosine)
+            c = kappa * (r - f)
+            level = jax.random.uniform(k_accept, (), dtype)
+            taken = (c * (2 - c) - level > 0) | (jnp.log(c / level) + 1 - c >= 0)
+            sign = jnp.where(turn < 0, -jnp.ones_like(f), jnp.ones_like(f))
+            angle = sign * jnp.arccos(jnp.clip(f, -1, 1))
+            return jax.random.key_data(k_next), angle, taken
+
+        start = (jax.random.key_data(key), jnp.zeros((), dtype), jnp.asarray(False))
+        _, angle, _ = jax.lax.while_loop(lambda carry: ~carry[2], attempt, start)
+        return jnp.mod(angle + self.loc + jnp.pi, 2 * jnp.pi) - jnp.pi

@@ -1,0 +1,164 @@
+"""The von Mises-Fisher family of a unit vector."""
+
+from typing import ClassVar, Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, Scalar
+
+from .._numerics import as_float
+from ._directions import Direction, Directions
+from ._domain import Domain
+from ._support import outside
+
+
+class VonMisesFisher(Direction):
+    """Von Mises-Fisher density of a unit vector, with respect to area on the sphere, in nats.
+
+    log p(x) = kappa <mean_direction, x> + (d/2 - 1) log kappa - (d/2) log(2 pi)
+    - log I_(d/2-1)(kappa), for |x| = 1. Right in float32 from kappa 1e-3 to 1e4 and beyond.
+
+    Args:
+        mean_direction: vector (d,), d >= 2, of any length but 0; it is normalised.
+        concentration: kappa, a positive scalar.
+
+    Example:
+        >>> import jaxmix as jm, jax.numpy as jnp
+        >>> north = jnp.array([0.0, 0.0, 1.0])
+        >>> jm.VonMisesFisher(north, 1.0).log_prob(north).round(4)
+        Array(-1.6924, dtype=float32)
+    """
+
+    ranks: ClassVar[dict[str, int]] = {"direction": 1, "log_concentration": 0}
+
+    direction: Float[Array, "*stack d"]
+    log_concentration: Float[Array, "*stack"]
+
+    def __init__(self, mean_direction, concentration):
+        self.direction, concentration = as_float(mean_direction, concentration)
+        self.log_concentration = jnp.log(concentration)
+        if self.direction.ndim != 1 or self.direction.shape[0] < 2:
+            raise ValueError(
+                "VonMisesFisher takes a direction (d,) of two coordinates or more; it was given "
+                f"shape {self.direction.shape}. For a stack, jax.vmap the class."
+            )
+
+    @classmethod
+    def template(cls, dim: int) -> Self:
+        """A placeholder of this dimension for a fit."""
+        return cls(jnp.ones(dim), 1.0)
+
+    @property
+    def dim(self) -> int:
+        return self.direction.shape[-1]
+
+    @property
+    def domain(self) -> Domain:
+        return Domain(
+            f"a vector of {self.dim} numbers of length 1", low=-1.001, high=1.001, dim=self.dim
+        )
+
+    @property
+    def mean_direction(self) -> Float[Array, "*stack d"]:
+        square = jnp.sum(self.direction**2, -1, keepdims=True)
+        return self.direction / jnp.sqrt(square)
+
+    @property
+    def mean(self) -> Float[Array, "*stack d"]:
+        """The mean of the unit vectors: the mean direction times the mean resultant length."""
+        return self.mean_length[..., None] * self.mean_direction
+
+    @property
+    def origin(self):
+        return self.mean_direction
+
+    @property
+    def num_parameters(self) -> int:
+        return self.dim
+
+    def _on_sphere(self, x):
+        square = jnp.sum(x * x)
+        inside = jnp.abs(square - 1) <= 1000 * jnp.finfo(x.dtype).eps
+        return jnp.where(inside, x, self._still()), outside(inside, square)
+
+    def _still(self):
+        return jax.lax.stop_gradient(self.mean_direction)
+
+    def log_base(self, x) -> Scalar:
+        return self._on_sphere(x)[1]
+
+    def log_prob(self, x: Float[Array, " d"]) -> Scalar:
+        # On the sphere cos - 1 is half the squared distance, which keeps its digits.
+        value, base = self._on_sphere(x)
+        apart = value - self.mean_direction
+        return self._head() - 0.5 * self.concentration * jnp.sum(apart * apart) + base
+
+    def stats(self, x, origin=None) -> Directions:
+        value, _ = self._on_sphere(x)
+        shift = value - (self.mean_direction if origin is None else origin)
+        return Directions(jnp.ones((), shift.dtype), shift, 0.5 * jnp.sum(shift * shift))
+
+    def natural(self, origin=None) -> Directions:
+        mean = self.mean_direction
+        apart = mean - (mean if origin is None else origin)
+        kappa = self.concentration
+        head = self._head() - 0.5 * kappa * jnp.sum(apart * apart, -1)
+        return Directions(head, kappa[..., None] * apart, -kappa)
+
+    def _mean_vector(self, stats):
+        bend, shift = stats.bend / stats.count, stats.shift / stats.count[..., None]
+        square = 2 * bend - jnp.sum(shift * shift, -1)
+        return jnp.sqrt(jnp.maximum(1 - square, jnp.zeros_like(square))), square
+
+    def from_stats(self, stats: Directions, origin=None) -> Self:
+        centre = self.mean_direction if origin is None else origin
+        direction = centre + stats.shift / stats.count[..., None]
+        direction = direction / jnp.sqrt(jnp.sum(direction**2, -1, keepdims=True))
+        fields = lambda m: (m.direction, m.log_concentration)
+        return eqx.tree_at(fields, self, (direction, self._log_kappa(stats)))
+
+    def recentre(self, stats: Directions, old, new) -> Directions:
+        apart = old - new
+        shift = stats.shift + stats.count[..., None] * apart
+        half = 0.5 * stats.count * jnp.sum(apart * apart, -1)
+        return Directions(stats.count, shift, stats.bend + jnp.sum(stats.shift * apart, -1) + half)
+
+    def zero_stats(self) -> Directions:
+        zero = jnp.zeros_like(self.log_concentration)
+        return Directions(zero, jnp.zeros_like(self.direction), zero)
+
+    def sample(self, key: Key[Array, ""]) -> Float[Array, " d"]:
+        """By rejection of the angle to the mean direction (Wood 1994), then an even turn."""
+        k_angle, k_turn = jax.random.split(key)
+        mean, less = self.mean_direction, self._draw_bend(k_angle)
+        turn = jax.random.normal(k_turn, mean.shape, mean.dtype)
+        turn = turn - mean * jnp.dot(turn, mean)
+        turn = turn / jnp.sqrt(jnp.sum(turn * turn))
+        drawn = (1 - less) * mean + jnp.sqrt(less * (2 - less)) * turn
+        return drawn / jnp.sqrt(jnp.sum(drawn * drawn))
+
+    def _draw_bend(self, key):
+        """1 less the cosine of the angle to the mean direction."""
+        kappa, rest = self.concentration, float(self.dim - 1)
+        b = rest / (2 * kappa + jnp.sqrt(4 * kappa**2 + rest * rest))
+        x = (1 - b) / (1 + b)
+        top = kappa * x + rest * jnp.log1p(-x * x)
+        kind, dtype = jax.random.key_impl(key), kappa.dtype
+
+        def attempt(carry):
+            data, _, _ = carry
+            k_next, k_beta, k_accept = jax.random.split(
+                jax.random.wrap_key_data(data, impl=kind), 3
+            )
+            z = jax.random.beta(k_beta, 0.5 * rest, 0.5 * rest, (), dtype)
+            less = 2 * b * z / (1 - (1 - b) * z)
+            level = kappa * (1 - less) + rest * jnp.log1p(-x * (1 - less)) - top
+            return (
+                jax.random.key_data(k_next),
+                less,
+                level >= jnp.log(jax.random.uniform(k_accept, (), dtype)),
+            )
+
+        start = (jax.random.key_data(key), jnp.zeros((), dtype), jnp.asarray(False))
+        return jax.lax.while_loop(lambda carry: ~carry[2], attempt, start)[1]
