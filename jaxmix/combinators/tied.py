@@ -126,9 +126,10 @@ def tie(model: PyTree, where: Callable[[PyTree], PyTree | Sequence[PyTree]]) -> 
             raise ValueError(
                 f"Only densities can be tied, such as a component; got a {type(node).__name__}."
             )
-    first = nodes[0]
+    first: Any = nodes[0]
+    stack: tuple[int, ...] = ()
     if len(nodes) == 1:
-        stack = tuple(getattr(first, "stack_shape", ()))
+        stack = tuple(first.stack_shape)
         if not stack:
             raise ValueError(
                 f"One {type(first).__name__} alone is tied to nothing: name two parts or more, or "
@@ -137,7 +138,6 @@ def tie(model: PyTree, where: Callable[[PyTree], PyTree | Sequence[PyTree]]) -> 
         for _ in stack:
             first = pick(first, 0)
     else:
-        stack = ()
         for node in nodes[1:]:
             if _form(node) != _form(first):
                 raise ValueError(

@@ -20,7 +20,7 @@ def fit(
     *,
     weights: Array | None = None,
     validation: PyTree | None = None,
-    num_restarts: int | None = None,
+    num_restarts: int = 16,
     init: str = "search",
     assignment: str = "soft",
     max_steps: int = 1000,
@@ -45,8 +45,7 @@ def fit(
         data: events stacked along a leading axis, or a `jm.data` source of batches.
         weights: case weights (rows,), non-negative.
         validation: events by whose log-likelihood the best restart is chosen instead.
-        num_restarts: how many starts. None for 16 and, where they are cheap, as many again up to
-            128 until five have come to the best end.
+        num_restarts: how many starts.
         init: "search", or "given" to go on from `template` as it is.
         assignment: "soft", or "hard" for classification EM (k-means among it).
         max_steps: at most so many steps for one start.

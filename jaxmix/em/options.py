@@ -18,7 +18,7 @@ class Options(NamedTuple):
     """What `jm.fit` was asked for, besides key, template, data and weights."""
 
     validation: PyTree | None
-    num_restarts: int | None
+    num_restarts: int
     init: str
     assignment: str
     max_steps: int
@@ -51,7 +51,7 @@ def check(options: Options, key: Any) -> None:
     check_assignment(options.assignment)
     check_stopping(options.stopping)
     acceleration.check(options.accelerate)
-    if (options.num_restarts is not None and options.num_restarts < 1) or options.max_steps < 0:
+    if options.num_restarts < 1 or options.max_steps < 0:
         raise ValueError("num_restarts must be at least 1 and max_steps at least 0.")
 
 
