@@ -168,9 +168,11 @@ def _responsibilities(key, template, sample, plus_plus):
     size = jax.eval_shape(template.joint_log_probs, jax.tree.map(lambda a: a[0], sample)).shape[0]
     wanted = num_rows(sample)
     dtype = _dtype_of(template)
-    # Rows are in random order already: component k takes rows 3k, 3k + 1, 3k + 2, modulo N.
-    each = jnp.arange(size * ROWS_A_COMPONENT)
-    alone = jnp.zeros((wanted, size), dtype).at[each % wanted, each // ROWS_A_COMPONENT].set(1)
+    # Rows are in random order already: each component takes the next three, or as few as leave
+    # every component rows of its own; beyond the last row they begin anew.
+    many = min(ROWS_A_COMPONENT, max(1, wanted // size))
+    each = jnp.arange(size * many)
+    alone = jnp.zeros((wanted, size), dtype).at[each % wanted, each // many].set(1)
     if not is_vector_event(sample) or size == 1:
         return alone
     labels = _k_means(key, jnp.atleast_2d(jax.tree.leaves(sample)[0].T).T, size)
