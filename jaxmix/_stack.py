@@ -33,11 +33,16 @@ def has_shared(node: Any) -> bool:
     return is_density(node) and callable(getattr(node, "hold_shared", None))
 
 
+def lent(components: PyTree) -> PyTree:
+    """A tied stack itself, to whoever maps over it: only stacks around it leave it whole."""
+    return getattr(components, "lent", components)
+
+
 def over_stack(function: Callable, components: PyTree, *mapped: PyTree) -> PyTree:
     """`vmap` of `function(component, *slices)` over the leading axis of a stack of components."""
     held = jax.tree.map(
         lambda node: node.hold_shared() if has_shared(node) else node,
-        components,
+        lent(components),
         is_leaf=has_shared,
     )
     return jax.vmap(function)(held, *mapped)
@@ -47,7 +52,7 @@ def pick(components: PyTree, index) -> PyTree:
     """One density of a stack."""
     held = jax.tree.map(
         lambda node: node.hold_shared() if has_shared(node) else node,
-        components,
+        lent(components),
         is_leaf=has_shared,
     )
     taken = jax.tree.map(lambda array: array[index], held)

@@ -22,6 +22,11 @@ class Borrowed(LogDensity):
 
     part: Held
 
+    @property
+    def lent(self) -> PyTree:
+        """The part itself."""
+        return self.part.value
+
     def log_prob(self, x: PyTree) -> Scalar:
         return self.part.value.log_prob(x)
 
@@ -93,8 +98,8 @@ class Tied(LogDensity):
 def tie(model: PyTree, where: Callable[[PyTree], PyTree | Sequence[PyTree]]) -> Tied:
     """Make several parts of a model one: the first that `where` returns replaces the others.
 
-    A part may be any sub-tree that is a density: a family, a mixture, a sequence. One part alone
-    that is a stack becomes one density for the whole stack, its first.
+    A part may be any sub-tree that is a density (a family, a mixture, a sequence), or a stack of
+    them. One part alone becomes one for the whole of its outermost stack, its first.
 
     Args:
         model: a density.
@@ -129,14 +134,13 @@ def tie(model: PyTree, where: Callable[[PyTree], PyTree | Sequence[PyTree]]) -> 
     first: Any = nodes[0]
     stack: tuple[int, ...] = ()
     if len(nodes) == 1:
-        stack = tuple(first.stack_shape)
+        stack = tuple(first.stack_shape[:1])
         if not stack:
             raise ValueError(
                 f"One {type(first).__name__} alone is tied to nothing: name two parts or more, or "
                 "one that is a stack."
             )
-        for _ in stack:
-            first = pick(first, 0)
+        first = pick(first, 0)
     else:
         for node in nodes[1:]:
             if _form(node) != _form(first):
