@@ -17,6 +17,7 @@ import time
 os.environ.setdefault("NUMBA_DISABLE_JIT", "1")  # its compilation at import takes 39 s, unused
 
 import jax
+import jax.interpreters.xla
 import jax.numpy as jnp
 import numpy as np
 
@@ -257,11 +258,16 @@ def hidden_markov(length=20_000, states=5):
     ours = jax.jit(lambda event: jm.em.expected_stats(model, event))
     mine, stats = jax.block_until_ready(ours(event))
     wall, cpu, spread = timed(lambda: ours(event), REPEATS)
+    # The TensorFlow Probability that dynamax imports looks here for what newer JAX keeps elsewhere.
+    if not hasattr(jax.interpreters.xla, "pytype_aval_mappings"):
+        from jax._src import core
+
+        jax.interpreters.xla.pytype_aval_mappings = core.pytype_aval_mappings
     try:
         from dynamax.hidden_markov_model import hmm_smoother
-    except ModuleNotFoundError:
+    except (ImportError, AttributeError) as error:
         print(
-            f"| HMM, T = {length} | {wall:.4f} ({spread:.4f}), {cpu:.4f} | dynamax is absent | | |"
+            f"| HMM, T = {length} | {wall:.4f} ({spread:.4f}), {cpu:.4f} | no dynamax: {error} |||"
         )
         return
 

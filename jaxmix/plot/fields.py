@@ -58,7 +58,7 @@ def fields(
     names = list(events) if names is None else list(names)
     posterior = responsibilities(model, data) if posterior is None else np.asarray(posterior)
     palette = colours(posterior.shape[1])
-    across = min(3, len(names))
+    across = 2 if len(names) == 4 else min(3, len(names))
     down = -(-len(names) // across)
     axes = new_axes(down, across, size=(4.2 * across, 3.1 * down)).ravel()
     for ax, name in zip(axes, names, strict=False):
@@ -125,10 +125,13 @@ def _numbers(ax, seen, under, palette):
     if seen.min() >= 0:
         low = max(low, 0.0)
     inside = seen[(seen >= low) & (seen <= high)]
-    heights, edges = np.histogram(inside, bins=min(BINS, max(8, int(len(inside) ** 0.5))))
+    whole = seen.dtype.kind in "iub"
+    bins = min(BINS, max(8, int(len(inside) ** 0.5)))
+    if whole:  # as many whole numbers in each
+        bins = np.arange(inside.min() - 0.5, inside.max() + 1, -(-np.ptp(inside) // bins))
+    heights, edges = np.histogram(inside, bins=bins)
     share = heights / len(seen) / np.diff(edges)
     ax.bar(edges[:-1], share, np.diff(edges), align="edge", **DATA)
-    whole = seen.dtype.kind in "iub"
     grid = np.unique(np.rint(np.linspace(low, high, 300))) if whole else np.linspace(low, high, 300)
     _curves(ax, grid, under(jnp.asarray(grid, seen.dtype)), palette)
     ax.set_ylabel("density")
