@@ -27,7 +27,7 @@ class VonMisesFisher(Direction):
         >>> import jaxmix as jm, jax.numpy as jnp
         >>> north = jnp.array([0.0, 0.0, 1.0])
         >>> jm.VonMisesFisher(north, 1.0).log_prob(north).round(4)
-        Array(-1.6924, dtype=float32)
+        Array(-1.6925, dtype=float32)
     """
 
     ranks: ClassVar[dict[str, int]] = {"direction": 1, "log_concentration": 0}
