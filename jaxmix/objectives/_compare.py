@@ -32,8 +32,8 @@ class Row(NamedTuple):
 
     @property
     def measured_bias(self) -> float:
-        """Bias of the model's gradient, 0 where it is within its error."""
-        return self.model_bias if self.model_bias > self.model_bias_error else 0.0
+        """Bias of the model's gradient, 0 where it is within two errors."""
+        return self.model_bias if self.model_bias > 2 * self.model_bias_error else 0.0
 
     @property
     def variance_cost(self) -> float:
@@ -56,7 +56,7 @@ class Comparison(NamedTuple):
         """Draws a datum from which the other's averaged gradients are the nearer to the truth.
 
         The mean-square error of gradients averaged over C draws is bias^2 + variance x cost / C;
-        two of them meet at C = (v2 c2 - v1 c1) / (b1^2 - b2^2). A bias within its error counts
+        two of them meet at C = (v2 c2 - v1 c1) / (b1^2 - b2^2). A bias within two errors counts
         as 0: the answer is infinite where none was measured, and 0 where the other is better from
         the start.
         """
