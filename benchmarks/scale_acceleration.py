@@ -1,4 +1,4 @@
-"""Claim: acceleration cuts the passes over the data that EM needs, and does not end lower.
+"""Claim: acceleration cuts the passes over the data that EM needs, and seldom ends lower.
 
 Fifty random mixtures of full-covariance normals in overlapping clusters, and two slow models of
 records: a hierarchical mixture from a flat start, which EM leaves only after many hundred steps,

@@ -6,6 +6,9 @@ guess of a Newton step, and pairs (s, y) of past changes of theta and of -g corr
 (Nocedal 1980) but with B for the initial matrix: Lange 1995, Statistica Sinica 5:1; Jamshidian and
 Jennrich 1997, JRSS B 59:569. B itself is never formed: of the vectors that the recursion puts it
 to, all are sums of gradients met before, whose EM steps are known.
+
+What it saves, and how often it ends in another optimum than plain EM (a higher one more often than
+a lower one): `python -m benchmarks scale_acceleration`.
 """
 
 from typing import NamedTuple
