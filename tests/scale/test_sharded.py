@@ -89,7 +89,7 @@ else:
     raise AssertionError
 """
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "two_processes.py"
+EXAMPLE = Path(__file__).parents[2] / "notebooks" / "two_processes.py"
 
 
 def answer(text):

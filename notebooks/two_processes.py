@@ -1,4 +1,4 @@
-"""One fit by two processes, each reading its own files: `python examples/two_processes.py`.
+"""One fit by two processes, each reading its own files: `python notebooks/two_processes.py`.
 
 Run without arguments it writes four files, starts both processes on this machine, and compares
 their models. On a cluster each machine runs the `work` part, with the address of the first.
