@@ -4,6 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import scipy.stats as st
 
 import jaxmix as jm
@@ -46,3 +47,31 @@ def test_expected_moments_obey_fishers_identity(x64):
     np.testing.assert_allclose(
         seen.whole.factor[upper], complete.whole.factor[upper], rtol=1e-7, atol=1e-9
     )
+
+
+@pytest.mark.parametrize("scale", [np.array([1.0, 2.0, 0.5]), np.array(0.7)])
+def test_independent_coordinates_are_those_of_a_diagonal_covariance(x64, scale):
+    """Densities and expected moments of the diagonal families from the full one's."""
+    data = jnp.array(ROWS)
+    diagonal = jm.PartialDiagonalNormal(jnp.array(MEAN), jnp.array(scale))
+    full = jm.PartialNormal(jnp.array(MEAN), jnp.diag(jnp.full(3, scale) ** 2))
+    both = eqx.filter_jit(lambda d: (jax.vmap(d.log_prob)(data), expect(d, data).stats[0]))
+    (got, mine), (expected, theirs) = both(diagonal), both(full)
+    np.testing.assert_allclose(got, expected, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(mine.first, theirs.first, rtol=1e-10)
+    second = jnp.diagonal(theirs.second) if scale.ndim else jnp.trace(theirs.second)
+    np.testing.assert_allclose(mine.second, second, rtol=1e-10)
+
+
+def test_a_fit_takes_missing_coordinates():
+    """A tied mixture over rows with holes, from the host's search; no row is refused."""
+    rng = np.random.default_rng(0)
+    x = np.r_[rng.normal(size=(60, 2)), rng.normal(size=(40, 2)) + 6].astype(np.float32)
+    x[rng.random(x.shape) < 0.2] = np.nan
+    template = jm.mixture_of(jm.PartialNormal.template(2, tied=True), 2)
+    fit = jm.fit(jax.random.key(0), template, jnp.asarray(x), num_restarts=2)
+    assert bool(fit.result == jm.RESULTS.successful)
+    assert fit.num_parameters == 1 + 4 + 3
+    np.testing.assert_allclose(np.sort(fit.model.components.mean[:, 0]), [0, 6], atol=0.6)
+    covariance = fit.model.components.covariance
+    np.testing.assert_array_equal(covariance[0], covariance[1])

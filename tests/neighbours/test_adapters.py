@@ -110,7 +110,6 @@ LIBRARIES = {
 
 
 @pytest.mark.filterwarnings("ignore:Explicitly requested dtype")
-@pytest.mark.filterwarnings("ignore:shape requires ndarray:DeprecationWarning")
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_values_samples_and_any_step_stays_valid(library):
     for name, (density, x, truth, reparametrised) in LIBRARIES[library]().items():

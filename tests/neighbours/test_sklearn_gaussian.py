@@ -39,8 +39,10 @@ def start(kind):
     }
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [(kind, np.float64) for kind in KINDS] + [("full", np.float32), ("spherical", np.float32)],
+)
 def test_same_start_same_attributes(kind, dtype):
     x = rows(dtype=dtype)
     options = {"covariance_type": kind, "reg_covar": 0.05, "tol": 1e-4, **start(kind)}
