@@ -1,6 +1,6 @@
 """Claim: scikit-learn's documented uses of mixtures run with the import changed, with its answers.
 
-Each use is run with scikit-learn's class and with ours, from the same start where it has one:
+Each use is run with scikit-learn's class and with ours, from the same start where the use gives one (the sine curve gives means alone):
 iris by four covariances, the choice of model by BIC, four ways to start, a density over a grid,
 a sine curve of ten components; then `check_estimator` whole, and the time of one fit.
 """
@@ -55,7 +55,7 @@ def starts(mixture):
 
 
 def sine(mixture):
-    """Ten components along a noisy sine curve, from the same start."""
+    """Ten components along a noisy sine curve, from given means; the rest of the start is k-means."""
     rng = np.random.default_rng(0)
     t = np.linspace(0, 4 * np.pi, 100)
     x = np.c_[t, 3 * np.sin(t)] + 0.1 * rng.normal(size=(100, 2))

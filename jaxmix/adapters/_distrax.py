@@ -43,11 +43,7 @@ class Distrax(Library):
     @staticmethod
     def arguments(distribution: Any) -> dict[str, Any]:
         skip = ("dtype",) if hasattr(distribution, "logits") else ()
-        found = named_arguments(distribution, skip=skip)
-        for kept, others in OTHER_FORMS.items():
-            if kept in found:
-                found = {name: v for name, v in found.items() if name not in others}
-        return found
+        return named_arguments(distribution, skip, OTHER_FORMS)
 
     @staticmethod
     def bijection(kind, name, value) -> Bijection | None:

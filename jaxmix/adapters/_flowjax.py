@@ -8,6 +8,7 @@ from flowjax.distributions import AbstractDistribution
 from jaxtyping import Array, Key, PyTree, Scalar
 
 from .._density import LogDensity
+from ._foreign import leading_axes
 
 
 class FlowjaxDensity(LogDensity):
@@ -41,9 +42,7 @@ class FlowjaxDensity(LogDensity):
 
     @property
     def stack_shape(self) -> tuple[int, ...]:
-        for array, rank in zip(self.parameters, self.core_ranks, strict=True):
-            return tuple(array.shape[: array.ndim - rank])
-        return ()
+        return leading_axes(self.parameters, self.core_ranks)
 
     def log_prob(self, x: PyTree) -> Scalar:
         return self.distribution.log_prob(x, self.condition)

@@ -119,8 +119,17 @@ def _is_container(value: Any) -> bool:
     return bool(leaves) and leaves[0] is not value and all(map(eqx.is_array_like, leaves))
 
 
-def named_arguments(distribution: Any, skip: tuple[str, ...] = ()) -> dict[str, Any]:
+def leading_axes(arrays: list[Array], core_ranks: tuple[int, ...]) -> tuple[int, ...]:
+    """What a stack's arrays have in front of those of one density."""
+    return tuple(arrays[0].shape[: arrays[0].ndim - core_ranks[0]]) if arrays else ()
+
+
+def named_arguments(
+    distribution: Any, skip: tuple[str, ...], forms: dict[str, tuple[str, ...]]
+) -> dict[str, Any]:
     """The arguments of a distribution's class, read from its attributes of the same names.
+
+    Of several forms of one argument `forms` names the one that is used, and the others.
 
     Raises:
         ValueError: where an argument is no attribute.
@@ -137,7 +146,8 @@ def named_arguments(distribution: Any, skip: tuple[str, ...] = ()) -> dict[str, 
                 f"A {type(distribution).__name__} cannot be taken apart: its argument {name} is not "
                 "kept. Write a class with `log_prob` and `sample` that makes it from its parameters."
             ) from error
-    return found
+    unused = [other for kept, others in forms.items() if kept in found for other in others]
+    return {name: value for name, value in found.items() if name not in unused}
 
 
 class Foreign(LogDensity):
@@ -165,9 +175,7 @@ class Foreign(LogDensity):
 
     @property
     def stack_shape(self) -> tuple[int, ...]:
-        for array, rank in zip(self._arrays(), self.core_ranks, strict=True):
-            return tuple(array.shape[: array.ndim - rank])
-        return ()
+        return leading_axes(self._arrays(), self.core_ranks)
 
     @property
     def distribution(self) -> Any:

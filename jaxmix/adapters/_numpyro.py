@@ -24,11 +24,7 @@ class Numpyro(Library):
             for new, old in RENAMED.items()
             if type(distribution).__name__ == "TransformedDistribution"
         }
-        found = named_arguments(distribution, skip=("validate_args", *renamed)) | renamed
-        for kept, others in OTHER_FORMS.items():
-            if kept in found:
-                found = {name: v for name, v in found.items() if name not in others}
-        return found
+        return named_arguments(distribution, ("validate_args", *renamed), OTHER_FORMS) | renamed
 
     @staticmethod
     def bijection(kind, name, value) -> Bijection | None:

@@ -50,8 +50,11 @@ def test_hard_data_end_in_a_valid_model(name, covariance):
         assert bool(result.result == jm.RESULTS.degenerate)
 
 
-def test_more_components_than_rows():
-    result = fit(points(n=60)[:3].repeat(1, 0), k=5)
+@pytest.mark.parametrize("rows", [5, 3], ids=["as many as rows", "more than rows"])
+def test_as_many_components_as_rows_or_more(rows):
+    # Rows of weight 0 are no rows; one compilation serves both.
+    weights = (np.arange(5) < rows).astype(np.float32)
+    result = fit(points(n=60)[:5], k=5, weights=weights)
     assert valid(result)
     # Either a component sits on a point, and that is told, or all of them are wide.
     least = np.linalg.eigvalsh(np.asarray(result.model.components.covariance))[:, 0].min()
@@ -130,14 +133,59 @@ def test_options_are_checked():
         jm.fit(jax.random.key(0), template, x, max_steps=1, tol=None, num_restarts=2, throw=True)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+NUMBERS = st.one_of(
+    st.floats(-1e4, 1e4, width=32),
+    st.integers(-3, 3).map(float),  # duplicates, constant columns, rows in a line
+    st.sampled_from([0.0, 1e6, -1e6, 1e-6]),  # outliers, and spreads far below them
+)
+SETTINGS = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@pytest.mark.parametrize("covariance", ["full", "diag"])
+@SETTINGS
+@given(
+    rows=st.lists(st.tuples(NUMBERS, NUMBERS), min_size=24, max_size=24),
+    weights=st.lists(st.sampled_from([0.0, 0.5, 1.0, 7.0]), min_size=24, max_size=24),
+)
+def test_any_finite_data_end_in_a_valid_model(covariance, rows, weights):
+    weights = np.array(weights, np.float32)
+    weights[0] = 1
+    x = np.array(rows, np.float32)
+    result = fit(x, covariance=covariance, weights=weights, num_restarts=2, max_steps=50)
+    assert valid(result)
+    # What the steps optimise never falls, but for rounding of float32.
+    trace = np.asarray(result.history.objective)[: result.num_steps]
+    assert not np.isnan(trace).any()
+    assert (np.diff(trace) >= -1e-4 * np.abs(trace).max(initial=1)).all()
+    # A component on one point is told, and a clean restart goes before such a one.
+    codes = list(result.restarts.result)
+    if bool(result.result == jm.RESULTS.degenerate):
+        assert set(codes) <= {"degenerate", "nonfinite"}
+    spread = np.average((x - np.average(x, 0, weights)) ** 2, 0, weights).max()
+    least = np.linalg.eigvalsh(np.asarray(result.model.components.covariance)).min()
+    if bool(result.result == jm.RESULTS.successful):
+        assert least > 1e-10 * spread
+
+
+@SETTINGS
 @given(
     rows=st.lists(
-        st.tuples(st.floats(-1e4, 1e4, width=32), st.floats(-1e4, 1e4, width=32)),
-        min_size=24,
-        max_size=24,
+        st.tuples(st.none() | NUMBERS, st.sampled_from("abc"), st.integers(0, 10**6)),
+        min_size=20,
+        max_size=20,
     )
 )
-def test_any_finite_data_end_in_a_valid_model(rows):
-    result = fit(np.array(rows, np.float32), covariance="diag", num_restarts=2, max_steps=50)
+def test_any_records_end_in_a_valid_model(rows):
+    """Columns all missing, of one label, of one count or of counts up to a million."""
+    record = jm.Composite(
+        (
+            jm.Optional(jm.Normal.template()),
+            jm.Categorical.template(labels=tuple("abc")),
+            jm.Poisson.template(),
+        )
+    )
+    template = jm.mixture_of(record, 2)
+    result = jm.fit(
+        jax.random.key(KEY), template, jm.encode(template, rows), num_restarts=2, max_steps=30
+    )
     assert valid(result)
