@@ -1,8 +1,9 @@
 """Claim: scikit-learn's documented uses of mixtures run with the import changed, with its answers.
 
-Each use is run with scikit-learn's class and with ours, from the same start where the use gives one (the sine curve gives means alone):
-iris by four covariances, the choice of model by BIC, four ways to start, a density over a grid,
-a sine curve of ten components; then `check_estimator` whole, and the time of one fit.
+Each use is run with scikit-learn's class and with ours, from the same start where the use
+gives one (the sine curve gives means alone): iris by four covariances, the choice of model by
+BIC, four ways to start, a sine curve of ten components; then
+`check_estimator` whole, and the time of one fit.
 """
 
 import time
