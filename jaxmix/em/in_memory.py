@@ -15,6 +15,7 @@ from .buckets import bucketed
 from .checkpoint import digest
 from .checks import check_support, checked_data, checked_weights, float_of, of_dtype
 from .expected import CHUNK_ELEMENTS, log_likelihood, num_rows, take_apart
+from .initialise import everywhere, has_zeros, supported
 from .initialise import init as initialise
 from .keeper import Keeper
 from .maximise import FLOOR_ROWS, floor_prior
@@ -53,6 +54,12 @@ def _initialise(keys, template, data, weights, *, many):
     return jax.vmap(lambda k, p: initialise(k, template, data, weights=weights, plus_plus=p))(
         keys, plus
     )
+
+
+@eqx.filter_jit
+def _supported(models, template, data, weights, layout):
+    whole = over_rows(lambda d, w, t: everywhere(t, d, w), layout, data, weights, template)
+    return supported(models, whole)
 
 
 @eqx.filter_jit
@@ -215,6 +222,8 @@ def _search(key, template, data, weights, options, go):
     k_start, k_rows = jax.random.split(key)
     keys = jax.random.split(k_start, many)
     models = _initialise(keys, template, data, weights, many=many)
+    lift = lambda m: _supported(m, template, data, weights, layout_of(data)) if has_zeros(m) else m
+    models = lift(models)
     check_support(_take(models, 0), data, weights)
     full = options.prior
     if full is None:
@@ -233,6 +242,6 @@ def _search(key, template, data, weights, options, go):
     bad = np.array([name(_take(short.result, i)) == "degenerate" for i in range(many)])
     means = np.where(bad | np.isnan(means), -np.inf, means)
     chosen = np.argsort(-means)[: max(1, min(many, 2 if rows > SEARCH_ROWS else 4))]
-    best = _take(short.state.model, jnp.asarray(chosen))
+    best = lift(_take(short.state.model, jnp.asarray(chosen)))
     found = go(best, data, weights, full, options.limits)
     return found, np.asarray(found.state.expected.log_likelihood.value), full

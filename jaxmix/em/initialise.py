@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
-from .expected import num_rows, take_apart
-from .maximise import blank_stats, climb, gradient_state, refit
+from .expected import expect, num_rows, take_apart
+from .maximise import blank_stats, climb, gradient_state, maximise, refit
 
 SEED_ROWS = 2048
 ROWS_A_COMPONENT = 3
@@ -72,7 +72,10 @@ def init(
             else jax.random.randint(k_rows, (wanted,), 0, rows)
         )
     else:
-        index = jax.random.choice(k_rows, rows, (wanted,), p=weights / jnp.sum(weights))
+        odds = weights / jnp.sum(weights)
+        index = jax.random.choice(k_rows, rows, (wanted,), replace=False, p=odds)
+        # Rows of weight 0 come last, where too few others are left: the first one stands in.
+        index = jnp.where(weights[index] > 0, index, index[0])
     sample = jax.tree.map(lambda a: a[index], data)
     seeds = [
         jax.random.key_data(jax.random.split(k, leaf.stack_shape))
@@ -154,6 +157,35 @@ def _moved(key, build, loose, sample, share):
         return climb(value, jax.grad(value)(loose), loose, state)
 
     return jax.lax.fori_loop(0, CLIMBS, body, (noisy, gradient_state(noisy)))[0]
+
+
+def has_zeros(models: PyTree) -> bool:
+    """Whether some model gives probability 0 to a label: concrete arrays only."""
+    leaves = [leaf for leaf in take_apart(models).leaves if leaf.zero_is_valid]
+    return any(bool(jnp.any(jnp.isneginf(a))) for leaf in leaves for a in jax.tree.leaves(leaf))
+
+
+def everywhere(template: PyTree, data: PyTree, weights: Array | None) -> PyTree:
+    """The template refitted to all rows, all its components alike."""
+    return maximise(template, expect(template, data, weights), data, weights).model
+
+
+def supported(models: PyTree, whole: PyTree) -> PyTree:
+    """A stack of starts in which no label that some row has is left with probability 0.
+
+    A start made of a sample lacks the labels that the sample lacked, and EM would keep them at 0.
+    They take the logits of the fit to all rows.
+    """
+    stacked, one = take_apart(models), take_apart(whole)
+
+    def kept(many, single):
+        return jnp.where(jnp.isneginf(many) & jnp.isfinite(single)[None], single[None], many)
+
+    leaves = [
+        jax.tree.map(kept, leaf, other) if leaf.zero_is_valid else leaf
+        for leaf, other in zip(stacked.leaves, one.leaves, strict=True)
+    ]
+    return stacked.model(leaves, stacked.loose)
 
 
 def _expand(count, like):

@@ -17,8 +17,9 @@ from .checkpoint import digest
 from .checks import checked_data, float_of, of_dtype
 from .expected import CHUNK_ELEMENTS, Expected, expect, log_likelihood, num_rows, take_apart
 from .in_memory import SEARCH_ROWS, fit_arrays
+from .initialise import has_zeros, supported
 from .keeper import Keeper
-from .maximise import FLOOR_ROWS, floor_prior
+from .maximise import FLOOR_ROWS, floor_prior, maximise
 from .options import Options
 from .processes import everyone, together
 from .progress import Progress
@@ -173,6 +174,9 @@ def fit_source(
         keep = Keeper(options.checkpoint, belongs, options)
         state, trace = keep.resume(_shapes(stream, start, prior, options.accelerate))
         if state is None:
+            if options.init == "search" and has_zeros(start):  # one pass more, for the labels
+                whole = stream.expect(of_dtype(template, sample))
+                start = start if whole is None else _supported(start, template, whole)
             totals = stream.expect(start)
             if totals is None:
                 raise KeyboardInterrupt
@@ -186,6 +190,14 @@ def fit_source(
 
 
 _floor_prior = jax.jit(floor_prior)
+
+
+@eqx.filter_jit
+def _supported(start, template, totals):
+    """No label that some row has is left with probability 0 because the sample lacked it."""
+    whole = maximise(template, _as_values(totals), None).model
+    lifted = supported(jax.tree.map(lambda a: a[None], start), whole)
+    return jax.tree.map(lambda a: a[0], lifted)
 
 
 def _few(source, sample, template):

@@ -201,3 +201,27 @@ def test_gradient_leaf_needs_no_registration():
     )
     assert abs(float(run.log_likelihood) + best) < 0.05
     assert (jnp.diff(run.history.objective[: int(run.num_steps)]) > -1e-2).all()
+
+
+def test_a_label_of_one_row_in_thousands_keeps_its_probability():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 20_000)
+    labels[19_007] = 3  # beyond any sample that a start is made of
+    data = {"label": jnp.asarray(labels), "value": _float(rng.normal(size=20_000) + labels)}
+    fields = {"label": jm.Categorical.template(4), "value": jm.Normal.template()}
+    template = jm.mixture_of(jm.Composite(fields), 2)
+    batches = [
+        jax.tree.map(lambda a, i=i: np.asarray(a)[i : i + 5000], data)
+        for i in range(0, 20_000, 5000)
+    ]
+    for rows in (data, jm.data.Batches(batches)):
+        fit = jm.fit(jax.random.key(1), template, rows, num_restarts=2, max_steps=20)
+        probs = fit.model.components.parts["label"].probs
+        # The labels' marginal law is the data's own after any M-step.
+        share = jnp.dot(fit.model.weights, probs)[3]
+        assert np.isfinite(float(fit.log_likelihood))
+        np.testing.assert_allclose(share, 1 / 20_000, rtol=1e-3)
+
+
+def _float(values):
+    return jnp.asarray(np.asarray(values, np.float32))
