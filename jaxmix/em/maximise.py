@@ -14,6 +14,7 @@ from .expected import Expected, log_likelihood, num_rows, take_apart
 
 DEFAULT_FLOOR = 1e-9  # least variance of a component, as a share of the data's
 FLOOR_ROWS = 4096
+STATS_ELEMENTS = 1 << 20  # rows of a chunk times statistics of the whole model
 
 
 class Prior(NamedTuple):
@@ -71,20 +72,33 @@ def blank_stats(
         for leaf in parts.leaves
     ]
 
-    def loss(tilts):
+    def loss(tilts, data, weights):
         blanks = [
             Blank(*each) for each in zip(parts.leaves, tilts, origins, seeds, levels, strict=True)
         ]
         blank = parts.model(blanks, parts.loose)
-        if weights is not None and weights.ndim == 2:
+        if weights.ndim == 2:
             values = jax.vmap(blank.joint_log_probs)(data)
         else:
             values = jax.vmap(blank.log_prob)(data)
-        if weights is None:
-            return jnp.sum(values)
         return jnp.sum(jnp.where(weights > 0, values, jnp.zeros_like(values)) * weights)
 
-    return jax.grad(loss)(tilts)
+    rows = num_rows(data)
+    weights = jnp.ones(rows, _dtype(model)) if weights is None else weights
+    size = sum(a.size for a in jax.tree.leaves(tilts))
+    chunk = max(1, min(rows, max(16, STATS_ELEMENTS // max(1, size))))
+
+    def body(totals, index):
+        # The last chunk starts early enough to be full, and repeats rows at weight 0.
+        start = jnp.minimum(index * chunk, rows - chunk)
+        take = lambda a: jax.lax.dynamic_slice_in_dim(a, start, chunk)
+        fresh = start + jnp.arange(chunk) >= index * chunk
+        w = take(weights)
+        w = jnp.where(fresh.reshape((-1,) + (1,) * (w.ndim - 1)), w, jnp.zeros_like(w))
+        sums = jax.grad(loss)(tilts, jax.tree.map(take, data), w)
+        return jax.tree.map(jnp.add, totals, sums), None
+
+    return jax.lax.scan(body, tilts, jnp.arange(-(-rows // chunk)))[0]
 
 
 def _dtype(leaf):
