@@ -1,5 +1,7 @@
 """Every test runs under strict promotion and key-reuse checks; warnings are errors (pyproject)."""
 
+import gc
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -8,6 +10,14 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_num_cpu_devices", 2)  # for rows spread over devices
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_compiled_functions():
+    """What a module compiled is of no use to the next, and would fill the memory."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture
