@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
+from .._refuse import on_host
 from .._results import RESULTS
 from ..em import init, run
 from ..em.expected import num_rows
@@ -30,6 +31,7 @@ class LikelihoodRatio(NamedTuple):
     num_failed: Array
 
 
+@on_host("call it outside.")
 def likelihood_ratio_test(
     key: Key[Array, ""],
     null: PyTree,

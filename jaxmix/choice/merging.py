@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from .._refuse import on_host
 from .._stack import pick
 from ..combinators import Mixture, MixtureSameFamily
 
@@ -91,6 +92,7 @@ def _plogp(p):
     return np.where(p > 0, p * np.log(np.where(p > 0, p, 1)), 0)
 
 
+@on_host("call it outside.")
 def merge_components(model: PyTree, data: PyTree, *, weights: Array | None = None) -> Merging:
     """Merge a mixture's components into clusters, each time the pair that lowers entropy most.
 

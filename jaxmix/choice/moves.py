@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
+from .._refuse import on_host
 from .._results import RESULTS
 from ..em import Prior, run
 from ..em.expected import num_rows, take_apart
@@ -114,6 +115,7 @@ def _settled(model, data, weights, prior, max_steps, tol):
     return found.model, found.log_likelihood, shares, densities
 
 
+@on_host("call it outside.")
 def split_and_merge(
     key: Key[Array, ""],
     model: PyTree,

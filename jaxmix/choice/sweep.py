@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
+from .._refuse import on_host
 from .._results import RESULTS
 from ..combinators import gaussian_mixture
 from ..combinators.gaussian import COVARIANCES
@@ -156,6 +157,7 @@ def _row_log_probs(model, data):
     return jax.lax.map(model.log_prob, data, batch_size=4096)
 
 
+@on_host("call it outside.")
 def sweep(
     key: Key[Array, ""],
     templates: Mapping[Any, PyTree],

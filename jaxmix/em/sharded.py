@@ -166,6 +166,7 @@ def shard_rows(data: PyTree, mesh: Mesh | None = None) -> tuple[PyTree, jax.Arra
     return jax.tree.map(lambda a: put(pad(a)), data), put(weights)
 
 
+@on_host("place the components before.")
 def shard_components(model: PyTree, mesh: Mesh | None = None) -> PyTree:
     """Spread the stacks of a model over all devices: for so many components that they are the load.
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
+from .._refuse import on_host
 from .draws import Draws, concatenate, draw
 from .family import log_table
 from .levels import importance_of, log_pooled
@@ -26,6 +27,7 @@ class Rounds(NamedTuple):
     pilot: Pilot
 
 
+@on_host("adapt the proposals before; what follows is differentiable.")
 def amis(
     key: Key[Array, ""],
     f: Callable | None,

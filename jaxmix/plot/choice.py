@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._refuse import on_host
 from ._canvas import axes_or_new, colours, new_axes
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ TITLES = {
 }
 
 
+@on_host("return the arrays and draw them outside.")
 def sweep(sweep: Any, criteria: tuple[str, ...] | None = None) -> "Axes":
     """Draw the criteria of a `jm.choice.sweep`, one panel each, the best model ringed.
 
@@ -74,6 +76,7 @@ def sweep(sweep: Any, criteria: tuple[str, ...] | None = None) -> "Axes":
     return panels[0]
 
 
+@on_host("return the arrays and draw them outside.")
 def merging(merging: Any, ax: "Axes | None" = None) -> "Axes":
     """Draw the entropy of merged components against the number of clusters, its elbow ringed.
 

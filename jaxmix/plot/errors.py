@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._refuse import on_host
 from ._canvas import axes_or_new, new_axes
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 NORMAL_95 = 1.959964
 
 
+@on_host("return the arrays and draw them outside.")
 def intervals(errors: Any, bootstrap: Any = None) -> "Axes":
     """Draw the 95 % interval of each parameter, the bootstrap's beside it, one row a parameter.
 
@@ -58,6 +60,7 @@ def intervals(errors: Any, bootstrap: Any = None) -> "Axes":
     return ax
 
 
+@on_host("return the arrays and draw them outside.")
 def influence(x: Any, moves: Any, ax: "Axes | None" = None, label: str = "influence") -> "Axes":
     """Draw each row of one or two coordinates with what its weight moves.
 
