@@ -2,7 +2,7 @@
 
 Every call of the score is counted, the pilot's too (a gradient counts as two calls).
 
-    python benchmarks/importance_accuracy.py [--runs 200] [--peers]
+    python -m benchmarks.importance_accuracy [--runs 200] [--peers]
 """
 
 import argparse
@@ -15,29 +15,7 @@ from jax.scipy.stats import norm
 
 import jaxmix as jm
 
-
-def four_branch(b, k):
-    """Positive where Waarts' series system with four branches fails."""
-
-    def score(x):
-        bend, root = 0.1 * (x[0] - x[1]) ** 2, 2**0.5
-        return -jnp.min(
-            jnp.stack(
-                [
-                    b + bend - (x[0] + x[1]) / root,
-                    b + bend + (x[0] + x[1]) / root,
-                    (x[0] - x[1]) + k / root,
-                    (x[1] - x[0]) + k / root,
-                ]
-            )
-        )
-
-    return score
-
-
-def half_space(beta, dim):
-    return lambda x: jnp.sum(x) / dim**0.5 - beta
-
+from ._importance_problems import four_branch, half_space
 
 # name, score, dimension, exact probability, draws of a level, calls allowed, bar on relative RMSE
 PROBLEMS = [
