@@ -16,8 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxmix as jm
+from jaxmix.em.expected import expect
 from jaxmix.em.maximise import floor_prior, pooled_stats
-from jaxmix.em.residual import jacobian, parameters, residual
+from jaxmix.em.residual import jacobian, parameters, residual, sums
 
 EACH, ROWS = 4, 80
 
@@ -148,23 +149,31 @@ def cost():
     vector, build = parameters(found.model)
 
     step = jax.jit(lambda model, x: jm.em.step(model, x)[0])
-    force = jax.jit(
-        lambda x, ct: jax.vjp(lambda x: residual(build(vector), x, None, prior).change, x)[1](ct)
-    )
-    matrix = jax.jit(lambda x: jacobian(build(vector), x, None, prior).matrix)
+    known = jax.jit(lambda x: sums(expect(found.model, x)))(x)
+    drift = lambda v, x: residual(build(v), x, None, prior, known).change
+    force = jax.jit(lambda x, ct: jax.vjp(lambda x: drift(vector, x), x)[1](ct))
+    matrix = jax.jit(lambda x: jacobian(build(vector), x, None, prior, known).matrix)
+    product = jax.jit(lambda v, x: jax.jvp(lambda v: drift(v, x), (vector,), (v,))[1])
+    transposed = jax.jit(lambda v, x: jax.vjp(lambda v: drift(v, x), vector)[1](v))
     one = timed(step, found.model, x)
-    pull, assemble = timed(force, x, vector), timed(matrix, x)
+    steps = lambda function, *arguments: timed(function, *arguments) / one
     size = vector.size
-    solve = timed(jax.jit(jnp.linalg.solve), np.eye(size) + matrix(x), vector)
     print(
-        f"\n{rows} rows of {dim}, {k} full covariances, {size} parameters, {found.num_steps} steps"
+        f"\n{rows} rows of {dim}, {k} full covariances, {size} parameters; {found.num_steps} steps "
+        f"to rest, one {one:.2f} ms"
     )
+    pull, assemble = steps(force, x, vector), steps(matrix, x)
     print(
-        f"an EM step {one:.1f} ms; a gradient beyond its linear system {pull:.1f} ms = "
-        f"{pull / one:.2f} steps; its matrix {assemble:.1f} ms = {assemble / one:.1f} steps "
-        f"({assemble / one / size:.2f} a column), its solve {solve:.2f} ms",
+        f"beyond the linear solve a gradient costs {pull:.2f} steps; the matrix {assemble:.1f} "
+        f"({assemble / size:.2f} a column), a product with it {steps(product, vector, x):.2f}, "
+        f"with its transpose {steps(transposed, vector, x):.2f}, its solve "
+        f"{steps(jax.jit(jnp.linalg.solve), matrix(x), vector):.2f}",
         flush=True,
     )
+    for way in ("dense", "gmres"):
+        fit = lambda x, way=way: reading(jm.em.solve(found.model, x, linear_solve=way))
+        whole = steps(jax.jit(jax.value_and_grad(fit)), x) - steps(jax.jit(fit), x)
+        print(f"a whole gradient less its fit, {way}: {whole:.1f} steps", flush=True)
 
     def through_loop(x, steps):
         body = lambda model, _: (jm.em.step(model, x)[0], None)

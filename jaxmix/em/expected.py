@@ -106,6 +106,18 @@ def chunk_rows(model: PyTree, rows: int, chunk_size: int | None) -> int:
     return max(1, min(rows, chunk_size))
 
 
+def pieces(data: PyTree, weights: Array | None, count: int, chunk: int, dtype) -> tuple:
+    """Copies of rows and weights, so many chunks; the last is filled with its last row at 0."""
+    rows = num_rows(data)
+
+    def cut(array, filler):
+        filler = jnp.broadcast_to(filler, (count * chunk - rows, *array.shape[1:]))
+        return jnp.concatenate([array, filler]).reshape(count, chunk, *array.shape[1:])
+
+    weights = jnp.ones(rows, dtype) if weights is None else weights
+    return jax.tree.map(lambda a: cut(a, a[-1:]), data), cut(weights, jnp.zeros(1, weights.dtype))
+
+
 def _stack_elements(leaf: Refittable) -> int:
     size = 1
     for length in leaf.stack_shape:
@@ -126,13 +138,13 @@ def expect(
     *,
     assignment: str = "soft",
     chunk_size: int | None = None,
-    product: bool = True,
+    cut: bool = False,
 ) -> Expected:
     """One pass over the data: log-likelihood, and each leaf's expected statistics.
 
     Statistics are about each leaf's own origin. Rows of weight 0 contribute nothing, whatever
-    their log-density. `product` allows the form in plain products where it is exact; without it
-    there is less to compile, and the model's arrays are all differentiated.
+    their log-density. `cut` copies the data into chunks: a derivative in them is then made chunk
+    by chunk, where that of windows on the whole would be as large as the whole for each.
     """
     if isinstance(data, Buckets):
         one = functools.partial(expect, model, assignment=assignment, chunk_size=chunk_size)
@@ -157,7 +169,7 @@ def expect(
             weighed = tuple(jnp.where(w > 0, v, jnp.zeros_like(v)) * w for v in values)
             return jnp.sum(weighed[0]), weighed
 
-        def body(totals, index):
+        def window(index):
             # The last chunk starts early enough to be full, and repeats valid rows at weight 0.
             start = jnp.minimum(index * chunk, rows - chunk)
             take = lambda a: jax.lax.dynamic_slice_in_dim(a, start, chunk)
@@ -165,7 +177,10 @@ def expect(
             w = fresh.astype(dtype)
             if weights is not None:
                 w = jnp.where(fresh, take(weights), jnp.zeros_like(w))
-            xs = jax.tree.map(take, data)
+            return jax.tree.map(take, data), w
+
+        def body(totals, piece):
+            xs, w = piece if cut else window(piece)
             features = [way.features(xs) for way in ways]
             known = [way.log_probs(f) for way, f in zip(ways, features, strict=True)]
             (_, values), (slopes, gradient, shares) = jax.value_and_grad(
@@ -180,7 +195,8 @@ def expect(
         dtype = jax.eval_shape(model.log_prob, first_row).dtype
         lanes = (jnp.zeros(chunk, dtype),) * (2 if hard else 1)
         empty = (lanes, [way.zero_sums() for way in ways], parts.loose)
-        steps = jnp.arange(-(-rows // chunk))
+        num_chunks = -(-rows // chunk)
+        steps = pieces(data, weights, num_chunks, chunk, dtype) if cut else jnp.arange(num_chunks)
         # Differentiated, a chunk is computed again and not kept: memory stays that of a chunk.
         again = jax.checkpoint(body, prevent_cse=False)
         (values, sums, gradient), _ = jax.lax.scan(again, jax.tree.map(zero_sum, empty), steps)
@@ -190,7 +206,7 @@ def expect(
         return soft, objective, stats, gradient
 
     residual = lambda: scan([OwnOrigin(leaf) for leaf in parts.leaves])
-    if product and any(isinstance(p, ProductForm) and p.stack_shape for p in parts.leaves):
+    if any(isinstance(p, ProductForm) and p.stack_shape for p in parts.leaves):
         fields = fields_asked(
             parts.leaves, lambda leaves: parts.model(leaves, parts.loose), first_row
         )

@@ -1,7 +1,7 @@
 """EM as an equation: a model's parameters as one vector, and what one EM step changes in it."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -51,27 +51,67 @@ class Drift(NamedTuple):
     idle: Array
 
 
-def residual(model, data, weights, prior, chunk_size=None) -> Drift:
+class Sums(NamedTuple):
+    """What a pass over the data adds up for the step."""
+
+    weight: Array
+    stats: list[Any]
+    gradient: list[Array]
+
+
+def sums(expected: Expected) -> Sums:
+    """The part of what a pass gives that the step is made of."""
+    return Sums(expected.weight, expected.stats, expected.gradient)
+
+
+@eqx.filter_custom_jvp
+def _known(value, model, data, weights, chunk_size):
+    """The sums of a pass whose value is at hand: only their derivatives go over the data."""
+    del model, data, weights, chunk_size
+    return value
+
+
+@_known.def_jvp
+def _(primals, tangents):
+    # `_known(*primals)` and not the value: else second derivatives would be silently 0.
+    _, *given, chunk_size = primals
+    is_none = lambda t: t is None
+    still = jax.tree.map(is_none, tangents[1:4], is_leaf=is_none)
+    if chunk_size is None:
+        # A derivative keeps several times the arrays of a pass, and these too fit a cache.
+        chunk_size = max(64, chunk_rows(given[0], num_rows(given[1]), None) // 8)
+    fixed, varied = eqx.partition(tuple(given), still)
+    along = eqx.filter(tangents[1:4], True)
+
+    def again(varied):
+        model, data, weights = eqx.combine(varied, fixed)
+        return sums(expect(model, data, weights, chunk_size=chunk_size, cut=True))
+
+    return _known(*primals), eqx.filter_jvp(again, (varied,), (along,))[1]
+
+
+def residual(model, data, weights, prior, known: Sums, chunk_size=None) -> Drift:
     """What vanishes at a fixed point, as a differentiable function of everything it is given.
 
     For leaves it is the EM map less the identity; for arrays without sufficient statistics the
     gradient of the mean log-likelihood (Fisher's identity). Parameters at -inf (a weight of 0)
     are held where they are. Frozen parts are differentiated: here they are hyperparameters.
+    `known` are the sums at this model, as numbers.
     """
     model = jax.tree.map(_heeded, model, is_leaf=is_part)
-    expected = expect(model, data, weights, chunk_size=chunk_size, product=False)
+    known = _known(known, model, data, weights, chunk_size)
     parts = take_apart(model)
     pseudo = [None] * len(parts.leaves) if prior is None else about_own_origins(parts.leaves, prior)
     totals = [
         stats if extra is None else jax.tree.map(jnp.add, stats, extra)
-        for stats, extra in zip(expected.stats, pseudo, strict=True)
+        for stats, extra in zip(known.stats, pseudo, strict=True)
     ]
     still = jax.lax.stop_gradient
     used = [
-        sound(still(leaf), still(total), expected.weight)
+        sound(still(leaf), still(total), known.weight)
         for leaf, total in zip(parts.leaves, totals, strict=True)
     ]
-    spare = _spare(model, used, data, weights, still(expected.weight))
+    spare = _spare(model, used, data, weights, still(known.weight))
     new, idle = [], []
     for leaf, total, use, instead in zip(parts.leaves, totals, used, spare, strict=True):
         # Selected before the M-step and after it: the derivative of 0 / 0 is NaN, unused or not.
@@ -81,8 +121,8 @@ def residual(model, data, weights, prior, chunk_size=None) -> Drift:
         new.append(jax.tree.map(choose, image, leaf))
         idle.append(jax.tree.map(lambda a, u=use: _mark(a, u), leaf))
     slopes = [
-        old + gradient / expected.weight.astype(gradient.dtype)
-        for old, gradient in zip(parts.loose, expected.gradient, strict=True)
+        old + gradient / known.weight.astype(gradient.dtype)
+        for old, gradient in zip(parts.loose, known.gradient, strict=True)
     ]
     old, new = parameters(model)[0], parameters(parts.model(new, slopes))[0]
     none = jax.tree.map(jnp.zeros_like, parts.loose)
@@ -133,7 +173,7 @@ class Slope(NamedTuple):
     idle: Array  # those of them that belong to an emptied density, or to a weight of 0
 
 
-def jacobian(model, data, weights, prior) -> Slope:
+def jacobian(model, data, weights, prior, known: Sums) -> Slope:
     """Minus the derivative of the residual in the parameters: I - dEM, invertible at an optimum.
 
     A parameter that no step moves (an emptied component's, fixed degrees of freedom, a triangle's
@@ -143,8 +183,8 @@ def jacobian(model, data, weights, prior) -> Slope:
     vector, build = parameters(model)
     vector = jnp.where(jnp.isfinite(vector), vector, jax.lax.stop_gradient(vector))
     # All directions go through a chunk at once: it holds the fewer rows.
-    chunk = max(16, chunk_rows(model, num_rows(data), None) // max(1, vector.size))
-    drift = lambda v: residual(build(v), data, weights, prior, chunk)
+    chunk = max(64, chunk_rows(model, num_rows(data), None) // max(1, vector.size))
+    drift = lambda v: residual(build(v), data, weights, prior, known, chunk)
     change, idle = jax.jacfwd(lambda v: drift(v), has_aux=True)(vector)
     unmoved = jnp.all(change == 0, axis=1)
     return Slope(jnp.diag(unmoved.astype(vector.dtype)) - change, unmoved, idle)

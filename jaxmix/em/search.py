@@ -9,7 +9,7 @@ from jaxtyping import Array
 from .._numerics import Sum, difference
 from .expected import take_apart
 from .maximise import GradientState, init_gradient_state, log_prior
-from .residual import evaluate, parameters
+from .residual import Sums, evaluate, parameters, sums
 
 MEMORY = 6  # differences of steps that the acceleration combines
 PATIENCE = 16  # steps without progress after which rounding is all that moves
@@ -23,6 +23,7 @@ class Search(NamedTuple):
     point: Array  # the last point taken, and the step from it
     change: Array
     sunk: Array  # parameters that this step takes to -inf
+    sums: Sums  # what the step is made of
     objective: Sum
     penalty: Array
     scale: Array  # the largest change of each parameter so far: steps are measured in it
@@ -95,6 +96,7 @@ def to_rest(model, data, weights, prior, max_steps) -> Search:
             point=search.trial,
             change=change,
             sunk=seen.sunk,
+            sums=sums(seen.expected),
             objective=total,
             penalty=penalty,
             scale=scale,
@@ -121,13 +123,13 @@ def to_rest(model, data, weights, prior, max_steps) -> Search:
         )
         return jax.tree.map(lambda new, old: jnp.where(taken, new, old), goes_on, retreat)
 
-    dtype = jax.eval_shape(
-        lambda: evaluate(model, data, weights, prior).expected.objective.high
-    ).dtype
+    shapes = jax.eval_shape(lambda: evaluate(model, data, weights, prior).expected)
+    dtype = shapes.objective.high.dtype
+    unseen = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), sums(shapes))
     zero, infinite = jnp.zeros((), dtype), jnp.full((), jnp.inf, start.dtype)
     memory = jnp.zeros((MEMORY, size), start.dtype)
     begun = Search(
-        start, jnp.ones((), bool), start, jnp.zeros_like(start), jnp.isneginf(start),
+        start, jnp.ones((), bool), start, jnp.zeros_like(start), jnp.isneginf(start), unseen,
         Sum(zero, zero), zero,
         jnp.zeros_like(start), memory, memory, init_gradient_state(model), infinite,
         Sum(zero, zero), zero,

@@ -10,7 +10,7 @@ from jaxtyping import Array, PyTree
 
 from .._results import RESULTS
 from .maximise import DEFAULT_FLOOR, Prior, floor_prior
-from .residual import jacobian, parameters, residual
+from .residual import Sums, jacobian, parameters, residual
 from .search import finite, to_rest
 from .state import on_boundary
 
@@ -40,6 +40,7 @@ class _Info(NamedTuple):
     num_steps: Array
     num_emptied: Array
     status: Array
+    sums: Sums
 
 
 @eqx.filter_custom_jvp
@@ -50,7 +51,7 @@ def _rest(model, data, weights, prior, max_steps, method):
     moved = jnp.max(size / jnp.maximum(1, jnp.abs(finite(found.point))), initial=0.0)
     return found.point, _Info(
         found.objective.value, jnp.max(size, initial=0.0), moved,
-        found.num_steps, found.num_emptied, found.status,
+        found.num_steps, found.num_emptied, found.status, found.sums,
     )  # fmt: skip
 
 
@@ -70,7 +71,7 @@ def _(primals, tangents):
 
     def drift(*leaves):
         model, *rest = whole(leaves)
-        return residual(parameters(model)[1](vector), *rest).change
+        return residual(parameters(model)[1](vector), *rest, info.sums).change
 
     def started(*leaves):
         return parameters(whole(leaves)[0])[0]
@@ -81,11 +82,11 @@ def _(primals, tangents):
     # What no step moves keeps its start (fixed degrees of freedom), unless it was emptied.
     kept = lambda unmoved, idle: jnp.where(unmoved & ~idle, start, jnp.zeros_like(start))
     if method == "dense" or (method == "auto" and vector.shape[0] <= DENSE):
-        slope = jacobian(build(vector), data, weights, prior)
+        slope = jacobian(build(vector), data, weights, prior, info.sums)
         force = force + kept(slope.unmoved, slope.idle)
         tangent = jnp.linalg.solve(slope.matrix, force)
     else:
-        moves = lambda v: tuple(residual(build(v), data, weights, prior))
+        moves = lambda v: tuple(residual(build(v), data, weights, prior, info.sums))
         tangent = _matrix_free(vector, moves, lambda *still: force + kept(*still))
     return (vector, info), (tangent, jax.tree.map(lambda _: None, info))
 

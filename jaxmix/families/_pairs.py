@@ -4,11 +4,13 @@ The diagonals (i, i + j mod n), j = 0, ..., n // 2, of a symmetric matrix are al
 they are windows of one repeated vector. Of an even n the last one holds each of its pairs twice.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 
+@jax.custom_jvp
 def products_of_pairs(vector: Array) -> Array:
     """The products (pairs, ...) of the coordinates (n, ...); trailing axes are of rows."""
     size, *rows = vector.shape
@@ -17,6 +19,21 @@ def products_of_pairs(vector: Array) -> Array:
     repeated = jnp.tile(vector, (reach + 1,) + (1,) * len(rows))
     windows = repeated[: reach * (size + 1)].reshape(reach, size + 1, *rows)[:, :size]
     return (windows * vector[None]).reshape(reach * size, *rows)
+
+
+@products_of_pairs.defjvp
+def _(primals, tangents):
+    (vector,), (moved,) = primals, tangents
+    size = vector.shape[0]
+    twice, twice_moved = (jnp.concatenate([a, a]) for a in (vector, moved))
+
+    # A diagonal at a time: transposed, the windows above would be padded element by element.
+    def diagonal(_, ahead):
+        window = lambda a: jax.lax.dynamic_slice_in_dim(a, ahead, size)
+        return None, window(twice_moved) * vector + window(twice) * moved
+
+    _, products = jax.lax.scan(diagonal, None, jnp.arange(size // 2 + 1))
+    return products_of_pairs(vector), products.reshape(-1, *vector.shape[1:])
 
 
 def weights_of_pairs(matrix: Array) -> Array:
