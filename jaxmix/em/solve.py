@@ -70,8 +70,9 @@ def _(primals, tangents):
     whole = lambda leaves: eqx.combine(structure.unflatten(leaves), fixed)
 
     def drift(*leaves):
-        model, *rest = whole(leaves)
-        return residual(parameters(model)[1](vector), *rest, info.sums).change
+        model, data, weights, prior = whole(leaves)
+        at = parameters(model)[1](vector)
+        return residual(at, data, weights, prior, info.sums).change
 
     def started(*leaves):
         return parameters(whole(leaves)[0])[0]
