@@ -187,6 +187,21 @@ class TiltedProduct(LogDensity):
         (head, weights), (t_head, t_weights) = self.natural, self.t
         return tilt(head + dot(weights), t_head + dot(t_weights))
 
+    def items_log_prob(self, items, used):
+        """Sums over the used items of each row, of items (t * rows, ...) and `used` (t, rows).
+
+        The features add up before they meet the parameters: one product a row, not one an item.
+        """
+        features = jax.vmap(lambda x: self.leaf.features(x - release(self.origin)), out_axes=-1)
+        features = features(items)
+        features = features.reshape(-1, *used.shape)
+        there = jnp.broadcast_to(used, features.shape)
+        features = jnp.sum(jnp.where(there, features, jnp.zeros_like(features)), -2)
+        count = jnp.sum(used, 0).astype(features.dtype)
+        dot = lambda weights: jnp.matmul(weights, features, precision=jax.lax.Precision.HIGHEST)
+        (head, weights), (t_head, t_weights) = self.natural, self.t
+        return tilt(count * head + dot(weights), count * t_head + dot(t_weights))
+
 
 class Known(LogDensity):
     """A leaf whose log-density of the event at hand has been computed beforehand."""

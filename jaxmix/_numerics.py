@@ -57,6 +57,56 @@ def logsumexp(x: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
     return _logsumexp(jnp.moveaxis(x, axis, -1))
 
 
+@jax.custom_jvp
+def _log_mixed(log_weights, log_terms):
+    weights, terms, peak = _shifted(log_weights, log_terms)
+    return jnp.log(_product(weights, terms)) + peak
+
+
+@_log_mixed.defjvp
+def _(primals, tangents):
+    weights, terms, peak = _shifted(*primals)
+    total = _product(weights, terms)
+    # A term of exactly 0 selects 0 before the product, and so does a sum of them.
+    turned, moved = (
+        jnp.where(a == 0, jnp.zeros_like(a), a * t)
+        for a, t in zip((weights, terms), tangents, strict=True)
+    )
+    slope = _product(turned, terms) + _product(weights, moved)
+    return jnp.log(total) + peak, slope / jnp.where(total == 0, jnp.ones_like(total), total)
+
+
+def _shifted(log_weights, log_terms):
+    peak = jax.lax.stop_gradient(jnp.max(log_terms, axis=0, keepdims=True))
+    peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
+    return jnp.exp(log_weights), jnp.exp(log_terms - peak), peak
+
+
+def _product(a, b):
+    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+
+
+def log_mixed(
+    log_weights: Float[Array, "m k"], log_terms: Float[Array, "k t"]
+) -> Float[Array, "m t"]:
+    """log sum_k weights[m, k] exp(log_terms[k, t]), by k exponentials a column and one product.
+
+    Where a sum is too small beside its column's greatest term, which has weight 0 in it, all are
+    taken again, each shifted by its own greatest.
+    """
+    fast = _log_mixed(log_weights, log_terms)
+    peak = jnp.max(log_terms, axis=0, keepdims=True)
+    there = lambda a: jnp.where(jnp.isneginf(a), 0.0, 1.0).astype(fast.dtype)
+    empty = jnp.matmul(there(log_weights), there(log_terms)) == 0  # truly a sum of nothing
+    kept = empty | (fast - peak > jnp.log(jnp.finfo(fast.dtype).tiny) / 2)
+    # Differentiated, the exact branch keeps its inputs alone: no (m, k, t) table in the other.
+    exact = jax.checkpoint(lambda w, x: logsumexp(w[:, :, None] + x[None], axis=1))
+    return jax.lax.cond(
+        unanimous(jnp.all(kept)), lambda w, x, fast: fast, lambda w, x, fast: exact(w, x),
+        log_weights, log_terms, fast,
+    )  # fmt: skip
+
+
 def log_mean_exp(x: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
     """Logarithm of a mean of exponentials, with the conventions of `logsumexp`."""
     return logsumexp(x, axis) - jnp.log(jnp.asarray(x.shape[axis], x.dtype))

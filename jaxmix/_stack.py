@@ -48,6 +48,22 @@ def over_stack(function: Callable, components: PyTree, *mapped: PyTree) -> PyTre
     return jax.vmap(function)(held, *mapped)
 
 
+def rows_log_prob(density: Any, rows: PyTree) -> Any:
+    """`vmap(density.log_prob)(rows)`, by the density's own `rows_log_prob` where it has one.
+
+    Under `vmap` every intermediate array has the rows first, and a small stack last, where no
+    loop is long. A density of items writes out how its rows come last. `over_stack` around it
+    puts the stack first.
+    """
+    own = getattr(density, "rows_log_prob", None)
+    return own(rows) if callable(own) else jax.vmap(density.log_prob)(rows)
+
+
+def as_one_row(event: PyTree) -> PyTree:
+    """An event as a batch of one."""
+    return jax.tree.map(lambda array: array[None], event)
+
+
 def pick(components: PyTree, index) -> PyTree:
     """One density of a stack."""
     held = jax.tree.map(

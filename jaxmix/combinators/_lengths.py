@@ -8,6 +8,7 @@ from jaxtyping import Array, Int, Key, PyTree, Scalar
 
 from .._density import is_density
 from .._stack import pick
+from .optional import masked
 
 
 class SequenceEvent(NamedTuple):
@@ -15,6 +16,32 @@ class SequenceEvent(NamedTuple):
 
     items: PyTree
     length: Int[Array, ""]
+
+
+def flat_items(rows: SequenceEvent) -> tuple[PyTree, Array]:
+    """The items of many sequences as one batch, unused ones 0; and which are used (t, rows).
+
+    The first items of all rows come first, then the second: sums over a row's items then run
+    along whole batches.
+    """
+    items, n = rows
+    size, capacity = jax.tree.leaves(items)[0].shape[:2]
+    used = jnp.arange(capacity)[:, None] < n[None]
+    turned = jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), items)
+    flat = lambda a: a.reshape(size * capacity, *a.shape[2:])
+    return jax.tree.map(flat, masked(used, turned)), used
+
+
+def rows_total(values: Array, used: Array) -> Array:
+    """Sums over each row's used items: (..., t * rows) to (..., rows)."""
+    values = values.reshape(*values.shape[:-1], *used.shape)
+    there = jnp.broadcast_to(used, values.shape)
+    return jnp.sum(jnp.where(there, values, jnp.zeros_like(values)), -2)
+
+
+def rows_length_log_prob(length: PyTree, rows: SequenceEvent, capacity: int) -> Array:
+    """`length_log_prob` of many sequences."""
+    return jax.vmap(lambda n: length_log_prob(length, n, capacity))(rows.length)
 
 
 def checked_length(length: PyTree, owner: str) -> PyTree:

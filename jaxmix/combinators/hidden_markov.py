@@ -8,16 +8,53 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree, Scalar
 
 from .._density import LogDensity, is_density, stack_size
-from .._numerics import logsumexp
+from .._numerics import logsumexp, unanimous
 from .._stack import over_stack, pick, repeat
 from ..families.categorical import Categorical
 from ._lengths import SequenceEvent, checked_length, draw_length, length_log_prob, longest, walk
 from .markov import as_rows
 from .optional import masked
 
+HIGHEST = jax.lax.Precision.HIGHEST
+
 
 def _forward(first, following, emitted, used) -> Scalar:
     """Log of the sum over all paths; what comes after the length leaves it as it is."""
+    # A probability that underflows beside its step's greatest is lost to every later state. That
+    # is below the rounding error unless a transition leaves out the greatest one almost surely.
+    limits = jnp.finfo(following.dtype)
+    dense = jnp.min(following) > 0.5 * (jnp.log(limits.tiny) - jnp.log(limits.eps))
+    return jax.lax.cond(unanimous(dense), _scaled, _by_logs, first, following, emitted, used)
+
+
+def _scaled(first, following, emitted, used) -> Scalar:
+    """The forward pass in probabilities that sum to 1 at each item: no logarithm in the loop."""
+    peak = jax.lax.stop_gradient(jnp.max(emitted, 1))
+    peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
+    likely = jnp.exp(emitted - peak[:, None])
+    transition = jnp.exp(following)
+
+    def scaled(new):
+        sum_ = jnp.sum(new)
+        scale = jnp.where(sum_ > 0, sum_, jnp.ones_like(sum_))
+        return new / scale, sum_
+
+    def step(state, part):
+        likely, there = part
+        new, mass = scaled(jnp.dot(state, transition, precision=HIGHEST) * likely)
+        return jnp.where(there, new, state), jnp.where(there, mass, jnp.ones_like(mass))
+
+    state, mass = scaled(jnp.exp(first) * likely[0])
+    _, masses = jax.lax.scan(step, state, (likely[1:], used[1:]))
+    masses = jnp.concatenate([mass[None], masses])
+    # Items that no state can emit: -inf, and no slope.
+    lost = masses == 0
+    logs = jnp.log(jnp.where(lost, jnp.ones_like(masses), masses)) + peak
+    return jnp.where(jnp.any(lost), -jnp.inf, jnp.sum(logs))
+
+
+def _by_logs(first, following, emitted, used) -> Scalar:
+    """The forward pass in logarithms, each sum shifted by its own greatest term."""
 
     def step(alpha, part):
         log_emitted, there = part

@@ -8,10 +8,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
 from .._density import LogDensity, is_density, stack_size
-from .._numerics import logsumexp
-from .._stack import over_stack, pick, repeat
+from .._numerics import log_mixed, logsumexp
+from .._stack import as_one_row, over_stack, pick, repeat, rows_log_prob
 from ..families.categorical import Categorical
-from ._lengths import SequenceEvent, checked_length, draw_length, length_log_prob, longest
+from ._lengths import (
+    SequenceEvent,
+    checked_length,
+    draw_length,
+    flat_items,
+    longest,
+    rows_length_log_prob,
+    rows_total,
+)
 from .markov import as_rows
 from .optional import masked
 
@@ -85,24 +93,32 @@ class HierarchicalMixture(LogDensity):
 
     def component_log_probs(self, x: SequenceEvent) -> Float[Array, " m"]:
         """Log-density of one event under each outer label."""
-        items, n = x
-        capacity = jax.tree.leaves(items)[0].shape[0]
-        used = jnp.arange(capacity) < n
-        under = lambda item: over_stack(lambda topic: topic.log_prob(item), self.topics)
-        by_topic = jax.vmap(under)(masked(used, items))
-        topics = jnp.arange(by_topic.shape[1])
-        rows = over_stack(lambda row: jax.vmap(row.log_prob)(topics), self.topic_mixing)
-        values = logsumexp(by_topic[:, None, :] + rows[None])
-        total = jnp.sum(jnp.where(used[:, None], values, jnp.zeros_like(values)), 0)
-        return total + length_log_prob(self.length, n, capacity).astype(total.dtype)
+        return self._under(as_one_row(x))[:, 0]
+
+    def _under(self, rows: SequenceEvent) -> Float[Array, "m rows"]:
+        items, used = flat_items(rows)
+        under = lambda topic: rows_log_prob(topic, items)
+        by_topic = over_stack(under, self.topics)
+        topics = jnp.arange(by_topic.shape[0])
+        mixing = over_stack(lambda row: jax.vmap(row.log_prob)(topics), self.topic_mixing)
+        total = rows_total(log_mixed(mixing, by_topic), used)
+        length = rows_length_log_prob(self.length, rows, used.shape[0])
+        return total + length.astype(total.dtype)[None]
 
     def joint_log_probs(self, x: SequenceEvent) -> Float[Array, " m"]:
         """The terms log weights[m] + log p_m(x), in nats."""
-        under = self.component_log_probs(x)
-        return jax.vmap(self.mixing.log_prob)(jnp.arange(under.shape[0])) + under
+        return self._joint(as_one_row(x))[:, 0]
+
+    def _joint(self, rows: SequenceEvent) -> Float[Array, "m rows"]:
+        under = self._under(rows)
+        return jax.vmap(self.mixing.log_prob)(jnp.arange(under.shape[0]))[:, None] + under
 
     def log_prob(self, x: SequenceEvent) -> Scalar:
-        return logsumexp(self.joint_log_probs(x))
+        return self.rows_log_prob(as_one_row(x))[0]
+
+    def rows_log_prob(self, rows: SequenceEvent) -> Float[Array, " rows"]:
+        """The log-densities of many events, stacked along a leading axis."""
+        return logsumexp(self._joint(rows), axis=0)
 
     def posterior(self, x: SequenceEvent) -> Float[Array, " m"]:
         """Probability of each outer label given one event."""

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
 from .._density import LogDensity, is_density, stack_size
-from .._numerics import logsumexp
-from .._stack import over_stack, pick, repeat
+from .._numerics import log_mixed, logsumexp
+from .._stack import as_one_row, over_stack, pick, repeat, rows_log_prob
 from ..families.categorical import Categorical
 from ._conditioning import from_log
 from ._lengths import longest
@@ -111,12 +111,20 @@ class JointMixture(LogDensity):
 
     def joint_log_probs(self, x: PyTree) -> Float[Array, " k"]:
         """Log-density of a pair with each first label, in nats."""
-        x, y = x
-        given_first = logsumexp(self._link_log_probs() + self._second(y)[None, :])
-        return self._mixing_log_probs() + self._first(x) + given_first
+        return self._joint(as_one_row(x))[:, 0]
+
+    def _joint(self, rows: PyTree) -> Float[Array, "k rows"]:
+        x, y = rows
+        first = over_stack(lambda part: rows_log_prob(part, x), self.first)
+        second = over_stack(lambda part: rows_log_prob(part, y), self.second)
+        return self._mixing_log_probs()[:, None] + first + log_mixed(self._link_log_probs(), second)
 
     def log_prob(self, x: PyTree) -> Scalar:
-        return logsumexp(self.joint_log_probs(x))
+        return self.rows_log_prob(as_one_row(x))[0]
+
+    def rows_log_prob(self, rows: PyTree) -> Float[Array, " rows"]:
+        """The log-densities of many pairs, stacked along a leading axis."""
+        return logsumexp(self._joint(rows), axis=0)
 
     def label_posterior(self, x: PyTree) -> Labels:
         """Probabilities of the labels given a pair."""

@@ -1,14 +1,22 @@
 """Sequences of independent items."""
 
-from typing import Self
+from typing import Any, Self
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key, PyTree, Scalar
+from jaxtyping import Array, Float, Key, PyTree, Scalar
 
 from .._density import LogDensity, is_density
-from ._lengths import SequenceEvent, checked_length, draw_length, length_log_prob
+from .._stack import as_one_row
+from ._lengths import (
+    SequenceEvent,
+    checked_length,
+    draw_length,
+    flat_items,
+    rows_length_log_prob,
+    rows_total,
+)
 from .optional import masked
 
 
@@ -51,16 +59,20 @@ class Sequence(LogDensity):
         return cls(item, length, max_length=max_length, per_item=per_item)
 
     def log_prob(self, x: SequenceEvent) -> Scalar:
-        items, n = x
-        capacity = jax.tree.leaves(items)[0].shape[0]
-        used = jnp.arange(capacity) < n
-        values = jax.vmap(self.item.log_prob)(masked(used, items))
-        total = jnp.sum(jnp.where(used, values, jnp.zeros_like(values)))
+        return self.rows_log_prob(as_one_row(x))[0]
+
+    def rows_log_prob(self, rows: SequenceEvent) -> Float[Array, " rows"]:
+        """The log-densities of many events, stacked along a leading axis."""
+        items, used = flat_items(rows)
+        item: Any = self.item
+        if hasattr(item, "items_log_prob"):
+            total = item.items_log_prob(items, used)
+        else:
+            total = rows_total(jax.vmap(item.log_prob)(items), used)
         if self.per_item:
-            total = total / jnp.maximum(n, 1).astype(total.dtype)
-        if capacity == 0:
-            total = jnp.zeros((), values.dtype)
-        return total + length_log_prob(self.length, n, capacity).astype(total.dtype)
+            total = total / jnp.maximum(rows.length, 1).astype(total.dtype)
+        length = rows_length_log_prob(self.length, rows, used.shape[0])
+        return total + length.astype(total.dtype)
 
     def sample(self, key: Key[Array, ""]) -> SequenceEvent:
         k_length, k_items = jax.random.split(key)

@@ -11,6 +11,7 @@ from jaxtyping import Array, PyTree
 from .._density import LogDensity
 from .._exponential import ProductForm, Refittable
 from .._numerics import Sum, add, compensated_sum, merge, zero_sum
+from .._stack import rows_log_prob
 from ..combinators.frozen import Frozen
 from .buckets import Buckets
 from .product_form import OwnOrigin, fields_asked, product_form, product_form_is_exact
@@ -154,6 +155,7 @@ def expect(
     rows = num_rows(data)
     chunk = chunk_rows(model, rows, chunk_size)
     hard = assignment == "hard"
+    by_rows = not hard and callable(getattr(model, "rows_log_prob", None))
     first_row = jax.tree.map(lambda a: a[0], data)
 
     def scan(ways):
@@ -164,7 +166,11 @@ def expect(
             return (harden(tilted).log_prob(x), soft) if hard else (soft,)
 
         def chunk_loss(tilts, loose, known, xs, w):
-            values = jax.vmap(row, in_axes=(None, None, 0, 0))(tilts, loose, known, xs)
+            if by_rows:
+                leaves = [way.part(t, ()) for way, t in zip(ways, tilts, strict=True)]
+                values = (rows_log_prob(parts.model(leaves, loose), xs),)
+            else:
+                values = jax.vmap(row, in_axes=(None, None, 0, 0))(tilts, loose, known, xs)
             # Selection before the product: 0 times -inf is NaN.
             weighed = tuple(jnp.where(w > 0, v, jnp.zeros_like(v)) * w for v in values)
             return jnp.sum(weighed[0]), weighed
@@ -207,9 +213,11 @@ def expect(
 
     residual = lambda: scan([OwnOrigin(leaf) for leaf in parts.leaves])
     if any(isinstance(p, ProductForm) and p.stack_shape for p in parts.leaves):
-        fields = fields_asked(
-            parts.leaves, lambda leaves: parts.model(leaves, parts.loose), first_row
-        )
+        build = lambda leaves: parts.model(leaves, parts.loose)
+        # A model that lays out its own rows evaluates its leaves by itself.
+        fields: list[int | None] = [None] * len(parts.leaves)
+        if not by_rows:
+            fields = fields_asked(parts.leaves, build, first_row)
         in_products = lambda: scan(product_form(parts.leaves, fields))
         exact = product_form_is_exact(parts.leaves)
         soft, objective, stats, gradient = jax.lax.cond(exact, in_products, residual)
@@ -233,7 +241,7 @@ def log_likelihood(
     def body(total, index):
         start = jnp.minimum(index * chunk, rows - chunk)
         take = lambda a: jax.lax.dynamic_slice_in_dim(a, start, chunk)
-        values = jax.vmap(model.log_prob)(jax.tree.map(take, data))
+        values = rows_log_prob(model, jax.tree.map(take, data))
         w = jnp.ones_like(values) if weights is None else take(weights)
         w = jnp.where(start + jnp.arange(chunk) >= index * chunk, w, jnp.zeros_like(w))
         values = jnp.where(w > 0, values, jnp.zeros_like(values)) * w
