@@ -31,8 +31,8 @@ def reserve(model: PyTree, mass: float) -> PyTree:
     Example:
         >>> import jax.numpy as jnp, jaxmix as jm
         >>> kinds = jm.Categorical(jnp.array([0.5, 0.5, 0.0]), labels=("a", "b", jm.data.OTHER))
-        >>> jm.data.reserve(kinds, 0.1).probs.round(4)
-        Array([0.45, 0.45, 0.1 ], dtype=float32)
+        >>> jm.data.reserve(kinds, 0.1).probs.tolist()
+        [0.450, 0.450, 0.100]
     """
     if not 0 < mass < 1:
         raise ValueError(f"The mass to reserve lies between 0 and 1; it was {mass}.")

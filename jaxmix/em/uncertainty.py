@@ -96,8 +96,8 @@ def influence(
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
         >>> x = jnp.array([-1.0, 1.0, -1.0, 1.0])
-        >>> jm.em.influence(jm.Normal(0, 1), x).mean.round(4)
-        Array([-0.25,  0.25, -0.25,  0.25], dtype=float32)
+        >>> jm.em.influence(jm.Normal(0, 1), x).mean.tolist()
+        [-0.250, 0.250, -0.250, 0.250]
     """
     at = chart(model, data, weights, prior)
     root, regular = inverse_root(observed_information(at, data, weights, prior))

@@ -107,8 +107,8 @@ def multilevel(
         >>> model = lambda z, x: jm.Normal(0, 1).log_prob(z) + jm.Normal(z, 1).log_prob(x)
         >>> exact_posterior = lambda x: jm.Normal(x / 2, jnp.sqrt(0.5))
         >>> objective = jm.multilevel()
-        >>> objective(jax.random.key(0), model, exact_posterior, jnp.zeros(2)).round(4)
-        Array([-1.2655, -1.2655], dtype=float32)
+        >>> objective(jax.random.key(0), model, exact_posterior, jnp.zeros(2)).tolist()
+        [-1.2655, -1.2655]
         >>> round(objective.expected_cost, 3)
         4.414
     """
