@@ -1,6 +1,9 @@
 """Every test runs under strict promotion and key-reuse checks; warnings are errors (pyproject)."""
 
 import gc
+import os
+import pathlib
+import resource
 
 import jax
 import jax.numpy as jnp
@@ -10,14 +13,22 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_num_cpu_devices", 2)  # for rows spread over devices
+# Most of the time goes to compiling small programs that run once, in child processes too.
+jax.config.update("jax_disable_most_optimizations", True)
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+
+MEMORY_FOR_COMPILED_FUNCTIONS = 2e9  # bytes
 
 
 @pytest.fixture(scope="module", autouse=True)
 def forget_compiled_functions():
-    """What a module compiled is of no use to the next, and would fill the memory."""
+    """Small functions serve many modules; all that was compiled would fill the memory."""
     yield
-    jax.clear_caches()
-    gc.collect()
+    statm = pathlib.Path("/proc/self/statm")  # absent outside Linux
+    pages = int(statm.read_text().split()[1]) if statm.exists() else float("inf")
+    if pages * resource.getpagesize() > MEMORY_FOR_COMPILED_FUNCTIONS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture

@@ -48,7 +48,10 @@ def _chunk(model: PyTree, restarts: int) -> int:
     return max(64, min(4096, CHUNK_ELEMENTS // (_width(model) * restarts)))
 
 
-@functools.partial(jax.jit, static_argnames=("many",))
+# Run once, on few rows: the compiler's dearer passes cost more time than they give back.
+@functools.partial(
+    jax.jit, static_argnames=("many",), compiler_options={"xla_backend_optimization_level": 1}
+)
 def _initialise(keys, template, data, weights, *, many):
     plus = jnp.arange(many) % 2 == 0
     return jax.vmap(lambda k, p: initialise(k, template, data, weights=weights, plus_plus=p))(

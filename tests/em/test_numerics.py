@@ -19,6 +19,14 @@ from jaxmix._numerics import (
 )
 
 
+@pytest.fixture(autouse=True, scope="module")
+def as_users_compile():
+    """Every optimisation of the compiler is on: some of them move roundings."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
 def double_precision_em(x, means, covariances, weights, steps):
     for _ in range(steps):
         joint = np.stack(
