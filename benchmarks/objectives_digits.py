@@ -105,7 +105,7 @@ def train(key, start, block, most_steps, patience):
     return params, best_step, history
 
 
-def main(most_steps, repeats, draws, budget):
+def main(most_steps, repeats, draws, budget, only):
     warnings.simplefilter("ignore", jm.objectives.InfiniteVarianceWarning)
     data = digits()
     objectives = {
@@ -128,6 +128,8 @@ def main(most_steps, repeats, draws, budget):
     columns = "".join(f"{name:>9s}" for name in ("steps", "test", "+-", "+-"))
     print(f"{'objective':16s}{'draws':>7s}{columns}   {columns}")
     for name, objective in objectives.items():
+        if only and name not in only:
+            continue
         start, block, static = trainer(objective, data, 3e-3)
         cost, plateau, equal = objective.expected_cost, [], []
         for index in range(repeats):
@@ -154,5 +156,6 @@ if __name__ == "__main__":
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--budget", type=int, default=3000, help="log-weights a row")
+    parser.add_argument("--only", nargs="*", help="names of objectives, as the table has them")
     parsed = parser.parse_args()
-    main(parsed.steps, parsed.repeats, parsed.draws, parsed.budget)
+    main(parsed.steps, parsed.repeats, parsed.draws, parsed.budget, parsed.only)
