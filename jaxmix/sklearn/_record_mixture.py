@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
+from scipy.sparse import issparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -118,7 +119,7 @@ class RecordMixture(MixtureAnswers, MissingAllowed):
 
     def _table(self, X: Any, *, fitting: bool = False) -> Any:
         """X as an array, or as the table it is, its columns those of the fit."""
-        if not is_table(X):
+        if issparse(X) or not is_table(X):  # one sparse format is a dict
             return self._rows(X, fitting=fitting, least=2 if fitting else 1)
         if not fitting:
             check_is_fitted(self)

@@ -23,6 +23,7 @@ pd = pytest.importorskip("pandas")
         checks.check_estimators_unfitted,
         checks.check_set_params,
         checks.check_dont_overwrite_parameters,
+        checks.check_estimator_sparse_matrix,
     ],
     ids=lambda check: check.__name__,
 )
@@ -89,3 +90,15 @@ def test_what_does_not_fit_is_named(fitted, table):
     template = jm.Composite({"kind": jm.Categorical.template(labels=("a", "b"))})
     with pytest.raises(ValueError, match="labels 'a', 'b'"):
         RecordMixture(2, template=template).fit(frame[["kind"]])
+
+
+def test_polars_tables_are_taken_and_columns_held_to(fitted, table):
+    pl = pytest.importorskip("polars")
+    _, frame = table
+    size = [None if np.isnan(value) else value for value in frame["size"]]
+    polar = pl.DataFrame({"kind": frame["kind"].tolist(), "size": size})
+    np.testing.assert_array_equal(fitted.score_samples(polar), fitted.score_samples(frame))
+    whole = fitted.impute(polar)["size"]
+    np.testing.assert_allclose(whole, fitted.impute(frame)["size"])
+    with pytest.raises(ValueError, match="sizes"):
+        fitted.predict(polar.rename({"size": "sizes"}))
