@@ -1,15 +1,17 @@
 """The estimator as first written, by nested maps, against `jm.imp_est`: same answers, times faster.
 
 Each target has its own weights. Answers are compared first, and against double precision. The
-nested maps hold a table of targets x proposals x draws x proposals, 17.6 GB in the larger case:
-they are run on as many targets at a time as fit 2 GB, and also on one at a time, where the
-compiler fuses their inner product away: the best they can be made to do.
+nested maps hold a table of targets x proposals x draws x proposals, 17.7 GB in the larger case:
+by default they are run on as many targets at a time as fit 2 GB, and on one at a time, the best
+they can be made to do. --as-written N calls them once as they stand for N of the 200 targets, which
+takes 89 MB a target. All are timed in turns, so that a slow minute of the machine is everyone's.
 
-    python -m benchmarks importance_speed
+    python -m benchmarks.importance_speed [--as-written N]
 """
 
+import argparse
 import functools
-import statistics
+import resource
 import time
 
 import jax
@@ -85,18 +87,21 @@ def exactly(x, ws, mus):
     return np.array(out)
 
 
-def times(function, *args, repeats):
-    """Median and spread of the wall clock, compiled before."""
+def clock(function, args):
+    start = time.perf_counter()
     jax.block_until_ready(function(*args))
-    spent = []
-    for _ in range(repeats):
-        start = time.perf_counter()
+    return time.perf_counter() - start
+
+
+def in_turns(functions, repeats=5):
+    """Wall clock of each, compiled before: one call of each a round (rounds, functions)."""
+    for function, args in functions.values():
         jax.block_until_ready(function(*args))
-        spent.append(time.perf_counter() - start)
-    return statistics.median(spent), max(spent) - min(spent)
+    spent = [[clock(*pair) for pair in functions.values()] for _ in range(repeats)]
+    return dict(zip(functions, np.array(spent).T, strict=True))
 
 
-def compare(num_targets, num_proposals, each):
+def compare(num_targets, num_proposals, each, as_written=0):
     k_x, k_w = jax.random.split(jax.random.key(0))
     thetas = jnp.linspace(-2.0, 2.0, num_targets)
     mus = jnp.concatenate([thetas, jnp.linspace(1.0, 4.0, num_proposals - num_targets)])
@@ -115,37 +120,51 @@ def compare(num_targets, num_proposals, each):
         f"{np.abs(theirs / exact - 1).max():.1e}"
     )
     np.testing.assert_allclose(ours, theirs, rtol=1e-5)
-    slow = times(nested, x > 1.96, x, ws, mus, repeats=3)
-    least = times(alone, x > 1.96, x, ws, mus, repeats=3)
-    print(
-        f"  {f'nested maps, {at_once} targets at once':34s} {slow[0]:8.4f} s (spread {slow[1]:.4f})"
+    source = x > 1.96, x, ws, mus
+    spent = in_turns(
+        {
+            f"nested maps, {at_once} targets at once": (nested, source),
+            "nested maps, one target at a time": (alone, source),
+            "value": (value, args),
+            "value and error": (value_and_error, args),
+            "value and gradient": (gradient, args),
+            "all fields, Pareto k too": (everything, args),
+        }
     )
-    print(f"  {'nested maps, one target at a time':34s} {least[0]:8.4f} s (spread {least[1]:.4f})")
-    fast = None
-    for label, function, repeats in (
-        ("value", value, 9),
-        ("value and error", value_and_error, 5),
-        ("value and gradient", gradient, 5),
-        ("all fields, Pareto k too", everything, 3),
-    ):
-        spent = times(function, *args, repeats=repeats)
-        fast = fast or spent[0]
+    slow, least, fast = list(spent.values())[:3]
+    for label, seconds in spent.items():
         print(
-            f"  {label:34s} {spent[0]:8.4f} s (spread {spent[1]:.4f})  "
-            f"{slow[0] / spent[0]:6.1f} and {least[0] / spent[0]:5.1f} times, "
-            f"{spent[0] / fast:4.1f} x the value",
+            f"  {label:34s} {np.median(seconds):8.4f} s (spread {np.ptp(seconds):.4f})  "
+            f"{np.median(slow / seconds):6.1f} and {np.median(least / seconds):5.1f} times, "
+            f"{np.median(seconds / fast):5.1f} x the value",
             flush=True,
         )
+    if as_written:
+        source = x > 1.96, x, ws[:as_written], mus
+        run = nested_imp_est.lower(*source, at_once=as_written).compile()
+        start = time.perf_counter()
+        answer = np.asarray(run(*source))
+        seconds = time.perf_counter() - start
+        np.testing.assert_allclose(ours[:as_written], answer, rtol=1e-5)
+        share = num_targets / as_written * seconds / np.median(fast)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        print(
+            f"  nested maps as written for {as_written} targets: {seconds:.1f} s, by the target "
+            f"{share:.1f} times; resident at most {peak:.1f} GB"
+        )
     a = jnp.ones((PEAK_SIZE, PEAK_SIZE))
-    peak = 2 * PEAK_SIZE**3 / times(jax.jit(lambda a: a @ a), a, repeats=5)[0]
+    product = jax.jit(lambda a: a @ a)
+    rate = 2 * PEAK_SIZE**3 / np.median(in_turns({"product": (product, (a,))})["product"])
     work = 2 * num_proposals * each * num_proposals * num_targets
     print(
-        f"  the product of {work / 1e9:.2f} Gflop alone, at the {peak / 1e9:.0f} Gflop/s of a "
-        f"product of size {PEAK_SIZE}: {work / peak:.4f} s"
+        f"  the product of {work / 1e9:.2f} Gflop alone, at the {rate / 1e9:.0f} Gflop/s of a "
+        f"product of size {PEAK_SIZE}: {work / rate:.4f} s"
     )
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--as-written", type=int, default=0)
     print(f"jax {jax.__version__}, {jax.devices()[0].platform}, float32, times with compiling done")
     compare(50, 60, 500)
-    compare(200, 210, 500)
+    compare(200, 210, 500, parser.parse_args().as_written)

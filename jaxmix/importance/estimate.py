@@ -1,6 +1,5 @@
 """The estimator: expectations under many targets from one set of draws."""
 
-import warnings
 from collections.abc import Callable
 
 import equinox as eqx
@@ -10,16 +9,15 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from .._pareto import pareto_k, psis
+from .checks import check_controls, checked_weights, refuse_nan
 from .controls import controlled
 from .draws import Draws
 from .family import is_single, log_table, parts_of
 from .result import Estimate, flatten_values, make_estimate
 from .sweep import Densities, Given, Sample, sweep
-from .tables import Strata, Table, log_mixtures
-from .totals import Summary, log_ratios, mean_and_residual, summarise, terms, totals
+from .tables import Ratios, Strata, Table, log_mixtures, ratios_to_mixtures
+from .totals import Summary, mean_and_residual, summarise, terms, totals
 from .upper import hit_limits, weight_bound
-
-DRAWS_PER_VARIATE = 50
 
 
 def imp_est(
@@ -150,9 +148,9 @@ def _estimate(
     flat, truths = flatten_values(values, strata.stratum.shape[0], dtype)
     if weights is not None:
         weights = checked_weights(weights, tuple(s.shape[1] for s in shapes), dtype)
-    _refuse_nan(flat)
+    refuse_nan(flat)
     if controls is not None:
-        _check_controls(controls, self_normalised)
+        check_controls(controls, self_normalised)
         controls = jax.lax.stop_gradient(controls)
     sample = Sample(look, rows, flat, strata)
     if controls is None and not smooth and not covariance:
@@ -164,18 +162,6 @@ def _estimate(
         )
     like = jax.tree.map(lambda leaf: np.empty(leaf.shape[1:]), values)
     return make_estimate(summary, upper, pareto, matrix, like, single, flat.shape[0])
-
-
-def _check_controls(controls, self_normalised):
-    if self_normalised:
-        raise ValueError("Control variates need targets of known mass; drop self_normalised.")
-    per_variate = controls.shape[0] / controls.shape[1]
-    if per_variate < DRAWS_PER_VARIATE:
-        warnings.warn(
-            f"{controls.shape[1]} control variates are fitted on {per_variate:.0f} draws "
-            f"each; below {DRAWS_PER_VARIATE} they may cost more than they gain.",
-            stacklevel=4,
-        )
 
 
 def _weights(sample: Sample, weights):
@@ -197,11 +183,11 @@ def _plain(sample: Sample, weights, truths, self_normalised):
 def _with_table(sample: Sample, weights, controls, truths, self_normalised, smooth, covariance):
     table, flat, strata = sample.table, sample.values, sample.strata
     w = _weights(sample, weights)
-    ratios, inside = log_ratios(table.log_targets, table.log_proposals, strata, w)
+    ratios = ratios_to_mixtures(table.log_targets, table.log_proposals, strata, w)
     if smooth:
-        ratios = _smoothed(ratios, inside)
-    sums = totals(strata, flat, ratios, inside)
-    y, _, mass, _ = terms(flat, ratios, inside)
+        ratios = _smoothed(ratios)
+    sums = totals(strata, flat, ratios)
+    y, _, mass, _ = terms(flat, ratios)
     size = jax.lax.stop_gradient(jnp.abs(y) * _shares(strata, w)[:, :, None])
     pareto = _pareto(jnp.log(size))
     if controls is not None:
@@ -221,10 +207,11 @@ def _with_table(sample: Sample, weights, controls, truths, self_normalised, smoo
     return summary, upper, pareto, matrix
 
 
-def _smoothed(ratios, inside):
-    masked = jnp.where(inside, ratios, -jnp.inf)
+def _smoothed(ratios: Ratios) -> Ratios:
+    masked = jnp.where(ratios.inside, ratios.log, -jnp.inf)
     smooth = jax.vmap(lambda column: psis(column)[0], in_axes=1, out_axes=1)(masked)
-    return jnp.where(inside, smooth, ratios)
+    smooth = jnp.where(ratios.inside, smooth, ratios.log)
+    return Ratios(smooth, jnp.ones((), smooth.dtype), ratios.inside)
 
 
 def _shares(strata: Strata, w: Array) -> Array:
@@ -272,35 +259,3 @@ def _covariance(strata, y, w, sums, summary: Summary, self_normalised):
         scale = scale / summary.mass[:, None]
     flat = (scaled * scale[None]).reshape(y.shape[0], -1)
     return jnp.matmul(flat.T, flat, precision="highest")
-
-
-def checked_weights(weights: Array, expected: tuple[int, ...], dtype) -> Array:
-    """Rows that sum to 1; a sentence where they cannot be read so."""
-    weights = jnp.asarray(weights).astype(dtype)
-    if weights.shape != expected:
-        raise ValueError(
-            f"weights must have a row for each target and a column for each proposal, {expected}; "
-            f"their shape is {weights.shape}."
-        )
-    if not isinstance(weights, jax.core.Tracer):  # pyright: ignore[reportAttributeAccessIssue]
-        rows = np.asarray(weights)
-        off = ~(np.abs(rows.sum(1) - 1) < 1e-3) | (rows < 0).any(1)
-        if off.any():
-            j = int(np.argmax(off))
-            raise ValueError(
-                f"Each row of weights must be non-negative and sum to 1; row {j} is "
-                f"{rows[j].tolist()} with sum {rows[j].sum():.6g}."
-            )
-    # The estimate does not depend on a row's scale; exact rows make its parts agree.
-    return weights / jnp.sum(weights, 1, keepdims=True)
-
-
-def _refuse_nan(flat: Array) -> None:
-    if isinstance(flat, jax.core.Tracer):  # pyright: ignore[reportAttributeAccessIssue]
-        return
-    bad = np.isnan(np.asarray(flat)).any(1)
-    if bad.any():
-        raise ValueError(
-            f"f gave NaN at {int(bad.sum())} of {bad.size} draws, first at draw "
-            f"{int(np.argmax(bad))}; an expectation of NaN has no value."
-        )

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
+from .checks import checked_weights
 from .draws import Draws, draw
-from .estimate import checked_weights
 from .family import family_size, is_single, parts_of
 from .result import Estimate, flatten_values, make_estimate
 from .sweep import Densities, Sample, sweep

@@ -9,8 +9,8 @@ from jaxtyping import Array, Float, PyTree
 
 from .blocks import ROWS, divisor, map_blocks, over_blocks
 from .family import Part, log_probs
-from .tables import Strata, Table
-from .totals import Totals, gathered, log_ratios, totals
+from .tables import Ratios, Strata, Table, ratios_to_mixtures
+from .totals import Totals, gathered, totals
 
 
 class Densities(eqx.Module):
@@ -66,9 +66,9 @@ def sweep(sample: Sample, weights: Float[Array, "j k"]) -> tuple[Totals, Float[A
     counts = jnp.maximum(strata.counts, jnp.ones_like(strata.counts))
     log_shares = jax.lax.stop_gradient(jnp.log(weights.T / counts[:, None].astype(weights.dtype)))
 
-    def log_terms(values, ratios, inside, log_shares):
-        hit = inside[:, :, None] & (values != 0)[:, None, :]
-        out = (ratios + log_shares)[:, :, None] + jnp.log(jnp.abs(values))[:, None, :]
+    def log_terms(values, ratios: Ratios, log_shares):
+        hit = ratios.inside[:, :, None] & (values != 0)[:, None, :]
+        out = (ratios.log + log_shares)[:, :, None] + jnp.log(jnp.abs(values))[:, None, :]
         return jax.lax.stop_gradient(jnp.where(hit, out, -jnp.inf))
 
     if layout is None:
@@ -76,11 +76,12 @@ def sweep(sample: Sample, weights: Float[Array, "j k"]) -> tuple[Totals, Float[A
         def ratios_of(block):
             rows, stratum = block
             own = Strata(stratum, strata.counts, None)
-            return log_ratios(*look(rows), own, weights)
+            ratios = ratios_to_mixtures(*look(rows), own, weights)
+            return ratios._replace(divisor=jnp.broadcast_to(ratios.divisor, ratios.relative.shape))
 
-        ratios, inside = over_blocks(ratios_of, (rows, strata.stratum))
-        shared = strata.to_rows(log_shares)
-        return totals(strata, values, ratios, inside), log_terms(values, ratios, inside, shared)
+        ratios = over_blocks(ratios_of, (rows, strata.stratum))
+        logs = log_terms(values, ratios, strata.to_rows(log_shares))
+        return totals(strata, values, ratios), logs
 
     size, each = layout
 
@@ -88,9 +89,10 @@ def sweep(sample: Sample, weights: Float[Array, "j k"]) -> tuple[Totals, Float[A
         rows, values, stratum = block
         own = Strata(stratum, jnp.full(size, each), each)
         shares = jax.lax.dynamic_slice_in_dim(log_shares, stratum[0], size)
-        ratios, inside = log_ratios(*look(rows), own, weights)
-        logs = log_terms(values, ratios, inside, own.to_rows(shares))
-        return totals(own, values, ratios, inside), logs
+        ratios = ratios_to_mixtures(*look(rows), own, weights)
+        return totals(own, values, ratios), log_terms(values, ratios, own.to_rows(shares))
 
+    if values.shape[0] > size * each:  # backwards, a block is computed again rather than kept
+        one = jax.checkpoint(one)
     blocks, logs = map_blocks(one, (rows, values, strata.stratum), size * each)
     return gathered(blocks, strata.counts.shape[0]), logs.reshape(-1, *logs.shape[2:])

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from .._numerics import logsumexp, unanimous
 
@@ -79,14 +79,24 @@ def log_mixtures(
     """
     if weights.shape[0] == 1:  # one row: its logsumexp is no dearer than the product
         return logsumexp(log_proposals + jnp.log(weights))[:, None]
+    peak, product, kept = _product(log_proposals, weights, needed)
+    return jax.lax.cond(
+        kept,
+        lambda: jnp.log(product) + peak,
+        lambda: _log_mixture_exact(log_proposals, weights),
+    )
+
+
+def _product(log_proposals: Array, weights: Array, needed: Array | None):
+    """Each draw's largest log-density, the mixtures over it, and whether these are exact."""
     peak = jax.lax.stop_gradient(jnp.max(log_proposals, 1, keepdims=True))
     peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
     scaled = jnp.exp(log_proposals - peak)
     product = jnp.matmul(scaled, weights.T, precision=jax.lax.Precision.HIGHEST)
     info = jnp.finfo(product.dtype)
-    fast = jnp.log(jnp.maximum(product, info.tiny)) + peak
-    # Terms below `tiny` are lost; against a sum above tiny/eps they do not matter.
-    least = info.tiny / info.eps
+    # Terms below `tiny` are lost; against a sum above tiny/eps they do not matter. Its square
+    # root, so that the squares of what is divided by the sum are finite too.
+    least = (info.tiny / info.eps) ** 0.5
     known = jnp.ones(product.shape, bool) if needed is None else needed
     # A positive weight on the largest density is enough: then no entry need be looked at.
     kept = jax.lax.cond(
@@ -95,6 +105,53 @@ def log_mixtures(
         lambda: ~jnp.any((product < least) & known),
     )
     # Under `vmap` a mapped predicate would run both branches.
-    return jax.lax.cond(
-        unanimous(kept), lambda: fast, lambda: _log_mixture_exact(log_proposals, weights)
-    )
+    return peak, jnp.maximum(product, jnp.asarray(least, product.dtype)), unanimous(kept)
+
+
+class Ratios(NamedTuple):
+    """p_j / q_j of n draws, as exp(`relative`) / `divisor`, and which draws count for which j.
+
+    The divisor is at most 1, and its square no underflow: neither logarithm nor quotient is lost.
+    """
+
+    relative: Float[Array, "n j"]
+    divisor: Float[Array, "..."]
+    inside: Bool[Array, "n j"]
+
+    @property
+    def log(self) -> Float[Array, "n j"]:
+        """The logarithms."""
+        return self.relative - jnp.log(self.divisor)
+
+
+def ratios_to_mixtures(
+    log_targets: Array, log_proposals: Array, strata: Strata, weights: Array
+) -> Ratios:
+    """Each target over its own mixture of the proposals, at every draw.
+
+    Args:
+        log_targets: log p_j(x_n).
+        log_proposals: log p_k(x_n), for ALL proposals k.
+        strata: of these draws, which may be those of some of the proposals only.
+        weights: (j or 1, k); draws of a proposal of weight 0 do not count.
+    """
+    log_proposals = jax.lax.stop_gradient(log_proposals)
+    drawn = jax.lax.stop_gradient(weights).T > 0
+    if strata.counts.shape[0] < drawn.shape[0]:
+        drawn = jax.lax.dynamic_slice_in_dim(drawn, strata.stratum[0], strata.counts.shape[0])
+    used = strata.to_rows(drawn)
+    inside = used & (jax.lax.stop_gradient(log_targets) > -jnp.inf)
+    # Replaced before the subtraction, so that -inf - (-inf) is never formed nor differentiated.
+    log_p = jnp.where(inside, log_targets, jnp.zeros_like(log_targets))
+    # A proposal without draws may carry weight: it belongs to q all the same.
+    if weights.shape[0] == 1:
+        log_q = jnp.where(used, log_mixtures(log_proposals, weights), jnp.zeros_like(log_p))
+        return Ratios(log_p - log_q, jnp.ones((), log_p.dtype), inside)
+    peak, product, kept = _product(log_proposals, weights, used)
+
+    def exactly():
+        log_q = _log_mixture_exact(log_proposals, weights)
+        return log_p - jnp.where(used, log_q, jnp.zeros_like(log_q)), jnp.ones_like(product)
+
+    relative, divisor = jax.lax.cond(kept, lambda: (log_p - peak, product), exactly)
+    return Ratios(relative, divisor, inside)

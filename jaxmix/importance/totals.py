@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .tables import Strata, log_mixtures
+from .tables import Ratios, Strata
 
 
 class Totals(NamedTuple):
@@ -56,55 +56,33 @@ def mean_and_residual(strata: Strata, values: Array) -> tuple[Array, Array]:
     return mean, values - strata.to_rows(mean)
 
 
-def log_ratios(
-    log_targets: Array, log_proposals: Array, strata: Strata, weights: Array
-) -> tuple[Array, Array]:
-    """Log p_j(x_n) / q_j(x_n), and whether draw n counts for target j.
-
-    Args:
-        log_targets: log p_j(x_n).
-        log_proposals: log p_k(x_n), for ALL proposals k.
-        strata: of these draws, which may be those of some of the proposals only.
-        weights: (j or 1, k); draws of a proposal of weight 0 do not count.
-    """
-    log_proposals = jax.lax.stop_gradient(log_proposals)
-    drawn = jax.lax.stop_gradient(weights).T > 0
-    if strata.counts.shape[0] < drawn.shape[0]:
-        drawn = jax.lax.dynamic_slice_in_dim(drawn, strata.stratum[0], strata.counts.shape[0])
-    used = strata.to_rows(drawn)
-    # A proposal without draws may carry weight: it belongs to q all the same.
-    log_q = log_mixtures(log_proposals, weights, used)
-    inside = used & (jax.lax.stop_gradient(log_targets) > -jnp.inf)
-    # Replaced before the subtraction, so that -inf - (-inf) is never formed nor differentiated.
-    log_p = jnp.where(inside, log_targets, jnp.zeros_like(log_targets))
-    log_q = jnp.where(inside, log_q, jnp.zeros_like(log_p))
-    return log_p - log_q, inside
-
-
-def terms(values: Array, ratios: Array, inside: Array):
+def terms(values: Array, ratios: Ratios):
     """Terms f p / q and masses p / q, each over its own scale: (terms, shift, masses, shift)."""
-    ratios_now = jax.lax.stop_gradient(ratios)
+    relative, inside = ratios.relative, ratios.inside
     hit = jnp.any(values != 0, 1)[:, None] & inside
-    shift, mass_shift = _peak(ratios_now, hit), _peak(ratios_now, inside)
-    # A value of exactly 0 selects 0: 0 times an infinite ratio is NaN.
-    scaled = jnp.where(hit, jnp.exp(jnp.where(hit, ratios - shift, jnp.zeros_like(ratios))), 0)
-    used = hit if values.shape[1] == 1 else (hit[:, :, None] & (values != 0)[:, None, :])
+    shift, mass_shift = _peak(relative, hit), _peak(relative, inside)
+
+    def over(mask, peak):
+        scaled = jnp.exp(jnp.where(mask, relative - peak, jnp.zeros_like(relative)))
+        return scaled / ratios.divisor
+
+    # Values are masked too: 0 times an infinite value is NaN.
     if values.shape[1] == 1:
-        y = (scaled * jnp.where(hit, values, jnp.zeros_like(values)))[:, :, None]
+        y = (over(hit, shift) * jnp.where(hit, values, jnp.zeros_like(values)))[:, :, None]
     else:
-        y = scaled[:, :, None] * jnp.where(used, values[:, None, :], 0)
-    mass = jnp.exp(jnp.where(inside, ratios - mass_shift, -jnp.inf))
+        y = over(hit, shift)[:, :, None] * jnp.where(hit[:, :, None], values[:, None, :], 0)
+    mass = jnp.where(inside, over(inside, mass_shift), 0)
     return y, shift[0], mass, mass_shift[0]
 
 
-def _peak(ratios, mask):
-    peak = jnp.max(jnp.where(mask, ratios, -jnp.inf), 0, keepdims=True)
+def _peak(relative, mask):
+    peak = jnp.max(jnp.where(mask, jax.lax.stop_gradient(relative), -jnp.inf), 0, keepdims=True)
     return jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
 
 
-def totals(strata: Strata, values: Array, ratios: Array, inside: Array) -> Totals:
+def totals(strata: Strata, values: Array, ratios: Ratios) -> Totals:
     """Totals of one block of draws; `values` are f(x_n), flattened to (n, m)."""
-    y, shift, mass, mass_shift = terms(values, ratios, inside)
+    y, shift, mass, mass_shift = terms(values, ratios)
     mean, residual = mean_and_residual(strata, y)
     mass_mean, mass_residual = mean_and_residual(strata, mass)
     still = jax.lax.stop_gradient

@@ -26,6 +26,10 @@ def weights_of_the_source():
     return jnp.concatenate([0.1 * jnp.eye(6), 0.9 * rows / rows.sum(1, keepdims=True)], 1)
 
 
+# Four standard errors of a coverage over the replicates.
+NOISE = 4 * np.sqrt(0.95 * 0.05 / REPLICATES)
+
+
 @pytest.mark.parametrize(
     "counts", [np.full(9, 60), np.array([20, 200, 20, 90, 20, 20, 150, 20, 40])]
 )
@@ -37,22 +41,22 @@ def test_unbiased_with_honest_errors_and_coverage(counts, case):
     def one(key):
         draws = imp.draw(key, proposals(), counts)
         out = jm.imp_est(rejects, normals(THETAS), draws, **options)
-        return out.value, out.std_error
+        trusted = (out.hits > 0) & (out.pareto_k <= 0.7) & (out.max_weight <= 0.05)
+        return out.value, out.std_error, trusted
 
-    value, error = replicates(one, seed=int(counts[1]))
+    value, error, trusted = replicates(one, seed=int(counts[1]))
     value, error = np.asarray(value, float), np.asarray(error, float)
-    # Unbiased.
-    z = (value.mean(0) - EXACT) / (value.std(0, ddof=1) / np.sqrt(REPLICATES))
-    assert np.abs(z).max() < 4
-    # A variance over 600 replicates is known within 4 sqrt(2 / 600) = 23 %, heavier for tails.
-    ratio = value.var(0, ddof=1) / (error**2).mean(0)
-    assert ratio.min() > 0.7 and ratio.max() < 1.4
-    # Nominal coverage 95 %, less a loss by skewness: with twenty draws of a proposal, and no
-    # pooling, an event of probability 1e-4 is missed too often for a normal interval.
-    covered = (np.abs(value - EXACT) <= 1.96 * error).mean(0)
-    scarce = case == "own" and counts.min() < 50
-    assert covered.min() > (0.78 if scarce else 0.88) and covered.max() < 0.985
-    assert covered[-1] > 0.9  # the commonest event has no such excuse
+    off = value - EXACT
+    # The value's mean is the expectation, and the mean squared error the mean square of the error.
+    for zero in (off, off**2 - error**2):
+        z = zero.mean(0) / (zero.std(0, ddof=1) / np.sqrt(REPLICATES))
+        assert np.abs(z).max() < 4
+    # A target's 95 % intervals cover in 92.5 to 97.5 %, or `problems` says that they may not:
+    # skewed terms of a few draws are beyond a normal interval.
+    covered = (np.abs(off) <= 1.96 * error).mean(0)
+    called_out = 1 - np.asarray(trusted).mean(0)
+    assert np.all((covered > 0.925 - NOISE) | (called_out > 0.95))
+    assert covered.max() < 0.975 + NOISE
 
 
 def test_ratios_known_up_to_a_factor_have_honest_errors():
