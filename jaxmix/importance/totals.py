@@ -120,11 +120,9 @@ def _joined(t: Totals, by_proposal: Callable) -> Totals:
 
     Means and centred squares join as Chan, Golub and LeVeque (1983) do.
     """
-    # A part without hits has no scale of its own.
-    shift = _largest(t.shift, jnp.any(t.hits > 0, -1))
-    mass_shift = _largest(t.mass_shift, jnp.any(t.mass > 0, 1))
-    scale = jnp.exp(t.shift - shift[None])[:, None, :, None]
-    mass_scale = jnp.exp(t.mass_shift - mass_shift[None])[:, None, :]
+    shift, scale = _common(t.shift, jnp.any(t.hits > 0, -1))
+    mass_shift, mass_scale = _common(t.mass_shift, jnp.any(t.mass > 0, 1))
+    scale, mass_scale = scale[:, None, :, None], mass_scale[:, None, :]
     counts = by_proposal(t.counts)
     total = jnp.sum(counts, 1)
     part = counts / jnp.maximum(total, jnp.ones_like(total))[:, None]
@@ -156,9 +154,12 @@ def _joined(t: Totals, by_proposal: Callable) -> Totals:
     )
 
 
-def _largest(shift: Array, known: Array) -> Array:
+def _common(shift: Array, known: Array) -> tuple[Array, Array]:
+    """The largest scale of the parts, and each part's over it: 0 of one that has no terms."""
     top = jnp.max(jnp.where(known, shift, -jnp.inf), 0)
-    return jnp.where(jnp.isfinite(top), top, jnp.zeros_like(top))
+    top = jnp.where(jnp.isfinite(top), top, jnp.zeros_like(top))
+    over = jnp.exp(jnp.where(known, shift - top[None], jnp.zeros_like(shift)))
+    return top, jnp.where(known, over, jnp.zeros_like(over))
 
 
 class Summary(NamedTuple):

@@ -69,6 +69,15 @@ def test_far_targets_and_zero_weights_give_no_nan_in_value_or_gradient():
     assert np.isfinite(jax.jacfwd(lambda t: value(t).value)(thetas)).all()
 
 
+def test_blocks_without_hits_leave_the_logarithm_of_a_far_target():
+    # A block for each proposal; only the first hits, with terms near exp(-240).
+    draws = imp.draw(jax.random.key(0), normals(jnp.array([0.0, -20.0])), 4096)
+    out = jm.imp_est(rejects, jm.Normal(-20, 1), draws)
+    assert out.value == 0 and out.hits > 0
+    # Of weights exp(-20 x) above the edge about a twentieth of the hits count.
+    assert abs(out.log_value - stats.norm.logsf(21.96)) < 2
+
+
 def test_one_draw_a_proposal():
     draws = imp.draw(jax.random.key(0), normals(jnp.linspace(1.0, 3.0, 40)), 1)
     out = jm.imp_est(rejects, jm.Normal(0, 1), draws)
