@@ -165,8 +165,9 @@ def solve(
     theta = EM(theta; data, weights, prior), by Anderson acceleration that keeps a jump only where
     the objective does not fall (Henderson and Varadhan 2019, arXiv:1803.06673), until a further
     step changes nothing but rounding. Derivatives of any order, forward and reverse, are those of
-    the fixed point by the implicit function theorem: they cost a linear system in the parameters,
-    and no memory for the steps.
+    the fixed point by the implicit function theorem: they cost a linear system in the parameters
+    and two or three EM steps (`python -m benchmarks.solve_gradients cost`), and no memory for the
+    steps before.
 
     They are taken in the data, the weights, the prior, the floor, and in what a fit leaves as it
     is: frozen parts and fixed numbers such as a Student-t's degrees of freedom (a frozen part

@@ -13,11 +13,8 @@ from ..combinators import MixtureSameFamily
 from . import _covariances as cov
 from ._base import MissingAllowed, MixtureAnswers, not_negative, one_of, whole_number
 from ._engine import BLOCK, Climb, begin, climb, joint_log_probs
-from ._k_means import lloyd_labels
 from ._rows import checked_weights, filled, padded, padded_weights, precision
-from ._seeding import plus_plus
-
-STARTS = ("kmeans", "k-means++", "random", "random_from_data")
+from ._starts import STARTS, starting_groups
 
 
 class GaussianMixture(MixtureAnswers, MissingAllowed):
@@ -187,30 +184,13 @@ class GaussianMixture(MixtureAnswers, MissingAllowed):
         """Weights, means and precision factors of a start; what the user gave comes first."""
         if all(part is not None for part in given):
             return given
-        groups = self._groups(x, weights, random)
+        groups = starting_groups(x, self.n_components, self.init_params, weights, random)
         found = cov.estimate(filled(x, weights), groups, self.reg_covar, self.covariance_type)
         factors = given[2]
         if factors is None:
             factors = cov.factors_of(found[2], self.covariance_type)
         pick = lambda mine, theirs: theirs if mine is None else mine
         return pick(given[0], found[0]), pick(given[1], found[1]), factors
-
-    def _groups(self, x, weights, random) -> list:
-        """For each component the rows that it starts from, and their weights."""
-        k, n = self.n_components, len(x)
-        w = np.ones(n, x.dtype) if weights is None else weights
-        if self.init_params == "random":
-            share = random.uniform(size=(n, k)).astype(x.dtype)
-            share = share / share.sum(1, keepdims=True) * w[:, None]
-            return [(slice(None), share[:, j]) for j in range(k)]
-        if self.init_params == "random_from_data":
-            rows = random.choice(np.flatnonzero(w > 0), size=k, replace=False)
-            return [([row], w[[row]]) for row in rows]
-        if self.init_params == "k-means++":
-            return [([row], w[[row]]) for row in plus_plus(x, k, weights, random)]
-        labels = lloyd_labels(x, k, weights, random)
-        members = [np.flatnonzero((labels == j) & (w > 0)) for j in range(k)]
-        return [(rows, w[rows]) for rows in members]
 
     def _last(self, dtype: Any) -> tuple:
         parts = (self.weights_, self.means_, self.precisions_cholesky_)
