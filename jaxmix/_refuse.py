@@ -13,6 +13,11 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+def _is_long(node) -> bool:
+    """Whether a node is a table of rows, too long to look for traced values in it."""
+    return type(node) is list and len(node) > 1000
+
+
 def on_host(instead: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Mark a function that looks at values: under `jit`, `vmap` or `grad` it refuses.
 
@@ -23,7 +28,8 @@ def on_host(instead: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     def mark(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
         def refusing(*args: P.args, **kwargs: P.kwargs) -> R:
-            if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((args, kwargs))):
+            leaves = jax.tree.leaves((args, kwargs), is_leaf=_is_long)
+            if any(isinstance(leaf, Tracer) for leaf in leaves):
                 raise TypeError(
                     f"{function.__name__} looks at values and runs on the host; it was called "
                     f"inside jit, vmap or grad: {instead}"

@@ -1,7 +1,7 @@
 """Events from Python rows, dicts of columns, and tables."""
 
 from collections.abc import Mapping
-from itertools import chain
+from itertools import chain, compress
 from typing import Any
 
 import jax
@@ -27,7 +27,7 @@ from ..combinators.tied import Tied
 from ..families import BernoulliSet, Categorical
 from ..families._domain import REAL, Domain
 from .labels import expected_labels, label_codes
-from .numbers import Where, encode_numbers, is_missing
+from .numbers import Where, encode_numbers, present_values
 from .tables import as_columns, is_table
 
 
@@ -145,8 +145,11 @@ def _encode_record(density: Composite, rows: Any, where: Where) -> PyTree:
             [_get(row, name, part, i, where) for i, row in enumerate(rows)] for name, part in items
         ]
     else:
-        sizes = [len(row) if isinstance(row, tuple | list | np.ndarray) else -1 for row in rows]
-        bad = next((i for i, size in enumerate(sizes) if size != len(items)), None)
+        plain_rows = all(issubclass(kind, tuple | list) for kind in set(map(type, rows)))
+        bad = None
+        if not plain_rows or set(map(len, rows)) - {len(items)}:
+            odd = (i for i, row in enumerate(rows) if not _has_fields(row, len(items)))
+            bad = next(odd, None)
         if bad is not None:
             raise where.refuse(bad, rows[bad], f"a tuple of {len(items)} fields")
         columns = list(zip(*rows, strict=True)) or [()] * len(items)
@@ -155,6 +158,10 @@ def _encode_record(density: Composite, rows: Any, where: Where) -> PyTree:
         for (name, part), column in zip(items, columns, strict=True)
     ]
     return _record(density, parts)
+
+
+def _has_fields(row: Any, size: int) -> bool:
+    return isinstance(row, tuple | list | np.ndarray) and len(row) == size
 
 
 def _get(row, name, part, index, where):
@@ -169,9 +176,12 @@ def _encode_optional(density: OptionalField, values: Any, where: Where) -> Optio
     if isinstance(values, np.ndarray) and values.dtype.kind == "f" and values.ndim == 1:
         present = ~np.isnan(values)
     else:
-        present = np.fromiter((not is_missing(v) for v in values), bool, len(values))
+        present = present_values(values)
     rows = np.flatnonzero(present)
-    kept = values[rows] if isinstance(values, np.ndarray) else [values[i] for i in rows]
+    if isinstance(values, np.ndarray):
+        kept = values[rows]
+    else:
+        kept = list(compress(values, present.tolist()))
     inner = Where(where.field, rows if where.rows is None else where.rows[rows])
     some = _encode(density.value, kept, inner)
 

@@ -1,6 +1,7 @@
 """Labels: static, declared by the template, and where an unseen one goes."""
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sized
+from itertools import repeat
 
 import numpy as np
 
@@ -15,7 +16,11 @@ def label_codes(
     names = range(labels) if isinstance(labels, int) else labels
     codes = {label: code for code, label in enumerate(names)}
     fallback = codes.get(OTHER, -1)
-    found = np.fromiter((_code(codes, v, fallback) for v in values), dtype=np.int64)
+    values = values if isinstance(values, Sized) else list(values)
+    try:
+        found = np.fromiter(map(codes.get, values, repeat(fallback)), dtype=np.int64)
+    except TypeError:  # an unhashable one
+        found = np.fromiter((_code(codes, v, fallback) for v in values), dtype=np.int64)
     bad = np.flatnonzero(found < 0)
     return found, int(bad[0]) if bad.size else None
 

@@ -44,6 +44,16 @@ def is_missing(value: Any) -> bool:
     return isinstance(value, float | np.floating) and bool(np.isnan(value))
 
 
+def present_values(values: Any) -> np.ndarray:
+    """Which values are not missing."""
+    if set(map(type, values)) <= {type(None), bool, int, float, str}:
+        # A float that is not itself is NaN: the test that a million values can afford.
+        there = (value is not None and value == value for value in values)
+    else:
+        there = (not is_missing(value) for value in values)
+    return np.fromiter(there, bool, len(values))
+
+
 def is_date(value: Any) -> bool:
     """Whether a value is a date, a time or a span of time."""
     return isinstance(
