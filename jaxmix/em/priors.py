@@ -38,7 +38,8 @@ def conjugate_prior(
       coordinate), `SphericalNormal`, `StudentT`: `jm.em.NormalInverseGamma`, `InverseGamma`.
     - mean and covariance of `MultivariateNormal`, `PartialNormal`, `TiedMultivariateNormal`:
       `jm.em.NormalInverseWishart`, `InverseWishart`.
-    - every family: `jm.em.PseudoEvents(events, count)`, `jm.em.PseudoRows(count)`.
+    - every family with statistics (not `Weibull`, which EM moves by gradient):
+      `jm.em.PseudoEvents(events, count)`, `jm.em.PseudoRows(count)`.
 
     Args:
         template: the model, or its template.

@@ -16,6 +16,8 @@ class Weibull(LogDensity):
     """Weibull density of one positive number, in nats.
 
     log p(x) = log(shape / scale) + (shape - 1) log(x / scale) - (x / scale)^shape.
+    It is no exponential family: it has no statistics, EM moves it by gradient, and
+    `jm.em.conjugate_prior` has no prior for it.
 
     Args:
         shape: a positive scalar.

@@ -133,6 +133,16 @@ def test_chain_counts_its_transitions(x64):
     assert (length.count, length.total) == (4, 6)
 
 
+def test_chain_of_order_two_counts_its_transitions(x64):
+    model = jm.MarkovChain.template(labels=("a", "b"), order=2, max_length=5)
+    words = [list("aab"), list("ba"), list("abaab"), ["b"]]
+    first, second, rows = eqx.filter_jit(expect)(model, jm.encode(model, words)).stats
+    assert first.outcomes.tolist() == [2, 2]
+    assert second.outcomes.tolist() == [[1, 1], [1, 0]]
+    # After aa, ab, ba, bb: aab gives aa>b; abaab gives ab>a, ba>a, aa>b.
+    assert rows.outcomes.tolist() == [[0, 2], [1, 0], [1, 0], [0, 0]]
+
+
 def test_unseen_transitions_and_states_are_impossible(x64):
     impossible = jm.SequenceEvent(jnp.array([[1, 0, 0], [0, 2, 0]]), jnp.array([2, 2]))
     assert log_probs(chain(), impossible).tolist() == [-np.inf, -np.inf]
