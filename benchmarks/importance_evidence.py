@@ -6,7 +6,7 @@ and the coverage of 95 % intervals, pooled and of the least and the most covered
 stand in the last column: bias within 4, variance within 10 %, pooled coverage 94 to 96 %, each
 target 92.5 to 97.5 %. The last part adapts the proposals anew in each of --adapted runs.
 
-    python -m benchmarks importance_evidence
+    python -m benchmarks.importance_evidence [--only ribbon,plane,branches] [--adapted 0]
 """
 
 import argparse
@@ -93,9 +93,11 @@ def judge(value, error, exact):
     return np.abs(bias).max(), ratio.min(), ratio.max(), covered.mean(), each, missed
 
 
-def fixed(replicates):
+def fixed(replicates, only):
     print(f"{'':40s} largest |bias|  variance ratio  coverage: all, least, most")
     for problem in (ribbon, plane, branches):
+        if problem.__name__ not in only:
+            continue
         for seed, (name, f, targets, proposals, counts, options, exact) in enumerate(problem()):
 
             @jax.jit
@@ -150,7 +152,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--replicates", type=int, default=5000)
     parser.add_argument("--adapted", type=int, default=100)
+    parser.add_argument("--only", default="ribbon,plane,branches")
     args = parser.parse_args()
     print(f"jax {jax.__version__}, {jax.devices()[0].platform}, float32, {args.replicates} runs")
-    fixed(args.replicates)
-    adapted(args.adapted)
+    fixed(args.replicates, args.only)
+    if args.adapted:
+        adapted(args.adapted)
