@@ -44,8 +44,8 @@ def gaussians(covariance):
 
 
 def _from_labels(template, x, shares):
-    from jaxmix.em.expected import take_apart
     from jaxmix.em.maximise import blank_stats, refit
+    from jaxmix.em.parts import take_apart
 
     parts = take_apart(template)
     seeds = [jnp.zeros((*leaf.stack_shape, 2), jnp.uint32) for leaf in parts.leaves]

@@ -1,5 +1,6 @@
 """Numerical traps, each met and explained once."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -19,6 +20,20 @@ def as_float(*values) -> tuple[Array, ...]:
     return tuple(jax.lax.convert_element_type(a, dtype) for a in arrays)
 
 
+SHORT = 4  # terms up to which a reduction is written out
+
+
+def _over_terms(operator, x):
+    """Reduce the last axis and keep it, at length 1: where it is short by elementwise operations.
+
+    Compilers fuse and vectorise these over the other axes; a reduction they call by itself.
+    """
+    count = x.shape[-1]
+    if count == 0 or count > SHORT:
+        return (jnp.max if operator is jnp.maximum else jnp.sum)(x, axis=-1, keepdims=True)
+    return functools.reduce(operator, [x[..., i : i + 1] for i in range(count)])
+
+
 @jax.custom_jvp
 def _logsumexp(x):
     return _logsumexp_and_softmax(x)[0]
@@ -26,10 +41,10 @@ def _logsumexp(x):
 
 def _logsumexp_and_softmax(x):
     # The shift is a constant of the differentiation: the result does not depend on it.
-    peak = jax.lax.stop_gradient(jnp.max(x, axis=-1, keepdims=True))
+    peak = jax.lax.stop_gradient(_over_terms(jnp.maximum, x))
     peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
     terms = jnp.exp(x - peak)
-    total = jnp.sum(terms, axis=-1, keepdims=True)
+    total = _over_terms(jnp.add, terms)
     value = jnp.log(total) + peak
     # All terms at -inf: the softmax is taken as 0, so that the gradient is 0 and not NaN.
     softmax = terms / jnp.where(total == 0, jnp.ones_like(total), total)

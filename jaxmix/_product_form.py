@@ -2,9 +2,12 @@
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.layout import Layout, with_layout_constraint
 from jaxtyping import Array, Float
 
 from ._exponential import ProductForm
+
+FEW = 4  # features up to which a product is written out
 
 
 def common_origin(stack: ProductForm) -> Array:
@@ -35,18 +38,46 @@ def log_probs(
 ) -> Float[Array, "rows *stack"]:
     """Log-densities, from `stack.product_natural` about the origin of the features."""
     head, weights = natural
+    if _written_out(stack, features):
+        value = head[..., None]
+        for i, feature in enumerate(features):
+            value = value + jnp.multiply.outer(weights[..., i], feature)
+        value = jnp.moveaxis(value, -1, 0)
+        # What follows is elementwise: over rows, which are many, and not over the stack.
+        return with_layout_constraint(value, Layout((*range(1, value.ndim), 0)))
     linear = _product(weights, -1, features, 0 if stack.rows_last else 1)
     return jnp.moveaxis(head[..., None] + linear, -1, 0)
 
 
 def feature_sums(
     stack: ProductForm, features: Array, responsibilities: Float[Array, "rows *stack"]
-) -> Float[Array, "*stack features"]:
-    """Features summed over the rows, each weighed by its responsibilities."""
-    # Matrix libraries on a CPU multiply operands in this order at the machine's peak.
+) -> Array:
+    """Features summed over the rows, each weighed by its responsibilities.
+
+    Laid out (features, *stack) or (*stack, features), as `by_density` knows: matrix libraries on
+    a CPU multiply operands in the order given here at the machine's peak, in the other at half.
+    """
+    if _written_out(stack, features):
+        return jnp.stack([_product(f, 0, responsibilities, 0) for f in features])
     if stack.rows_last:
-        return jnp.moveaxis(_product(features, 1, responsibilities, 0), 0, -1)
+        return _product(features, 1, responsibilities, 0)
     return _product(responsibilities, 0, features, 0)
+
+
+def by_density(stack: ProductForm, sums: Array) -> Float[Array, "*stack features"]:
+    """Feature sums, those of each density together."""
+    return jnp.moveaxis(sums, 0, -1) if stack.rows_last else sums
+
+
+def zero_sums(stack: ProductForm, weights: Float[Array, "*stack features"]) -> Array:
+    """Zeros laid out as `feature_sums` are."""
+    zeros = jnp.zeros_like(weights)
+    return jnp.moveaxis(zeros, -1, 0) if stack.rows_last else zeros
+
+
+def _written_out(stack: ProductForm, features: Array) -> bool:
+    """Whether features are so few that sums of products fuse with what is around them."""
+    return stack.rows_last and features.shape[0] <= FEW
 
 
 def _product(a: Array, a_axis: int, b: Array, b_axis: int) -> Array:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from .._refuse import on_host
 from .._results import RESULTS
 from ..em import init, run
-from ..em.expected import num_rows
+from ..em.chunks import num_rows
 from ..em.maximise import DEFAULT_FLOOR
 
 

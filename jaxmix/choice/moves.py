@@ -11,8 +11,9 @@ from jaxtyping import Array, Key, PyTree
 from .._refuse import on_host
 from .._results import RESULTS
 from ..em import Prior, run
-from ..em.expected import num_rows, take_apart
+from ..em.chunks import num_rows
 from ..em.maximise import DEFAULT_FLOOR, blank_stats, floor_prior, keep, refit
+from ..em.parts import take_apart
 
 NOISE = 3.0  # of the log-densities that draw latent variables inside a component
 

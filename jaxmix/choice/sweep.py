@@ -14,7 +14,7 @@ from .._results import RESULTS
 from ..combinators import gaussian_mixture
 from ..combinators.gaussian import COVARIANCES
 from ..em import Fit, fit
-from ..em.expected import num_rows
+from ..em.chunks import num_rows
 from ..em.solution import name
 
 SMALLER = ("bic", "aic", "icl")

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from . import quasi_newton
-from .expected import take_apart
 from .maximise import Maximised, Prior, expected_gain, log_prior
+from .parts import take_apart
 from .quasi_newton import Newton
 
 KINDS = (None, "squarem", "lbfgs")

@@ -12,7 +12,7 @@ from jaxtyping import Array, Key, PyTree
 from .._numerics import logsumexp
 from .._results import RESULTS
 from .._stack import pick
-from .expected import num_rows
+from .chunks import num_rows
 from .maximise import Prior
 from .solve import fixed_point
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, PyTree
 
 from .._exponential import ProductForm
 from .._stack import of_arrays
-from .expected import take_apart
+from .parts import take_apart
 
 
 def _where(path: tuple) -> str:

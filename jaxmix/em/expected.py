@@ -3,21 +3,19 @@
 import functools
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from .._density import LogDensity
-from .._exponential import ProductForm, Refittable
+from .._exponential import ProductForm
 from .._numerics import Sum, add, compensated_sum, merge, zero_sum
 from .._stack import rows_log_prob
-from ..combinators.frozen import Frozen
 from .buckets import Buckets
+from .chunks import chunk_rows, num_rows, take_chunk
+from .parts import take_apart
 from .product_form import OwnOrigin, fields_asked, product_form, product_form_is_exact
 from .sharded import opened, pooled
-
-CHUNK_ELEMENTS = 1 << 18  # rows of a chunk times densities of the widest stack
 
 
 class Expected(NamedTuple):
@@ -32,41 +30,6 @@ class Expected(NamedTuple):
     weight: Array
     stats: list[Any]
     gradient: list[Array]
-
-
-def is_part(node: Any) -> bool:
-    """The nodes that a walk over a model does not enter."""
-    return isinstance(node, Refittable | Frozen)
-
-
-class Parts(NamedTuple):
-    """A model taken apart: leaves to refit, loose arrays to move by gradient, and the rest."""
-
-    leaves: list[Refittable]
-    loose: list[Array]
-    rebuild: Any
-
-    def model(self, leaves: list[Any], loose: list[Array]) -> PyTree:
-        return self.rebuild(leaves, loose)
-
-
-def take_apart(model: PyTree) -> Parts:
-    """Separate a model into refittable leaves, loose arrays, and its structure."""
-    nodes, structure = jax.tree.flatten(model, is_leaf=is_part)
-    kinds = [
-        "leaf" if isinstance(n, Refittable) else "loose" if eqx.is_inexact_array(n) else "rest"
-        for n in nodes
-    ]
-
-    def rebuild(leaves, loose):
-        leaves, loose = iter(leaves), iter(loose)
-        choose = {"leaf": lambda _: next(leaves), "loose": lambda _: next(loose)}
-        return structure.unflatten(
-            [choose.get(kind, lambda n: n)(n) for kind, n in zip(kinds, nodes, strict=True)]
-        )
-
-    pick = lambda kind: [n for n, k in zip(nodes, kinds, strict=True) if k == kind]
-    return Parts(pick("leaf"), pick("loose"), rebuild)
 
 
 class HardAssigned(LogDensity):
@@ -95,18 +58,6 @@ def _add_trees(totals, values):
     return jax.tree.map(add, totals, values, is_leaf=is_sum)
 
 
-def num_rows(data: PyTree) -> int:
-    return jax.tree.leaves(data)[0].shape[0]
-
-
-def chunk_rows(model: PyTree, rows: int, chunk_size: int | None) -> int:
-    """Rows of a chunk: so many that a chunk's intermediate arrays stay in cache."""
-    if chunk_size is None:
-        widest = max([1, *(_stack_elements(leaf) for leaf in take_apart(model).leaves)])
-        chunk_size = max(64, min(4096, CHUNK_ELEMENTS // widest))
-    return max(1, min(rows, chunk_size))
-
-
 def pieces(data: PyTree, weights: Array | None, count: int, chunk: int, dtype) -> tuple:
     """Copies of rows and weights, so many chunks; the last is filled with its last row at 0."""
     rows = num_rows(data)
@@ -117,13 +68,6 @@ def pieces(data: PyTree, weights: Array | None, count: int, chunk: int, dtype) -
 
     weights = jnp.ones(rows, dtype) if weights is None else weights
     return jax.tree.map(lambda a: cut(a, a[-1:]), data), cut(weights, jnp.zeros(1, weights.dtype))
-
-
-def _stack_elements(leaf: Refittable) -> int:
-    size = 1
-    for length in leaf.stack_shape:
-        size *= length
-    return size
 
 
 def _merged(a: Any, b: Any) -> Any:
@@ -153,7 +97,7 @@ def expect(
     parts = take_apart(model)
     data, axes = opened(data)
     rows = num_rows(data)
-    chunk = chunk_rows(model, rows, chunk_size)
+    chunk = chunk_rows(model, data, chunk_size)
     hard = assignment == "hard"
     by_rows = not hard and callable(getattr(model, "rows_log_prob", None))
     first_row = jax.tree.map(lambda a: a[0], data)
@@ -175,15 +119,7 @@ def expect(
             weighed = tuple(jnp.where(w > 0, v, jnp.zeros_like(v)) * w for v in values)
             return jnp.sum(weighed[0]), weighed
 
-        def window(index):
-            # The last chunk starts early enough to be full, and repeats valid rows at weight 0.
-            start = jnp.minimum(index * chunk, rows - chunk)
-            take = lambda a: jax.lax.dynamic_slice_in_dim(a, start, chunk)
-            fresh = start + jnp.arange(chunk) >= index * chunk
-            w = fresh.astype(dtype)
-            if weights is not None:
-                w = jnp.where(fresh, take(weights), jnp.zeros_like(w))
-            return jax.tree.map(take, data), w
+        window = lambda index: take_chunk(data, weights, index, chunk, dtype)
 
         def body(totals, piece):
             xs, w = piece if cut else window(piece)
@@ -236,14 +172,11 @@ def log_likelihood(
         return functools.reduce(_merged, map(one, data.parts, data.weights))
     data, axes = opened(data)
     rows = num_rows(data)
-    chunk = chunk_rows(model, rows, chunk_size)
+    chunk = chunk_rows(model, data, chunk_size)
 
     def body(total, index):
-        start = jnp.minimum(index * chunk, rows - chunk)
-        take = lambda a: jax.lax.dynamic_slice_in_dim(a, start, chunk)
-        values = rows_log_prob(model, jax.tree.map(take, data))
-        w = jnp.ones_like(values) if weights is None else take(weights)
-        w = jnp.where(start + jnp.arange(chunk) >= index * chunk, w, jnp.zeros_like(w))
+        xs, w = take_chunk(data, weights, index, chunk, one.dtype)
+        values = rows_log_prob(model, xs)
         values = jnp.where(w > 0, values, jnp.zeros_like(values)) * w
         return merge(total, compensated_sum(values)), None
 

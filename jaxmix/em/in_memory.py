@@ -14,7 +14,8 @@ from .._results import RESULTS
 from .buckets import bucketed
 from .checkpoint import digest
 from .checks import check_support, checked_data, checked_weights, float_of, of_dtype
-from .expected import CHUNK_ELEMENTS, log_likelihood, num_rows, take_apart
+from .chunks import num_rows, rows_of_chunk, width
+from .expected import log_likelihood
 from .initialise import everywhere, has_zeros, supported
 from .initialise import init as initialise
 from .keeper import Keeper
@@ -37,15 +38,6 @@ class Searched(NamedTuple):
     state: State
     history: list[History]
     result: Any
-
-
-def _width(model: PyTree) -> int:
-    """Densities in the model's widest stack."""
-    return max([1, *(int(np.prod(leaf.stack_shape)) for leaf in take_apart(model).leaves)])
-
-
-def _chunk(model: PyTree, restarts: int) -> int:
-    return max(64, min(4096, CHUNK_ELEMENTS // (_width(model) * restarts)))
 
 
 # Run once, on few rows: the compiler's dearer passes cost more time than they give back.
@@ -128,9 +120,9 @@ def fit_arrays(
     def go(models, data, weights, prior, limits, phase="fit"):
         """Blocks of steps from some models until every one of them has stopped."""
         many = jax.tree.leaves(models)[0].shape[0]
-        chunk, layout = _chunk(template, many), layout_of(data)
+        chunk, layout = rows_of_chunk(template, data, many), layout_of(data)
         if layout is None:
-            data, weights = bucketed(data, weights, _width(template) * many)
+            data, weights = bucketed(data, weights, width(template) * many)
         kind = (options.assignment, options.accelerate)
         first = (models, data, weights, prior, *kind, chunk, layout)
         keep = _keeper(options, limits, phase, belongs)
@@ -170,7 +162,9 @@ def fit_arrays(
     codes = [_take(found.result, i) for i in range(len(scores))]
     validated = None
     if held is not None:
-        validated = np.asarray(_totals(models, held, None, _chunk(template, len(scores))))
+        validated = np.asarray(
+            _totals(models, held, None, rows_of_chunk(template, held, len(scores)))
+        )
     bad = np.array([name(c) in ("degenerate", "nonfinite") for c in codes])
     rank = scores if validated is None else validated
     order = np.where(np.isnan(rank), -np.inf, rank)
@@ -231,7 +225,7 @@ def _search(key, template, data, weights, options, go):
     full = options.prior
     if full is None:
         full = _floor_prior(template, data, weights, options.floor)
-    if rows * _width(template) * many <= CHEAP:
+    if rows * width(template) * many <= CHEAP:
         found = go(models, data, weights, full, options.limits)
         return found, np.asarray(found.state.expected.log_likelihood.value), full
     part, part_weights = data, weights

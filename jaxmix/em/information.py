@@ -14,8 +14,10 @@ from jaxtyping import Array, Float, PyTree
 from .._density import is_density
 from .._numerics import logsumexp
 from .._results import RESULTS
-from .expected import chunk_rows, expect, log_likelihood, num_rows, take_apart
+from .chunks import chunk_rows, num_rows
+from .expected import expect, log_likelihood
 from .maximise import Prior, about_own_origins, log_prior
+from .parts import take_apart
 from .residual import parameters
 
 
@@ -87,7 +89,7 @@ def objective(model, data, weights=None, prior=None, chunk_size=None) -> Array:
 
 def observed_information(chart: Chart, data, weights=None, prior=None) -> Float[Array, "r r"]:
     """Minus the second derivative of the objective in the free coordinates."""
-    rows = chunk_rows(chart.model, num_rows(data), None)
+    rows = chunk_rows(chart.model, data, None)
     chunk = max(16, rows // max(1, chart.basis.shape[1]))
     value = lambda free: objective(chart.at(free), data, weights, prior, chunk)
     hessian = jax.jacfwd(jax.grad(value))(chart.origin)
@@ -97,7 +99,7 @@ def observed_information(chart: Chart, data, weights=None, prior=None) -> Float[
 def scores(chart: Chart, data: PyTree) -> Float[Array, "n r"]:
     """The gradient of each row's log-density in the free coordinates."""
     one = jax.grad(lambda free, x: chart.at(free).log_prob(x))
-    chunk = chunk_rows(chart.model, num_rows(data), None)
+    chunk = chunk_rows(chart.model, data, None)
     return jax.lax.map(lambda x: one(chart.origin, x), data, batch_size=chunk)
 
 
@@ -107,7 +109,7 @@ def louis_information(chart: Chart, data, weights=None, prior=None) -> Float[Arr
     I = sum_n E[-d2 log p(x_n, z)] - sum_n Var[d log p(x_n, z)], both over the posterior of the
     component z (Louis 1982, doi:10.1111/j.2517-6161.1982.tb01203.x).
     """
-    origin, rows = chart.origin, chunk_rows(chart.model, num_rows(data), None)
+    origin, rows = chart.origin, chunk_rows(chart.model, data, None)
     joint = lambda free, x: chart.at(free).joint_log_probs(x)
     case = jnp.ones(num_rows(data), origin.dtype) if weights is None else weights
 

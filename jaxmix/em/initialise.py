@@ -5,8 +5,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
-from .expected import expect, num_rows, take_apart
+from .chunks import num_rows
+from .expected import expect
 from .maximise import blank_stats, climb, gradient_state, maximise, refit
+from .parts import take_apart
 
 SEED_ROWS = 2048
 ROWS_A_COMPONENT = 3

@@ -10,7 +10,9 @@ from jaxtyping import Array, PyTree
 
 from .._exponential import Blank, ExponentialFamily, Refittable
 from .._numerics import tree_vdot
-from .expected import Expected, log_likelihood, num_rows, take_apart
+from .chunks import num_rows, take_chunk
+from .expected import Expected, log_likelihood
+from .parts import take_apart
 
 DEFAULT_FLOOR = 1e-9  # least variance of a component, as a share of the data's
 FLOOR_ROWS = 4096
@@ -89,13 +91,7 @@ def blank_stats(
     chunk = max(1, min(rows, max(16, STATS_ELEMENTS // max(1, size))))
 
     def body(totals, index):
-        # The last chunk starts early enough to be full, and repeats rows at weight 0.
-        start = jnp.minimum(index * chunk, rows - chunk)
-        take = lambda a: jax.lax.dynamic_slice_in_dim(a, start, chunk)
-        fresh = start + jnp.arange(chunk) >= index * chunk
-        w = take(weights)
-        w = jnp.where(fresh.reshape((-1,) + (1,) * (w.ndim - 1)), w, jnp.zeros_like(w))
-        sums = jax.grad(loss)(tilts, jax.tree.map(take, data), w)
+        sums = jax.grad(loss)(tilts, *take_chunk(data, weights, index, chunk))
         return jax.tree.map(jnp.add, totals, sums), None
 
     return jax.lax.scan(body, tilts, jnp.arange(-(-rows // chunk)))[0]

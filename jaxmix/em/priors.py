@@ -11,8 +11,8 @@ from jaxtyping import Array, PyTree
 from .._exponential import Refittable
 from ..combinators.tied import Borrowed
 from .conjugacy import Pseudo, PseudoRows, is_known, pseudo_statistics
-from .expected import take_apart
 from .maximise import Prior, floor_prior, pooled_stats
+from .parts import take_apart
 
 
 def conjugate_prior(

@@ -15,7 +15,15 @@ from jaxtyping import Array, PyTree
 from .._density import LogDensity
 from .._exponential import Known, ProductForm, Refittable, Tilted, TiltedProduct
 from .._numerics import unanimous
-from .._product_form import common_origin, feature_sums, features, is_near, log_probs
+from .._product_form import (
+    by_density,
+    common_origin,
+    feature_sums,
+    features,
+    is_near,
+    log_probs,
+    zero_sums,
+)
 from .._stack import Held
 
 
@@ -134,7 +142,8 @@ class Beforehand(CommonOrigin):
         return ()
 
     def zero_sums(self):
-        return jax.tree.map(jnp.zeros_like, self.natural)
+        head, weights = self.natural
+        return jnp.zeros_like(head), zero_sums(self.leaf, weights)
 
     def features(self, chunk):
         return features(self.leaf, jax.tree.leaves(chunk)[self.field], self.origin)
@@ -147,6 +156,10 @@ class Beforehand(CommonOrigin):
 
     def sums(self, tilt_slope, responsibilities, features):
         return jnp.sum(responsibilities, 0), feature_sums(self.leaf, features, responsibilities)
+
+    def stats(self, sums):
+        count, sums = sums
+        return super().stats((count, by_density(self.leaf, sums)))
 
 
 def product_form(leaves: list[Refittable], fields: list[int | None]) -> list[OwnOrigin]:

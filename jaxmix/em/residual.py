@@ -10,8 +10,10 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from ..combinators.frozen import Frozen
-from .expected import Expected, chunk_rows, expect, is_part, num_rows, take_apart
+from .chunks import chunk_rows
+from .expected import Expected, expect
 from .maximise import Maximised, about_own_origins, floor_stats, keep, maximise, sound
+from .parts import is_part, take_apart
 
 
 def parameters(model: PyTree) -> tuple[Float[Array, " p"], Callable[[Array], PyTree]]:
@@ -79,7 +81,7 @@ def _(primals, tangents):
     still = jax.tree.map(is_none, tangents[1:4], is_leaf=is_none)
     if chunk_size is None:
         # A derivative keeps several times the arrays of a pass, and these too fit a cache.
-        chunk_size = max(64, chunk_rows(given[0], num_rows(given[1]), None) // 8)
+        chunk_size = max(64, chunk_rows(given[0], given[1], None) // 8)
     fixed, varied = eqx.partition(tuple(given), still)
     along = eqx.filter(tangents[1:4], True)
 
@@ -183,7 +185,7 @@ def jacobian(model, data, weights, prior, known: Sums) -> Slope:
     vector, build = parameters(model)
     vector = jnp.where(jnp.isfinite(vector), vector, jax.lax.stop_gradient(vector))
     # All directions go through a chunk at once: it holds the fewer rows.
-    chunk = max(64, chunk_rows(model, num_rows(data), None) // max(1, vector.size))
+    chunk = max(64, chunk_rows(model, data, None) // max(1, vector.size))
     drift = lambda v: residual(build(v), data, weights, prior, known, chunk)
     change, idle = jax.jacfwd(lambda v: drift(v), has_aux=True)(vector)
     unmoved = jnp.all(change == 0, axis=1)

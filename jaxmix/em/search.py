@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from .._numerics import Sum, difference
-from .expected import take_apart
 from .maximise import GradientState, init_gradient_state, log_prior
+from .parts import take_apart
 from .residual import Sums, evaluate, parameters, sums
 
 MEMORY = 6  # differences of steps that the acceleration combines

@@ -10,7 +10,7 @@ from jaxtyping import Array, PyTree
 
 from .._numerics import logsumexp
 from .._results import RESULTS
-from .expected import take_apart
+from .parts import take_apart
 from .sharded import Layout, opened, over_rows, pooled
 from .state import History
 

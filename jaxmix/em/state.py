@@ -10,7 +10,7 @@ from jaxtyping import Array, PyTree
 from .._numerics import Sum, difference
 from .._results import RESULTS
 from . import accelerate as acceleration
-from .expected import Expected, take_apart
+from .expected import Expected
 from .maximise import (
     GradientState,
     Maximised,
@@ -20,6 +20,7 @@ from .maximise import (
     log_prior,
     maximise,
 )
+from .parts import take_apart
 
 
 class History(NamedTuple):

@@ -15,7 +15,8 @@ from .._results import RESULTS
 from .batches import Pieces, ahead, sampled
 from .checkpoint import digest
 from .checks import checked_data, float_of, of_dtype
-from .expected import CHUNK_ELEMENTS, Expected, expect, log_likelihood, num_rows, take_apart
+from .chunks import num_rows, rows_of_chunk
+from .expected import Expected, expect, log_likelihood
 from .in_memory import SEARCH_ROWS, fit_arrays
 from .initialise import has_zeros, supported
 from .keeper import Keeper
@@ -73,9 +74,8 @@ class Stream:
     """A source as a fit sees it: whole passes, of one compiled step each batch."""
 
     def __init__(self, pieces: Pieces, model: PyTree, assignment: str, bar: Progress):
-        widest = max([1, *(math.prod(leaf.stack_shape) for leaf in take_apart(model).leaves)])
         self.pieces, self.assignment, self.bar = pieces, assignment, bar
-        self.chunk = max(64, min(4096, CHUNK_ELEMENTS // widest))
+        self.chunk = rows_of_chunk(model, pieces.shapes[0])
 
     def expect(self, model: PyTree) -> Expected | None:
         """Sums over all rows under a model; None if it was interrupted."""

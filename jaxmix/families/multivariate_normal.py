@@ -1,5 +1,6 @@
 """Normal families of a vector with a full covariance: one each, or one tied over a stack."""
 
+import functools
 from typing import ClassVar, Self
 
 import equinox as eqx
@@ -18,15 +19,36 @@ from .normal import LOG_2_PI
 HIGHEST = jax.lax.Precision.HIGHEST
 
 
+def inverse_of_lower(lower: Float[Array, "*stack d d"]) -> Float[Array, "*stack d d"]:
+    """Inverse of lower triangular matrices: large ones by halves, so that it is matrix products.
+
+    [[A, 0], [C, B]] has the inverse [[A', 0], [-B' C A', B']] with A', B' those of A and B.
+    LAPACK puts threads to work on a large one, which then spin beside the program's own.
+    """
+    d = lower.shape[-1]
+    if d <= 8:
+        eye = jnp.broadcast_to(jnp.eye(d, dtype=lower.dtype), lower.shape)
+        return jax.lax.linalg.triangular_solve(lower, eye, left_side=True, lower=True)
+    if d % 2:
+        wide = jnp.zeros((*lower.shape[:-2], d + 1, d + 1), lower.dtype)
+        wide = wide.at[..., :d, :d].set(lower).at[..., d, d].set(1)
+        return inverse_of_lower(wide)[..., :d, :d]
+    half = d // 2
+    first, second = inverse_of_lower(
+        jnp.stack([lower[..., :half, :half], lower[..., half:, half:]])
+    )
+    product = functools.partial(jnp.matmul, precision=HIGHEST)
+    below = -product(second, product(lower[..., half:, :half], first))
+    return jnp.block([[first, jnp.zeros_like(first)], [below, second]])
+
+
 def precision_factor(covariance: Float[Array, "*stack d d"]) -> Float[Array, "*stack d d"]:
     """Upper triangular W with W W' the inverse covariance, the logarithm on its diagonal.
 
     A covariance that is not positive definite gives NaN.
     """
     lower = jnp.linalg.cholesky(covariance)
-    eye = jnp.broadcast_to(jnp.eye(lower.shape[-1], dtype=lower.dtype), lower.shape)
-    inverse = jax.lax.linalg.triangular_solve(lower, eye, left_side=True, lower=True)
-    upper = jnp.swapaxes(inverse, -1, -2)
+    upper = jnp.swapaxes(inverse_of_lower(lower), -1, -2)
     log_diagonal = jnp.log(jnp.diagonal(upper, axis1=-2, axis2=-1))
     return jnp.triu(upper, 1) + diagonal_matrix(log_diagonal)
 
@@ -44,9 +66,8 @@ def precision_of(factor):
 
 def covariance_of(factor):
     upper = whitener(factor)
-    eye = jnp.broadcast_to(jnp.eye(upper.shape[-1], dtype=upper.dtype), upper.shape)
-    inverse = jax.lax.linalg.triangular_solve(upper, eye, left_side=True, lower=False)
-    return jnp.matmul(jnp.swapaxes(inverse, -1, -2), inverse, precision=HIGHEST)
+    inverse = inverse_of_lower(jnp.swapaxes(upper, -1, -2))
+    return jnp.matmul(inverse, jnp.swapaxes(inverse, -1, -2), precision=HIGHEST)
 
 
 def _is_held(node):

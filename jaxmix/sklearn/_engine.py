@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from ..em.expected import expect, take_apart
+from ..em.expected import expect
 from ..em.maximise import refit
+from ..em.parts import take_apart
 
 BLOCK = 100
 BATCH = 4096

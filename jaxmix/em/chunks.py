@@ -1,0 +1,79 @@
+"""Chunks of rows: so many that a chunk's arrays stay in cache, and a scan's own rows of each."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree
+
+from .._exponential import Refittable
+from .parts import take_apart
+
+# Bounds on the rows of a chunk, each times ...
+STACK_ELEMENTS = 1 << 18  # ... densities of the widest stack
+STATS_ELEMENTS = 1 << 21  # ... numbers in one density's statistics
+EVENT_ELEMENTS = 1 << 17  # ... numbers in an event, from `ROWS` rows on
+ROWS = 4096
+
+
+def num_rows(data: PyTree) -> int:
+    return jax.tree.leaves(data)[0].shape[0]
+
+
+def width(model: PyTree) -> int:
+    """Densities in the model's widest stack."""
+    return max([1, *(math.prod(leaf.stack_shape) for leaf in take_apart(model).leaves)])
+
+
+def rows_of_chunk(model: PyTree, data: PyTree, restarts: int = 1) -> int:
+    """Rows of a chunk, where so many models of one structure are evaluated side by side.
+
+    Short events under few densities come in long chunks: threads share only large arrays.
+    """
+    numbers = sum(math.prod(a.shape[1:]) for a in jax.tree.leaves(data))
+    stats = max([1, *map(_stats_elements, take_apart(model).leaves)])
+    return max(
+        64,
+        min(
+            STACK_ELEMENTS // (width(model) * restarts),
+            STATS_ELEMENTS // stats,
+            max(ROWS, EVENT_ELEMENTS // max(1, numbers)),
+        ),
+    )
+
+
+def _stats_elements(leaf: Refittable) -> int:
+    """Numbers in the statistics of one density of a leaf."""
+    sizes = (a.size for a in jax.tree.leaves(jax.eval_shape(leaf.zero_stats)))
+    return sum(sizes) // max(1, math.prod(leaf.stack_shape))
+
+
+def chunk_rows(model: PyTree, data: PyTree, chunk_size: int | None) -> int:
+    """Rows of a chunk, at most those asked for or else those that suit: even parts of the whole."""
+    rows = num_rows(data)
+    most = rows_of_chunk(model, data) if chunk_size is None else chunk_size
+    count = -(-rows // max(1, most))
+    return max(1, min(rows, most, 16 * -(-rows // (16 * count))))
+
+
+def take_chunk(
+    data: PyTree, weights: Array | None, index: Array | int, chunk: int, dtype=None
+) -> tuple[PyTree, Array]:
+    """Rows and weights of one chunk: all chunks together hold each row once at its weight.
+
+    A chunk that would pass the end starts early enough to be full, and repeats valid rows at
+    weight 0.
+
+    Args:
+        data: events, stacked along a leading axis.
+        weights: (rows,) or (rows, k); None for ones of `dtype`.
+        index: which chunk.
+        chunk: rows of a chunk.
+        dtype: of weights that are not given.
+    """
+    start = jnp.minimum(index * chunk, num_rows(data) - chunk)
+    take = lambda a: jax.lax.dynamic_slice_in_dim(a, start, chunk)
+    fresh = start + jnp.arange(chunk) >= index * chunk
+    w = jnp.ones(chunk, dtype) if weights is None else take(weights)
+    w = jnp.where(fresh.reshape((-1,) + (1,) * (w.ndim - 1)), w, jnp.zeros_like(w))
+    return jax.tree.map(take, data), w

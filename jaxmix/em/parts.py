@@ -1,0 +1,45 @@
+"""A model taken apart into the leaves that EM refits, loose arrays, and the rest."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, PyTree
+
+from .._exponential import Refittable
+from ..combinators.frozen import Frozen
+
+
+def is_part(node: Any) -> bool:
+    """The nodes that a walk over a model does not enter."""
+    return isinstance(node, Refittable | Frozen)
+
+
+class Parts(NamedTuple):
+    """A model taken apart: leaves to refit, loose arrays to move by gradient, and the rest."""
+
+    leaves: list[Refittable]
+    loose: list[Array]
+    rebuild: Any
+
+    def model(self, leaves: list[Any], loose: list[Array]) -> PyTree:
+        return self.rebuild(leaves, loose)
+
+
+def take_apart(model: PyTree) -> Parts:
+    """Separate a model into refittable leaves, loose arrays, and its structure."""
+    nodes, structure = jax.tree.flatten(model, is_leaf=is_part)
+    kinds = [
+        "leaf" if isinstance(n, Refittable) else "loose" if eqx.is_inexact_array(n) else "rest"
+        for n in nodes
+    ]
+
+    def rebuild(leaves, loose):
+        leaves, loose = iter(leaves), iter(loose)
+        choose = {"leaf": lambda _: next(leaves), "loose": lambda _: next(loose)}
+        return structure.unflatten(
+            [choose.get(kind, lambda n: n)(n) for kind, n in zip(kinds, nodes, strict=True)]
+        )
+
+    pick = lambda kind: [n for n, k in zip(nodes, kinds, strict=True) if k == kind]
+    return Parts(pick("leaf"), pick("loose"), rebuild)
