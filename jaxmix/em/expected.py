@@ -175,13 +175,13 @@ def log_likelihood(
     chunk = chunk_rows(model, data, chunk_size)
 
     def body(total, index):
-        xs, w = take_chunk(data, weights, index, chunk, one.dtype)
+        xs, w = take_chunk(data, weights, index, chunk, zero.dtype)
         values = rows_log_prob(model, xs)
         values = jnp.where(w > 0, values, jnp.zeros_like(values)) * w
         return merge(total, compensated_sum(values)), None
 
-    one = jax.eval_shape(model.log_prob, jax.tree.map(lambda a: a[0], data))
-    zero = jnp.zeros((), one.dtype)
+    first_row = jax.tree.map(lambda a: a[0], data)
+    zero = jnp.zeros((), jax.eval_shape(model.log_prob, first_row).dtype)
     total, _ = jax.lax.scan(body, Sum(zero, zero), jnp.arange(-(-rows // chunk)))
     return pooled(total, axes)
 

@@ -159,10 +159,13 @@ def result_of(state: State, prior: Prior | None, tol) -> RESULTS:
     """Why a loop stopped."""
     expected = state.expected
     bad = ~jnp.isfinite(expected.objective.value) | jnp.isnan(state.gain)
+    # Where gains have ended in rounding, a tolerance below it has not been met.
+    noise = noise_of(expected.objective, expected.weight)
+    met = (state.left < tol) & ((state.left > 0) | (tol >= noise))
     code = RESULTS.where(
         state.running | ~_at_rest(state.left, state.gain, expected, tol),
         RESULTS.max_steps_reached,
-        RESULTS.where(state.left < tol, RESULTS.successful, RESULTS.tolerance_below_noise),
+        RESULTS.where(met, RESULTS.successful, RESULTS.tolerance_below_noise),
     )
     collapsed = on_boundary(state.model, prior) | (state.num_collapsed > 0)
     code = RESULTS.where(collapsed, RESULTS.degenerate, code)

@@ -22,6 +22,7 @@ from .initialise import has_zeros, supported
 from .keeper import Keeper
 from .maximise import FLOOR_ROWS, floor_prior, maximise
 from .options import Options
+from .parts import take_apart
 from .processes import everyone, together
 from .progress import Progress
 from .solution import Fit, Restarts, entropy, message, name, num_parameters
