@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-from jax.experimental.layout import Layout, with_layout_constraint
 from jaxtyping import Array, Float
 
 from ._exponential import ProductForm
@@ -42,9 +41,7 @@ def log_probs(
         value = head[..., None]
         for i, feature in enumerate(features):
             value = value + jnp.multiply.outer(weights[..., i], feature)
-        value = jnp.moveaxis(value, -1, 0)
-        # What follows is elementwise: over rows, which are many, and not over the stack.
-        return with_layout_constraint(value, Layout((*range(1, value.ndim), 0)))
+        return jnp.moveaxis(value, -1, 0)
     linear = _product(weights, -1, features, 0 if stack.rows_last else 1)
     return jnp.moveaxis(head[..., None] + linear, -1, 0)
 
