@@ -2,7 +2,7 @@
 
 Iris, wine, digits (8 principal components) and Old Faithful, Gaussian mixtures of four covariances;
 the peers are scikit-learn's GaussianMixture with 20 starts in the same run and, where it has
-published a table, mclust (its vignette's `mclustBIC` of iris and of Old Faithful, version 5). Models
+printed a table, mclust (`mclustBIC` of iris and of Old Faithful, version 5). Models
 are compared only among these four covariances: mclust's own choice on iris among its fourteen, VEV
 with 2, is none of them, nor is VVE with 3, its choice on scaled wine. mclust stops at a relative
 gain of 1e-5: a BIC a few hundredths better is the same optimum, a larger gap a better one.
