@@ -142,6 +142,20 @@ def test_best_restart_is_kept_and_told():
     np.testing.assert_allclose(fit.entropy, entropy, rtol=1e-3, atol=1e-4)
 
 
+def test_the_best_restart_by_held_out_rows_is_kept():
+    x = jnp.asarray(table("iris"), jnp.float32)
+    held = x[::3]
+    fit = jm.fit(
+        jax.random.key(2), jm.gaussian_mixture(4, 4), x[1::3],
+        validation=held, num_restarts=6, max_steps=30, tol=None,
+    )  # fmt: skip
+    clean = [r != "degenerate" for r in fit.restarts.result]
+    scores = np.where(clean, fit.restarts.validation_log_likelihood, -np.inf)
+    assert fit.validation_log_likelihood == scores.max() > scores.min()
+    total = np.asarray(jax.vmap(fit.model.log_prob)(held), np.float64).sum()
+    np.testing.assert_allclose(fit.validation_log_likelihood, total, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("covariance", "count"),
     [("full", 2 + 15), ("tied", 2 + 6 + 3), ("diag", 2 + 12), ("spherical", 2 + 9)],

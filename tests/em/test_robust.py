@@ -141,7 +141,7 @@ NUMBERS = st.one_of(
 SETTINGS = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-@pytest.mark.parametrize("covariance", ["full", "diag"])
+@pytest.mark.parametrize("covariance", ["full", "tied", "diag", "spherical"])
 @SETTINGS
 @given(
     rows=st.lists(st.tuples(NUMBERS, NUMBERS), min_size=24, max_size=24),
