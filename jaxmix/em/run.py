@@ -120,11 +120,14 @@ def run(
             to come as well.
         prior: pseudo-statistics; None for a floor of `floor` times the data's variance.
         floor: least variance of a component, as a share of the data's.
-        history_size: length of the padded traces.
+        history_size: length of the padded traces, at least 1.
         chunk_size: rows of a chunk of the scan over the data.
 
     Returns:
         A `Solution`, whose `result` tells why it stopped.
+
+    Raises:
+        ValueError: for an unknown option, or traces of no length.
 
     Example:
         >>> import jaxmix as jm, jax, jax.numpy as jnp
@@ -136,6 +139,10 @@ def run(
     """
     check_assignment(assignment)
     check_stopping(stopping)
+    if history_size < 1:
+        raise ValueError(
+            f"history_size bounds the steps and must be at least 1; it was {history_size}."
+        )
     tol = -jnp.inf if tol is None else tol
     model = of_arrays(model)
     prior = floor_prior(model, data, weights, floor) if prior is None else prior

@@ -129,6 +129,8 @@ def test_options_are_checked():
             jm.fit(jax.random.key(0), template, x, **options)
     with pytest.raises(ValueError, match="key"):
         jm.fit(None, template, x)
+    with pytest.raises(ValueError, match="history_size"):
+        jm.em.run(jm.Normal(0.0, 1.0), jnp.asarray(x[:, 0]), history_size=0)
     with pytest.raises(RuntimeError, match="max_steps"):
         jm.fit(jax.random.key(0), template, x, max_steps=1, tol=None, num_restarts=2, throw=True)
 
