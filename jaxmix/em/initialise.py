@@ -7,7 +7,8 @@ from jaxtyping import Array, Key, PyTree
 
 from .chunks import num_rows
 from .expected import expect
-from .maximise import blank_stats, climb, gradient_state, maximise, refit
+from .gradient_step import climb, gradient_state
+from .maximise import blank_stats, maximise, refit
 from .parts import take_apart
 
 SEED_ROWS = 2048

@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, PyTree
 
 from .._exponential import Blank, ExponentialFamily, Refittable
 from .._numerics import tree_vdot
 from .chunks import num_rows, take_chunk
 from .expected import Expected, log_likelihood
+from .gradient_step import GradientState, climb
 from .parts import take_apart
 
 DEFAULT_FLOOR = 1e-9  # least variance of a component, as a share of the data's
@@ -34,13 +34,6 @@ class Prior(NamedTuple):
     origins: list[Any]
     at_mean: list[Any] | None = None
     floors: list[Any] | None = None
-
-
-class GradientState(NamedTuple):
-    """What the step of loose arrays carries: a quasi-Newton memory and a step length."""
-
-    memory: Any
-    length: Array
 
 
 class Maximised(NamedTuple):
@@ -287,46 +280,3 @@ def expected_gain(new: Refittable, old: Refittable, stats: Any) -> Array:
         return _expected(new, stats, origin) - _expected(old, stats, origin)
     change = jax.tree.map(jnp.subtract, new.natural(origin), old.natural(origin))
     return tree_vdot(change, stats)
-
-
-def init_gradient_state(model: PyTree) -> GradientState | None:
-    """The state of the loose arrays' step, None where a model has none."""
-    loose = take_apart(model).loose
-    return gradient_state(loose) if loose else None
-
-
-def gradient_state(loose: list[Array]) -> GradientState:
-    """A fresh state for the step of some arrays."""
-    return GradientState(optax.scale_by_lbfgs().init(loose), jnp.ones((), loose[0].dtype))
-
-
-def climb(value, gradient, loose, state: GradientState) -> tuple[list[Array], GradientState]:
-    """A quasi-Newton step up a value of some arrays, halved until it does not fall."""
-    downhill = jax.tree.map(jnp.negative, gradient)
-    rule = optax.scale_by_lbfgs()
-    direction, memory = rule.update(downhill, state.memory, loose)
-    # Optax's rules give what is to be subtracted; where curvature misleads, the gradient serves.
-    misled = ~(tree_vdot(direction, gradient) < 0)
-    scale = jnp.sqrt(tree_vdot(gradient, gradient))
-    scale = jnp.where(scale > 0, scale, jnp.ones_like(scale))
-    direction = jax.tree.map(lambda d, g: jnp.where(misled, g / scale, -d), direction, gradient)
-    start = value(loose)
-    moved = lambda s: jax.tree.map(lambda p, d: p + s * d, loose, direction)
-
-    def worse(carry):
-        _, level, tries = carry
-        return ~(level >= start) & (tries < 30)
-
-    def halve(carry):
-        length, _, tries = carry
-        return length / 2, value(moved(length / 2)), tries + 1
-
-    length, level, _ = jax.lax.while_loop(
-        worse, halve, (state.length, value(moved(state.length)), jnp.zeros((), int))
-    )
-    better = level >= start
-    loose = jax.tree.map(lambda new, old: jnp.where(better, new, old), moved(length), loose)
-    longest = jnp.ones_like(length)
-    return loose, GradientState(
-        memory, jnp.where(better, jnp.minimum(2 * length, longest), longest)
-    )

@@ -11,12 +11,11 @@ from .._refuse import forward_only
 from .._results import RESULTS
 from .._stack import of_arrays
 from .expected import expect
+from .gradient_step import GradientState, init_gradient_state
 from .maximise import (
     DEFAULT_FLOOR,
-    GradientState,
     Prior,
     floor_prior,
-    init_gradient_state,
     maximise,
 )
 from .options import check_assignment, check_stopping

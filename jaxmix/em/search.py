@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from .._numerics import Sum, difference
-from .maximise import GradientState, init_gradient_state, log_prior
+from .gradient_step import GradientState, init_gradient_state
+from .maximise import log_prior
 from .parts import take_apart
 from .residual import Sums, evaluate, parameters, sums
 

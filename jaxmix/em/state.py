@@ -11,12 +11,11 @@ from .._numerics import Sum, difference
 from .._results import RESULTS
 from . import accelerate as acceleration
 from .expected import Expected
+from .gradient_step import GradientState, init_gradient_state
 from .maximise import (
-    GradientState,
     Maximised,
     Prior,
     floors_of,
-    init_gradient_state,
     log_prior,
     maximise,
 )
