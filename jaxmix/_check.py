@@ -2,7 +2,7 @@
 
 import copy
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
+from ._check_numbers import evaluate
 from ._density import is_density
 from ._exponential import Refittable
 from ._refuse import on_host
@@ -141,7 +142,7 @@ def _run(density, event, key, num_draws, regular) -> Checked:
         clause("sample gives an event like the one given.", _unlike(drawn, one))
     else:
         skipped.append(Check("sample draws from the density.", "It has no sample."))
-    seen = _evaluate(parameters, static, event, key, num_draws if samples else 0)
+    seen = evaluate(parameters, static, event, key, num_draws if samples else 0)
     _check_values(seen, clause)
     if jax.tree.leaves(parameters):
         _check_slopes(seen, jax.tree.leaves(parameters)[0].dtype, clause)
@@ -183,58 +184,6 @@ def _not_a_scalar(value, parameters) -> str:
 def _unlike(drawn, event) -> str:
     shapes = lambda tree: jax.tree.map(lambda a: (jnp.shape(a), jnp.result_type(a)), tree)
     return "" if shapes(drawn) == shapes(event) else f"It gives {drawn}; the event is {event}."
-
-
-@eqx.filter_jit
-def _evaluate(parameters, static, event, key, num_draws):
-    """All the numbers that the clauses look at, in one compiled function."""
-    build = lambda p: eqx.combine(p, static)
-    log_prob = lambda p, x: build(p).log_prob(x)
-    k_draws, k_direction = jax.random.split(key)
-    out: dict[str, Any] = {}
-    if num_draws:
-        keys = jax.random.split(k_draws, num_draws)
-        draw = lambda p, k: build(p).sample(k)
-        draws = jax.vmap(lambda data: draw(parameters, jax.random.wrap_key_data(data)))
-        data = jax.random.key_data(keys)
-        xs = draws(data)
-        out["draws"], out["again"] = jax.tree.map(lambda a: a[:8], (xs, draws(data)))
-        out["values"] = jax.vmap(lambda x: log_prob(parameters, x))(xs)
-        out["score"] = jax.vmap(lambda x: jax.grad(log_prob)(parameters, x))(xs)
-        if getattr(build(parameters), "reparametrised", False):
-            moved = lambda p, d: log_prob(parameters, draw(p, jax.random.wrap_key_data(d)))
-            out["path"] = jax.vmap(lambda d: jax.grad(moved)(parameters, d))(data)
-    if event is None:
-        event = jax.tree.map(lambda a: a[0], xs)  # pyright: ignore[reportPossiblyUnboundVariable]
-    out["alone"] = log_prob(parameters, event)
-    pair = jax.tree.map(lambda a: jnp.stack([a, a]), (parameters, event))
-    out["rows"] = jax.vmap(log_prob, in_axes=(None, 0))(parameters, pair[1])
-    out["stack"] = jax.vmap(log_prob, in_axes=(0, None))(pair[0], event)
-    leaves, structure = jax.tree.flatten(parameters)
-    if leaves:
-        directions = [
-            jax.random.normal(k, leaf.shape, leaf.dtype)
-            for k, leaf in zip(jax.random.split(k_direction, len(leaves)), leaves, strict=True)
-        ]
-        move = lambda h: structure.unflatten(
-            [leaf + h * d for leaf, d in zip(leaves, directions, strict=True)]
-        )
-        step = jnp.asarray(jnp.finfo(leaves[0].dtype).eps ** (1 / 3), leaves[0].dtype)
-        out["forward"] = jax.jvp(lambda h: log_prob(move(h), event), (step * 0,), (step / step,))[1]
-        gradient = jax.tree.leaves(jax.grad(log_prob)(parameters, event))
-        out["reverse"] = sum(jnp.sum(g * d) for g, d in zip(gradient, directions, strict=True))
-        ends = [log_prob(move(h), event) for h in (step, -step)]
-        out["difference"], out["step"] = (ends[0] - ends[1]) / (2 * step), step
-    if isinstance(build(parameters), Refittable) and num_draws:
-        leaf = build(parameters)
-        origin = leaf.origin
-        total = jax.tree.map(
-            lambda a: jnp.sum(a, 0),
-            jax.vmap(lambda x: leaf.stats(x, origin))(xs),  # pyright: ignore[reportPossiblyUnboundVariable]
-        )
-        out["kept"] = leaf.expected_log_prob(total, origin)
-        out["refitted"] = leaf.from_stats(total, origin).expected_log_prob(total, origin)
-    return out
 
 
 def _check_values(seen, clause) -> None:
