@@ -52,6 +52,7 @@ def bootstrap(
     model: PyTree,
     data: PyTree,
     *,
+    weights: Array | None = None,
     num: int = 200,
     parametric: bool = False,
     prior: Prior | None = None,
@@ -59,18 +60,22 @@ def bootstrap(
 ) -> Bootstrap:
     """Refit to `num` resamples of the rows at once, components matched to the model's own.
 
-    Each resample is a vector of multinomial weights (Efron 1979), or with `parametric` as many
-    events drawn from the model, and is solved from the model. Labels may switch: components of one
+    Each resample is a vector of multinomial weights (Efron 1979), which multiply the case weights,
+    or with `parametric` as many events drawn from the model, and is solved from the model. Labels may switch: components of one
     family are permuted to agree best with the model's responsibilities (see `matched`).
 
     Args:
         key: a typed key.
         model: a fit at its maximum, such as `em.solve` gives.
         data: events, stacked along a leading axis.
+        weights: case weights (rows,): a row is drawn with its weight.
         num: resamples.
         parametric: draw from the model instead of from the rows.
         prior: pseudo-statistics, if the fit used any.
         max_steps: passes over the data for each refit.
+
+    Raises:
+        ValueError: for case weights with `parametric`: rows drawn from the model have none.
 
     Example:
         >>> import jax, jaxmix as jm, jax.numpy as jnp
@@ -80,11 +85,16 @@ def bootstrap(
         >>> boot.models.mean.shape
         (20,)
     """
-    return _refits(key, model, data, num, parametric, prior, max_steps)
+    if parametric and weights is not None:
+        raise ValueError(
+            "A parametric bootstrap draws its rows from the model, and rows so drawn have no case "
+            "weights; leave out `weights`, or resample the rows with parametric=False."
+        )
+    return _refits(key, model, data, weights, num, parametric, prior, max_steps)
 
 
 @eqx.filter_jit
-def _refits(key, model, data, num, parametric, prior, max_steps):
+def _refits(key, model, data, weights, num, parametric, prior, max_steps):
     rows = num_rows(data)
     dtype = jnp.result_type(*(a for a in jax.tree.leaves(model) if eqx.is_inexact_array(a)))
 
@@ -96,7 +106,8 @@ def _refits(key, model, data, num, parametric, prior, max_steps):
         keys = jax.random.split(key, (num, rows))
         return Bootstrap(*jax.vmap(lambda ks: refit(jax.vmap(model.sample)(ks), None))(keys))
     drawn = jax.random.randint(key, (num, rows), 0, rows)
-    count = lambda index: jnp.zeros((rows,), dtype).at[index].add(1)
+    case = jnp.ones((rows,), dtype) if weights is None else jnp.asarray(weights, dtype)
+    count = lambda index: case * jnp.zeros((rows,), dtype).at[index].add(1)
     return Bootstrap(*jax.vmap(lambda index: refit(data, count(index)))(drawn))
 
 

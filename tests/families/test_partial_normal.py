@@ -75,3 +75,38 @@ def test_a_fit_takes_missing_coordinates():
     np.testing.assert_allclose(np.sort(fit.model.components.mean[:, 0]), [0, 6], atol=0.6)
     covariance = fit.model.components.covariance
     np.testing.assert_array_equal(covariance[0], covariance[1])
+
+
+def test_beside_a_frozen_component_a_step_is_the_closed_form(x64):
+    """Responsibilities of both from what is seen; only the free component is moved."""
+    rng = np.random.default_rng(1)
+    x = np.r_[rng.normal(size=(30, 3)) + 2, rng.normal(size=(20, 3)) - 1]
+    x[rng.random(x.shape) < 0.3] = np.nan
+    fixed = np.full(3, 2.0)
+    start = jm.Mixture(
+        jnp.array([0.4, 0.6]),
+        [jm.frozen(jm.PartialNormal(jnp.array(fixed), jnp.eye(3))), density()],
+    )
+    moved = jm.unwrap(eqx.filter_jit(lambda m, x: jm.em.step(m, x)[0])(start, jnp.array(x)))
+    shares, completed, seconds = [], [], []
+    for row in x:
+        o, m = np.flatnonzero(~np.isnan(row)), np.flatnonzero(np.isnan(row))
+        law = lambda mean, c, o=o, row=row: (
+            st.multivariate_normal(mean[o], c[np.ix_(o, o)]).pdf(row[o]) if o.size else 1.0
+        )
+        both = np.array([0.4 * law(fixed, np.eye(3)), 0.6 * law(MEAN, COVARIANCE)])
+        shares.append(both / both.sum())
+        link = COVARIANCE[np.ix_(m, o)] @ np.linalg.inv(COVARIANCE[np.ix_(o, o)])
+        whole, spread = row.copy(), np.zeros((3, 3))
+        whole[m] = MEAN[m] + link @ (row[o] - MEAN[o])
+        spread[np.ix_(m, m)] = COVARIANCE[np.ix_(m, m)] - link @ COVARIANCE[np.ix_(o, m)]
+        completed.append(whole)
+        seconds.append(spread)
+    r = np.array(shares)
+    np.testing.assert_allclose(moved.weights, r.mean(0), rtol=1e-9)
+    np.testing.assert_array_equal(moved.components[0].mean, fixed)
+    mean = r[:, 1] @ np.array(completed) / r[:, 1].sum()
+    np.testing.assert_allclose(moved.components[1].mean, mean, rtol=1e-8)
+    about = np.array(completed) - mean
+    second = np.einsum("n,nij->ij", r[:, 1], about[:, :, None] * about[:, None] + np.array(seconds))
+    np.testing.assert_allclose(moved.components[1].covariance, second / r[:, 1].sum(), rtol=1e-7)

@@ -86,6 +86,44 @@ def test_one_step_at_a_time_never_falls_and_equals_one_long_fit(kind):
     np.testing.assert_allclose(at_once.covariances_, slow.covariances_, rtol=1e-10)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_another_scale_and_place_only_rescale_the_fit(kind):
+    x = rows()
+    options = {"covariance_type": kind, "reg_covar": 0.0, "tol": 1e-7, "max_iter": 600}
+    here = GaussianMixture(2, **options, **start(kind)).fit(x)
+    moved = start(kind)
+    moved["means_init"] = 100 * moved["means_init"] + 7
+    moved["precisions_init"] = moved["precisions_init"] / 100**2
+    there = GaussianMixture(2, **options, **moved).fit(100 * x + 7)
+    assert there.n_iter_ == here.n_iter_
+    np.testing.assert_allclose(there.weights_, here.weights_, rtol=1e-8)
+    np.testing.assert_allclose(there.means_, 100 * here.means_ + 7, rtol=1e-8)
+    np.testing.assert_allclose(there.covariances_, 100**2 * here.covariances_, rtol=1e-7)
+    assert there.lower_bound_ == pytest.approx(here.lower_bound_ - 2 * np.log(100), rel=1e-9)
+
+
+@SETTLED
+def test_kinds_of_covariance_agree_after_one_step_from_one_start():
+    x = rows()
+    same = {"weights_init": [0.3, 0.7], "means_init": [[0.0, 1.0], [1.0, -1.0]]}
+    ones = {
+        "full": np.stack([np.eye(2)] * 2), "tied": np.eye(2),
+        "diag": np.ones((2, 2)), "spherical": np.ones(2),
+    }  # fmt: skip
+    full, tied, diag, spherical = (
+        GaussianMixture(
+            2, covariance_type=kind, reg_covar=0.0, max_iter=1, precisions_init=ones[kind], **same
+        ).fit(x)
+        for kind in KINDS
+    )
+    np.testing.assert_allclose(tied.means_, full.means_, rtol=1e-10)
+    pooled = np.einsum("k,kij->ij", full.weights_, full.covariances_)
+    np.testing.assert_allclose(tied.covariances_, pooled, rtol=1e-10)
+    diagonals = np.diagonal(full.covariances_, axis1=1, axis2=2)
+    np.testing.assert_allclose(diag.covariances_, diagonals, rtol=1e-10)
+    np.testing.assert_allclose(spherical.covariances_, diagonals.mean(1), rtol=1e-10)
+
+
 @SETTLED
 @pytest.mark.parametrize("kind", KINDS)
 def test_whole_weights_are_repeats_and_zero_weights_are_absent(kind):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import jaxmix as jm
+from jaxmix._exponential import Total
 from jaxmix.em.maximise import pooled_stats
 
 
@@ -112,6 +113,44 @@ def test_second_derivatives_equal_finite_differences_of_gradients(x64):
     both = jax.jit(lambda at: (jax.grad(mean)(at), jax.hessian(mean)(at)))
     differences = jnp.stack([central(lambda h, e=e: both(at + h * e)[0], 0.0) for e in jnp.eye(2)])
     np.testing.assert_allclose(both(at)[1], differences, rtol=1e-6)
+
+
+class Overshooting(jm.Refittable):
+    """A unit normal whose M-step lands a whole unit beyond the mean, on the other side."""
+
+    mean: jax.Array
+    num_parameters = 1
+
+    @property
+    def origin(self):
+        return self.mean
+
+    def log_prob(self, x):
+        return -((x - self.mean) ** 2) / 2
+
+    def sample(self, key):
+        return self.mean + jax.random.normal(key)
+
+    def stats(self, x, origin=None):
+        return Total(jnp.ones_like(x), x - origin)
+
+    def zero_stats(self):
+        return Total(jnp.zeros_like(self.mean), jnp.zeros_like(self.mean))
+
+    def from_stats(self, stats, origin=None):
+        ahead = stats.total / stats.count
+        return Overshooting(origin + ahead + jnp.where(ahead > 0, 1.0, -1.0).astype(ahead.dtype))
+
+    def expected_log_prob(self, stats, origin=None):
+        return stats.total * (self.mean - origin) - stats.count * (self.mean - origin) ** 2 / 2
+
+
+def test_steps_that_stay_large_where_the_objective_rises_no_more_are_told(x64):
+    x = jnp.array([-1.0, 0.5, 2.0])
+    found = jm.em.fixed_point(Overshooting(jnp.array(3.0)), x)
+    assert bool(found.result == jm.RESULTS.stalled), found.result
+    assert float(found.residual) >= 1 and int(found.num_steps) < 100
+    assert "float64, a prior, or fewer components" in jm.RESULTS[found.result]
 
 
 def test_a_flat_optimum_and_a_wrong_solver_are_told():

@@ -173,6 +173,23 @@ def test_a_bootstrap_of_a_normal_has_the_spread_of_its_mean_and_variance():
     assert st.kstest(ratios, st.chi2(59).cdf).pvalue > 1e-3
 
 
+def test_a_bootstrap_draws_rows_with_their_case_weights():
+    absent = jnp.arange(80) < 20
+    x = jax.random.normal(jax.random.key(8), (80,)) * jnp.where(absent, 5.0, 1.0)
+    w = jnp.where(absent, 0.0, jnp.linspace(0.5, 2.0, 80))
+    model = jm.em.solve(jm.Normal(0, 1), x, weights=w)
+    num = 800
+    boot = jm.em.bootstrap(jax.random.key(9), model, x, weights=w, num=num)
+    # The mean is a ratio of two sums over rows: its linear part has this variance.
+    rows, weights = np.asarray(x, float), np.asarray(w, float)
+    centre = weights @ rows / weights.sum()
+    spread = np.sqrt(np.sum((weights * (rows - centre)) ** 2)) / weights.sum()
+    z = (float(boot.std(lambda m: m.mean)) / spread - 1) * np.sqrt(2 * num)
+    assert abs(z) < 4
+    with pytest.raises(ValueError, match="no case weights"):
+        jm.em.bootstrap(jax.random.key(9), model, x, weights=w, parametric=True)
+
+
 def test_components_are_matched_in_stacks_and_in_lists():
     x = jnp.array([-4.0, -3.5, 0.0, 0.5, 4.0, 4.5])
     means = jnp.array([-4.0, 0.0, 4.0])
