@@ -61,8 +61,9 @@ def bootstrap(
     """Refit to `num` resamples of the rows at once, components matched to the model's own.
 
     Each resample is a vector of multinomial weights (Efron 1979), which multiply the case weights,
-    or with `parametric` as many events drawn from the model, and is solved from the model. Labels may switch: components of one
-    family are permuted to agree best with the model's responsibilities (see `matched`).
+    or with `parametric` as many events drawn from the model, and is solved from the model. Labels
+    may switch: components of one family are permuted to agree best with the model's
+    responsibilities (see `matched`).
 
     Args:
         key: a typed key.
