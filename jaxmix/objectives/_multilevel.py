@@ -82,9 +82,8 @@ def multilevel(
 
     The gradient in the guide of an unbiased value is 0 in the mean: by default the guide follows
     the doubly-reparametrised gradient of the importance-weighted bound over the row's own draws.
-    Assumes that the weights have finite variance (`jm.log_evidence` reports it). Reverse mode
-    only. Take base_samples of the order of chi2; `jm.jackknife` is cheaper where a small bias
-    will do.
+    Assumes that the weights have finite variance (`jm.log_evidence` reports it). Take
+    base_samples of the order of chi2; `jm.jackknife` is cheaper where a small bias will do.
 
     Args:
         kind: "single-term" or "russian-roulette".
@@ -154,7 +153,7 @@ def sumo(
     value = l_m + sum_{k=1}^{K} (l_{m+k} - l_{m+k-1}) / P(K >= k), l_n the log-mean-exp of the
     first n draws, m = base_samples, K from `law` (Luo et al. 2020, arXiv 2004.00353). No law has
     a finite cost and a finite variance both, of which a warning speaks; prefer `jm.multilevel`.
-    The guide follows the importance-weighted bound over the row's own draws. Reverse mode only.
+    The guide follows the importance-weighted bound over the row's own draws.
 
     Args:
         base_samples: draws of the first bound.

@@ -2,7 +2,7 @@
 
 A loop of unknown length cannot be differentiated backwards, and need not be: the gradient is a
 sum of one vjp a chunk with coefficients known after a first pass over the log-weights. The
-second pass runs only when a gradient is asked for.
+second pass runs only when a derivative is asked for.
 """
 
 from typing import Any
@@ -97,19 +97,18 @@ def tail(
         which = sum((objective.count(level) > length).astype(int) for length in lengths[:-1])
         return jax.lax.switch(which, branches, raw, level, moving, fixed)
 
-    @jax.custom_vjp
+    # The rule is linear in the tangents, so that it serves forward and reverse mode alike.
+    @jax.custom_jvp
     def run(raw, level, moving, fixed):
         return choose(False, raw, level, moving, fixed)
 
-    def forward(raw, level, moving, fixed):
-        value, largest, gradient = choose(True, raw, level, moving, fixed)  # pyright: ignore[reportAssignmentType]
-        return (value, largest), gradient
+    @run.defjvp
+    def _(primals, tangents):
+        value, largest, gradient = choose(True, *primals)  # pyright: ignore[reportAssignmentType]
+        along = jax.tree.map(jnp.vdot, gradient, tangents[2])
+        moved = sum(jax.tree.leaves(along), jnp.zeros_like(value))
+        return (value, largest), (moved, jnp.zeros_like(largest))
 
-    def backward(gradient, cotangents):
-        scaled = jax.tree.map(lambda a: cotangents[0].astype(a.dtype) * a, gradient)
-        return None, None, scaled, None
-
-    run.defvjp(forward, backward)
     value, largest = run(raw_key, level, moving, fixed)
     return value, jax.lax.stop_gradient(largest)
 
