@@ -14,6 +14,7 @@ from .draws import draw as draw
 from .estimate import from_table as from_table
 from .estimate import imp_est as imp_est
 from .family import log_table as log_table
+from .joining import merge as merge
 from .low_rank import LowRankNormal as LowRankNormal
 from .low_rank import MultivariateT as MultivariateT
 from .pilot import Pilot as Pilot
@@ -26,7 +27,6 @@ from .stream import stream as stream
 from .tables import Table as Table
 from .tables import log_mixtures as log_mixtures
 from .totals import Totals as Totals
-from .totals import merge as merge
 from .weights import OptimalWeights as OptimalWeights
 from .weights import optimal_weights as optimal_weights
 from .weights import second_moments as second_moments

@@ -12,9 +12,10 @@ from jaxtyping import Array, Float, Key, PyTree
 from .checks import checked_weights
 from .draws import Draws, draw
 from .family import family_size, is_single, parts_of
+from .joining import merge
 from .result import Estimate, flatten_values, make_estimate
 from .sweep import Densities, Sample, sweep
-from .totals import Totals, merge, summarise
+from .totals import Totals, summarise
 from .upper import hit_limits
 
 
@@ -50,7 +51,12 @@ def block_totals(
     else:
         w = checked_weights(weights, tuple(s.shape[1] for s in shapes), dtype)
     flat, _ = flatten_values(values, draws.num_draws, dtype)
-    return sweep(Sample(look, draws.events, flat, draws.strata), w)[0]
+    return _totals(Sample(look, draws.events, flat, draws.strata), w)
+
+
+@eqx.filter_jit
+def _totals(sample: Sample, weights) -> Totals:
+    return sweep(sample, weights)[0]
 
 
 def estimate_totals(

@@ -9,8 +9,9 @@ from jaxtyping import Array, Float, PyTree
 
 from .blocks import ROWS, divisor, map_blocks, over_blocks
 from .family import Part, log_probs
+from .joining import gathered
 from .tables import Ratios, Strata, Table, ratios_to_mixtures
-from .totals import Totals, gathered, totals
+from .totals import Totals, totals
 
 
 class Densities(eqx.Module):

@@ -1,6 +1,5 @@
 """Additive totals of importance terms by proposal, and what is estimated from them."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -14,8 +13,7 @@ class Totals(NamedTuple):
     """Sums over draws of the terms f(x) p_j(x) / q_j(x), by proposal k, target j and value m.
 
     Terms are divided by exp(shift[j]). `square` sums squares about the proposal's own mean,
-    `cross` products of terms and masses about theirs. Merging two of them (`merge`) is
-    associative up to rounding: over blocks of draws, files or devices.
+    `cross` products of terms and masses about theirs. `joining.merge` merges them.
     """
 
     counts: Float[Array, " k"]
@@ -99,67 +97,6 @@ def totals(strata: Strata, values: Array, ratios: Ratios) -> Totals:
         mass_square=sum_by_stratum(strata, mass_residual**2),
         cross=sum_by_stratum(strata, residual * mass_residual[:, :, None]),
     )
-
-
-def merge(a: Totals, b: Totals) -> Totals:
-    """Totals of the draws of both, which must be of the same proposals, targets and weights."""
-    both = jax.tree.map(lambda x, y: jnp.stack([x, y]), a, b)
-    return _joined(both, lambda x: jnp.swapaxes(x, 0, 1))
-
-
-def gathered(blocks: Totals, size: int) -> Totals:
-    """Totals of all draws of `size` proposals, from those of blocks (b, ...) in their order.
-
-    A block holds all draws of some proposals, or some draws of one; all blocks are alike.
-    """
-    return _joined(blocks, lambda x: x.reshape(size, -1, *x.shape[2:]))
-
-
-def _joined(t: Totals, by_proposal: Callable) -> Totals:
-    """Totals of stacked totals, whose (b, k', ...) `by_proposal` makes (proposals, parts, ...).
-
-    Means and centred squares join as Chan, Golub and LeVeque (1983) do.
-    """
-    shift, scale = _common(t.shift, jnp.any(t.hits > 0, -1))
-    mass_shift, mass_scale = _common(t.mass_shift, jnp.any(t.mass > 0, 1))
-    scale, mass_scale = scale[:, None, :, None], mass_scale[:, None, :]
-    counts = by_proposal(t.counts)
-    total = jnp.sum(counts, 1)
-    part = counts / jnp.maximum(total, jnp.ones_like(total))[:, None]
-
-    def pooled(means):  # and each part's distance from the pooled mean
-        p = part.reshape(*part.shape, *(1,) * (means.ndim - 2))
-        mean = jnp.sum(p * means, 1)
-        return mean, means - mean[:, None]
-
-    def about(inner, product):
-        c = counts.reshape(*counts.shape, *(1,) * (product.ndim - 2))
-        return jnp.sum(inner, 1) + jnp.sum(c * product, 1)
-
-    mean, off = pooled(by_proposal(t.mean * scale))
-    mass, mass_off = pooled(by_proposal(t.mass * mass_scale))
-    cross = by_proposal(t.cross * scale * mass_scale[:, :, :, None])
-    return Totals(
-        counts=total,
-        shift=shift,
-        mean=mean,
-        square=about(by_proposal(t.square * scale**2), off**2),
-        size=pooled(by_proposal(t.size * scale))[0],
-        largest=jnp.max(by_proposal(t.largest * scale), 1),
-        hits=jnp.sum(t.hits, 0),
-        mass_shift=mass_shift,
-        mass=mass,
-        mass_square=about(by_proposal(t.mass_square * mass_scale**2), mass_off**2),
-        cross=about(cross, off * mass_off[..., None]),
-    )
-
-
-def _common(shift: Array, known: Array) -> tuple[Array, Array]:
-    """The largest scale of the parts, and each part's over it: 0 of one that has no terms."""
-    top = jnp.max(jnp.where(known, shift, -jnp.inf), 0)
-    top = jnp.where(jnp.isfinite(top), top, jnp.zeros_like(top))
-    over = jnp.exp(jnp.where(known, shift - top[None], jnp.zeros_like(shift)))
-    return top, jnp.where(known, over, jnp.zeros_like(over))
 
 
 class Summary(NamedTuple):

@@ -119,8 +119,9 @@ def test_blocks_merge_to_the_whole():
         imp.block_totals(rejects, normals(THETAS), imp.Draws.of(blocks[:, i], proposals()))
         for i in range(4)
     ]
-    left = imp.merge(imp.merge(sums[0], sums[1]), imp.merge(sums[2], sums[3]))
-    right = imp.merge(sums[0], imp.merge(sums[1], imp.merge(sums[2], sums[3])))
+    merge = jax.jit(imp.merge)
+    left = merge(merge(sums[0], sums[1]), merge(sums[2], sums[3]))
+    right = merge(sums[0], merge(sums[1], merge(sums[2], sums[3])))
     whole = jm.imp_est(rejects, normals(THETAS), draws)
     for merged in (left, right):
         out = imp.estimate_totals(merged)
