@@ -201,7 +201,8 @@ def _with_table(sample: Sample, weights, controls, truths, self_normalised, smoo
     matrix = None
     if covariance:
         if self_normalised:
-            ratio = summary.value * jnp.exp(sums.mass_shift - sums.shift)[:, None]
+            scale = jnp.where(sums.shift > -jnp.inf, sums.mass_shift - sums.shift, 0)
+            ratio = summary.value * jnp.exp(scale)[:, None]
             y = y - ratio[None] * mass[:, :, None]
         matrix = _covariance(strata, y, w, sums, summary, self_normalised)
     return summary, upper, pareto, matrix

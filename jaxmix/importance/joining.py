@@ -40,18 +40,19 @@ def gathered(blocks: Totals, size: int) -> Totals:
 
 def _heads(t: Totals):
     """The scales of terms and masses, and which are known: all that is small."""
-    return t.shift, jnp.any(t.hits > 0, -1), t.mass_shift, jnp.any(t.mass > 0, -2)
+    return t.shift, t.shift > -jnp.inf, t.mass_shift, jnp.any(t.mass > 0, -2)
 
 
 def _common_scales(shift, hit, mass_shift, inside):
-    return *_common(shift, hit), *_common(mass_shift, inside)
+    mass_top, mass_over = _common(mass_shift, inside)
+    return *_common(shift, hit), jnp.where(mass_top > -jnp.inf, mass_top, 0), mass_over
 
 
 def _common(shift: Array, known: Array) -> tuple[Array, Array]:
-    """The largest scale of the blocks, and each one's over it: 0 of one that has no terms."""
+    """The largest scale of the blocks, -inf of none, and each over it: 0 without terms."""
     top = jnp.max(jnp.where(known, shift, -jnp.inf), 0)
-    top = jnp.where(jnp.isfinite(top), top, jnp.zeros_like(top))
-    over = jnp.exp(jnp.where(known, shift - top[None], jnp.zeros_like(shift)))
+    safe = jnp.where(jnp.isfinite(top), top, jnp.zeros_like(top))
+    over = jnp.exp(jnp.where(known, shift - safe[None], jnp.zeros_like(shift)))
     return top, jnp.where(known, over, jnp.zeros_like(over))
 
 

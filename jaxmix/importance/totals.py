@@ -12,8 +12,9 @@ from .tables import Ratios, Strata
 class Totals(NamedTuple):
     """Sums over draws of the terms f(x) p_j(x) / q_j(x), by proposal k, target j and value m.
 
-    Terms are divided by exp(shift[j]). `square` sums squares about the proposal's own mean,
-    `cross` products of terms and masses about theirs. `joining.merge` merges them.
+    Terms are divided by exp(shift[j]); a shift of -inf says that all are 0. `square` sums squares
+    about the proposal's own mean, `cross` products of terms and masses about theirs.
+    `joining.merge` merges two of them.
     """
 
     counts: Float[Array, " k"]
@@ -58,7 +59,7 @@ def terms(values: Array, ratios: Ratios):
     """Terms f p / q and masses p / q, each over its own scale: (terms, shift, masses, shift)."""
     relative, inside = ratios.relative, ratios.inside
     hit = jnp.any(values != 0, 1)[:, None] & inside
-    shift, mass_shift = _peak(relative, hit), _peak(relative, inside)
+    (shift, log_largest), (mass_shift, _) = _peak(relative, hit), _peak(relative, inside)
 
     def over(mask, peak):
         scaled = jnp.exp(jnp.where(mask, relative - peak, jnp.zeros_like(relative)))
@@ -66,16 +67,20 @@ def terms(values: Array, ratios: Ratios):
 
     # Values are masked too: 0 times an infinite value is NaN.
     if values.shape[1] == 1:
-        y = (over(hit, shift) * jnp.where(hit, values, jnp.zeros_like(values)))[:, :, None]
+        y = over(hit, shift) * jnp.where(hit, values, jnp.zeros_like(values))
+        # Selected again: no other kernel then takes the exponentials into its sums, slower there.
+        y = jnp.where(hit, y, jnp.zeros_like(y))[:, :, None]
     else:
         y = over(hit, shift)[:, :, None] * jnp.where(hit[:, :, None], values[:, None, :], 0)
     mass = jnp.where(inside, over(inside, mass_shift), 0)
-    return y, shift[0], mass, mass_shift[0]
+    return y, log_largest[0], mass, mass_shift[0]
 
 
 def _peak(relative, mask):
+    """The largest of each target, 0 where there is no finite one; and -inf where there is none."""
     peak = jnp.max(jnp.where(mask, jax.lax.stop_gradient(relative), -jnp.inf), 0, keepdims=True)
-    return jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
+    finite = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
+    return finite, jnp.where(peak == -jnp.inf, peak, finite)
 
 
 def totals(strata: Strata, values: Array, ratios: Ratios) -> Totals:

@@ -109,7 +109,7 @@ def tail(
         moved = sum(jax.tree.leaves(along), jnp.zeros_like(value))
         return (value, largest), (moved, jnp.zeros_like(largest))
 
-    value, largest = run(raw_key, level, moving, fixed)
+    value, largest = run(raw_key, level, moving, fixed)  # pyright: ignore[reportAssignmentType]
     return value, jax.lax.stop_gradient(largest)
 
 
