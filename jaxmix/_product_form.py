@@ -42,8 +42,10 @@ def log_probs(
         for i, feature in enumerate(features):
             value = value + jnp.multiply.outer(weights[..., i], feature)
         return jnp.moveaxis(value, -1, 0)
-    linear = _product(weights, -1, features, 0 if stack.rows_last else 1)
-    return jnp.moveaxis(head[..., None] + linear, -1, 0)
+    if stack.rows_last:
+        return jnp.moveaxis(head[..., None] + _product(weights, -1, features, 0), -1, 0)
+    # Rows first at once: what follows reads a row at a time, and would read across a transpose.
+    return head[None] + _product(features, 1, weights, -1)
 
 
 def feature_sums(
