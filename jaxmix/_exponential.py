@@ -214,7 +214,10 @@ class Known(LogDensity):
 
 
 class Blank(LogDensity):
-    """A leaf whose log-density is noise drawn from the event's own content, for initialisation."""
+    """A leaf whose log-density is noise drawn from the event's own content, for initialisation.
+
+    Without a seed it is 0 everywhere, and components are all alike.
+    """
 
     leaf: Any
     t: Any
@@ -224,8 +227,14 @@ class Blank(LogDensity):
 
     def log_prob(self, x):
         origin, t = release(self.origin), release_all(self.t)
-        value = self.level * jax.random.gumbel(_content_key(self.seed, x), (), self.level.dtype)
-        return tilt(value, self.leaf.pair(t, x, origin))
+        pairing = self.leaf.pair(t, x, origin)
+        if self.seed is None:
+            # Mapped over whatever the pairing is: second derivatives of a rule that is mapped over
+            # one argument alone go wrong in jax 0.10.2. The pairing's value is still not computed.
+            value = jnp.where(False, pairing, jnp.zeros_like(pairing))
+        else:
+            value = self.level * jax.random.gumbel(_content_key(self.seed, x), (), self.level.dtype)
+        return tilt(value, pairing)
 
 
 def _content_key(seed, x):

@@ -5,9 +5,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
+from .._stack import of_arrays
 from .chunks import num_rows
 from .expected import expect
 from .gradient_step import climb, gradient_state
+from .lanes import in_blocks, lanes_of
 from .maximise import blank_stats, maximise, refit
 from .parts import take_apart
 
@@ -63,6 +65,11 @@ def init(
         >>> jnp.sort(start.components.mean).shape
         (2,)
     """
+    most = lanes_of(template, data, SEED_ROWS)
+    return in_blocks(_init, most)(key, of_arrays(template), data, weights, jnp.asarray(plus_plus))
+
+
+def _init(key, template, data, weights, plus_plus) -> PyTree:
     k_rows, k_noise, k_seed, k_loose = jax.random.split(key, 4)
     parts = take_apart(template)
     rows = num_rows(data)
@@ -112,12 +119,11 @@ def global_fit(template: PyTree, sample: PyTree) -> tuple[PyTree, list]:
     The first of three passes finds the origins, since raw moments do not survive float32, and
     the later ones the statistics of leaves with latent variables, which depend on parameters.
     """
-    seeds = [jnp.zeros((*leaf.stack_shape, 2), jnp.uint32) for leaf in take_apart(template).leaves]
 
     def pass_over(_, carry):
         model, _ = carry
         parts = take_apart(model)
-        stats = blank_stats(model, sample, seeds, 0)
+        stats = blank_stats(model, sample)
         zero = [jnp.zeros((), s.count.dtype) for s in stats]
         leaves = [
             refit(leaf, s, None, z)[0] for leaf, s, z in zip(parts.leaves, stats, zero, strict=True)

@@ -49,19 +49,21 @@ class Maximised(NamedTuple):
 def blank_stats(
     model: PyTree,
     data: PyTree,
-    seeds: list[Array],
-    level: float | Array,
+    seeds: list[Array] | None = None,
+    level: float | Array = 0.0,
     *,
     origins: list[Any] | None = None,
     weights: Array | None = None,
 ) -> list[Any]:
     """Statistics under random log-densities, drawn from the seeds and each event's content.
 
+    Without seeds there is no noise: as if all components were alike.
     `weights` (rows,) are case weights; (rows, k) are a mixture's responsibilities.
     """
     parts = take_apart(model)
     tilts = [leaf.zero_stats() for leaf in parts.leaves]
     origins = [leaf.origin for leaf in parts.leaves] if origins is None else origins
+    seeds = [None] * len(parts.leaves) if seeds is None else seeds
     levels = [
         jnp.broadcast_to(jnp.asarray(level, _dtype(leaf)), leaf.stack_shape)
         for leaf in parts.leaves
@@ -99,11 +101,10 @@ def pooled_stats(
 ) -> tuple[list[Any], list[Any]]:
     """Every leaf's statistics, and origins, as if all components were alike: the global fit."""
     parts = take_apart(model)
-    seeds = [jnp.zeros((*leaf.stack_shape, 2), jnp.uint32) for leaf in parts.leaves]
-    first = blank_stats(model, data, seeds, 0, weights=weights)
+    first = blank_stats(model, data, weights=weights)
     # A second pass about the data's own mean: raw moments do not survive float32.
     origins = [_pooled_origin(leaf, s) for leaf, s in zip(parts.leaves, first, strict=True)]
-    return blank_stats(model, data, seeds, 0, origins=origins, weights=weights), origins
+    return blank_stats(model, data, origins=origins, weights=weights), origins
 
 
 def _pooled_origin(leaf: Refittable, stats: Any) -> Any:

@@ -12,6 +12,7 @@ from .._results import RESULTS
 from .._stack import of_arrays
 from .expected import expect
 from .gradient_step import GradientState, init_gradient_state
+from .lanes import in_blocks, lanes_of
 from .maximise import (
     DEFAULT_FLOOR,
     Prior,
@@ -142,27 +143,32 @@ def run(
         raise ValueError(
             f"history_size bounds the steps and must be at least 1; it was {history_size}."
         )
-    tol = -jnp.inf if tol is None else tol
     model = of_arrays(model)
-    prior = floor_prior(model, data, weights, floor) if prior is None else prior
-    state = start(
-        model, data, weights, prior,
-        assignment=assignment, accelerate=accelerate, chunk_size=chunk_size,
-    )  # fmt: skip
-    limits = Limits(jnp.minimum(max_steps, history_size), tol, stopping)
-    state = state._replace(running=state.running & (limits.max_steps > 0))
-    state, history = loop(
-        state, data, weights, prior, limits,
-        block=history_size, assignment=assignment, chunk_size=chunk_size,
-    )  # fmt: skip
-    solution = Solution(
-        state.model,
-        state.expected.log_likelihood.value,
-        history,
-        state.num_steps,
-        state.num_emptied,
-        result_of(state, prior, tol),
-    )
+
+    def whole(model, data, weights, prior, floor, max_steps, tol):
+        prior = floor_prior(model, data, weights, floor) if prior is None else prior
+        state = start(
+            model, data, weights, prior,
+            assignment=assignment, accelerate=accelerate, chunk_size=chunk_size,
+        )  # fmt: skip
+        limits = Limits(jnp.minimum(max_steps, history_size), tol, stopping)
+        state = state._replace(running=state.running & (limits.max_steps > 0))
+        state, history = loop(
+            state, data, weights, prior, limits,
+            block=history_size, assignment=assignment, chunk_size=chunk_size,
+        )  # fmt: skip
+        return Solution(
+            state.model,
+            state.expected.log_likelihood.value,
+            history,
+            state.num_steps,
+            state.num_emptied,
+            result_of(state, prior, tol),
+        )
+
+    tol = -jnp.inf if tol is None else tol
+    numbers = jax.tree.map(jnp.asarray, (floor, max_steps, tol))
+    solution = in_blocks(whole, lanes_of(model, data))(model, data, weights, prior, *numbers)
     return forward_only(
         solution,
         "em.run ends when it has converged, and has no reverse-mode derivative: call em.solve, "
