@@ -1,0 +1,99 @@
+"""Claim: what an EM iteration takes beyond its two matrix products is work on every log-density.
+
+For the cases of em_speed, one iteration cut down: its two matrix products alone; with the softmax
+between them; with the features made of each chunk's rows; the whole pass over the data; the
+iteration. Each program holds the one before, so a column of the table is what it adds. Beside: the
+products at the peak that this machine shows for a large square product. The least of several runs
+in turns, since other work on the machine only adds.
+
+python -m benchmarks.em_profile [full small diagonal spherical univariate]
+"""
+
+import itertools
+import sys
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks._em_cases import CASES, draw
+from benchmarks.em_speed import advance, peak_flops, seconds, start
+from jaxmix._numerics import logsumexp
+from jaxmix._product_form import by_density, common_origin, feature_sums, features, log_probs
+from jaxmix.em.chunks import chunk_rows, take_chunk
+from jaxmix.em.expected import expect
+
+TURNS = 9
+PARTS = ("products", "softmax", "features", "rest of the pass", "M-step and rest")
+
+
+def loss(under):
+    """What a pass adds up of a chunk's log-densities."""
+    values = jax.vmap(logsumexp)(under)
+    return jnp.sum(values), values
+
+
+def programs(model, x, case):
+    """The iteration cut down, from its products to its pass, as functions without arguments."""
+    stack, chunk = model.components, chunk_rows(model, x, None)
+    origin = common_origin(stack)
+    natural = stack.product_natural(jnp.broadcast_to(origin, stack.origin.shape))
+    made = jax.jit(lambda x: features(stack, x, origin))(x[:chunk])
+    indices = jnp.arange(-(-case.rows // chunk))
+
+    def scanned(softmax, fresh):
+        @jax.jit
+        def passed(natural, made, x):
+            head, weights = natural
+
+            def body(total, index):
+                used = made
+                if fresh:
+                    used = features(stack, take_chunk(x, None, index, chunk, x.dtype)[0], origin)
+                shares = log_probs(stack, (head + total, weights), used)
+                if softmax:
+                    shares, _ = jax.grad(loss, has_aux=True)(shares)
+                sums = by_density(stack, feature_sums(stack, used, shares))
+                return 1e-9 * sums[:, 0], None  # the next chunk waits for this one
+
+            return jax.lax.scan(body, jnp.zeros_like(head), indices)[0]
+
+        return lambda: passed(natural, made, x)
+
+    whole = jax.jit(lambda model, x: expect(model, x).stats)
+    cut = [scanned(False, False), scanned(True, False), scanned(True, True)]
+    return [*cut, lambda: whole(model, x)]
+
+
+def run(name: str) -> None:
+    """One case: a row of the table."""
+    case = CASES[name]
+    with jax.enable_x64(case.dtype == "float64"):
+        x, means = draw(case)
+        x = jnp.asarray(x[:, 0] if case.dim == 1 else x)
+        model = start(means, case)
+        parts = programs(model, x, case)
+        steps = lambda count: lambda: advance(model, x, jnp.asarray(count)).model
+        every = [*parts, steps(1), steps(1 + case.steps)]
+        for each in every:
+            seconds(each)
+        turns = [[seconds(each) for each in every] for _ in range(TURNS)]
+        spans = [min(column) for column in zip(*turns, strict=True)]
+        ideal = 4 * case.rows * case.components * case.features / peak_flops(case.dtype)
+    iteration = (spans[-1] - spans[-2]) / case.steps
+    marks = [0.0, *spans[: len(parts)], iteration]
+    adds = [later - earlier for earlier, later in itertools.pairwise(marks)]
+    cells = [f"{1e3 * each:.1f}" for each in (iteration, *adds, ideal)]
+    print("| " + " | ".join([name, *cells, f"{iteration / ideal:.1f}"]) + " |", flush=True)
+
+
+def main(names: list[str]) -> None:
+    """The chosen cases, one row each."""
+    print(f"jax {jax.__version__}, {jax.devices()[0].platform}; ms, what each part adds")
+    heads = ["case", "iteration", *PARTS, "products at peak", "iteration / peak"]
+    print("| " + " | ".join(heads) + " |\n|" + "---|" * len(heads))
+    for name in names or CASES:
+        run(name)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
