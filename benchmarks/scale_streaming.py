@@ -98,14 +98,17 @@ def reading_rate(path):
     return done / (time.perf_counter() - began)
 
 
-def memory_rate(start, part, steps=8):
+def memory_rate(start, part, steps=40):
     """Rows a second of EM over arrays in memory: between a short fit and a longer one."""
-    seconds = []
-    for count in (1, 1, 1 + steps):
+
+    def seconds(count):
         began = time.perf_counter()
         jm.fit(None, start, part, init="given", max_steps=count, tol=None)
-        seconds.append(time.perf_counter() - began)
-    return len(part) * steps / (seconds[2] - seconds[1])
+        return time.perf_counter() - began
+
+    seconds(1)  # compiles
+    short, long = (min(seconds(count) for _ in range(3)) for count in (1, 1 + steps))
+    return len(part) * steps / (long - short)
 
 
 def main(gigabytes=1.0, folder=None, steps=1, only=""):
