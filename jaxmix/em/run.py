@@ -106,7 +106,8 @@ def run(
     """Run EM from a model: pure, with static shapes, for `jit`, `vmap` and a user's own code.
 
     Each step maximises E[log p(x, z)] + log prior under the responsibilities of the model before
-    it (Dempster, Laird and Rubin 1977), so the objective never falls.
+    it (Dempster, Laird and Rubin 1977), so the objective never falls. Under `vmap` many small fits
+    run in blocks, each of which ends with its slowest fit.
 
     Args:
         model: the start.
