@@ -63,7 +63,7 @@ def blank_stats(
     parts = take_apart(model)
     tilts = [leaf.zero_stats() for leaf in parts.leaves]
     origins = [leaf.origin for leaf in parts.leaves] if origins is None else origins
-    seeds = [None] * len(parts.leaves) if seeds is None else seeds
+    drawn = [None] * len(parts.leaves) if seeds is None else seeds
     levels = [
         jnp.broadcast_to(jnp.asarray(level, _dtype(leaf)), leaf.stack_shape)
         for leaf in parts.leaves
@@ -71,7 +71,7 @@ def blank_stats(
 
     def loss(tilts, data, weights):
         blanks = [
-            Blank(*each) for each in zip(parts.leaves, tilts, origins, seeds, levels, strict=True)
+            Blank(*each) for each in zip(parts.leaves, tilts, origins, drawn, levels, strict=True)
         ]
         blank = parts.model(blanks, parts.loose)
         if weights.ndim == 2:
