@@ -1,8 +1,12 @@
 """The command line: a tour on real data, or `fit TABLE` for a mixture over a file's columns."""
 
 import argparse
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+import jax
 
 from ._fit_table import components_of, fit_table
 from ._tour import tour
@@ -36,4 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    # The tour's programs run once: in this release fusions compile three times faster so.
+    if "fit" not in sys.argv and jax.__version_info__[:2] == (0, 10):
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"--xla_cpu_use_fusion_emitters=false {flags}"
     main()

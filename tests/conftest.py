@@ -1,21 +1,18 @@
 """Every test runs under strict promotion and key-reuse checks; warnings are errors (pyproject)."""
 
 import gc
-import os
 import pathlib
 import resource
 
 import jax
 import jax.numpy as jnp
 import pytest
+import quick_compilations  # noqa: F401
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_num_cpu_devices", 2)  # for rows spread over devices
-# Most of the time goes to compiling small programs that run once, in child processes too.
-jax.config.update("jax_disable_most_optimizations", True)
-os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 
 MEMORY_FOR_COMPILED_FUNCTIONS = 2e9  # bytes
 

@@ -23,7 +23,7 @@ def integrals(folder: Path) -> list[Path]:
     def rejects(x):
         return x > THRESHOLD
 
-    k_pilot, k_draws = jax.random.split(jax.random.key(0))
+    k_pilot, k_draws = jax.random.split(jax.random.key(1))
     pilot = importance.adapt(k_pilot, rejects, targets, num_draws=PILOT, num_components=3)
     draws = importance.draw(k_draws, pilot.proposals, DRAWS)
     estimate = importance.imp_est(rejects, targets, draws)

@@ -41,10 +41,14 @@ class Searched(NamedTuple):
 
 
 # Run once, on few rows: the compiler's dearer passes cost more time than they give back.
-@functools.partial(
-    jax.jit, static_argnames=("many",), compiler_options={"xla_backend_optimization_level": 1}
-)
-def _initialise(keys, template, data, weights, *, many):
+@functools.cache
+def _initialise(quickly: bool):
+    """`_starts` compiled for one run; `quickly` where the user has asked for still less effort."""
+    options = None if quickly else {"xla_backend_optimization_level": 1}
+    return jax.jit(_starts, static_argnames=("many",), compiler_options=options)
+
+
+def _starts(keys, template, data, weights, *, many):
     plus = jnp.arange(many) % 2 == 0
     return jax.vmap(lambda k, p: initialise(k, template, data, weights=weights, plus_plus=p))(
         keys, plus
@@ -218,7 +222,8 @@ def _search(key, template, data, weights, options, go):
     rows, many = num_rows(data), options.num_restarts
     k_start, k_rows = jax.random.split(key)
     keys = jax.random.split(k_start, many)
-    models = _initialise(keys, template, data, weights, many=many)
+    quickly = jax.config.read("jax_disable_most_optimizations")
+    models = _initialise(quickly)(keys, template, data, weights, many=many)
     lift = lambda m: _supported(m, template, data, weights, layout_of(data)) if has_zeros(m) else m
     models = lift(models)
     check_support(_take(models, 0), data, weights)
