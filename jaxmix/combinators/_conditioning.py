@@ -19,7 +19,7 @@ from .tied import Borrowed
 def plain(part: PyTree) -> PyTree:
     """A density without the wrapper that freezes it or marks it as tied."""
     while isinstance(part, Frozen | Borrowed):
-        part = part.part.value if isinstance(part, Borrowed) else part.part
+        part = part.lent if isinstance(part, Borrowed) else part.part
     return part
 
 

@@ -8,35 +8,40 @@ import jax
 from jaxtyping import Array, Key, PyTree, Scalar
 
 from .._density import LogDensity, is_density
-from .._stack import Held, pick, repeat
+from .._stack import Held, pick, release, repeat
 
 
 class Hole(eqx.Module):
-    """Where a tied part is used; it holds nothing but the stack that one copy serves there."""
+    """Where a tied part is used; it holds nothing but what stacks around it do there.
+
+    `stack` is the one that a single copy serves; `sliced` says that the part has the axes of the
+    stacks around this place, which slice it as they do what stands beside it.
+    """
 
     stack: tuple[int, ...] = eqx.field(static=True, default=())
+    sliced: bool = eqx.field(static=True, default=False)
 
 
 class Borrowed(LogDensity):
-    """A tied part at one of its places: held, so that no stack around it slices it."""
+    """A tied part at one of its places: held where no stack around it is to slice it."""
 
-    part: Held
+    part: Any
 
     @property
     def lent(self) -> PyTree:
         """The part itself."""
-        return self.part.value
+        return release(self.part)
 
     def log_prob(self, x: PyTree) -> Scalar:
-        return self.part.value.log_prob(x)
+        return self.lent.log_prob(x)
 
     def sample(self, key: Key[Array, ""]) -> PyTree:
-        return self.part.value.sample(key)
+        return self.lent.sample(key)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
+        if name.startswith("__") or name == "part":
             raise AttributeError(name)
-        return getattr(self.part.value, name)
+        return getattr(self.lent, name)
 
 
 def _is_hole(node: Any) -> bool:
@@ -58,7 +63,7 @@ class Tied(LogDensity):
     @property
     def filled(self) -> PyTree:
         """The model with the part in its places, one and the same in all of them."""
-        return self._with(lambda _: Borrowed(Held(self.part)))
+        return self._with(lambda hole: Borrowed(self.part if hole.sliced else Held(self.part)))
 
     @property
     def plain(self) -> PyTree:
@@ -99,7 +104,9 @@ def tie(model: PyTree, where: Callable[[PyTree], PyTree | Sequence[PyTree]]) -> 
     """Make several parts of a model one: the first that `where` returns replaces the others.
 
     A part may be any sub-tree that is a density (a family, a mixture, a sequence), or a stack of
-    them. One part alone becomes one for the whole of its outermost stack, its first.
+    them. Parts inside a stack, such as two fields of a mixture's record, are tied in each of its
+    densities by themselves. One part alone becomes one for the whole of its outermost stack, its
+    first.
 
     Args:
         model: a density.
@@ -107,7 +114,7 @@ def tie(model: PyTree, where: Callable[[PyTree], PyTree | Sequence[PyTree]]) -> 
 
     Raises:
         ValueError: if one of the nodes is no density, such as a bare array; if they differ in
-            structure or shape; if one alone is no stack.
+            structure or shape; if one alone is no stack, or lies in a stack of stacks.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -132,7 +139,7 @@ def tie(model: PyTree, where: Callable[[PyTree], PyTree | Sequence[PyTree]]) -> 
                 f"Only densities can be tied, such as a component; got a {type(node).__name__}."
             )
     first: Any = nodes[0]
-    stack: tuple[int, ...] = ()
+    around = [_depth_around(model, node) for node in nodes]
     if len(nodes) == 1:
         stack = tuple(first.stack_shape[:1])
         if not stack:
@@ -140,16 +147,43 @@ def tie(model: PyTree, where: Callable[[PyTree], PyTree | Sequence[PyTree]]) -> 
                 f"One {type(first).__name__} alone is tied to nothing: name two parts or more, or "
                 "one that is a stack."
             )
+        if around[0] > 1:
+            raise ValueError(
+                f"This {type(first).__name__} lies in a stack of stacks, and one part alone is "
+                "tied over the outermost. Tie it in the inner stack first, and stack the tied "
+                "model: jm.mixture_of(jm.tie(inner, ...), k)."
+            )
         first = pick(first, 0)
+        holes = [Hole(stack)]
     else:
+        holes = [Hole(sliced=depth > 0) for depth in around]
         for node in nodes[1:]:
             if _form(node) != _form(first):
                 raise ValueError(
                     f"Parts that are tied must be alike in structure and shape; a "
                     f"{type(first).__name__} and a {type(node).__name__} were given that are not."
                 )
-    body = eqx.tree_at(named, model, [Hole(stack) for _ in nodes])
+    body = eqx.tree_at(named, model, holes)
     return Tied(body, first, len(getattr(first, "stack_shape", ())))
+
+
+def _depth_around(model: PyTree, target: PyTree) -> int:
+    """How many axes the stacks around a density in a model have, its own stack not counted."""
+    if not isinstance(model, LogDensity):
+        return 0
+    outermost = len(model.stack_shape)
+
+    def below(node) -> int | None:
+        inside = [getattr(node, name) for name in node.__dataclass_fields__]
+        for child in jax.tree.leaves(inside, is_leaf=is_density):
+            if child is target:
+                return len(node.stack_shape) - outermost
+            found = below(child) if isinstance(child, LogDensity) else None
+            if found is not None:
+                return found
+        return None
+
+    return below(model) or 0
 
 
 def _form(node: PyTree) -> Any:

@@ -117,7 +117,7 @@ def _places(template: PyTree, leaves: list[Refittable], place: Any) -> list[int]
     named = place(template)
     found = []
     for node in named if isinstance(named, list | tuple) else [named]:
-        node = node.part.value if isinstance(node, Borrowed) else node
+        node = node.lent if isinstance(node, Borrowed) else node
         at = [i for i, leaf in enumerate(leaves) if leaf is node]
         if not at:
             raise ValueError(

@@ -182,6 +182,8 @@ def test_one_part_for_a_whole_stack(x64):
     event = (jnp.array(0.5), jnp.array(-0.5))
     assert jm.unwrap(stacked).components.parts[1].mean.shape == (2,)
     np.testing.assert_allclose(jm.unwrap(stacked).log_prob(event), stacked.log_prob(event))
+    with pytest.raises(ValueError, match="Tie it in the inner stack first"):
+        jm.tie(jm.mixture_of(jm.mixture_of(record, 3), 2), lambda m: m.components.components)
     for wrong, words in (
         (lambda m: m.mixing, "tied to nothing"),
         (lambda m: m.weights, "Only densities"),
@@ -189,3 +191,31 @@ def test_one_part_for_a_whole_stack(x64):
     ):
         with pytest.raises(ValueError, match=words):
             jm.tie(jm.mixture_of(record, 3), wrong)
+
+
+def test_parts_inside_a_stack_are_tied_in_each_of_its_densities(x64):
+    """Two fields of a mixture's record share components: as tied first and stacked then."""
+    inner = jm.mixture_of(jm.Normal.template(), 2)
+    record = jm.Composite((inner, inner))
+    late = jm.tie(jm.mixture_of(record, 2), lambda m: [p.components for p in m.components.parts])
+    early = jm.mixture_of(jm.tie(record, lambda m: [p.components for p in m.parts]), 2)
+    centres = jnp.array([[-9.0, -3.0], [3.0, 9.0]])
+    late = eqx.tree_at(lambda m: m.part.mean, late, centres)
+    early = eqx.tree_at(lambda m: m.components.part.mean, early, centres)
+    rng = np.random.default_rng(0)
+    which = rng.integers(0, 2, 40)
+    data = tuple(
+        jnp.asarray(np.asarray(centres)[which, rng.integers(0, 2, 40)] + rng.normal(size=40))
+        for _ in range(2)
+    )
+    step = eqx.filter_jit(lambda m: jm.em.step(m, data)[0])
+    late, early = jm.unwrap(step(late)), jm.unwrap(step(early))
+    for a, b in zip(jax.tree.leaves(late), jax.tree.leaves(early), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+    got = late.components.parts
+    np.testing.assert_array_equal(got[0].components.mean, got[1].components.mean)
+    for k in range(2):  # far apart: each component's centre is the mean of both fields near it
+        both = np.concatenate([np.asarray(x)[which == k] for x in data])
+        for j in range(2):
+            near = both[np.abs(both - centres[k, j]) < 3]
+            assert float(got[0].components.mean[k, j]) == pytest.approx(near.mean(), abs=0.05)
