@@ -9,7 +9,7 @@ from .._page import heading, quickly_compiled, table
 from ..data import infer_template
 from .choose import choose, compared
 from .read import components_of, read_table
-from .write import write
+from .write import on_a_part, write
 
 FEW_ROWS = 5000  # up to which a fit takes less time than its compilation
 
@@ -42,6 +42,7 @@ def fit_table(
     with jax.enable_x64(True), quickly_compiled(len(frame) <= FEW_ROWS):
         found = choose(proposed.template, frame, components, restarts, seed)
         table(*compared(found))
+        print(*on_a_part(found, len(frame)), sep="\n", end="")
         print(f"\nChosen by BIC: K = {found.chosen}.\n{found.best}\n")
         written = write(folder, path.name, frame, proposed, found)
     print(f"Written to {folder.resolve()}:")

@@ -5,33 +5,43 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
+import numpy as np
 from jaxtyping import PyTree
 from tqdm.auto import tqdm
 
+from .._stack import pick
 from ..combinators import mixture_of
 from ..data import encode
 from ..em import fit
+from ..em.initialise import everywhere, supported
+
+MANY_ROWS = 50_000  # beyond which sizes are compared on so many of the rows, drawn at random
 
 
 class Found(NamedTuple):
-    """The encoded table, the fit of each size, and the size chosen."""
+    """The encoded table, the fit of each size, the size chosen, and its fit to all rows."""
 
     data: PyTree
     fits: dict[int, Any]
     chosen: int
-
-    @property
-    def best(self) -> Any:
-        return self.fits[self.chosen]
+    best: Any
+    compared_on: int
 
 
 def choose(
     template: PyTree, rows: Any, components: Sequence[int], restarts: int, seed: int
 ) -> Found:
-    """Fit mixtures of each size, at most as large as the table, and take the least BIC."""
-    data = encode(template, rows)
+    """Fit mixtures of each size, at most as large as the table, and take the least BIC.
+
+    Of a long table a part chooses, and the mixture chosen goes on from there over all rows.
+    """
+    whole = data = encode(template, rows)
     most = len(jax.tree.leaves(data)[0])
+    if most > MANY_ROWS:
+        few = np.sort(np.random.default_rng(seed).choice(most, MANY_ROWS, replace=False))
+        data = jax.tree.map(lambda array: array[few], whole)
     sizes = [k for k in components if k <= most]
     if not sizes:
         raise ValueError(f"{components[0]} components are more than the {most} rows.")
@@ -50,7 +60,18 @@ def choose(
         bar = tqdm(done, total=len(tasks), desc="Fitting", unit="mixture", disable=None)
         fits = dict(task.result() for task in bar)
     fits = {k: fits[k] for k in sizes}
-    return Found(data, fits, min(fits, key=lambda k: fits[k].bic))
+    chosen = min(fits, key=lambda k: fits[k].bic)
+    best = fits[chosen]
+    if most > MANY_ROWS:
+        best = fit(None, _possible(best.model, whole), whole, init="given")
+    return Found(whole, fits, chosen, best, min(most, MANY_ROWS))
+
+
+@eqx.filter_jit
+def _possible(model: PyTree, data: PyTree) -> PyTree:
+    """The model with no probability of 0 for a label that only rows outside the part have."""
+    stack = jax.tree.map(lambda array: array[None], model)
+    return pick(supported(stack, everywhere(model, data, None)), 0)
 
 
 def compared(found: Found) -> tuple[tuple, list[tuple]]:

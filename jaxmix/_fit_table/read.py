@@ -1,13 +1,18 @@
 """What the command line is given: a file, and a range of numbers."""
 
+import re
 from pathlib import Path
 from typing import Any
+
+ABSENT = {"", "?", "-", "--", ".", "na", "n/a", "n.a.", "none", "null", "missing", "unknown"}
 
 
 def read_table(path: Path) -> Any:
     """A CSV or Parquet file as a pandas table.
 
-    The separator of a CSV is whichever of `,`, `;`, tab and `|` is commonest in its first line.
+    The separator of a CSV is whichever of `,`, `;`, tab and `|` is commonest in its first line;
+    after another than `,` numbers may have decimal commas. In a column of numbers what is spelled
+    as in `ABSENT` is missing.
 
     Raises:
         ValueError: for another kind of file, or one that can't be read as what it is called.
@@ -38,11 +43,37 @@ def read_table(path: Path) -> Any:
 
 def _read_csv(pd: Any, path: Path) -> Any:
     with path.open("rb") as file:
-        first = file.readline(1 << 16)
-    if b"\0" in first:
+        begin = file.read(1 << 16)
+    first, _, rest = begin.partition(b"\n")
+    if b"\0" in begin:
         raise ValueError("it is no text")
     counts = {mark: first.count(mark.encode()) for mark in ",;\t|"}
-    return pd.read_csv(path, sep=max(counts, key=lambda mark: counts[mark]))
+    mark = max(counts, key=lambda mark: counts[mark])
+    commas = mark != "," and re.search(rb"\d,\d", rest) and not re.search(rb"\d\.\d", rest)
+    try:
+        frame = pd.read_csv(path, sep=mark, decimal="," if commas else ".", low_memory=False)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it is no UTF-8 text ({error.reason}); save it as UTF-8") from error
+    for name in frame.columns:
+        if frame[name].dtype.kind == "O":
+            frame[name] = _numbers(pd, frame[name])
+    return frame
+
+
+def _numbers(pd: Any, column: Any) -> Any:
+    """A column whose texts are numbers or ways to say that one is missing, as numbers."""
+    there = column.dropna()
+    if there.empty or not all(isinstance(value, str) for value in there.iloc[:100]):
+        return column
+    levels = there.unique()
+    kept = [level for level in levels if str(level).strip().lower() not in ABSENT]
+    if not kept or len(kept) == len(levels):
+        return column
+    try:
+        pd.to_numeric(pd.Series(kept))
+    except (ValueError, TypeError):
+        return column
+    return pd.to_numeric(column, errors="coerce")
 
 
 def components_of(text: str) -> range:

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 @on_host("return the arrays and draw them outside.")
-def assignments(model: Any, x: PyTree, *, sure: float = 0.9, ax: "Axes | None" = None) -> "Axes":
+def assignments(
+    model: Any, x: PyTree, *, sure: float = 0.9, posterior: Any = None, ax: "Axes | None" = None
+) -> "Axes":
     """Draw each datum in the colour of its likeliest component.
 
     Vectors are scattered: in their own plane, or beyond two dimensions in that of their two
@@ -25,6 +27,7 @@ def assignments(model: Any, x: PyTree, *, sure: float = 0.9, ax: "Axes | None" =
         model: a mixture.
         x: the data.
         sure: the posterior probability from which a point is filled.
+        posterior: probabilities (rows, components), if they are at hand.
         ax: where to draw; a new figure without it.
 
     Returns:
@@ -39,7 +42,7 @@ def assignments(model: Any, x: PyTree, *, sure: float = 0.9, ax: "Axes | None" =
         'posterior probability'
     """
     ax = axes_or_new(ax)
-    posterior = responsibilities(model, x)
+    posterior = responsibilities(model, x) if posterior is None else np.asarray(posterior)
     palette = colours(posterior.shape[1])
     vectors = getattr(x, "ndim", 0) == 2 and x.shape[1] >= 2
     if vectors:
@@ -72,10 +75,13 @@ def _scatter(ax, x, posterior, palette, sure):
 def _bars(ax, posterior, palette):
     which = posterior.argmax(1)
     order = np.lexsort((-posterior.max(1), which))
-    stacked = posterior[order].T
-    ax.stackplot(np.arange(len(order)), stacked, colors=palette, step="mid", linewidth=0)
+    at = thinned(np.arange(len(order)))
+    ax.stackplot(at, posterior[order[at]].T, colors=palette, step="mid", linewidth=0)
     for k, colour in enumerate(palette):
         ax.scatter([], [], marker="s", color=[colour], label=f"{k}: {(which == k).sum()}")
     ax.set(xlabel="datum, sorted by component", ylabel="posterior probability", ylim=(0, 1))
     ax.margins(x=0)
-    ax.legend(title="component: rows", loc="lower left")
+    ax.legend(
+        title="component: rows", frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1),
+        borderaxespad=0,
+    )  # fmt: skip

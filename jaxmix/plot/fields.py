@@ -68,6 +68,9 @@ def fields(
         ax.remove()
     for k, colour in enumerate(palette):
         axes[0].plot([], [], color=colour, lw=4, label=f"{k}")
+    if len(palette) > 1:
+        axes[0].plot([], [], color="black", lw=0.9, ls="--", label="all")
+    axes[0].bar([], [], **DATA, label="data")
     axes[0].figure.legend(
         *axes[0].get_legend_handles_labels(), title="component", frameon=False,
         loc="outside right upper",

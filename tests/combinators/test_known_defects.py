@@ -9,6 +9,8 @@ import pytest
 import jaxmix as jm
 from jaxmix.em.expected import expect
 
+begun = eqx.filter_jit(jm.em.init)
+
 
 @eqx.filter_jit
 def levels(model, data, steps=15, weights=None):
@@ -72,7 +74,7 @@ def test_starts_of_a_joint_mixture_know_the_case_weights():
     template = jm.JointMixture.template(jm.Normal.template(), jm.Normal.template(), 2, 2)
     x = jnp.array([0.0, 1.0, 2.0, 3.0, 1e4, 1e4])
     weights = jnp.array([1.0, 1.0, 1.0, 1.0, 0.0, 0.0])
-    start = jm.em.init(jax.random.key(0), template, (x, x), weights=weights)
+    start = begun(jax.random.key(0), template, (x, x), weights=weights)
     assert float(jnp.max(jnp.abs(start.first.mean))) < 10
 
 
@@ -95,19 +97,23 @@ def test_a_component_of_zeros_only_goes_on(x64):
 @pytest.mark.parametrize("rows", [3, 40])
 def test_constant_data_are_told(rows):
     """Neither a variance of 1 nor a raised error: the floor, and a code that says so."""
-    x = jnp.full((rows, 2), 3.0)
-    found = jm.fit(jax.random.key(0), jm.gaussian_mixture(2, 2), x, num_restarts=2, max_steps=20)
+    x, there = jnp.full((40, 2), 3.0), jnp.where(jnp.arange(40) < rows, 1.0, 0.0)
+    template = jm.gaussian_mixture(2, 2)
+    found = jm.fit(jax.random.key(0), template, x, weights=there, num_restarts=2, max_steps=20)
     assert bool(found.result == jm.RESULTS.degenerate)
     assert not any(bool(jnp.isnan(a).any()) for a in jax.tree.leaves(found.model))
 
 
 def test_starts_differ_at_any_number_of_rows():
-    """Two components are never the same, and no parameter is NaN, with 3 rows or 3,000."""
+    """Components are never the same, nor two keys' starts; no parameter is NaN: 3 rows or 3,000."""
     template = jm.mixture_of(jm.Poisson.template(), 2)
     for rows in (3, 3000):
         data = jnp.arange(rows) % 7
-        means = jm.em.init(jax.random.key(1), template, data).components.rate
-        assert bool(jnp.all(jnp.isfinite(means))) and float(abs(means[0] - means[1])) > 1e-2
+        keys = jax.random.split(jax.random.key(1))
+        rates = begun(keys[0], template, data).components.rate
+        assert bool(jnp.all(jnp.isfinite(rates))) and float(abs(rates[0] - rates[1])) > 1e-2
+        others = begun(keys[1], template, data).components.rate
+        assert float(jnp.max(jnp.abs(rates - others))) > 1e-2
 
 
 def test_optional_holds_a_mixture(x64):
@@ -153,16 +159,52 @@ def test_families_mix_in_one_mixture_and_keep_their_support():
 
 
 def test_a_tied_model_stays_tied_by_single_steps(x64):
-    """One copy: whatever loop calls the step, and it pools the statistics of both places."""
+    """One copy: whatever loop calls the step, it pools both places, one of them in an Optional."""
     x = jnp.asarray(np.random.default_rng(0).normal(1, 2, (2, 30)))
+    there = jnp.arange(30) % 3 > 0
     pair = jm.tie(
-        jm.Composite((jm.Normal(0.0, 1.0), jm.Normal(5.0, 1.0))), lambda m: [m.parts[0], m.parts[1]]
+        jm.Composite((jm.Optional(jm.Normal(0.0, 1.0)), jm.Normal(5.0, 1.0))),
+        lambda m: [m.parts[0].value, m.parts[1]],
     )
-    fitted = eqx.filter_jit(lambda m: jm.em.step(m, tuple(x))[0])(pair)
+    data = (jm.OptionalEvent(x[0], there), x[1])
+    fitted = eqx.filter_jit(lambda m: jm.em.step(m, data)[0])(pair)
     plain = jm.unwrap(fitted)
-    assert (
-        float(plain.parts[0].mean) == float(plain.parts[1].mean) == pytest.approx(float(x.mean()))
-    )
+    pooled = np.concatenate([x[0][there], x[1]])
+    assert float(plain.parts[0].value.mean) == float(plain.parts[1].mean)
+    assert float(plain.parts[1].mean) == pytest.approx(pooled.mean())
+    assert float(plain.parts[1].scale) == pytest.approx(pooled.std())
+
+
+def test_tied_weights_pool_a_joint_mixture_and_another(x64):
+    """The weights of the first label, and those of a mixture in another field: one Categorical."""
+    parts = jax.vmap(jm.Normal)(jnp.array([-50.0, 50.0]), jnp.ones(2))
+    joint = jm.JointMixture(jnp.array([0.5, 0.5]), jnp.eye(2), parts, parts)
+    other = jm.MixtureSameFamily(jnp.array([0.5, 0.5]), parts)
+    pair = jm.tie(jm.Composite((joint, other)), lambda m: [part.mixing for part in m.parts])
+    x = jnp.array([-50.0, 50.0, 50.0, 50.0])
+    data = ((x, x), jnp.array([-50.0, -50.0, -50.0, 50.0]))
+    plain = jm.unwrap(eqx.filter_jit(lambda m: jm.em.step(m, data)[0])(pair))
+    for part in plain.parts:
+        np.testing.assert_allclose(part.weights, [0.5, 0.5])
+
+
+def test_a_set_counts_a_member_once():
+    """However often it is named; a member that is not declared is named in a sentence."""
+    model = jm.BernoulliSet(jnp.array([0.25, 0.5]), labels=("a", "b"))
+    events = jm.encode(model, [["a", "a"], ["a"]])
+    assert events.tolist() == [[True, False], [True, False]]
+    assert float(model.log_prob(events[0])) == pytest.approx(np.log(0.25 * 0.5))
+    with pytest.raises(ValueError, match="Row 0, field members: 'c' was given"):
+        jm.encode(model, [["a", "c"]])
+
+
+def test_numbers_that_hardly_vary_have_no_variance_of_one():
+    """A millionth apart, they have that for a scale; all equal, there is none, and that is told."""
+    run = eqx.filter_jit(lambda x: jm.em.run(jm.Normal(0.0, 1.0), x, max_steps=5))
+    found = run(jnp.array([3.0, 3.0 + 1e-6] * 6))
+    assert float(found.model.scale) < 1e-5
+    assert float(found.model.mean) == pytest.approx(3.0, abs=1e-5)
+    assert bool(run(jnp.full(12, 3.0)).result == jm.RESULTS.degenerate)
 
 
 def test_one_part_for_a_whole_stack(x64):
@@ -170,7 +212,7 @@ def test_one_part_for_a_whole_stack(x64):
     record = jm.Composite((jm.Normal.template(), jm.Poisson.template()))
     shared = jm.tie(jm.mixture_of(record, 3), lambda m: m.components.parts[1])
     data = (jnp.array([0.0, 1.0, 5.0, 6.0]), jnp.array([1, 2, 3, 4]))
-    start = jm.em.init(jax.random.key(0), shared, data)
+    start = begun(jax.random.key(0), shared, data)
     _, fitted = climbs(start, data, steps=4)
     assert float(fitted.part.rate) == pytest.approx(2.5)
     plain = jm.unwrap(fitted)
@@ -183,7 +225,9 @@ def test_one_part_for_a_whole_stack(x64):
     assert jm.unwrap(stacked).components.parts[1].mean.shape == (2,)
     np.testing.assert_allclose(jm.unwrap(stacked).log_prob(event), stacked.log_prob(event))
     with pytest.raises(ValueError, match="Tie it in the inner stack first"):
-        jm.tie(jm.mixture_of(jm.mixture_of(record, 3), 2), lambda m: m.components.components)
+        jm.tie(
+            jm.mixture_of(jm.mixture_of(record, 3), 2), lambda m: m.components.components.parts[0]
+        )
     for wrong, words in (
         (lambda m: m.mixing, "tied to nothing"),
         (lambda m: m.weights, "Only densities"),
