@@ -1,9 +1,11 @@
-"""One EM iteration over records against dmx-learn's, a hidden Markov chain against dynamax's.
+"""One EM iteration over records against dmx-learn's and mixle's, a hidden chain against dynamax's.
 
 python -m benchmarks records_speed
 
 One step from the same model over the same rows; the log-likelihoods after it are compared first.
-dmx-learn's iteration is what its `optimize` does: the step and the log-likelihood of the result.
+dmx-learn's iteration is what its `optimize` does: the step and the log-likelihood of the result;
+mixle's is the same by the same functions, over the composite model alone (its compiled kernels have
+no part in that model: with NUMBA_DISABLE_JIT=0 it takes as long).
 Ours is `jm.em.step`, which gives that log-likelihood as part of the pass. Both in float64 for the
 comparison, ours timed in float32, its default. Encoding is of 1,000,000 flat rows. Names or
 beginnings of cases as arguments choose among them.
@@ -210,24 +212,32 @@ def joint(dmx, n=1_000_000):
     return rows, model, theirs, estimator
 
 
-def iteration(name, make, bar, dmx):
-    rows, model, theirs, estimator = make(dmx)
-    after = None
-    if dmx is not None:
-        encoded = dmx.seq_encode(rows, model=theirs)
+def peer_step(library, rows, theirs, estimator):
+    """An iteration of a library of dmx-learn's kind, which gives the log-likelihood after it."""
+    encoded = library.seq_encode(rows, model=theirs)
 
-        def peer():
-            new = dmx.seq_estimate(encoded, estimator, theirs)
-            return dmx.seq_log_density_sum(encoded, new)[1]
+    def run():
+        new = library.seq_estimate(encoded, estimator, theirs)
+        return library.seq_log_density_sum(encoded, new)[1]
 
-        after = peer()
-        peer_wall, peer_cpu, peer_spread = timed(peer, 2)
+    return run
+
+
+def iteration(name, make, bar, peers):
+    made = {peer: make(library) for peer, library in peers.items()}
+    rows, model, *_ = next(iter(made.values())) if made else make(None)
+    times = {}
+    if peers:
         with jax.enable_x64(True):
             data = jm.encode(model, rows)
             new, _ = step(as_type(model, jnp.float64), data)
             mine = float(total(new, data))
+    for peer, library in peers.items():
+        run = peer_step(library, rows, *made[peer][2:])
+        after = run()
         if abs(mine - after) > 1e-8 * abs(after):
-            sys.exit(f"{name}: answers differ: {mine} and {after} nats after a step")
+            sys.exit(f"{name}: answers differ: {mine} and {peer}'s {after} nats after a step")
+        times[peer] = timed(run, 2)
     # As `jm.fit` passes over them: sequences in groups of like lengths, where that saves work.
     data, _ = bucketed(jm.encode(model, rows), None, 1)
     model = as_type(model, jnp.float32)
@@ -236,14 +246,14 @@ def iteration(name, make, bar, dmx):
     compiling = time.perf_counter() - began
     wall, cpu, spread = timed(lambda: step(model, data), REPEATS)
     line = f"| {name} | {wall:.4f} ({spread:.4f}), {cpu:.4f} "
-    if dmx is None:
+    if not times:
         print(f"{line}| absent | | {bar} | {compiling:.1f} |", flush=True)
-        return
-    print(
-        f"{line}| {peer_wall:.3f} ({peer_spread:.3f}), {peer_cpu:.3f} "
-        f"| {peer_wall / wall:.0f}, {peer_cpu / cpu:.0f} | {bar} | {compiling:.1f} |",
-        flush=True,
-    )
+    for peer, (peer_wall, peer_cpu, peer_spread) in times.items():
+        print(
+            f"{line}| {peer} {peer_wall:.3f} ({peer_spread:.3f}), {peer_cpu:.3f} "
+            f"| {peer_wall / wall:.1f}, {peer_cpu / cpu:.1f} | {bar} | {compiling:.1f} |",
+            flush=True,
+        )
 
 
 def hidden_markov(length=20_000, states=5):
@@ -325,19 +335,30 @@ CASES = {
 def main():
     wanted = sys.argv[1:]
     chosen = lambda name: not wanted or any(name.startswith(word) for word in wanted)
+    peers = {}
     try:
-        import dmx.stats as dmx
+        import dmx.stats
+
+        peers["dmx-learn"] = dmx.stats
     except ModuleNotFoundError:
-        dmx = None
-        print("dmx-learn is absent (pip install dmx-learn): ours alone.\n")
+        print("dmx-learn is absent (pip install dmx-learn).\n")
+    try:
+        import mixle.stats
+        from mixle.stats.compute.sequence import seq_estimate
+
+        mixle.stats.seq_estimate = seq_estimate
+        others = {"mixle": mixle.stats}
+    except ModuleNotFoundError:
+        others = {}
+        print("mixle is absent (pip install mixle).\n")
     print(
         f"jax {jax.__version__}, {jax.devices()[0].platform}; seconds: clock (spread), processor\n"
     )
-    print("| case | jaxmix | dmx-learn | ratio | bar | compile |")
+    print("| case | jaxmix | peer | ratio | bar | compile |")
     print("|---|---|---|---|---|---|")
     for name, (make, bar) in CASES.items():
         if chosen(name):
-            iteration(name, make, bar, dmx)
+            iteration(name, make, bar, peers | (others if make is composite else {}))
     if chosen("HMM"):
         hidden_markov()
     if chosen("encoding"):
