@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import equinox as eqx
 import jax
 import numpy as np
 
@@ -56,7 +57,17 @@ def thinned(x: np.ndarray) -> np.ndarray:
 
 def responsibilities(model: Any, x) -> np.ndarray:
     """Posterior probabilities of the components, (n, k)."""
-    return np.asarray(jax.vmap(model.posterior)(x))
+    return each(model, "posterior", x)
+
+
+def each(model: Any, method: str, x) -> np.ndarray:
+    """What a method of a model gives for each of the events, compiled as one."""
+    return np.asarray(_each(model, method, x))
+
+
+@eqx.filter_jit
+def _each(model, method, x):
+    return jax.vmap(getattr(model, method))(x)
 
 
 def gaussian_parts(components: Any) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -13,7 +13,7 @@ from ..combinators import Optional as OptionalField
 from ..combinators import OptionalEvent, SequenceEvent
 from ..combinators._conditioning import plain
 from ..families import BernoulliSet, Categorical
-from ._canvas import colours, new_axes, responsibilities
+from ._canvas import colours, each, new_axes, responsibilities
 
 BINS = 40
 MAX_BARS = 30
@@ -99,7 +99,7 @@ def _panel(ax, marginal, event, posterior, palette):
         _labels(ax, part, seen, held, palette)
     elif getattr(seen, "ndim", 0) == 1:
         wrap = lambda x: OptionalEvent(x, jnp.ones(x.shape, bool)) if optional else x
-        under = lambda x: np.asarray(jnp.exp(jax.vmap(marginal.joint_log_probs)(wrap(x))))
+        under = lambda x: np.exp(each(marginal, "joint_log_probs", wrap(x)))
         _numbers(ax, seen, under, palette)
     else:
         flat = np.reshape(jax.tree.leaves(seen)[0], (len(held), -1))

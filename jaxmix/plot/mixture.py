@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -13,6 +12,7 @@ from ..combinators import unwrap
 from ._canvas import (
     axes_or_new,
     colours,
+    each,
     ellipse,
     gaussian_parts,
     new_axes,
@@ -92,13 +92,13 @@ def _line(ax, model, values, truth, name):
     ax.hist(flat, bins=bins, density=True, color="0.85", edgecolor="white", linewidth=0.3)
     grid = np.linspace(flat.min(), flat.max(), 500, dtype=values.dtype)
     events = jnp.asarray(grid if values.ndim == 1 else grid[:, None])
-    parts = np.exp(np.asarray(jax.vmap(model.joint_log_probs)(events)))
+    parts = np.exp(each(model, "joint_log_probs", events))
     for k, colour in enumerate(colours(model.num_components)):
         ax.fill_between(grid, parts[:, k], color=colour, alpha=0.35, linewidth=0)
         ax.plot(grid, parts[:, k], color=colour, linewidth=1)
     ax.plot(grid, parts.sum(1), color="0.2", label="mixture")
     if truth is not None:
-        density = np.exp(np.asarray(jax.vmap(truth.log_prob)(events)))
+        density = np.exp(each(truth, "log_prob", events))
         ax.plot(grid, density, "--", color="black", label="truth")
         ax.legend(frameon=False)
     ax.set(xlabel=name, ylabel="density")
