@@ -7,7 +7,8 @@ import resource
 import jax
 import jax.numpy as jnp
 import pytest
-import quick_compilations  # noqa: F401
+
+import tests.quick_compilations  # noqa: F401
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
