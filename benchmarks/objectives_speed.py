@@ -30,10 +30,10 @@ class Decoder(eqx.Module):
     def __call__(self, z, x):
         logits = self.network(z)
         prior = jm.DiagonalNormal(jnp.zeros(LATENT), jnp.ones(LATENT))
-        # The peers' Bernoulli: one exponential a pixel, both ways. Chosen by the pixel: as
-        # max(logits, 0) - x * logits the compiler keeps three more arrays of all the pixels.
-        linear = jnp.where(x == 1, jnp.maximum(-logits, 0), jnp.maximum(logits, 0))
-        entropy = linear + jnp.log1p(jnp.exp(-jnp.abs(logits)))
+        # The peers' Bernoulli: one exponential a pixel, both ways. Signed by the pixel: as
+        # max(logits, 0) - x * logits the compiler keeps two more arrays of all the pixels.
+        signed = jnp.where(x == 1, -logits, logits)
+        entropy = jnp.maximum(signed, 0) + jnp.log1p(jnp.exp(-jnp.abs(logits)))
         return prior.log_prob(z) - jnp.sum(entropy)
 
 

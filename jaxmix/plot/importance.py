@@ -108,7 +108,9 @@ def proposals(
         ax.plot(lines[0], density.sum(1), color=COOL, lw=1.6, label="pooled proposal")
         if inside is not None:
             top = ax.get_ylim()[1]
-            ax.fill_between(lines[0], 0, top, where=inside, color=WARM, alpha=0.12, lw=0)
+            ax.fill_between(
+                lines[0], 0, top, where=inside, color=WARM, alpha=0.12, lw=0, label="event"
+            )
             ax.set_ylim(0, top)
         ax.set(xlabel="x", ylabel="density")
         ax.legend(frameon=False, fontsize=8)
@@ -117,8 +119,9 @@ def proposals(
         shape = inside.reshape(grid, grid).astype(float)
         ax.contourf(*lines, shape, levels=[0.5, 1.5], colors=[WARM], alpha=0.15)
         ax.contour(*lines, shape, levels=[0.5], colors=[WARM], linewidths=1)
+        ax.fill([], [], color=WARM, alpha=0.15, label="event")
     order = np.random.default_rng(0).permutation(flat.shape[0])[:max_points]
-    ax.scatter(*flat[order].T, s=2, color=PALE, lw=0)
+    ax.scatter(*flat[order].T, s=2, color=PALE, lw=0, label="draws")
     total = np.log(density.sum(1)).reshape(grid, grid)
     top = total.max()
     ax.contour(
@@ -129,7 +132,10 @@ def proposals(
         linewidths=0.9,
         linestyles="solid",
     )
-    ax.set(xlabel="x[0]", ylabel="x[1]", aspect="equal")
+    ax.plot([], [], color=COOL, lw=0.9, label="pooled proposal")
+    box = {"xlim": lines[0][[0, -1]], "ylim": lines[1][[0, -1]]}
+    ax.set(xlabel="x[0]", ylabel="x[1]", aspect="equal", **box)
+    ax.legend(frameon=False, fontsize=8, loc="lower left", markerscale=3)
     return ax
 
 
@@ -154,13 +160,15 @@ def weights(estimate: Estimate, *, labels: Any = None, axes: Any = None) -> Any:
     axes[0].axhline(0.7, color=WARM, lw=1, ls="--", label="limit 0.7")
     axes[0].scatter(x[trusted], k[trusted], s=14, color=COOL, label="to be trusted")
     bad = known & ~trusted
-    axes[0].scatter(x[bad], k[bad], s=14, color=WARM, label="not to be trusted")
+    if bad.any():
+        axes[0].scatter(x[bad], k[bad], s=14, color=WARM, label="not to be trusted")
     if (~known).any():
         axes[0].scatter(
             x[~known], np.full((~known).sum(), 1.2), marker="^", color=INK, label="unknown"
         )
     axes[0].set(xlabel="target", ylabel="Pareto k of the terms")
-    axes[0].legend(frameon=False, fontsize=8)
+    axes[0].set_ylim(top=max(1.3, axes[0].get_ylim()[1]))  # the legend stands above the limit
+    axes[0].legend(frameon=False, fontsize=8, loc="upper right", ncols=2)
     axes[1].scatter(x, ess, s=14, color=COOL)
     axes[1].axhline(estimate.num_draws, color=INK, lw=1, ls=":")
     axes[1].annotate("draws", (x[0], estimate.num_draws), fontsize=8, va="bottom")
