@@ -2,7 +2,8 @@
 
 Writes a float32 file of rows in 32 dimensions once, and fits a mixture of 64 diagonal components
 to it by streaming. Beside the time of every pass: the bare reading of the first gigabytes, their
-pages dropped from the system's cache before, and a fit in memory of rows that fit.
+pages dropped from the system's cache before, and a fit in memory of rows that fit, before the
+streamed one and after it: a machine that others use changes its speed meanwhile.
 Run: python -m benchmarks.scale_streaming [gigabytes] [folder] [steps] [write|fit]
 """
 
@@ -21,7 +22,7 @@ import numpy as np
 
 import jaxmix as jm
 
-DIM, COMPONENTS, BATCH = 32, 64, 65_536
+DIM, COMPONENTS, BATCH = 32, 64, 262_144
 MEMORY_ROWS, POOL = 400_000, 1 << 20
 READ_ALONE = 4e9  # bytes
 
@@ -132,11 +133,12 @@ def main(gigabytes=1.0, folder=None, steps=1, only=""):
         source = Timed(path, batch_size=BATCH)
         warm = jm.data.Arrays(source.take(np.arange(2 * BATCH)), BATCH)
         jm.fit(None, start, warm, init="given", max_steps=1, tol=None)  # compiles
-        whole = memory_rate(start, source.take(np.arange(min(rows, MEMORY_ROWS))))
+        part = source.take(np.arange(min(rows, MEMORY_ROWS)))
+        before = memory_rate(start, part)
         reading = reading_rate(path)
         forget(path)
         print(
-            f"in memory {whole / 1e6:.2f}, reading {reading / 1e6:.2f} million rows a second",
+            f"in memory {before / 1e6:.2f}, reading {reading / 1e6:.2f} million rows a second",
             flush=True,
         )
         watch = Watch()
@@ -147,6 +149,9 @@ def main(gigabytes=1.0, folder=None, steps=1, only=""):
         print(f"file {gigabytes:g} GB, {rows} rows, {DIM} columns, {COMPONENTS} components")
         print(f"seconds of each pass, the last one for the entropy: {np.round(times, 1)}")
         print(f"peak resident memory while streaming: {watch.peak:.2f} GB", flush=True)
+        after = memory_rate(start, part)
+        print(f"in memory {before / 1e6:.2f} million rows a second before, {after / 1e6:.2f} after")
+        whole = (before + after) / 2
         streamed = rows / np.median(times[:-1])
         for label, rate in (
             ("reading alone", reading), ("streamed EM", streamed), ("in memory", whole),
