@@ -22,7 +22,7 @@ import numpy as np
 
 import jaxmix as jm
 
-DIM, COMPONENTS, BATCH = 32, 64, 262_144
+DIM, COMPONENTS, BATCH = 32, 64, 65_536
 MEMORY_ROWS, POOL = 400_000, 1 << 20
 READ_ALONE = 4e9  # bytes
 
