@@ -12,6 +12,7 @@ from ._fit_table import components_of, fit_table
 from ._tour import tour
 
 OUT = Path("jaxmix-report")
+LARGE = 1_000_000  # bytes of a table from which a fit takes longer than its compilation
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -39,9 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.exit(2, f"{trouble}\n")
 
 
+def _is_large(argument: str) -> bool:
+    path = Path(argument)
+    return path.is_file() and path.stat().st_size > LARGE
+
+
 if __name__ == "__main__":
-    # The tour's programs run once: in this release fusions compile three times faster so.
-    if "fit" not in sys.argv and jax.__version_info__[:2] == (0, 10):
+    # What runs once, or over few rows: in this release fusions compile three times faster so.
+    if not any(map(_is_large, sys.argv[1:])) and jax.__version_info__[:2] == (0, 10):
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"--xla_cpu_use_fusion_emitters=false {flags}"
     main()

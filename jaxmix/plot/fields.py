@@ -13,7 +13,7 @@ from ..combinators import Optional as OptionalField
 from ..combinators import OptionalEvent, SequenceEvent
 from ..combinators._conditioning import plain
 from ..families import BernoulliSet, Categorical
-from ._canvas import colours, each, new_axes, responsibilities
+from ._canvas import colours, each, new_axes, pyplot, responsibilities
 
 BINS = 40
 MAX_BARS = 30
@@ -70,10 +70,12 @@ def fields(
         axes[0].plot([], [], color=colour, lw=4, label=f"{k}")
     if len(palette) > 1:
         axes[0].plot([], [], color="black", lw=0.9, ls="--", label="all")
-    axes[0].bar([], [], **DATA, label="data")
+    handles, labels = axes[0].get_legend_handles_labels()
+    grey = {"facecolor": DATA["color"], "edgecolor": DATA["edgecolor"]}
+    swatch = pyplot().Rectangle((0, 0), 1, 1, **grey)
     axes[0].figure.legend(
-        *axes[0].get_legend_handles_labels(), title="component", frameon=False,
-        loc="outside right upper",
+        [*handles, swatch], [*labels, "data"], title="component",
+        frameon=False, loc="outside right upper",
     )  # fmt: skip
     return axes[: len(names)]
 
