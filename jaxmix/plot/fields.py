@@ -13,7 +13,7 @@ from ..combinators import Optional as OptionalField
 from ..combinators import OptionalEvent, SequenceEvent
 from ..combinators._conditioning import plain
 from ..families import BernoulliSet, Categorical
-from ._canvas import colours, each, new_axes, pyplot, responsibilities
+from ._canvas import colours, each, new_axes, responsibilities
 
 BINS = 40
 MAX_BARS = 30
@@ -71,8 +71,10 @@ def fields(
     if len(palette) > 1:
         axes[0].plot([], [], color="black", lw=0.9, ls="--", label="all")
     handles, labels = axes[0].get_legend_handles_labels()
+    from matplotlib.patches import Rectangle
+
     grey = {"facecolor": DATA["color"], "edgecolor": DATA["edgecolor"]}
-    swatch = pyplot().Rectangle((0, 0), 1, 1, **grey)
+    swatch = Rectangle((0, 0), 1, 1, **grey)
     axes[0].figure.legend(
         [*handles, swatch], [*labels, "data"], title="component",
         frameon=False, loc="outside right upper",
