@@ -56,7 +56,7 @@ def report(label, rows, event: RareEvent, seconds):
     unsaid = f", of the {np.sum(~called_out)} not called out {covered[~called_out].mean():5.3f}"
     print(
         f"{event.name + ', ' + label:46s} runs {len(rows):4d}  mean/true "
-        f"{np.mean(values) / event.exact:6.3f}  rel RMSE {rmse:6.3f} (bar {event.bar})  "
+        f"{np.mean(values) / event.exact:6.3f}  rel RMSE {rmse:6.3f} (bar {event.bar:.3g})  "
         f"reported {said:6.3f}  cover {covered.mean():5.3f}{unsaid if called_out.any() else ''}  "
         f"calls {np.mean(calls):5.0f}  {seconds / len(rows):5.2f} s a run",
         flush=True,
