@@ -22,7 +22,7 @@ def test_rounds_find_two_unequal_modes_and_their_mass():
             return jnp.logaddexp(left, jax.scipy.stats.norm.logpdf(x, 5, 1))
 
     rounds = imp.amis(
-        jax.random.key(0), None, Modes(), num_draws=600, num_rounds=2, num_components=2,
+        jax.random.key(0), None, Modes(), num_draws=400, num_rounds=3, num_components=2,
         start=jm.Normal(0, 6),
     )  # fmt: skip
     assert rounds.draws.num_draws == 1200
