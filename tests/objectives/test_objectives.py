@@ -17,9 +17,10 @@ def z_score(draws, truth):
     return (draws.mean(0) - truth) / (draws.std(0, ddof=1) / len(draws) ** 0.5)
 
 
+@pytest.mark.parametrize("share", [True, False])
 @pytest.mark.parametrize("kind", ["single-term", "russian-roulette"])
-def test_multilevel_is_unbiased_in_value_and_score(kind):
-    objective = jm.multilevel(kind)
+def test_multilevel_is_unbiased_in_value_and_score(kind, share):
+    objective = jm.multilevel(kind, share=share)
 
     @jax.jit
     def run(model, guide, x, keys):

@@ -7,18 +7,18 @@ import pytest
 import jaxmix as jm
 from jaxmix.em import lanes
 
-TEMPLATE = jm.mixture_of(jm.Normal.template(), 2)
-
 
 @pytest.fixture(scope="module")
 def problems():
     """Data of five mixtures of two normals, and starts."""
-    centres = jnp.arange(5.0)[:, None] + 8 * jnp.repeat(jnp.arange(2.0), 20)[None]
-    x = centres + jax.random.normal(jax.random.key(0), (5, 40))
-    starts = jax.vmap(lambda key, x: jm.em.init(key, TEMPLATE, x))(
-        jax.random.split(jax.random.key(1), 5), x
-    )
-    return starts, x
+    with jax.enable_x64(True):
+        centres = jnp.arange(5.0)[:, None] + 8 * jnp.repeat(jnp.arange(2.0), 20)[None]
+        x = centres + jax.random.normal(jax.random.key(0), (5, 40))
+        template = jm.mixture_of(jm.Normal.template(), 2)
+        starts = jax.vmap(lambda key, x: jm.em.init(key, template, x))(
+            jax.random.split(jax.random.key(1), 5), x
+        )
+        return starts, x
 
 
 def fit(start, x):
@@ -27,25 +27,25 @@ def fit(start, x):
 
 def same(found, wanted):
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
-        assert jnp.allclose(a, b, rtol=1e-4, atol=1e-5, equal_nan=True)
+        assert jnp.allclose(a, b, rtol=1e-9, atol=1e-10, equal_nan=True)
 
 
 @pytest.mark.parametrize("most", [2, 3])  # five lanes in three blocks, in two
-def test_blocks_give_each_fit_its_own_answer(problems, monkeypatch, most):
+def test_blocks_give_each_fit_its_own_answer(problems, monkeypatch, most, x64):
     alone = jax.lax.map(lambda both: fit(*both), problems)
     monkeypatch.setattr(lanes, "ELEMENTS", most * 40 * 2)
     assert "scan" in str(jax.make_jaxpr(jax.vmap(fit))(*problems))
     same(jax.jit(jax.vmap(fit))(*problems), alone)
 
 
-def test_what_is_not_mapped_serves_all_lanes(problems, monkeypatch):
+def test_what_is_not_mapped_serves_all_lanes(problems, monkeypatch, x64):
     starts, x = problems
     alone = jax.lax.map(lambda start: fit(start, x[0]), starts)
     monkeypatch.setattr(lanes, "ELEMENTS", 2 * 40 * 2)
     same(jax.jit(jax.vmap(fit, in_axes=(0, None)))(starts, x[0]), alone)
 
 
-def test_nested_maps_and_forward_derivatives_pass_through_blocks(problems, monkeypatch):
+def test_nested_maps_and_forward_derivatives_pass_through_blocks(problems, monkeypatch, x64):
     starts, x = problems
 
     def level(shift, start, x):
