@@ -48,8 +48,7 @@ def _from_labels(template, x, shares):
     from jaxmix.em.parts import take_apart
 
     parts = take_apart(template)
-    seeds = [jnp.zeros((*leaf.stack_shape, 2), jnp.uint32) for leaf in parts.leaves]
-    stats = blank_stats(template, x, seeds, 0, weights=shares)
+    stats = blank_stats(template, x, weights=shares)
     leaves = [refit(p, s, None, jnp.zeros(()))[0] for p, s in zip(parts.leaves, stats, strict=True)]
     return parts.model(leaves, parts.loose)
 

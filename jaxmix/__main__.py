@@ -1,14 +1,12 @@
 """The command line: a tour on real data, or `fit TABLE` for a mixture over a file's columns."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
-
 from ._fit_table import components_of, fit_table
+from ._page import without_fusions
 from ._tour import tour
 
 OUT = Path("jaxmix-report")
@@ -46,8 +44,6 @@ def _is_large(argument: str) -> bool:
 
 
 if __name__ == "__main__":
-    # What runs once, or over few rows: in this release fusions compile three times faster so.
-    if not any(map(_is_large, sys.argv[1:])) and jax.__version_info__[:2] == (0, 10):
-        flags = os.environ.get("XLA_FLAGS", "")
-        os.environ["XLA_FLAGS"] = f"--xla_cpu_use_fusion_emitters=false {flags}"
+    if not any(map(_is_large, sys.argv[1:])):  # what runs once, or over few rows
+        without_fusions()
     main()

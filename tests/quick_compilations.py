@@ -8,11 +8,9 @@ import os
 
 import jax
 
+from jaxmix._page import without_fusions
+
 if os.environ.get("JAXMIX_AS_USERS") != "1":
     jax.config.update("jax_disable_most_optimizations", True)
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-    flag = "--xla_cpu_use_fusion_emitters=false"
-    before = os.environ.get("XLA_FLAGS", "")
-    # XLA dies of a flag that it does not know; that this one is known has been seen of 0.10.
-    if jax.__version_info__[:2] == (0, 10) and flag not in before:
-        os.environ["XLA_FLAGS"] = f"{before} {flag}".strip()
+    without_fusions()

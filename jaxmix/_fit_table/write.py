@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
-import jax
 import numpy as np
 
 from .. import plot
@@ -15,17 +13,16 @@ from ..combinators import Optional as OptionalField
 from ..data import decode
 from ..data import save as save_model
 from ..data.numbers import is_missing
+from ..plot._canvas import each
 from .choose import Found, compared
 from .describe import described
-
-AT_ONCE = 8192  # rows
 
 
 def write(folder: Path, name: str, frame: Any, proposed: Any, found: Found) -> list[Path]:
     """Write everything into a folder that exists, and return the files' paths."""
     model, data = found.best.model, found.data
-    names = [name for name in frame.columns if name in data]
-    posterior = np.asarray(_each(type(model).posterior, model, data))
+    fields = [column for column in frame.columns if column in data]
+    posterior = each(model, "posterior", data)
     save_model(folder / "model.npz", model)
     files = [folder / "model.npz", _posteriors(folder, posterior)]
     filled = imputed(model, proposed.template, data, frame)
@@ -35,7 +32,7 @@ def write(folder: Path, name: str, frame: Any, proposed: Any, found: Found) -> l
     pictures = save(
         folder,
         {
-            "fields": lambda: plot.fields(model, data, names, posterior=posterior)[0],
+            "fields": lambda: plot.fields(model, data, fields, posterior=posterior)[0],
             "assignments": lambda: plot.assignments(model, data, posterior=posterior),
             "history": lambda: plot.history(found.best),
         },
@@ -43,14 +40,10 @@ def write(folder: Path, name: str, frame: Any, proposed: Any, found: Found) -> l
     files += pictures
     report = folder / "report.md"
     report.write_text(
-        _report(name, frame, proposed, found, posterior, [f.name for f in files]), encoding="utf-8"
+        _report(name, frame, fields, proposed, found, posterior, [f.name for f in files]),
+        encoding="utf-8",
     )
     return [report, *files]
-
-
-@eqx.filter_jit
-def _each(method, model, data):
-    return jax.lax.map(lambda event: method(model, event), data, batch_size=AT_ONCE)
 
 
 def _posteriors(folder: Path, posterior: np.ndarray) -> Path:
@@ -71,7 +64,7 @@ def imputed(model: Any, template: Composite, data: Any, frame: Any) -> Any:
     gaps = {name: part.value for name, part in fields.items() if isinstance(part, OptionalField)}
     if not gaps:
         return None
-    full = _each(type(model).impute, model, data)
+    full = each(model, "impute", data)
     values = decode(Composite(gaps), {name: full[name] for name in gaps}, columns=True)
     frame = frame.copy()
     for name in gaps:
@@ -99,11 +92,10 @@ def _markdown(header: Sequence, rows: Sequence[Sequence]) -> list[str]:
     return [f"| {' | '.join(map(clean, line))} |" for line in lines]
 
 
-def _report(name, frame, proposed, found, posterior, files) -> str:
+def _report(name, frame, fields, proposed, found, posterior, files) -> str:
     best, model = found.best, found.best.model
     which = posterior.argmax(1)
     unsure = int((posterior.max(1) < 0.9).sum())
-    fields = [name for name in frame.columns if name in found.data]
     shares = [f"{w:.1%} ({(which == k).sum()} rows)" for k, w in enumerate(model.weights.tolist())]
     rows = [["share", *shares], *([field, *described(model, field)] for field in fields)]
     columns = [[c.column, c.family, c.missing, c.reason] for c in proposed.choices]

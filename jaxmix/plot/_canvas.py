@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#555555")
 # More points than this only darken a picture and slow it down.
 MAX_POINTS = 20_000
+AT_ONCE = 8192  # events of which a model is asked side by side
 
 
 def pyplot():
@@ -60,14 +61,14 @@ def responsibilities(model: Any, x) -> np.ndarray:
     return each(model, "posterior", x)
 
 
-def each(model: Any, method: str, x) -> np.ndarray:
+def each(model: Any, method: str, x) -> Any:
     """What a method of a model gives for each of the events, compiled as one."""
-    return np.asarray(_each(model, method, x))
+    return jax.tree.map(np.asarray, _each(model, method, x))
 
 
 @eqx.filter_jit
 def _each(model, method, x):
-    return jax.vmap(getattr(model, method))(x)
+    return jax.lax.map(getattr(model, method), x, batch_size=AT_ONCE)
 
 
 def gaussian_parts(components: Any) -> list[tuple[np.ndarray, np.ndarray]]:
