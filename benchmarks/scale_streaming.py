@@ -2,8 +2,8 @@
 
 Writes a float32 file of rows in 32 dimensions once, and fits a mixture of 64 diagonal components
 to it by streaming. Beside the time of every pass: the bare reading of the first gigabytes, their
-pages dropped from the system's cache before, and a fit in memory of rows that fit, before the
-streamed one and after it: a machine that others use changes its speed meanwhile.
+pages dropped from the system's cache before, and a fit in memory of rows that fit, before every
+pass and after the last: a machine that others use changes its speed meanwhile.
 Run: python -m benchmarks.scale_streaming [gigabytes] [folder] [steps] [write|fit]
 """
 
@@ -22,7 +22,7 @@ import numpy as np
 
 import jaxmix as jm
 
-DIM, COMPONENTS, BATCH = 32, 64, 65_536
+DIM, COMPONENTS, BATCH = 32, 64, 262_144
 MEMORY_ROWS, POOL = 400_000, 1 << 20
 READ_ALONE = 4e9  # bytes
 
@@ -74,17 +74,29 @@ class Watch(threading.Thread):
             self.peak = max(self.peak, resident())
 
 
-class Timed(jm.data.NpyFile):
-    """A file that notes when each reading of it began."""
+class Timed:
+    """A file that notes how long each reading of it took, and the rate in memory around it."""
 
-    began = ()
+    def __init__(self, file, rate):
+        self.file, self.rate = file, rate
+        self.num_rows, self.take = file.num_rows, file.take
+        self.rates, self.began, self.took = [], time.perf_counter(), []
+
+    def note(self):
+        """A reading ended, and another may begin."""
+        self.took.append(time.perf_counter() - self.began)
+        self.rates.append(self.rate())
+        print(
+            f"after {self.took[-1]:.1f} s: in memory {self.rates[-1] / 1e6:.2f} million rows a "
+            f"second; resident now {resident():.2f} GB",
+            flush=True,
+        )
+        self.began = time.perf_counter()
 
     def batches(self):
-        self.began = (*self.began, time.perf_counter())
-        if len(self.began) > 2:
-            took = self.began[-1] - self.began[-2]
-            print(f"a pass took {took:.1f} s; resident now {resident():.2f} GB", flush=True)
-        yield from super().batches()
+        """The file's, after a look at the rate in memory."""
+        self.note()
+        yield from self.file.batches()
 
 
 def reading_rate(path):
@@ -99,7 +111,7 @@ def reading_rate(path):
     return done / (time.perf_counter() - began)
 
 
-def memory_rate(start, part, steps=40):
+def memory_rate(start, part, steps=20):
     """Rows a second of EM over arrays in memory: between a short fit and a longer one."""
 
     def seconds(count):
@@ -130,36 +142,36 @@ def main(gigabytes=1.0, folder=None, steps=1, only=""):
             jnp.asarray(centres_of() + 0.3), jnp.full((COMPONENTS, DIM), 1.5, jnp.float32)
         )
         start = jm.MixtureSameFamily(jnp.full(COMPONENTS, 1 / COMPONENTS), parts)
-        source = Timed(path, batch_size=BATCH)
-        warm = jm.data.Arrays(source.take(np.arange(2 * BATCH)), BATCH)
+        file = jm.data.NpyFile(path, batch_size=BATCH)
+        warm = jm.data.Arrays(file.take(np.arange(2 * BATCH)), BATCH)
         jm.fit(None, start, warm, init="given", max_steps=1, tol=None)  # compiles
-        part = source.take(np.arange(min(rows, MEMORY_ROWS)))
-        before = memory_rate(start, part)
+        part = file.take(np.arange(min(rows, MEMORY_ROWS)))
+        memory_rate(start, part)
         reading = reading_rate(path)
         forget(path)
-        print(
-            f"in memory {before / 1e6:.2f}, reading {reading / 1e6:.2f} million rows a second",
-            flush=True,
-        )
+        source = Timed(file, lambda: memory_rate(start, part))
         watch = Watch()
         watch.start()
         found = jm.fit(None, start, source, init="given", max_steps=steps, tol=None)
-        times = np.diff([*source.began[1:], time.perf_counter()])  # the first reads one batch
+        source.note()
         watch.over.set()
+        # Before the first pass one batch was read; the last pass is for the entropy.
+        took, around = np.array(source.took[2:-1]), np.array(source.rates[1:-1])
+        memory = (around[:-1] + around[1:]) / 2
+        ratios = rows / took / np.minimum(memory, reading)
         print(f"file {gigabytes:g} GB, {rows} rows, {DIM} columns, {COMPONENTS} components")
-        print(f"seconds of each pass, the last one for the entropy: {np.round(times, 1)}")
-        print(f"peak resident memory while streaming: {watch.peak:.2f} GB", flush=True)
-        after = memory_rate(start, part)
-        print(f"in memory {before / 1e6:.2f} million rows a second before, {after / 1e6:.2f} after")
-        whole = (before + after) / 2
-        streamed = rows / np.median(times[:-1])
+        print(f"peak resident memory while streaming: {watch.peak:.2f} GB")
         for label, rate in (
-            ("reading alone", reading), ("streamed EM", streamed), ("in memory", whole),
+            ("reading alone", reading), ("streamed EM", rows / np.median(took)),
+            ("in memory", np.median(memory)),
         ):  # fmt: skip
             print(
                 f"{label:14s} {rate / 1e6:8.2f} million rows a second, {rate * 4 * DIM / 1e9:.2f} GB/s"
             )
-        print(f"streamed / min(in memory, reading) = {streamed / min(whole, reading):.2f}")
+        print(
+            f"streamed / min(in memory, reading) = {np.median(ratios):.2f}, pass by pass "
+            f"{np.round(ratios, 2).tolist()}"
+        )
         print(f"log-likelihood {float(found.log_likelihood) / rows:.6f} nats a datum")
     finally:
         path.unlink()

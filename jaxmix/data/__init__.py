@@ -7,12 +7,12 @@ from .folds import cross_validate as cross_validate
 from .folds import k_fold as k_fold
 from .infer import infer_template as infer_template
 from .labels import OTHER as OTHER
+from .npy import NpyFile as NpyFile
+from .npy import NpyFolder as NpyFolder
 from .partition import partition as partition
 from .save import load as load
 from .save import save as save
 from .sources import Arrays as Arrays
 from .sources import Batches as Batches
-from .sources import NpyFile as NpyFile
-from .sources import NpyFolder as NpyFolder
 from .sources import Parquet as Parquet
 from .unseen import reserve as reserve

@@ -6,7 +6,6 @@ from rows spread over the whole of it without reading the rest.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,7 +15,7 @@ from jaxtyping import PyTree
 BATCH_ROWS = 65_536
 
 
-def _checked_size(batch_size: int) -> int:
+def checked_size(batch_size: int) -> int:
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"batch_size must be a positive whole number; it was {batch_size!r}.")
     return batch_size
@@ -68,7 +67,7 @@ class Arrays:
 
     def __init__(self, data: PyTree, batch_size: int = BATCH_ROWS):
         self.data = jax.tree.map(np.asarray, data)
-        self.batch_size = _checked_size(batch_size)
+        self.batch_size = checked_size(batch_size)
         self.num_rows = len(jax.tree.leaves(self.data)[0])
 
     def batches(self) -> Iterator[PyTree]:
@@ -79,121 +78,6 @@ class Arrays:
     def take(self, index: np.ndarray) -> PyTree:
         """Rows by number."""
         return jax.tree.map(lambda a: a[index], self.data)
-
-
-class NpyFile:
-    """One `.npy` file, rows along its first axis, read piece by piece.
-
-    Only the batches in flight are in memory: pieces are read into fresh buffers, since the pages
-    of a memory map that has been walked count as the process's own.
-
-    Args:
-        path: the file.
-        batch_size: rows of a batch.
-
-    Raises:
-        ValueError: for a file that is no `.npy` array of numbers with rows.
-
-    Example:
-        >>> import jaxmix as jm, numpy as np, tempfile, pathlib
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = pathlib.Path(folder) / "x.npy"
-        ...     np.save(path, np.zeros((5, 2), np.float32))
-        ...     [b.shape for b in jm.data.NpyFile(path, batch_size=3).batches()]
-        [(3, 2), (2, 2)]
-    """
-
-    def __init__(self, path: str | Path, batch_size: int = BATCH_ROWS):
-        self.path = Path(path)
-        self.batch_size = _checked_size(batch_size)
-        try:
-            mapped = np.load(self.path, mmap_mode="r", allow_pickle=False)
-        except ValueError as error:
-            raise ValueError(f"{self.path} is no readable .npy file: {error}") from error
-        if not isinstance(mapped, np.memmap) or mapped.ndim == 0:
-            raise ValueError(f"{self.path} must hold one array with a leading axis of rows.")
-        if mapped.dtype.kind not in "biuf":
-            raise ValueError(f"{self.path} must hold numbers; its dtype is {mapped.dtype}.")
-        if mapped.ndim > 1 and not mapped.flags.c_contiguous:
-            raise ValueError(
-                f"{self.path} is stored column by column (Fortran order), so that a batch of rows "
-                "is scattered over the file: save it again with np.ascontiguousarray."
-            )
-        self.shape, self.dtype = mapped.shape, mapped.dtype
-        self.num_rows = mapped.shape[0]
-        self._offset = mapped.offset
-
-    def batches(self) -> Iterator[np.ndarray]:
-        """The rows in order, `batch_size` at a time."""
-        each = int(np.prod(self.shape[1:], dtype=int))
-        with open(self.path, "rb") as file:
-            file.seek(self._offset)
-            for start in range(0, self.num_rows, self.batch_size):
-                rows = min(self.batch_size, self.num_rows - start)
-                piece = np.fromfile(file, self.dtype, rows * each)
-                if piece.size != rows * each:
-                    raise ValueError(
-                        f"{self.path} ends before row {start + rows}: was it cut short?"
-                    )
-                yield piece.reshape(rows, *self.shape[1:])
-
-    def take(self, index: np.ndarray) -> np.ndarray:
-        """Rows by number."""
-        return np.array(np.load(self.path, mmap_mode="r", allow_pickle=False)[index])
-
-
-class NpyFolder:
-    """The `.npy` files of a folder, in the order of their names, as one source.
-
-    Args:
-        folder: the folder.
-        batch_size: rows of a batch.
-        pattern: which files of it.
-        part: `(i, n)` for the i-th of n shares of the files: one process's own.
-
-    Raises:
-        ValueError: if there are no such files, or their rows differ in shape or dtype.
-    """
-
-    def __init__(
-        self,
-        folder: str | Path,
-        batch_size: int = BATCH_ROWS,
-        pattern: str = "*.npy",
-        part: tuple[int, int] = (0, 1),
-    ):
-        index, count = part
-        paths = sorted(Path(folder).glob(pattern))[index::count]
-        if not paths:
-            raise ValueError(
-                f"Folder {folder} holds no files {pattern} (share {index} of {count})."
-            )
-        self.files = [NpyFile(path, batch_size) for path in paths]
-        first = self.files[0]
-        for file in self.files[1:]:
-            if (file.shape[1:], file.dtype) != (first.shape[1:], first.dtype):
-                raise ValueError(
-                    f"{file.path} holds rows of shape {file.shape[1:]}, {file.dtype}, where "
-                    f"{first.path} holds {first.shape[1:]}, {first.dtype}."
-                )
-        self.num_rows = sum(file.num_rows for file in self.files)
-
-    def batches(self) -> Iterator[np.ndarray]:
-        """The rows of one file after another."""
-        for file in self.files:
-            yield from file.batches()
-
-    def take(self, index: np.ndarray) -> np.ndarray:
-        """Rows by number, counted over all files."""
-        ends = np.cumsum([file.num_rows for file in self.files])
-        which = np.searchsorted(ends, index, side="right")
-        first = self.files[0]
-        out = np.empty((len(index), *first.shape[1:]), first.dtype)
-        for k, file in enumerate(self.files):
-            here = which == k
-            if np.any(here):
-                out[here] = file.take(index[here] - (ends[k] - file.num_rows))
-        return out
 
 
 class Parquet:
@@ -227,7 +111,7 @@ class Parquet:
             raise ValueError(
                 f"There is no column {unknown[0]!r}; there are {self.dataset.schema.names}."
             )
-        self.batch_size = _checked_size(batch_size)
+        self.batch_size = checked_size(batch_size)
         self.as_vector = as_vector
         self.num_rows = self.dataset.count_rows()
 

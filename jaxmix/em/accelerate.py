@@ -18,7 +18,7 @@ from .parts import take_apart
 from .quasi_newton import Newton
 
 KINDS = (None, "squarem", "lbfgs")
-LONGER = 4.0
+LONGER = 16.0  # SQUAREM: the first bound of a step, and what it grows and shrinks by
 STEEP = (
     2e-4  # nats a datum: while a step gains more, EM is choosing among optima, and no jump is made
 )

@@ -147,9 +147,7 @@ def sampled(source: Any, wanted: int) -> tuple[PyTree, int]:
         rows = source.num_rows
         if rows == 0:
             raise ValueError("The data are empty: there are 0 rows to fit to.")
-        index = np.arange(rows)
-        if rows > wanted:
-            index = np.round(np.linspace(0, rows - 1, wanted)).astype(np.int64)
+        index = np.round(np.linspace(0, rows - 1, min(rows, wanted))).astype(np.int64)
         return source.take(index), rows
     kept, every, rows = [], 1, 0
     held = 0

@@ -80,6 +80,40 @@ def test_bad_files_are_named(tmp_path):
         jm.data.Arrays(X, batch_size=0)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16, np.bool_])
+@pytest.mark.parametrize("shape", [(11,), (11, 3), (11, 2, 5), (0, 3), (11, 0)])
+def test_windows_on_a_file_hold_its_rows(tmp_path, dtype, shape):
+    whole = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+    np.save(tmp_path / "w.npy", whole)
+    for size in (1, 4, 11, 100):
+        batches = list(jm.data.NpyFile(tmp_path / "w.npy", batch_size=size).batches())
+        assert [len(b) for b in batches] == [
+            len(whole[i : i + size]) for i in range(0, shape[0], size)
+        ]
+        np.testing.assert_array_equal(np.concatenate([whole[:0], *batches]), whole)
+
+
+def test_rows_by_number_in_any_order_and_number(tmp_path):
+    whole = np.arange(6000, dtype=np.float32).reshape(3000, 2)
+    np.save(tmp_path / "w.npy", whole)
+    source = jm.data.NpyFile(tmp_path / "w.npy")
+    index = np.random.default_rng(0).integers(0, 3000, 2500)
+    np.testing.assert_array_equal(source.take(index), whole[index])
+    assert source.take(index[:0]).shape == (0, 2)
+
+
+def test_a_sample_takes_no_memory_for_the_rows_it_leaves_out():
+    class Huge:
+        num_rows = 10**13
+
+        def take(self, index):
+            return index
+
+    index, rows = sampled(Huge(), 5)
+    assert rows == 10**13
+    np.testing.assert_array_equal(index, np.round(np.linspace(0, 10**13 - 1, 5)))
+
+
 def test_a_file_cut_short_is_told(tmp_path):
     source = npy_file(tmp_path)
     with open(tmp_path / "x.npy", "r+b") as file:
