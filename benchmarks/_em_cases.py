@@ -29,8 +29,8 @@ class Case(NamedTuple):
 CASES = {
     "full": Case(65_536, 32, 64, "full", "float32", 2, 10),
     "small": Case(50_000, 15, 20, "full", "float32", 4, 40),
-    "diagonal": Case(1_048_576, 32, 64, "diag", "float32", 1, 4),
-    "spherical": Case(131_072, 128, 64, "spherical", "float32", 3, 20),
+    "diagonal": Case(1_048_576, 32, 64, "diag", "float32", 4, 4),
+    "spherical": Case(131_072, 128, 64, "spherical", "float32", 8, 20),
     "univariate": Case(1_000_000, 1, 2, "full", "float64", 4, 40),
 }
 

@@ -11,7 +11,7 @@ from .parts import take_apart
 
 # Bounds on the rows of a chunk, each times ...
 STACK_ELEMENTS = 1 << 18  # ... densities of the widest stack
-STATS_ELEMENTS = 1 << 21  # ... numbers in one density's statistics
+STATS_ELEMENTS = 1 << 22  # ... numbers in one density's statistics
 EVENT_ELEMENTS = 1 << 17  # ... numbers in an event, from `ROWS` rows on
 ROWS = 4096
 
