@@ -20,11 +20,9 @@ import jax.numpy as jnp
 
 import jaxmix as jm
 from benchmarks._em_cases import CASES, Case, draw
-from jaxmix._product_form import by_density, common_origin, feature_sums, features, log_probs
-from jaxmix.em.chunks import chunk_rows
+from benchmarks._em_parts import programs
 
 PEERS = ("scikit-learn", "gmmx", "pomegranate")
-TINY = 1e-9
 
 
 def peer(name: str, case: str, limit: float) -> dict:
@@ -124,23 +122,9 @@ def product_seconds(x, means, case: Case) -> float:
     """The two matrix products of an iteration alone, by chunks, as the library makes them."""
     x = jnp.asarray(x[:, 0] if case.dim == 1 else x)
     model = start(means, case)
-    stack, chunk = model.components, chunk_rows(model, x, None)
-    origin = common_origin(stack)
-    natural = stack.product_natural(jnp.broadcast_to(origin, stack.origin.shape))
-    made = jax.jit(lambda x: features(stack, x, origin))(x[:chunk])
-
-    @jax.jit
-    def both(natural, made):
-        def body(carry, _):
-            head, weights = carry
-            sums = by_density(stack, feature_sums(stack, made, log_probs(stack, carry, made)))
-            # Neither product is the same in all chunks: it would be made once.
-            return (head + TINY * sums[:, 0], weights + TINY * sums), None
-
-        return jax.lax.scan(body, natural, None, -(-case.rows // chunk))[0]
-
-    seconds(lambda: both(natural, made))
-    return min(seconds(lambda: both(natural, made)) for _ in range(3))
+    alone = programs(model, x, case)[0]
+    seconds(alone)
+    return min(seconds(alone) for _ in range(3))
 
 
 def peak_flops(dtype: str) -> float:

@@ -53,7 +53,7 @@ class NpyFile:
             )
         self.shape, self.dtype = mapped.shape, mapped.dtype
         self.num_rows = mapped.shape[0]
-        self._offset = mapped.offset
+        self._offset, self._row_bytes = mapped.offset, mapped.nbytes // max(1, self.num_rows)
 
     def batches(self) -> Iterator[np.ndarray]:
         """The rows in order, `batch_size` at a time."""
@@ -70,26 +70,17 @@ class NpyFile:
     def _window(self, file: BinaryIO, start: int) -> np.ndarray:
         """Rows from one on, mapped; the system is told that they will be read."""
         rows = min(self.batch_size, self.num_rows - start)
-        shape = (rows, *self.shape[1:])
-        each = int(np.prod(self.shape[1:], dtype=int)) * self.dtype.itemsize
-        if rows * each == 0:
-            return np.empty(shape, self.dtype)
-        first = self._offset + start * each
-        skipped = first % mmap.ALLOCATIONGRANULARITY
+        first = self._offset + start * self._row_bytes
         try:
-            window = mmap.mmap(
-                file.fileno(), skipped + rows * each, access=mmap.ACCESS_READ,
-                offset=first - skipped,
-            )  # fmt: skip
+            window = np.memmap(file, self.dtype, "r", first, (rows, *self.shape[1:]))
         except ValueError as error:
             raise ValueError(
                 f"{self.path} ends before row {start + rows}: was it cut short?"
             ) from error
-        if hasattr(window, "madvise"):
-            window.madvise(mmap.MADV_WILLNEED)
-        return np.frombuffer(
-            window, self.dtype, rows * each // self.dtype.itemsize, skipped
-        ).reshape(shape)
+        advise = getattr(window.base, "madvise", None)  # its map's, where the system takes advice
+        if advise is not None:
+            advise(mmap.MADV_WILLNEED)
+        return np.asarray(window)
 
     def take(self, index: np.ndarray) -> np.ndarray:
         """Rows by number, through a new map for each few: scattered rows touch many pages."""

@@ -147,8 +147,7 @@ def sampled(source: Any, wanted: int) -> tuple[PyTree, int]:
         rows = source.num_rows
         if rows == 0:
             raise ValueError("The data are empty: there are 0 rows to fit to.")
-        index = np.round(np.linspace(0, rows - 1, min(rows, wanted))).astype(np.int64)
-        return source.take(index), rows
+        return source.take(_spread(rows, wanted)), rows
     kept, every, rows = [], 1, 0
     held = 0
     for batch in source.batches():
@@ -168,9 +167,13 @@ def sampled(source: Any, wanted: int) -> tuple[PyTree, int]:
         raise ValueError("The data are empty: there are 0 rows to fit to.")
     joined = _joined(kept)
     if held > wanted:
-        index = np.round(np.linspace(0, held - 1, wanted)).astype(np.int64)
-        joined = jax.tree.map(lambda a: a[index], joined)
+        joined = jax.tree.map(lambda a: a[_spread(held, wanted)], joined)
     return joined, rows
+
+
+def _spread(rows: int, wanted: int) -> np.ndarray:
+    """The numbers of at most so many rows, evenly spread."""
+    return np.round(np.linspace(0, rows - 1, min(rows, wanted))).astype(np.int64)
 
 
 def _joined(parts: list[PyTree]) -> PyTree:
