@@ -67,7 +67,7 @@ def worker(sizes):
     x = np.random.default_rng(0).standard_normal((max(sizes), DIM), np.float32)
     parts = jax.vmap(jm.DiagonalNormal)(jnp.asarray(x[:COMPONENTS]), jnp.ones((COMPONENTS, DIM)))
     start = jm.MixtureSameFamily(jnp.full(COMPONENTS, 1 / COMPONENTS), parts)
-    prior = internals._floor_prior(start, x[:4096], None, 1e-9)
+    prior = internals.floor_prior(start, x[:4096], None, 1e-9)
     models = jax.tree.map(lambda a: a[None], start)
     seconds = []
     for rows in sizes:

@@ -1,8 +1,7 @@
 """Arrays in memory: restarts under one vmap, short runs first where they are dear, one answer."""
 
-import functools
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -16,49 +15,15 @@ from .checkpoint import digest
 from .checks import check_support, checked_data, checked_weights, float_of, of_dtype
 from .chunks import num_rows, rows_of_chunk, width
 from .expected import log_likelihood
-from .initialise import everywhere, has_zeros, supported
-from .initialise import init as initialise
 from .keeper import Keeper
-from .maximise import FLOOR_ROWS, floor_prior
+from .maximise import FLOOR_ROWS
 from .options import Options
 from .progress import Progress
+from .restarts import BLOCK, Searched, floor_prior, search, take
 from .run import loop, start
 from .sharded import layout_of, over_rows, placed
 from .solution import Fit, Restarts, entropy, message, name, num_parameters, trimmed
-from .state import History, State, result_of
-
-BLOCK = 50
-SEARCH_ROWS = 16_384
-CHEAP = 4_000_000  # rows x components x restarts up to which every restart runs to its end
-
-
-class Searched(NamedTuple):
-    """States of several restarts, stacked, their traces, and how each did."""
-
-    state: State
-    history: list[History]
-    result: Any
-
-
-# Run once, on few rows: the compiler's dearer passes cost more time than they give back.
-@functools.cache
-def _initialise(quickly: bool):
-    """`_starts` compiled for one run; `quickly` where the user has asked for still less effort."""
-    options = None if quickly else {"xla_backend_optimization_level": 1}
-    return jax.jit(_starts, static_argnames=("many",), compiler_options=options)
-
-
-def _starts(keys, template, data, weights, *, many):
-    plus = jnp.arange(many) % 2 == 0
-    return jax.vmap(lambda k, p: initialise(k, template, data, weights=weights, plus_plus=p))(
-        keys, plus
-    )
-
-
-@eqx.filter_jit
-def _supported(models, template, data, weights, layout):
-    whole = over_rows(lambda d, w, t: everywhere(t, d, w), layout, data, weights, template)
-    return supported(models, whole)
+from .state import History, result_of
 
 
 @eqx.filter_jit
@@ -94,13 +59,6 @@ def _totals(models, data, weights, chunk, layout=None):
         return jax.vmap(lambda m: log_likelihood(m, data, weights, chunk).value)(models)
 
     return over_rows(all_of, layout, data, weights, models)
-
-
-_floor_prior = jax.jit(floor_prior)
-
-
-def _take(tree: PyTree, index: Any) -> PyTree:
-    return jax.tree.map(lambda a: a[index], tree)
 
 
 def fit_arrays(
@@ -155,15 +113,15 @@ def fit_arrays(
     with bar:
         if options.init == "given":
             models = jax.tree.map(lambda a: a[None], template)
-            prior = _floor_prior(template, data, weights, floor) if prior is None else prior
+            prior = floor_prior(template, data, weights, floor) if prior is None else prior
             check_support(template, data, weights)
             found = go(models, data, weights, prior, options.limits)
             scores = np.asarray(found.state.expected.log_likelihood.value)
         else:
             assert key is not None
-            found, scores, prior = _search(key, template, data, weights, options, go)
+            found, scores, prior = search(key, template, data, weights, options, go)
     models = found.state.model
-    codes = [_take(found.result, i) for i in range(len(scores))]
+    codes = [take(found.result, i) for i in range(len(scores))]
     validated = None
     if held is not None:
         validated = np.asarray(
@@ -173,7 +131,7 @@ def fit_arrays(
     rank = scores if validated is None else validated
     order = np.where(np.isnan(rank), -np.inf, rank)
     best = int(np.argmax(np.where(bad & ~bad.all(), -np.inf, order)))
-    state = _take(found.state, best)
+    state = take(found.state, best)
     model, steps = state.model, int(state.num_steps)
     total = state.expected.log_likelihood.value
     result = RESULTS.interrupted if bar.interrupted else codes[best]
@@ -195,7 +153,7 @@ def _belongs(key, template, data, weights, options):
     given = options.init == "given"
     begun = template if given else (template, jax.random.key_data(key))
     return {
-        "start": digest(begun), "data": digest(_take((data, weights), few)), "rows": rows,
+        "start": digest(begun), "data": digest(take((data, weights), few)), "rows": rows,
         "assignment": options.assignment, "accelerate": options.accelerate or "none",
         "restarts": 1 if given else options.num_restarts,
     }  # fmt: skip
@@ -215,35 +173,3 @@ def _of_restart(found: Searched, best: int) -> list[History]:
         done = int(np.sum(~np.isnan(one.objective) | ~np.isnan(one.log_likelihood)))
         blocks.append(History(*(trace[:done] for trace in one)))
     return blocks
-
-
-def _search(key, template, data, weights, options, go):
-    """All restarts, or where they are dear short runs on a sample and the best few in full."""
-    rows, many = num_rows(data), options.num_restarts
-    k_start, k_rows = jax.random.split(key)
-    keys = jax.random.split(k_start, many)
-    quickly = jax.config.read("jax_disable_most_optimizations")
-    models = _initialise(quickly)(keys, template, data, weights, many=many)
-    lift = lambda m: _supported(m, template, data, weights, layout_of(data)) if has_zeros(m) else m
-    models = lift(models)
-    check_support(_take(models, 0), data, weights)
-    full = options.prior
-    if full is None:
-        full = _floor_prior(template, data, weights, options.floor)
-    if rows * width(template) * many <= CHEAP:
-        found = go(models, data, weights, full, options.limits)
-        return found, np.asarray(found.state.expected.log_likelihood.value), full
-    part, part_weights = data, weights
-    if rows > SEARCH_ROWS:
-        index = jax.random.choice(k_rows, rows, (SEARCH_ROWS,), replace=False)
-        part = _take(data, index)
-        part_weights = None if weights is None else weights[index]
-    shorter = options._replace(max_steps=min(BLOCK, options.max_steps)).limits
-    short = go(models, part, part_weights, full, shorter, "search")
-    means = np.asarray(short.state.expected.log_likelihood.value / short.state.expected.weight)
-    bad = np.array([name(_take(short.result, i)) == "degenerate" for i in range(many)])
-    means = np.where(bad | np.isnan(means), -np.inf, means)
-    chosen = np.argsort(-means)[: max(1, min(many, 2 if rows > SEARCH_ROWS else 4))]
-    best = lift(_take(short.state.model, jnp.asarray(chosen)))
-    found = go(best, data, weights, full, options.limits)
-    return found, np.asarray(found.state.expected.log_likelihood.value), full

@@ -12,9 +12,9 @@ from .._refuse import on_host
 from .batches import Pieces, ahead, sampled
 from .checks import checked_data, float_of, of_dtype
 from .expected import expect
-from .in_memory import SEARCH_ROWS
 from .maximise import DEFAULT_FLOOR, Prior, about_own_origins, floor_prior, refit
 from .parts import take_apart
+from .restarts import SEARCH_ROWS
 
 
 class Online(eqx.Module):

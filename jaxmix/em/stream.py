@@ -17,14 +17,15 @@ from .checkpoint import digest
 from .checks import checked_data, float_of, of_dtype
 from .chunks import num_rows, rows_of_chunk
 from .expected import Expected, expect, log_likelihood
-from .in_memory import SEARCH_ROWS, fit_arrays
+from .in_memory import fit_arrays
 from .initialise import has_zeros, supported
 from .keeper import Keeper
-from .maximise import FLOOR_ROWS, floor_prior, maximise
+from .maximise import FLOOR_ROWS, maximise
 from .options import Options
 from .parts import take_apart
 from .processes import everyone, together
 from .progress import Progress
+from .restarts import SEARCH_ROWS, floor_prior
 from .solution import Fit, Restarts, entropy, message, name, num_parameters
 from .state import History, begin, judge, propose, result_of
 
@@ -169,7 +170,7 @@ def fit_source(
         start, restarts = first.model, first.restarts
     prior = options.prior
     if prior is None:
-        prior = _floor_prior(start, _few(source, sample, template), None, options.floor)
+        prior = floor_prior(start, _few(source, sample, template), None, options.floor)
     with Progress(options.max_steps, options.progress) as bar:
         stream = Stream(pieces, start, options.assignment, bar)
         keep = Keeper(options.checkpoint, belongs, options)
@@ -188,9 +189,6 @@ def fit_source(
         state = _climb(state, stream, prior, options, trace, keep)
         keep.write(state, trace)
         return _finished(state, trace, stream, prior, options, restarts, num_rows(sample))
-
-
-_floor_prior = jax.jit(floor_prior)
 
 
 @eqx.filter_jit

@@ -42,7 +42,7 @@ except ValueError as error:
 else:
     raise AssertionError
 layout = layout_of(data)
-prior = internals._floor_prior(start, x, None, 1e-9)
+prior = internals.floor_prior(start, x, None, 1e-9)
 models = jax.tree.map(lambda a: a[None], start)
 limits = Limits(jnp.asarray(5), jnp.asarray(0.0), "gain")
 states = internals._start(models, data, weights, prior, "soft", None, 64, layout)
