@@ -50,6 +50,7 @@ from .combinators import Mixture as Mixture
 from .combinators import MixtureSameFamily as MixtureSameFamily
 from .combinators import Optional as Optional
 from .combinators import OptionalEvent as OptionalEvent
+from .combinators import Repeated as Repeated
 from .combinators import SemiSupervised as SemiSupervised
 from .combinators import Sequence as Sequence
 from .combinators import SequenceEvent as SequenceEvent
@@ -104,6 +105,7 @@ from .data import save as save
 from .data import partition as partition
 
 # Divergences between densities.
+from . import divergences as divergences
 from .divergences import Divergence as Divergence
 from .divergences import empirical_kl as empirical_kl
 from .divergences import kl_divergence as kl_divergence

@@ -113,6 +113,24 @@ class ExponentialFamily(Refittable):
     def natural(self, origin: Array | None = None) -> Any:
         """Natural parameters, shaped like `stats`, headed by minus the log-normaliser."""
 
+    def log_normaliser(self, natural: Any, origin: Array | None = None) -> Scalar:
+        """Log of the integral of exp <natural, stats(x, origin)> under the base measure.
+
+        The head of `natural` is not read, so that no density of these natural parameters need
+        exist yet; inf outside their space. Convex in them.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say its log_normaliser.")
+
+    def mean_stats(self, origin: Array | None = None) -> Any:
+        """Expected statistics of one event under the density itself, headed by 1.
+
+        The gradient of the log-normaliser, which is right for natural parameters that are more
+        than the family needs (log-probabilities) too.
+        """
+        natural = self.natural(origin)
+        total = lambda natural: jnp.sum(self.log_normaliser(natural, origin))
+        return jax.grad(total)(natural)._replace(count=jnp.ones_like(natural.count))
+
     def log_base(self, x: PyTree) -> Scalar:
         """Logarithm of the base measure: -inf off the support."""
         del x

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree, Scalar
 
+from .combinators.natural import family_parts, same_family
+
 
 class Divergence(NamedTuple):
     """An estimate in nats, its standard error, and how many events it is a mean over."""
@@ -58,3 +60,44 @@ def kl_divergence(key: Key[Array, ""], p: PyTree, q: PyTree, *, num_samples: int
         True
     """
     return empirical_kl(p, q, jax.vmap(p.sample)(jax.random.split(key, num_samples)))
+
+
+def kl(p: PyTree, q: PyTree) -> Array:
+    """Exact KL(p || q) between members of one exponential family, in nats.
+
+    KL = <natural(p) - natural(q), E_p T>, heads included, about one origin; the sum over the
+    parts of a `Composite`, and n times one observation's of a `Repeated`. inf where q rules out
+    what p does not.
+
+    Args:
+        p: a density, or a stack of them.
+        q: a density of the same family (a stack of the same shape).
+
+    Raises:
+        ValueError: if they are not of one family, or of no exponential family.
+
+    Example:
+        >>> import jaxmix as jm
+        >>> float(jm.divergences.kl(jm.Normal(0, 1), jm.Normal(2, 1)))
+        2.0
+    """
+    why = same_family(p, q)
+    if why:
+        raise ValueError(f"Exact divergences are of members of one family; {why}.")
+    terms = []
+    for mine, theirs in zip(family_parts(p), family_parts(q), strict=True):
+        a, b = mine.leaf, theirs.leaf
+        origin = a.origin
+        mean = a.mean_stats(origin)
+        natural = zip(
+            *map(jax.tree.leaves, (a.natural(origin), b.natural(origin), mean)), strict=True
+        )
+        terms.append(mine.times * sum(_pairing(x, y, m, a.stack_shape) for x, y, m in natural))
+    return sum(terms[1:], terms[0])
+
+
+def _pairing(x, y, mean, stack):
+    # What never happens under p says nothing, whatever the logarithms of 0.
+    never = mean == 0
+    gap = jnp.where(never, jnp.zeros_like(x), x) - jnp.where(never, jnp.zeros_like(y), y)
+    return jnp.sum(gap * mean, tuple(range(len(stack), gap.ndim)))

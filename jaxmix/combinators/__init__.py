@@ -18,6 +18,7 @@ from .mixture import MixtureSameFamily as MixtureSameFamily
 from .mixture import mixture_of as mixture_of
 from .optional import Optional as Optional
 from .optional import OptionalEvent as OptionalEvent
+from .repeated import Repeated as Repeated
 from .semi_supervised import LabelledEvent as LabelledEvent
 from .semi_supervised import SemiSupervised as SemiSupervised
 from .sequence import Sequence as Sequence

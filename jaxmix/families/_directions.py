@@ -22,6 +22,13 @@ class Directions(NamedTuple):
     bend: Array
 
 
+def above(across_square: Array, straight: Array, kappa: Array) -> Array:
+    """kappa - straight, where kappa^2 = straight^2 + across_square, with its own digits."""
+    forward = straight > 0
+    safe = jnp.where(forward, kappa + straight, jnp.ones_like(kappa))
+    return jnp.where(forward, across_square / safe, kappa - straight)
+
+
 class Direction(ExponentialFamily):
     """What both families share: a concentration kappa, and a density kappa cos(angle to mean).
 
@@ -47,10 +54,14 @@ class Direction(ExponentialFamily):
 
     def _head(self):
         """Log-density at the mean direction."""
+        return -self._log_area(self.concentration)
+
+    def _log_area(self, kappa):
+        """Log of the integral of exp(kappa (cos - 1)) over the sphere."""
         n = 0.5 * self.dim
-        one = jnp.asarray(n, self.log_concentration.dtype)
+        one = jnp.asarray(n, kappa.dtype)
         log_area = n * (LOG_2_PI - float(np.log(2))) + float(np.log(2)) - jax.lax.lgamma(one)
-        return -log_mass(self.dim, self.concentration) - log_area
+        return log_mass(self.dim, kappa) + log_area
 
     def floor(self, stats: Directions, share) -> Directions:
         length, square = self._mean_vector(stats)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, Scalar
 
 from .._exponential import ExponentialFamily
-from .._numerics import as_float
+from .._numerics import as_float, logsumexp
 from ._support import chosen, outside, times
 from .categorical import Counts
 
@@ -102,6 +102,9 @@ class BernoulliSet(ExponentialFamily):
     def natural(self, origin=None) -> Counts:
         both = jax.nn.log_sigmoid(jnp.stack([-self.logits, self.logits], axis=-1))
         return Counts(jnp.zeros_like(self.logits[..., 0]), both)
+
+    def log_normaliser(self, natural: Counts, origin=None) -> Scalar:
+        return jnp.sum(logsumexp(natural.outcomes), -1)
 
     def from_stats(self, stats: Counts, origin=None) -> Self:
         log = jnp.log(stats.outcomes)

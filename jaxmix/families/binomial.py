@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Scalar
 
 from .._exponential import ExponentialFamily
-from .._numerics import as_float
+from .._numerics import as_float, logsumexp
 from ._domain import Domain, whole
 from ._support import counted, outside, times
 from .categorical import Counts
@@ -92,6 +92,9 @@ class Binomial(ExponentialFamily):
     def natural(self, origin=None) -> Counts:
         logits = jnp.stack([-self.logit, self.logit], axis=-1)
         return Counts(jnp.zeros_like(self.logit), jax.nn.log_sigmoid(logits))
+
+    def log_normaliser(self, natural: Counts, origin=None) -> Scalar:
+        return self.trials * logsumexp(natural.outcomes)
 
     def from_stats(self, stats: Counts, origin=None) -> Self:
         log = jnp.log(stats.outcomes)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Key, Scalar
 from .._exponential import Moments, ProductForm
 from .._numerics import as_float
 from ._moments import at_floor, diagonal_matrix, mean_and_scatter, recentred
-from .normal import LOG_2_PI
+from .normal import LOG_2_PI, normal_log_normaliser
 
 
 class DiagonalNormal(ProductForm):
@@ -89,6 +89,9 @@ class DiagonalNormal(ProductForm):
         precision = jnp.exp(-2 * self.log_scale)
         head = -0.5 * jnp.sum(precision * shift * shift, -1) - jnp.sum(self.log_scale, -1)
         return Moments(head - 0.5 * self.dim * LOG_2_PI, precision * shift, -0.5 * precision)
+
+    def log_normaliser(self, natural: Moments, origin=None) -> Scalar:
+        return jnp.sum(normal_log_normaliser(natural.first, natural.second), -1)
 
     def from_stats(self, stats: Moments, origin=None) -> Self:
         _, shift, variance = mean_and_scatter(stats, 1, square=False)
@@ -204,6 +207,10 @@ class SphericalNormal(ProductForm):
         head = -0.5 * precision * jnp.sum(shift * shift, -1)
         head = head - self.dim * (self.log_scale + 0.5 * LOG_2_PI)
         return Moments(head, precision[..., None] * shift, -0.5 * precision)
+
+    def log_normaliser(self, natural: Moments, origin=None) -> Scalar:
+        second = jnp.broadcast_to(natural.second[..., None], natural.first.shape)
+        return jnp.sum(normal_log_normaliser(natural.first, second), -1)
 
     def from_stats(self, stats: Moments, origin=None) -> Self:
         shift = stats.first / stats.count[..., None]

@@ -78,6 +78,11 @@ class Exponential(ExponentialFamily):
     def natural(self, origin=None) -> Total:
         return Total(self.log_rate, -self.rate)
 
+    def log_normaliser(self, natural: Total, origin=None) -> Scalar:
+        inside = natural.total < 0
+        rate = jnp.where(inside, -natural.total, jnp.ones_like(natural.total))
+        return jnp.where(inside, -jnp.log(rate), jnp.full_like(rate, jnp.inf))
+
     def from_stats(self, stats: Total, origin=None) -> Self:
         log_rate = jnp.log(stats.count) - jnp.log(stats.total)
         return eqx.tree_at(lambda m: m.log_rate, self, log_rate)

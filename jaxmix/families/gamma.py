@@ -103,6 +103,14 @@ class Gamma(ExponentialFamily):
         head = stirling(self.shape) + self.shape * (shift - jnp.expm1(shift))
         return GammaMoments(head, -self.shape * jnp.exp(shift), self.shape * jnp.ones_like(shift))
 
+    def log_normaliser(self, natural: GammaMoments, origin=None) -> Scalar:
+        inside = (natural.excess < 0) & (natural.log > 0)
+        shape = jnp.where(inside, natural.log, jnp.ones_like(natural.log))
+        slope = jnp.where(inside, -natural.excess, jnp.ones_like(natural.log))
+        ratio = slope / shape
+        value = shape * (ratio - 1 - jnp.log(ratio)) - stirling(shape)
+        return jnp.where(inside, value, jnp.full_like(value, jnp.inf))
+
     def from_stats(self, stats: GammaMoments, origin=None) -> Self:
         log_excess = jnp.log1p(stats.excess / stats.count)
         shape = shape_of(log_excess - stats.log / stats.count)

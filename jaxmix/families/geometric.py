@@ -82,6 +82,12 @@ class Geometric(ExponentialFamily):
     def natural(self, origin=None) -> Trials:
         return Trials(jax.nn.log_sigmoid(self.logit), jax.nn.log_sigmoid(-self.logit))
 
+    def log_normaliser(self, natural: Trials, origin=None) -> Scalar:
+        inside = natural.failures < 0
+        failures = jnp.where(inside, natural.failures, -jnp.ones_like(natural.failures))
+        value = -jnp.log(-jnp.expm1(failures))
+        return jnp.where(inside, value, jnp.full_like(value, jnp.inf))
+
     def from_stats(self, stats: Trials, origin=None) -> Self:
         logit = jnp.log(stats.count) - jnp.log(stats.failures)
         return eqx.tree_at(lambda m: m.logit, self, logit)

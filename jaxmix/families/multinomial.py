@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Scalar
 
 from .._exponential import ExponentialFamily
-from .._numerics import as_float
+from .._numerics import as_float, logsumexp
 from ._domain import Domain
 from ._support import outside, times
 from .categorical import Counts
@@ -94,6 +94,9 @@ class Multinomial(ExponentialFamily):
 
     def natural(self, origin=None) -> Counts:
         return Counts(jnp.zeros_like(self.logits[..., 0]), jax.nn.log_softmax(self.logits))
+
+    def log_normaliser(self, natural: Counts, origin=None) -> Scalar:
+        return self.trials * logsumexp(natural.outcomes)
 
     def from_stats(self, stats: Counts, origin=None) -> Self:
         logits = jnp.log(stats.outcomes) - jnp.log(jnp.sum(stats.outcomes, -1, keepdims=True))

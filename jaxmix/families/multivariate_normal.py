@@ -113,6 +113,19 @@ class _FullCovariance(ProductForm):
         second = jnp.broadcast_to(-0.5 * precision, (*linear.shape, self.dim))
         return Moments(head, linear, second)
 
+    def log_normaliser(self, natural: Moments, origin=None) -> Scalar:
+        second = natural.second
+        lower = jnp.linalg.cholesky(-second - jnp.swapaxes(second, -1, -2))
+        inside = jnp.all(jnp.isfinite(lower), (-2, -1))
+        eye = jnp.eye(self.dim, dtype=lower.dtype)
+        lower = jnp.where(inside[..., None, None], lower, jnp.broadcast_to(eye, lower.shape))
+        whitened = jnp.einsum(
+            "...ij,...j->...i", inverse_of_lower(lower), natural.first, precision=HIGHEST
+        )
+        log_det = jnp.sum(jnp.log(jnp.diagonal(lower, axis1=-2, axis2=-1)), -1)
+        value = 0.5 * jnp.sum(whitened**2, -1) - log_det + 0.5 * self.dim * LOG_2_PI
+        return jnp.where(inside, value, jnp.full_like(value, jnp.inf))
+
     def recentre(self, stats: Moments, old, new) -> Moments:
         return recentred(stats, old, new, 1)
 

@@ -16,6 +16,14 @@ from ._moments import at_floor, mean_and_scatter, recentred
 LOG_2_PI = float(np.log(2 * np.pi))
 
 
+def normal_log_normaliser(first: Array, second: Array) -> Array:
+    """Log of the integral of exp(first r + second r^2) over the reals; inf for second >= 0."""
+    inside = second < 0
+    precision = jnp.where(inside, -2 * second, jnp.ones_like(second))
+    value = 0.5 * first * first / precision - 0.5 * jnp.log(precision) + 0.5 * LOG_2_PI
+    return jnp.where(inside, value, jnp.full_like(value, jnp.inf))
+
+
 class Normal(ProductForm):
     """Normal density of one real number.
 
@@ -81,6 +89,9 @@ class Normal(ProductForm):
         precision = jnp.exp(-2 * self.log_scale)
         head = -0.5 * precision * shift * shift - self.log_scale - 0.5 * LOG_2_PI
         return Moments(head, precision * shift, -0.5 * precision)
+
+    def log_normaliser(self, natural: Moments, origin=None) -> Scalar:
+        return normal_log_normaliser(natural.first, natural.second)
 
     def from_stats(self, stats: Moments, origin=None) -> Self:
         _, shift, variance = mean_and_scatter(stats, 0)
@@ -186,6 +197,9 @@ class LogNormal(ExponentialFamily):
 
     def natural(self, origin=None) -> Moments:
         return self.log.natural(origin)
+
+    def log_normaliser(self, natural: Moments, origin=None) -> Scalar:
+        return self.log.log_normaliser(natural)
 
     def from_stats(self, stats, origin=None) -> Self:
         return eqx.tree_at(lambda m: m.log, self, self.log.from_stats(stats, origin))

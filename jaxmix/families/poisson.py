@@ -73,6 +73,9 @@ class Poisson(ExponentialFamily):
     def natural(self, origin=None) -> Total:
         return Total(-self.rate, self.log_rate)
 
+    def log_normaliser(self, natural: Total, origin=None) -> Scalar:
+        return jnp.exp(natural.total)
+
     def from_stats(self, stats: Total, origin=None) -> Self:
         log_rate = jnp.log(stats.total) - jnp.log(stats.count)
         return eqx.tree_at(lambda m: m.log_rate, self, log_rate)

@@ -67,6 +67,14 @@ class _Concentrations(ExponentialFamily):
         head = jnp.sum(stirling(a), -1) - stirling(jnp.sum(a, -1))
         return Logs(head + jnp.sum(a * shift, -1), a)
 
+    def log_normaliser(self, natural: Logs, origin=None) -> Scalar:
+        inside = jnp.all(natural.logs > 0, -1)
+        a = jnp.where(inside[..., None], natural.logs, jnp.ones_like(natural.logs))
+        total = jnp.sum(a, -1, keepdims=True)
+        shift = jnp.log(a / total) - (self.origin if origin is None else origin)
+        value = stirling(total[..., 0]) - jnp.sum(stirling(a), -1) + jnp.sum(a * shift, -1)
+        return jnp.where(inside, value, jnp.full_like(value, jnp.inf))
+
     def from_stats(self, stats: Logs, origin=None) -> Self:
         means = stats.logs / stats.count[..., None]
         centre = self.origin if origin is None else origin

@@ -15,6 +15,7 @@ from ._moments import mean_and_scatter, recentred
 from ._newton import newton_maximum
 from ._special import LOG_2_PI
 from ._support import outside
+from .normal import normal_log_normaliser
 
 
 def log_mass(low, high, finite: tuple[bool, bool]) -> Scalar:
@@ -140,6 +141,16 @@ class TruncatedNormal(ExponentialFamily):
         precision = jnp.exp(-2 * self.log_scale)
         head = -0.5 * precision * shift * shift - self.log_scale - 0.5 * LOG_2_PI
         return Moments(head - self.log_mass(), precision * shift, -0.5 * precision)
+
+    def log_normaliser(self, natural: Moments, origin=None) -> Scalar:
+        """As of every family; inf, too, where no normal density is there to be cut off."""
+        inside = natural.second < 0
+        second = jnp.where(inside, natural.second, -jnp.ones_like(natural.second))
+        scale = jnp.sqrt(-0.5 / second)
+        loc = (self.loc if origin is None else origin) - 0.5 * natural.first / second
+        value = normal_log_normaliser(natural.first, second)
+        value = value + log_mass(*self._ends(loc, scale), self._finite)
+        return jnp.where(inside, value, jnp.full_like(value, jnp.inf))
 
     def from_stats(self, stats: Moments, origin=None) -> Self:
         _, mean, variance = mean_and_scatter(stats, 0)

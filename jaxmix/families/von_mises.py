@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
 from .._numerics import as_float
-from ._directions import Direction, Directions
+from ._directions import Direction, Directions, above
 
 
 class VonMises(Direction):
@@ -64,6 +64,11 @@ class VonMises(Direction):
         kappa = self.concentration
         head = self._head() - 2 * kappa * jnp.sin(0.5 * angle) ** 2
         return Directions(head, kappa * jnp.sin(angle), -kappa * jnp.cos(angle))
+
+    def log_normaliser(self, natural: Directions, origin=None) -> Scalar:
+        square, straight = natural.shift**2, -natural.bend
+        kappa = jnp.sqrt(square + straight**2)
+        return self._log_area(kappa) + above(square, straight, kappa)
 
     def _mean_vector(self, stats):
         bend, shift = stats.bend / stats.count, stats.shift / stats.count

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
 from .._numerics import as_float
-from ._directions import Direction, Directions
+from ._directions import Direction, Directions, above
 from ._domain import Domain
 from ._support import outside
 
@@ -105,6 +105,19 @@ class VonMisesFisher(Direction):
         kappa = self.concentration
         head = self._head() - 0.5 * kappa * jnp.sum(apart * apart, -1)
         return Directions(head, kappa[..., None] * apart, -kappa)
+
+    def log_normaliser(self, natural: Directions, origin=None) -> Scalar:
+        # The exponent is linear in x: its vector, along the origin and across it, and a constant.
+        centre = self.mean_direction if origin is None else origin
+        length = jnp.sqrt(jnp.sum(centre**2, -1))
+        axis = centre / length[..., None]
+        along = jnp.sum(natural.shift * axis, -1)
+        across = jnp.sum((natural.shift - along[..., None] * axis) ** 2, -1)
+        straight = along - natural.bend * length
+        kappa = jnp.sqrt(across + straight**2)
+        apart = 1 - length
+        constant = along * apart + 0.5 * natural.bend * apart**2
+        return self._log_area(kappa) + above(across, straight, kappa) + constant
 
     def _mean_vector(self, stats):
         bend, shift = stats.bend / stats.count, stats.shift / stats.count[..., None]

@@ -116,6 +116,13 @@ def conditional():
     return mixture, (jnp.asarray(np.arange(ROWS) % 2), jnp.asarray(rng().normal(0, 2, ROWS)))
 
 
+def repeated():
+    model = jm.MixtureSameFamily(
+        jnp.array([0.4, 0.6]), jax.vmap(lambda item: jm.Repeated(item, 3))(normals(-1.0, 1.5))
+    )
+    return model, jnp.asarray(rng().normal(0, 2, (ROWS, 3)))
+
+
 CASES = [
     Case("record", record),
     Case("tied sequences", tied_sequences),
@@ -124,4 +131,5 @@ CASES = [
     Case("JointMixture", joint),
     Case("SemiSupervised", labelled),
     Case("Conditional", conditional),
+    Case("Repeated", repeated),
 ]

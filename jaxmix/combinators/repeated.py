@@ -1,0 +1,73 @@
+"""A fixed number of independent observations of one density."""
+
+from typing import Any, Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Key, PyTree, Scalar
+
+from .._density import LogDensity, is_density
+
+
+class Repeated(LogDensity):
+    """Density of n independent observations: log p(x) = sum_i log p(x[i]), in nats.
+
+    An event is n events of the density, stacked along a leading axis. Unlike `jm.Sequence` it
+    has no law of the length, and no padding.
+
+    Args:
+        item: density of one observation.
+        times: the number n of observations (static).
+
+    Example:
+        >>> import jaxmix as jm, jax.numpy as jnp
+        >>> jm.Repeated(jm.Normal(0, 1), 3).log_prob(jnp.zeros(3)).round(4)
+        Array(-2.7568, dtype=float32)
+    """
+
+    item: PyTree
+    times: int = eqx.field(static=True)
+
+    def __init__(self, item, times: int):
+        if not is_density(item):
+            raise ValueError(
+                f"Repeated takes a density with a method log_prob; it is a {type(item).__name__}."
+            )
+        if not isinstance(times, int) or times < 1:
+            raise ValueError(f"Repeated takes a whole number of observations from 1 up: {times!r}.")
+        self.item, self.times = item, times
+
+    @classmethod
+    def template(cls, item, times: int) -> Self:
+        """A placeholder for a fit: a template of the item."""
+        return cls(item, times)
+
+    def _check(self, x):
+        leading = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(x)}
+        if leading != {(self.times,)}:
+            raise ValueError(
+                f"An event of this Repeated is {self.times} observations stacked along a leading "
+                f"axis; it was given leading axes {sorted(leading)}."
+            )
+
+    def log_prob(self, x: PyTree) -> Scalar:
+        self._check(x)
+        return jnp.sum(jax.vmap(self.item.log_prob)(x))
+
+    def log_prob_of_stats(self, stats: Any, origin: Array | None = None) -> Scalar:
+        """Log-density of observations of these summed statistics, less their base measure.
+
+        Args:
+            stats: the sum of `item.stats(x, origin)` over the n observations.
+            origin: what the statistics are about.
+
+        Raises:
+            ValueError: if the item has no sufficient statistics.
+        """
+        if not hasattr(self.item, "natural"):
+            raise ValueError(f"{type(self.item).__name__} has no sufficient statistics to give.")
+        return self.item.expected_log_prob(stats, origin)
+
+    def sample(self, key: Key[Array, ""]) -> PyTree:
+        return jax.vmap(self.item.sample)(jax.random.split(key, self.times))
