@@ -16,10 +16,13 @@ class LogDensity(eqx.Module):
     - `reparametrised`: whether `sample` carries the gradient in the parameters.
     - `ranks`: for each array field the rank of ONE density's parameter. What an array has
       beyond it is the *stack*: `jax.vmap(jm.Normal)(means, scales)` is a stack of densities.
+    - `shared`: fields of which there is one for the whole last axis of a stack, such as a tied
+      covariance. Nothing tells a parameter from a stack of them but these two declarations.
     """
 
     reparametrised: ClassVar[bool] = False
     ranks: ClassVar[dict[str, int]] = {}
+    shared: ClassVar[tuple[str, ...]] = ()
 
     @abc.abstractmethod
     def log_prob(self, x: PyTree) -> Scalar:
@@ -39,7 +42,7 @@ class LogDensity(eqx.Module):
         found: dict[tuple[int, ...], str] = {}
         for field, rank in self.ranks.items():
             value = getattr(self, field)
-            if hasattr(value, "ndim"):
+            if hasattr(value, "ndim") and field not in self.shared:
                 found.setdefault(tuple(value.shape[: value.ndim - rank]), field)
         if not self.ranks:
             parts = [getattr(self, field) for field in self.__dataclass_fields__]

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 from jaxtyping import PyTree
 
-from ._density import is_density
+from ._density import LogDensity
 
 
 class Held:
@@ -29,8 +29,42 @@ def release(value: Any) -> Any:
     return value.value if isinstance(value, Held) else value
 
 
+def stack_axes(density: PyTree) -> PyTree:
+    """How many axes of the stack each array of a density has, as its families declare.
+
+    A `shared` field lacks the last; an array of which nothing is declared has them all.
+    """
+
+    def below(node, depth):
+        if not isinstance(node, LogDensity):
+            deeper = lambda n: below(n, depth) if isinstance(n, LogDensity) else depth
+            return jax.tree.map(deeper, node, is_leaf=lambda n: isinstance(n, LogDensity))
+        children, structure = jax.tree_util.tree_flatten_with_path(
+            node, is_leaf=lambda n: n is not node
+        )
+
+        def axes(path, child):
+            rank = node.ranks.get(path[0].name)
+            return below(child, depth) if rank is None else child.ndim - rank
+
+        return structure.unflatten([axes(path, child) for path, child in children])
+
+    return below(density, len(density.stack_shape))
+
+
 def has_shared(node: Any) -> bool:
-    return is_density(node) and callable(getattr(node, "hold_shared", None))
+    return isinstance(node, LogDensity) and bool(node.shared)
+
+
+def _by_stack(function: Callable, components: PyTree) -> PyTree:
+    """A function of each array, and of whether it has the outermost axis of the stack."""
+
+    def of_node(node):
+        if not has_shared(node):
+            return function(node, True)
+        return jax.tree.map(lambda own, array: function(array, own > 0), stack_axes(node), node)
+
+    return jax.tree.map(of_node, components, is_leaf=has_shared)
 
 
 def lent(components: PyTree) -> PyTree:
@@ -40,12 +74,9 @@ def lent(components: PyTree) -> PyTree:
 
 def over_stack(function: Callable, components: PyTree, *mapped: PyTree) -> PyTree:
     """`vmap` of `function(component, *slices)` over the leading axis of a stack of components."""
-    held = jax.tree.map(
-        lambda node: node.hold_shared() if has_shared(node) else node,
-        lent(components),
-        is_leaf=has_shared,
-    )
-    return jax.vmap(function)(held, *mapped)
+    components = lent(components)
+    axes = _by_stack(lambda _, has_axis: 0 if has_axis else None, components)
+    return jax.vmap(function, in_axes=(axes, *(0 for _ in mapped)))(components, *mapped)
 
 
 def rows_log_prob(density: Any, rows: PyTree) -> Any:
@@ -66,26 +97,22 @@ def as_one_row(event: PyTree) -> PyTree:
 
 def pick(components: PyTree, index) -> PyTree:
     """One density of a stack."""
-    held = jax.tree.map(
-        lambda node: node.hold_shared() if has_shared(node) else node,
-        lent(components),
-        is_leaf=has_shared,
-    )
-    taken = jax.tree.map(lambda array: array[index], held)
-    return jax.tree.map(
-        lambda node: node.let_go() if has_shared(node) else node, taken, is_leaf=has_shared
-    )
+    return _by_stack(lambda array, has_axis: array[index] if has_axis else array, lent(components))
 
 
 def repeat(template: PyTree, size: int) -> PyTree:
-    """A stack of `size` copies of a density."""
+    """A stack of `size` copies of a density: what a lone one would share, it has once."""
 
-    def copies(node):
-        if has_shared(node):
-            return node.repeat(size)
-        return jax.numpy.broadcast_to(node, (size, *node.shape))
+    def of_node(node):
+        shared = node.shared if has_shared(node) and not node.stack_shape else ()
 
-    return jax.tree.map(copies, template, is_leaf=has_shared)
+        def copies(path, array):
+            once = bool(path) and path[0].name in shared
+            return array if once else jax.numpy.broadcast_to(array, (size, *array.shape))
+
+        return jax.tree_util.tree_map_with_path(copies, node)
+
+    return jax.tree.map(of_node, template, is_leaf=has_shared)
 
 
 class Function(eqx.Module):

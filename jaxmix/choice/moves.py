@@ -8,12 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
+from .._exponential import Refittable
 from .._refuse import on_host
 from .._results import RESULTS
+from ..combinators.tied import Borrowed
 from ..em import Prior, run
 from ..em.chunks import num_rows
-from ..em.maximise import DEFAULT_FLOOR, blank_stats, floor_prior, keep, refit
-from ..em.parts import take_apart
+from ..em.maximise import DEFAULT_FLOOR, blank_stats, floor_prior, keep_densities, refit
+from ..em.parts import is_part, take_apart
 
 NOISE = 3.0  # of the log-densities that draw latent variables inside a component
 
@@ -73,22 +75,39 @@ def _moved(key, triple, model, data, weights):
         for s, leaf in zip(jax.random.split(k_seed, len(parts.leaves)), parts.leaves, strict=True)
     ]
     stats = blank_stats(model, data, seeds, NOISE, weights=columns)
-    size = share.shape[1]
-    index = jnp.arange(size)
-    touched = (index == i) | (index == j) | (index == k)
-    inside = len(take_apart(model.components).leaves)
+    index = jnp.arange(share.shape[1])
+    touched = _touched(model, (index == i) | (index == j) | (index == k))
     leaves = []
-    for number, (leaf, s) in enumerate(zip(parts.leaves, stats, strict=True)):
+    for leaf, s in zip(parts.leaves, stats, strict=True):
         new = refit(leaf, s, None, jnp.sum(case))[0]
-        # The mixing weights come first; what the components hold, only the moved ones change.
-        if number >= len(parts.leaves) - inside and leaf.stack_shape[:1] == (size,):
-            use = touched.reshape((size,) + (1,) * (len(leaf.stack_shape) - 1))
-            use = jnp.broadcast_to(use, leaf.stack_shape)
-            new = jax.tree.map(
-                lambda n, o, u=use: keep(u, n, o) if eqx.is_array(n) else n, new, leaf
-            )
-        leaves.append(new)
+        use = touched.get(_identity(leaf))
+        leaves.append(new if use is None else keep_densities(use, new, leaf))
     return parts.model(leaves, parts.loose)
+
+
+def _identity(leaf) -> int:
+    """What tells a leaf of a model from another that is equal to it: its first array."""
+    return id(jax.tree.leaves(leaf)[0])
+
+
+def _touched(model, chosen) -> dict[int, Array]:
+    """Of the leaves within single components, which of their densities belong to chosen ones.
+
+    Parts that components share (tied ones, mixing weights) are in none of them.
+    """
+    own = lambda tree: [
+        node
+        for node in jax.tree.leaves(tree, is_leaf=lambda n: is_part(n) or isinstance(n, Borrowed))
+        if isinstance(node, Refittable)
+    ]
+    if isinstance(model.components, tuple):
+        pairs = [(leaf, chosen[k]) for k, part in enumerate(model.components) for leaf in own(part)]
+    else:
+        pairs = [(leaf, chosen) for leaf in own(model.components)]
+    wide = lambda leaf, use: use.reshape(use.shape + (1,) * (len(leaf.stack_shape) - use.ndim))
+    return {
+        _identity(leaf): jnp.broadcast_to(wide(leaf, use), leaf.stack_shape) for leaf, use in pairs
+    }
 
 
 @eqx.filter_jit

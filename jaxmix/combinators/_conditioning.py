@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from .._numerics import logsumexp
-from .._stack import has_shared
 from ..families.categorical import Categorical
 from .frozen import Frozen
 from .optional import OptionalEvent
@@ -27,13 +26,6 @@ def from_log(joint: Float[Array, " k"]) -> Categorical:
     """The Categorical of unnormalised log-probabilities."""
     like = Categorical(jnp.ones_like(joint))
     return eqx.tree_at(lambda c: c.logits, like, joint - logsumexp(joint))
-
-
-def let_go(components: PyTree) -> PyTree:
-    """A stack that came out of `over_stack`, its shared parts plain again."""
-    return jax.tree.map(
-        lambda node: node.let_go() if has_shared(node) else node, components, is_leaf=has_shared
-    )
 
 
 def typical(density: PyTree) -> Array:

@@ -14,7 +14,7 @@ from .._density import LogDensity, is_density, stack_size
 from .._numerics import logsumexp
 from .._stack import over_stack, pick, repeat
 from ..families.categorical import Categorical
-from ._conditioning import filled, from_log, let_go, typical
+from ._conditioning import filled, from_log, typical
 
 
 def _as_mixing(weights) -> PyTree:
@@ -159,7 +159,7 @@ class MixtureSameFamily(AbstractMixture):
     def split(self, event, field):
         others, parts = over_stack(lambda c: c.split(event, field), self.components)
         joint = jax.vmap(self.mixing.log_prob)(jnp.arange(others.shape[0])) + others
-        return logsumexp(joint), MixtureSameFamily(from_log(joint), let_go(parts))
+        return logsumexp(joint), MixtureSameFamily(from_log(joint), parts)
 
     def marginal(self, fields):
         return MixtureSameFamily(self.mixing, self.components.marginal(fields))

@@ -245,7 +245,7 @@ def _of_student(leaf, law):
 @_for(MultivariateNormal, PartialNormal, TiedMultivariateNormal)
 def _of_covariances(leaf, law):
     # A tied covariance has one prior, of which each density of the stack carries its part.
-    tied = isinstance(leaf, TiedMultivariateNormal) and leaf.mean.ndim == leaf.factor.ndim
+    tied = isinstance(leaf, TiedMultivariateNormal) and leaf.is_tied
     sharing = leaf.stack_shape[-1] if tied else 1
     if isinstance(law, InverseWishart):
         df, scale = _floats(*law)

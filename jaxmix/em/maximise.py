@@ -9,6 +9,7 @@ from jaxtyping import Array, PyTree
 
 from .._exponential import Blank, ExponentialFamily, Refittable
 from .._numerics import tree_vdot
+from .._stack import stack_axes
 from .chunks import num_rows, take_chunk
 from .expected import Expected, log_likelihood
 from .gradient_step import GradientState, climb
@@ -190,24 +191,32 @@ def _expected(leaf: Refittable, stats: Any, origin: Any) -> Array:
 
 
 def keep(use: Array, new: Array, old: Array) -> Array:
-    """The new value for the densities of a stack to use, the old one for the others."""
-    if new.shape[: use.ndim] != use.shape:  # one parameter shared by the whole stack
-        return jnp.where(jnp.any(use), new, old)
+    """The new statistics for the densities of a stack to use, the old ones for the others."""
     return jnp.where(use.reshape(use.shape + (1,) * (new.ndim - use.ndim)), new, old)
+
+
+def keep_densities(use: Array, new: PyTree, old: PyTree) -> PyTree:
+    """The new parameters for the densities of a stack to use; what these share, for any of them."""
+
+    def choose(own, n, o):
+        if not eqx.is_array(n):
+            return n
+        return keep(jnp.any(use, axis=tuple(range(own, use.ndim))), n, o)
+
+    return jax.tree.map(choose, stack_axes(old), new, old)
 
 
 def _finite(leaf: Refittable, use: Array) -> Array:
     """Densities of a stack without NaN, or infinite parameters where these mean nothing."""
-    for array in jax.tree.leaves(leaf):
+    owned = jax.tree.leaves(stack_axes(leaf))
+    for own, array in zip(owned, jax.tree.leaves(leaf), strict=True):
         if not eqx.is_inexact_array(array):
             continue
         fine = jnp.isfinite(array)
         if leaf.zero_is_valid:
             fine = fine | jnp.isneginf(array)
-        if array.shape[: use.ndim] == use.shape:
-            use = use & jnp.all(fine, axis=tuple(range(use.ndim, array.ndim)))
-        else:
-            use = use & jnp.all(fine)
+        fine = jnp.all(fine, axis=tuple(range(own, array.ndim)))
+        use = use & fine.reshape(fine.shape + (1,) * (use.ndim - own))
     return use
 
 
@@ -238,8 +247,7 @@ def refit(
         new = leaf.from_stats(jax.tree.map(jnp.add, total, more), origin)
     alive = _alive(total, weight)
     use = _finite(new, alive)
-    kept = jax.tree.map(lambda n, o: keep(use, n, o) if eqx.is_array(n) else n, new, leaf)
-    return kept, jnp.sum(~alive), jnp.sum(alive & ~use)
+    return keep_densities(use, new, leaf), jnp.sum(~alive), jnp.sum(alive & ~use)
 
 
 def maximise(

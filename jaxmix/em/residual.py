@@ -12,7 +12,15 @@ from jaxtyping import Array, Float, PyTree
 from ..combinators.frozen import Frozen
 from .chunks import chunk_rows
 from .expected import Expected, expect
-from .maximise import Maximised, about_own_origins, floor_stats, keep, maximise, sound
+from .maximise import (
+    Maximised,
+    about_own_origins,
+    floor_stats,
+    keep,
+    keep_densities,
+    maximise,
+    sound,
+)
 from .parts import is_part, take_apart
 
 
@@ -119,9 +127,9 @@ def residual(model, data, weights, prior, known: Sums, chunk_size=None) -> Drift
         # Selected before the M-step and after it: the derivative of 0 / 0 is NaN, unused or not.
         safe = jax.tree.map(lambda t, s, u=use: keep(u, t, s), total, instead)
         image = leaf.from_stats(safe, leaf.origin)
-        choose = lambda n, o, u=use: keep(u, n, o) if eqx.is_array(n) else n
-        new.append(jax.tree.map(choose, image, leaf))
-        idle.append(jax.tree.map(lambda a, u=use: _mark(a, u), leaf))
+        new.append(keep_densities(use, image, leaf))
+        ones, zeros = (jax.tree.map(like, leaf) for like in (jnp.ones_like, jnp.zeros_like))
+        idle.append(keep_densities(use, zeros, ones))
     slopes = [
         old + gradient / known.weight.astype(gradient.dtype)
         for old, gradient in zip(parts.loose, known.gradient, strict=True)
@@ -132,13 +140,6 @@ def residual(model, data, weights, prior, known: Sums, chunk_size=None) -> Drift
     held = ~(jnp.isfinite(old) & jnp.isfinite(new))
     zero = jnp.zeros_like(old)
     return Drift(jnp.where(held, zero, new - jnp.where(held, zero, old)), idle | held)
-
-
-def _mark(array, use):
-    """1 where a parameter belongs to a density that is not refitted."""
-    if not eqx.is_inexact_array(array):
-        return array
-    return keep(use, jnp.zeros_like(array), jnp.ones_like(array))
 
 
 def _heeded(node):

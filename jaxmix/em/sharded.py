@@ -16,6 +16,7 @@ from jaxtyping import PyTree
 from .._exponential import Refittable
 from .._numerics import Sum, merge
 from .._refuse import on_host
+from .._stack import stack_axes
 
 
 class Shard(eqx.Module):
@@ -204,8 +205,13 @@ def shard_components(model: PyTree, mesh: Mesh | None = None) -> PyTree:
                 f"evenly over {mesh.size} devices."
             )
         count += bool(stacked)
-        sharding = NamedSharding(mesh, spread if stacked else whole)
-        return jax.tree.map(lambda a: jax.device_put(a, sharding) if eqx.is_array(a) else a, node)
+        axes = stack_axes(node) if is_leaf(node) else jax.tree.map(lambda _: 0, node)
+
+        def place(own, array):
+            sharding = NamedSharding(mesh, spread if own else whole)  # what a stack shares is whole
+            return jax.device_put(array, sharding) if eqx.is_array(array) else array
+
+        return jax.tree.map(place, axes, node)
 
     model = jax.tree.map(put, model, is_leaf=is_leaf)
     if not count:

@@ -9,7 +9,6 @@ from jaxtyping import Array, Float, Key, Scalar
 
 from .._exponential import Moments, ProductForm
 from .._numerics import as_float
-from .._stack import Held, release
 from ._moments import at_floor, diagonal_matrix, mean_and_scatter, recentred
 from ._pairs import matrix_of_pairs, products_of_pairs, weights_of_pairs
 from ._triangular import inverse_of_lower
@@ -47,10 +46,6 @@ def covariance_of(factor):
     return jnp.matmul(inverse, jnp.swapaxes(inverse, -1, -2), precision=HIGHEST)
 
 
-def _is_held(node):
-    return isinstance(node, Held)
-
-
 class _FullCovariance(ProductForm):
     """What the untied and the tied family share: everything but who owns the factor."""
 
@@ -64,16 +59,20 @@ class _FullCovariance(ProductForm):
         return self.mean.shape[-1]
 
     @property
-    def _factor(self):
-        return release(self.factor)
+    def _factors(self) -> Array:
+        """The factor with the axes of the stack, of length 1 where one serves a whole axis."""
+        return self.factor
+
+    def _for_each(self, matrix: Array) -> Float[Array, "*stack d d"]:
+        return jnp.broadcast_to(matrix, (*self.mean.shape, self.dim))
 
     @property
     def covariance(self) -> Float[Array, "*stack d d"]:
-        return covariance_of(self._factor)
+        return self._for_each(covariance_of(self._factors))
 
     @property
     def precision(self) -> Float[Array, "*stack d d"]:
-        return precision_of(self._factor)
+        return self._for_each(precision_of(self._factors))
 
     @property
     def origin(self):
@@ -81,16 +80,16 @@ class _FullCovariance(ProductForm):
 
     @property
     def _log_det(self):
-        return jnp.sum(jnp.diagonal(self._factor, axis1=-2, axis2=-1), -1)
+        return jnp.sum(jnp.diagonal(self._factors, axis1=-2, axis2=-1), -1)
 
     def log_prob(self, x: Float[Array, " d"]) -> Scalar:
-        z = jnp.dot(x - self.mean, whitener(self._factor), precision=HIGHEST)
+        z = jnp.dot(x - self.mean, whitener(self.factor), precision=HIGHEST)
         return self._log_det - 0.5 * jnp.sum(z * z) - 0.5 * self.dim * LOG_2_PI
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, " d"]:
         z = jax.random.normal(key, self.mean.shape, self.mean.dtype)
         return self.mean + jax.scipy.linalg.solve_triangular(
-            whitener(self._factor), z, trans="T", lower=False
+            whitener(self.factor), z, trans="T", lower=False
         )
 
     def stats(self, x, origin=None) -> Moments:
@@ -106,12 +105,11 @@ class _FullCovariance(ProductForm):
 
     def natural(self, origin=None) -> Moments:
         shift = self.mean - (self.mean if origin is None else origin)
-        precision = self.precision
+        precision = precision_of(self._factors)
         linear = jnp.einsum("...ij,...j->...i", precision, shift, precision=HIGHEST)
-        whitened = jnp.einsum("...ij,...i->...j", whitener(self._factor), shift, precision=HIGHEST)
+        whitened = jnp.einsum("...ij,...i->...j", whitener(self._factors), shift, precision=HIGHEST)
         head = self._log_det - 0.5 * jnp.sum(whitened**2, -1) - 0.5 * self.dim * LOG_2_PI
-        second = jnp.broadcast_to(-0.5 * precision, (*linear.shape, self.dim))
-        return Moments(head, linear, second)
+        return Moments(head, linear, self._for_each(-0.5 * precision))
 
     def log_normaliser(self, natural: Moments, origin=None) -> Scalar:
         second = natural.second
@@ -145,7 +143,7 @@ class _FullCovariance(ProductForm):
 
     def on_boundary(self, floor: Moments):
         # The least variance from the largest precision, which is known to its own digits.
-        precisions = jnp.linalg.eigvalsh(self.precision)
+        precisions = jnp.linalg.eigvalsh(precision_of(self._factors))
         least, largest = 1 / precisions[..., -1], 1 / jnp.abs(precisions[..., 0])
         # Below this share of the largest, a Cholesky factor cannot tell a variance from 0.
         unseen = least <= 8 * jnp.finfo(least.dtype).eps * largest
@@ -170,7 +168,7 @@ class _FullCovariance(ProductForm):
     def spread(self, origin):
         shift = self.mean - origin
         return jnp.max(
-            jnp.einsum("...ij,...i->...j", whitener(self._factor), shift, precision=HIGHEST) ** 2,
+            jnp.einsum("...ij,...i->...j", whitener(self._factors), shift, precision=HIGHEST) ** 2,
             -1,
         )
 
@@ -235,7 +233,8 @@ class TiedMultivariateNormal(_FullCovariance):
     """
 
     reparametrised: ClassVar[bool] = True
-    ranks: ClassVar[dict[str, int]] = {"mean": 1}
+    ranks: ClassVar[dict[str, int]] = {"mean": 1, "factor": 2}
+    shared: ClassVar[tuple[str, ...]] = ("factor",)
 
     mean: Float[Array, "*stack d"]
     factor: Float[Array, "*outer d d"]
@@ -249,24 +248,14 @@ class TiedMultivariateNormal(_FullCovariance):
         """A placeholder of this dimension for a fit."""
         return cls(jnp.zeros(dim), jnp.eye(dim))
 
-    shared: ClassVar[tuple[str, ...]] = ("factor",)
-
-    def hold_shared(self) -> Self:
-        if self.mean.ndim != self._factor.ndim or isinstance(self.factor, Held):
-            return self
-        return eqx.tree_at(lambda m: m.factor, self, Held(self.factor))
-
-    def let_go(self) -> Self:
-        return eqx.tree_at(lambda m: m.factor, self, self._factor, is_leaf=_is_held)
+    @property
+    def is_tied(self) -> bool:
+        """Whether there is a stack, for which this is the one covariance."""
+        return self.factor.ndim - 2 < len(self.stack_shape)
 
     @property
-    def covariance(self) -> Float[Array, "*stack d d"]:
-        """The covariance, repeated for each density of the stack."""
-        one = covariance_of(self._factor)
-        return jnp.broadcast_to(
-            one[..., None, :, :] if self.mean.ndim == one.ndim else one,
-            (*self.mean.shape, self.dim),
-        )
+    def _factors(self):
+        return self.factor[..., None, :, :] if self.is_tied else self.factor
 
     @property
     def num_parameters(self) -> int:
@@ -276,19 +265,10 @@ class TiedMultivariateNormal(_FullCovariance):
     def num_shared_parameters(self) -> int:
         return self.dim * (self.dim + 1) // 2
 
-    def repeat(self, size: int) -> Self:
-        """A stack of this density under one covariance (its own stack gets one each)."""
-        mean = jnp.broadcast_to(self.mean, (size, *self.mean.shape))
-        stacked = self.mean.ndim == self.factor.ndim
-        factor = (
-            jnp.broadcast_to(self.factor, (size, *self.factor.shape)) if stacked else self.factor
-        )
-        return eqx.tree_at(lambda m: (m.mean, m.factor), self, (mean, factor))
-
     def from_stats(self, stats: Moments, origin=None) -> Self:
         count, shift, scatter = mean_and_scatter(stats, 1)
         mean = (self.mean if origin is None else origin) + shift
-        if self.mean.ndim == self.factor.ndim:
+        if self.is_tied:
             # An emptied density has no mean residual, and no say in the pool.
             used = jnp.where(count[..., None, None] > 0, count[..., None, None] * scatter, 0)
             scatter = jnp.sum(used, -3) / jnp.sum(count, -1)[..., None, None]
