@@ -15,6 +15,7 @@ from .parts import take_apart
 
 SEED_ROWS = 2048
 ROWS_A_COMPONENT = 3
+ROWS_ALONE = 32  # from which a model starts that is no mixture
 NOISE = 3.0
 PSEUDO_ROWS = 0.1  # of the global fit: 1 blurs a start so that few reach the best optimum
 PSEUDO_VECTORS = 1.0  # three rows leave most directions of a vector without scatter
@@ -71,9 +72,7 @@ def init(
 
 def _init(key, template, data, weights, plus_plus) -> PyTree:
     k_rows, k_noise, k_seed, k_loose = jax.random.split(key, 4)
-    parts = take_apart(template)
     rows = num_rows(data)
-    is_mixture = callable(getattr(template, "joint_log_probs", None))
     wanted = min(rows, SEED_ROWS)
     if weights is None:
         index = (
@@ -87,33 +86,55 @@ def _init(key, template, data, weights, plus_plus) -> PyTree:
         # Rows of weight 0 come last, where too few others are left: the first one stands in.
         index = jnp.where(weights[index] > 0, index, index[0])
     sample = jax.tree.map(lambda a: a[index], data)
-    seeds = [
-        jax.random.key_data(jax.random.split(k, leaf.stack_shape))
-        for k, leaf in zip(
-            jax.random.split(k_noise, max(1, len(parts.leaves))), parts.leaves, strict=False
-        )
-    ]
-    placed, pooled = global_fit(template, sample)
-    if is_mixture:
+    if components(template, sample) is not None:
         share = _responsibilities(k_seed, template, sample, plus_plus)
     else:
-        used = jnp.arange(wanted) < 32
-        share = used.astype(_dtype_of(template))
+        used = jnp.arange(wanted) < ROWS_ALONE
+        share = used.astype(dtype_of(template))
+    return started((k_noise, k_loose), template, sample, share)
+
+
+def components(template: PyTree, data: PyTree) -> int | None:
+    """How many components a mixture has; None for any other model."""
+    if not callable(getattr(template, "joint_log_probs", None)):
+        return None
+    event = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), data)
+    return jax.eval_shape(template.joint_log_probs, event).shape[0]
+
+
+def started(keys, template: PyTree, sample: PyTree, share: Array, case=None) -> PyTree:
+    """The template refitted to some rows, each given to components by its share.
+
+    Args:
+        keys: two, for latent variables inside and for arrays without statistics.
+        template: a model whose structure matters.
+        sample: events, stacked along a leading axis.
+        share: weights (rows, components), or (rows,) where the model is no mixture.
+        case: case weights of the rows, under which they are pooled.
+    """
+    k_noise, k_loose = keys
+    parts = take_apart(template)
+    noise_keys = jax.random.split(k_noise, max(1, len(parts.leaves)))
+    noise = [
+        jax.random.key_data(jax.random.split(k, leaf.stack_shape))
+        for k, leaf in zip(noise_keys, parts.leaves, strict=False)
+    ]
+    placed, pooled = global_fit(template, sample, case)
     smooth = PSEUDO_VECTORS if is_vector_event(sample) else PSEUDO_ROWS
-    stats = blank_stats(placed, sample, seeds, NOISE, weights=share)
-    started = []
+    stats = blank_stats(placed, sample, noise, NOISE, weights=share)
+    leaves = []
     for leaf, s, pool in zip(take_apart(placed).leaves, stats, pooled, strict=True):
         one = jax.tree.map(lambda a, n=pool.count: a / _expand(n, a), pool)
         total = jax.tree.map(lambda a, b: a + smooth * b.astype(a.dtype), s, one)
-        started.append(refit(leaf, total, None, jnp.zeros((), total.count.dtype))[0])
+        leaves.append(refit(leaf, total, None, jnp.zeros((), total.count.dtype))[0])
     loose = parts.loose
     if loose:
-        build = lambda loose: parts.model(started, loose)
+        build = lambda loose: parts.model(leaves, loose)
         loose = _moved(k_loose, build, loose, sample, share)
-    return parts.model(started, loose)
+    return parts.model(leaves, loose)
 
 
-def global_fit(template: PyTree, sample: PyTree) -> tuple[PyTree, list]:
+def global_fit(template: PyTree, sample: PyTree, case: Array | None = None) -> tuple[PyTree, list]:
     """The model with all its components alike and fitted to the sample, and their statistics.
 
     The first of three passes finds the origins, since raw moments do not survive float32, and
@@ -123,7 +144,7 @@ def global_fit(template: PyTree, sample: PyTree) -> tuple[PyTree, list]:
     def pass_over(_, carry):
         model, _ = carry
         parts = take_apart(model)
-        stats = blank_stats(model, sample)
+        stats = blank_stats(model, sample, weights=case)
         zero = [jnp.zeros((), s.count.dtype) for s in stats]
         leaves = [
             refit(leaf, s, None, z)[0] for leaf, s, z in zip(parts.leaves, stats, zero, strict=True)
@@ -201,14 +222,15 @@ def _expand(count, like):
     return count.reshape(count.shape + (1,) * (like.ndim - count.ndim))
 
 
-def _dtype_of(model):
+def dtype_of(model):
     return jnp.result_type(*(a for a in jax.tree.leaves(model) if eqx.is_inexact_array(a)))
 
 
 def _responsibilities(key, template, sample, plus_plus):
-    size = jax.eval_shape(template.joint_log_probs, jax.tree.map(lambda a: a[0], sample)).shape[0]
+    size = components(template, sample)
+    assert size is not None
     wanted = num_rows(sample)
-    dtype = _dtype_of(template)
+    dtype = dtype_of(template)
     # Rows are in random order already: each component takes the next three, or as few as leave
     # every component rows of its own; beyond the last row they begin anew.
     many = min(ROWS_A_COMPONENT, max(1, wanted // size))

@@ -12,8 +12,8 @@ from jaxtyping import PyTree
 from . import maximise
 from .checks import check_support
 from .chunks import num_rows, width
-from .initialise import everywhere, has_zeros, supported
-from .initialise import init as initialise
+from .initialise import components, dtype_of, everywhere, has_zeros, started, supported
+from .seeds import seeds
 from .sharded import layout_of, over_rows
 from .solution import name
 from .state import History, State
@@ -40,17 +40,28 @@ def take(tree: PyTree, index: Any) -> PyTree:
 
 # Run once, on few rows: the compiler's dearer passes cost more time than they give back.
 @functools.cache
-def _initialise(quickly: bool):
-    """`_starts` compiled for one run; `quickly` where the user has asked for still less effort."""
+def _starter(quickly: bool):
+    """`_started` compiled for one run; `quickly` where the user has asked for still less effort."""
     options = None if quickly else {"xla_backend_optimization_level": 1}
-    return jax.jit(_starts, static_argnames=("many",), compiler_options=options)
+    return jax.jit(_started, compiler_options=options)
 
 
-def _starts(keys, template, data, weights, *, many):
-    plus = jnp.arange(many) % 2 == 0
-    return jax.vmap(lambda k, p: initialise(k, template, data, weights=weights, plus_plus=p))(
-        keys, plus
-    )
+def _started(key, template, data, seeds):
+    pick = (lambda rows: data) if seeds.rows is None else functools.partial(take, data)
+    keys = jax.random.split(key, (seeds.share.shape[0], 2))
+    one = lambda k, rows, share: started(k, template, pick(rows), share, seeds.case)
+    return jax.vmap(one, (0, None if seeds.rows is None else 0, 0))(keys, seeds.rows, seeds.share)
+
+
+def starts(key, template: PyTree, data: PyTree, weights: Any, many: int) -> PyTree:
+    """Models to start from, stacked: rows are drawn on the host, and one program refits to them."""
+    k_seeds, k_inside = jax.random.split(key)
+    size = components(template, data)
+    found = seeds(k_seeds, data, size, many, weights)
+    dtype = dtype_of(template)
+    found = found._replace(share=found.share.astype(dtype), case=found.case.astype(dtype))
+    quickly = jax.config.read("jax_disable_most_optimizations")
+    return _starter(quickly)(k_inside, template, data, found)
 
 
 @eqx.filter_jit
@@ -63,9 +74,7 @@ def search(key, template, data, weights, options, go):
     """All restarts, or where they are dear short runs on a sample and the best few in full."""
     rows, many = num_rows(data), options.num_restarts
     k_start, k_rows = jax.random.split(key)
-    keys = jax.random.split(k_start, many)
-    quickly = jax.config.read("jax_disable_most_optimizations")
-    models = _initialise(quickly)(keys, template, data, weights, many=many)
+    models = starts(k_start, template, data, weights, many)
     lift = lambda m: _supported(m, template, data, weights, layout_of(data)) if has_zeros(m) else m
     models = lift(models)
     check_support(take(models, 0), data, weights)

@@ -1,0 +1,144 @@
+"""Which rows each component of a mixture starts from, for every restart at once, on the host.
+
+Rows are drawn in NumPy: seeding compiles nothing, and another number of rows, components or
+restarts compiles nothing either.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Key, PyTree
+
+from .initialise import ROWS_A_COMPONENT, ROWS_ALONE, SEED_ROWS, is_vector_event
+from .k_means import canonical_order, lloyd, plus_plus
+
+LLOYD_STEPS = 100
+READ_WHOLE = 1 << 28  # bytes; of larger arrays only the rows wanted leave their device
+
+
+class Seeds(NamedTuple):
+    """Rows, and the weight with which each component starts from each.
+
+    `rows` (restarts, n) are positions in the data, or None where every row was taken as it stands.
+    `share` (restarts, n, components) is 0 on rows that a component does not start from; it is
+    (restarts, n) for a model that is no mixture. `case` (n,) are their case weights, 1 on average.
+    """
+
+    rows: np.ndarray | None
+    share: np.ndarray
+    case: np.ndarray
+
+
+def generator(key: Key[Array, ""]) -> np.random.Generator:
+    """NumPy's random numbers from a typed key; no program runs."""
+    words = np.asarray(jax.random.key_data(key)).astype(np.uint32).ravel()
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(words.tolist())))
+
+
+def seeds(
+    key: Key[Array, ""], data: PyTree, size: int | None, many: int, weights: Array | None = None
+) -> Seeds:
+    """Seeds of `many` starts of a mixture with `size` components.
+
+    Every other start of a mixture over vectors is a run of k-means to its end (Lloyd 1982, from
+    greedy k-means++, Arthur and Vassilvitskii 2007), on coordinates in units of their spread. The
+    others, and all of records, are three rows a component, or as few as leave every component rows
+    of its own. Of more than 2,048 rows each start draws so many for itself.
+
+    Units and shifts of vectors change nothing, nor does the order of columns, nor, up to 2,048
+    rows, that of rows; a row of weight 2 does what the same row twice would, one of weight 0
+    nothing, and case weights in other units the same.
+
+    Args:
+        key: a typed key.
+        data: events, stacked along a leading axis.
+        size: components; None for a model that is no mixture, which starts from 32 rows.
+        many: restarts.
+        weights: case weights (rows,), not all 0.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> from jaxmix.em.seeds import seeds
+        >>> x = np.array([0.0, 0.1, 5.0, 5.1])
+        >>> seeds(jax.random.key(0), x, 2, 4).share.shape
+        (4, 4, 2)
+    """
+    random = generator(key)
+    num_rows = jax.tree.leaves(data)[0].shape[0]
+    case = np.ones(num_rows) if weights is None else np.asarray(weights, float)
+    rows = None
+    if num_rows > SEED_ROWS:
+        rows = _quantiles(case, random.uniform(size=(many, SEED_ROWS)))
+        case = np.ones(SEED_ROWS)
+    case = case / case[case > 0].mean()
+    share = np.zeros((many, len(case), size or 1), np.float32)
+    found = Seeds(rows, share if size else share[..., 0], case)
+    if size is None:
+        _few_rows(share, case, random, min(ROWS_ALONE, len(case)))
+    elif not is_vector_event(data) or size == 1:
+        _few_rows(share, case, random)
+    else:
+        x = _standard(_vectors(data, rows), case)
+        # Rows in an order of their own, so that a draw falls on a value and not on a position.
+        order = slice(None) if rows is not None else canonical_order(_filled(x[0]))
+        x, case, ordered = x[:, order], case[order], np.zeros_like(share)
+        _clusters(ordered[::2], x[::2] if len(x) > 1 else x, case, random)
+        _few_rows(ordered[1::2], case, random)
+        share[:, order] = ordered
+    return found
+
+
+def _quantiles(weights: np.ndarray, level: np.ndarray) -> np.ndarray:
+    """Positions at which the running sum of the weights passes these shares of it."""
+    total = np.cumsum(weights)
+    found = np.searchsorted(total, level * total[-1], side="right")
+    return np.minimum(found, np.flatnonzero(weights > 0)[-1])
+
+
+def _few_rows(share: np.ndarray, case: np.ndarray, random: Any, each=ROWS_A_COMPONENT) -> None:
+    """A few rows a component: one from each stretch of equal weight, dealt out at random."""
+    many, num_rows, size = share.shape
+    each = min(each, max(1, num_rows // size))
+    level = (np.arange(size * each) + random.uniform(size=(many, size * each))) / (size * each)
+    rows = random.permuted(_quantiles(case, level), axis=1)
+    np.add.at(share, (np.arange(many)[:, None], rows, np.arange(size * each) // each), 1)
+
+
+def _clusters(share: np.ndarray, x: np.ndarray, case: np.ndarray, random: Any) -> None:
+    """The clusters of k-means."""
+    many, num_rows, size = share.shape
+    whole, weights = _filled(x), case[None]
+    chosen = plus_plus(whole, size, weights, random, many=many)
+    lanes = np.arange(many)[:, None]
+    centres = whole[lanes % len(whole), chosen]
+    labels = lloyd(x, centres, weights, max_steps=LLOYD_STEPS).labels
+    share[lanes, np.arange(num_rows), labels] = case
+
+
+def _vectors(data: PyTree, rows: np.ndarray | None) -> np.ndarray:
+    """Vectors (1, n, d), or the rows drawn for each start (restarts, n, d)."""
+    leaf = jax.tree.leaves(data)[0]
+    if rows is not None and leaf.nbytes > READ_WHOLE:
+        x = np.asarray(leaf[rows])
+    else:
+        x = np.asarray(leaf)[slice(None) if rows is None else rows]
+    x = x.astype(float)
+    x = x[None] if rows is None else x
+    return x if x.ndim == 3 else x[..., None]
+
+
+def _standard(x: np.ndarray, case: np.ndarray) -> np.ndarray:
+    """Coordinates about their mean in units of their spread; those that are all equal, 0."""
+    seen = ~np.isnan(x)
+    least = np.where(seen, x, np.inf).min(1, keepdims=True)
+    x = x - np.where(np.isfinite(least), least, 0)  # now a column of equal numbers is 0 exactly
+    w = seen * case[:, None]
+    count = np.maximum(w.sum(1, keepdims=True), np.finfo(float).tiny)
+    x = x - (w * _filled(x)).sum(1, keepdims=True) / count
+    spread = np.sqrt((w * _filled(x) ** 2).sum(1, keepdims=True) / count)
+    return x / np.where(spread > 0, spread, 1)
+
+
+def _filled(x: np.ndarray) -> np.ndarray:
+    return np.where(np.isnan(x), 0, x)
