@@ -10,8 +10,8 @@ from jaxtyping import Array, Float, Scalar
 LEAST = 25  # terms that are not 0; from fewer no tail can be told
 
 
-def _tail_size(n: int) -> int:
-    return max(1, min(n // 5, math.ceil(3 * math.sqrt(n))))
+def _tail_size(n: int, r_eff: float) -> int:
+    return max(1, min(n // 5, math.ceil(3 * math.sqrt(n / r_eff))))
 
 
 def _fit_pareto(excess: Array, valid: Array) -> tuple[Scalar, Scalar]:
@@ -42,11 +42,13 @@ def _fit_pareto(excess: Array, valid: Array) -> tuple[Scalar, Scalar]:
     return (k * size + 5) / (size + 10), scale
 
 
-def _tail(log_weights):
+def _tail(log_weights, r_eff):
     """The largest log-weights ascending, the cut below them, and which of them are tail."""
-    size = _tail_size(log_weights.shape[0])
-    # The barrier keeps XLA on its selection: fused with what follows it sorts all of them.
-    top, where = jax.lax.optimization_barrier(jax.lax.top_k(log_weights, size + 1))
+    size = _tail_size(log_weights.shape[0], r_eff)
+    top, where = jax.lax.top_k(log_weights, size + 1)
+    # A barrier keeps XLA on its selection: fused with what follows it sorts all of them. One for
+    # each output: around both, the compiler's partitioning over devices aborts the process.
+    top, where = jax.lax.optimization_barrier(top), jax.lax.optimization_barrier(where)
     used = jnp.sum(log_weights > -jnp.inf)
     # Few terms that are not 0 have a shorter tail: a fifth of them, at least five.
     length = jnp.minimum(size, jnp.maximum(used // 5, 5))
@@ -67,10 +69,10 @@ class _Fit(NamedTuple):
     scale: Scalar
 
 
-def _fitted(log_weights: Array) -> _Fit:
+def _fitted(log_weights: Array, r_eff: float) -> _Fit:
     peak = jax.lax.stop_gradient(jnp.max(log_weights))
     peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
-    tail, where, cut, valid, used = _tail(log_weights)
+    tail, where, cut, valid, used = _tail(log_weights, r_eff)
     tail, cut = tail - peak, cut - peak
     enough = (used >= LEAST) & (tail[-1] > cut)
     valid = valid & enough
@@ -79,18 +81,39 @@ def _fitted(log_weights: Array) -> _Fit:
     # Ties with the cut have no excess; the fit asks for positive ones.
     valid = valid & (excess > 0)
     k, scale = _fit_pareto(jnp.where(valid, excess, jnp.ones_like(excess)), valid)
-    k = jnp.where(enough & (jnp.sum(valid) >= 5), k, jnp.full_like(k, jnp.inf))
+    # Where ties leave fewer than five above the cut, the largest alone says how steep the tail
+    # is: of m tail weights it is about m^k cuts. A flat top has k = 0.
+    length = jnp.sum(jnp.arange(tail.shape[0]) < jnp.maximum(used // 5, 5)).astype(cut.dtype)
+    steep = jnp.where(used >= LEAST, (tail[-1] - cut) / jnp.log(length), jnp.inf)
+    sure = enough & (jnp.sum(valid) >= 5)
+    k, valid = jnp.where(sure, k, steep), valid & sure
     return _Fit(peak, tail, where, valid, floor, k, scale)
 
 
-def pareto_k(log_weights: Float[Array, " n"]) -> Scalar:
+def _checked(log_weights, r_eff) -> Array:
+    log_weights = jnp.asarray(log_weights)
+    if log_weights.ndim != 1 or not jnp.issubdtype(log_weights.dtype, jnp.floating):
+        raise ValueError(
+            "log_weights must be one vector of real numbers; they have shape "
+            f"{log_weights.shape} and dtype {log_weights.dtype}. `jax.vmap` takes several."
+        )
+    if not (isinstance(r_eff, int | float) and 0 < r_eff < math.inf):
+        raise ValueError(f"r_eff, effective draws a draw, is a positive number; it was {r_eff!r}.")
+    return log_weights
+
+
+def pareto_k(log_weights: Float[Array, " n"], *, r_eff: float = 1.0) -> Scalar:
     """Shape k of the tail of importance weights: above 0.7 the mean of them cannot be trusted.
+
+    Weights that are all alike have k = 0, bounded ones a k of 0 or below. It cannot see a region
+    that no draw reached.
 
     Args:
         log_weights: log-weights in nats, -inf for terms that are 0.
+        r_eff: effective draws a draw, below 1 for those of a Markov chain: their tail is longer.
 
     Returns:
-        The shape; inf where fewer than 25 terms are not 0 (too few to tell).
+        The shape; inf where fewer than 25 terms are not 0 (too few to tell), and only there.
 
     Example:
         >>> import jax, jaxmix as jm
@@ -98,13 +121,15 @@ def pareto_k(log_weights: Float[Array, " n"]) -> Scalar:
         >>> bool(jm.importance.pareto_k(tail) < 0.5)
         True
     """
-    log_weights = jnp.asarray(log_weights)
+    log_weights = _checked(log_weights, r_eff)
     if log_weights.shape[0] < LEAST:
         return jnp.asarray(jnp.inf, log_weights.dtype)
-    return _fitted(log_weights).k
+    return _fitted(log_weights, r_eff).k
 
 
-def psis(log_weights: Float[Array, " n"]) -> tuple[Float[Array, " n"], Scalar]:
+def psis(
+    log_weights: Float[Array, " n"], *, r_eff: float = 1.0
+) -> tuple[Float[Array, " n"], Scalar]:
     """Smooth the largest importance weights by order statistics of a fitted Pareto tail.
 
     Vehtari, Simpson, Gelman, Yao and Gabry (2024), "Pareto smoothed importance sampling",
@@ -113,6 +138,7 @@ def psis(log_weights: Float[Array, " n"]) -> tuple[Float[Array, " n"], Scalar]:
 
     Args:
         log_weights: log-weights in nats, -inf for terms that are 0.
+        r_eff: effective draws a draw, as in `pareto_k`.
 
     Returns:
         Smoothed log-weights in the same order, and the shape k.
@@ -124,10 +150,10 @@ def psis(log_weights: Float[Array, " n"]) -> tuple[Float[Array, " n"], Scalar]:
         >>> bool(abs(k - 0.9) < 0.2), smooth.shape
         (True, (1000,))
     """
-    log_weights = jnp.asarray(log_weights)
+    log_weights = _checked(log_weights, r_eff)
     if log_weights.shape[0] < LEAST:
         return log_weights, jnp.asarray(jnp.inf, log_weights.dtype)
-    peak, tail, where, valid, floor, k, scale = _fitted(log_weights)
+    peak, tail, where, valid, floor, k, scale = _fitted(log_weights, r_eff)
     size = jnp.sum(valid)
     rank = jnp.arange(tail.shape[0]) - (tail.shape[0] - size)
     p = (rank.astype(tail.dtype) + 0.5) / size.astype(tail.dtype)

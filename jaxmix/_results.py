@@ -45,3 +45,7 @@ class RESULTS(eqxi.Enumeration):
         "The tail of the importance weights is too heavy (Pareto k above 0.7): neither the value "
         "nor its standard error can be trusted. Use a wider guide."
     )
+    too_few_draws = (
+        "Too few draws have weight to tell how heavy the tail of the importance weights is, and "
+        "so whether the value and its standard error can be trusted. Draw more."
+    )

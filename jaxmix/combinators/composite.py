@@ -40,6 +40,10 @@ class Composite(LogDensity):
         """A placeholder for a fit: a composite of templates."""
         return cls(parts)
 
+    @property
+    def reparametrised(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return all(getattr(part, "reparametrised", False) for _, part in self.items())
+
     def items(self) -> list[tuple]:
         """Pairs of a field's name (its position in a tuple) and its density."""
         if isinstance(self.parts, dict):

@@ -20,6 +20,10 @@ class Frozen(LogDensity):
     def stack_shape(self) -> tuple[int, ...]:
         return getattr(self.part, "stack_shape", ())
 
+    @property
+    def reparametrised(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return getattr(self.part, "reparametrised", False)
+
     def _still(self) -> PyTree:
         return jax.tree.map(jax.lax.stop_gradient, self.part) if self.stopped else self.part
 

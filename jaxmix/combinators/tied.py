@@ -32,6 +32,10 @@ class Borrowed(LogDensity):
         """The part itself."""
         return release(self.part)
 
+    @property
+    def reparametrised(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return getattr(self.lent, "reparametrised", False)
+
     def log_prob(self, x: PyTree) -> Scalar:
         return self.lent.log_prob(x)
 
@@ -86,6 +90,10 @@ class Tied(LogDensity):
     def stack_shape(self) -> tuple[int, ...]:
         part = getattr(self.part, "stack_shape", ())
         return max(self.body.stack_shape, part[: len(part) - self.inner], key=len)
+
+    @property
+    def reparametrised(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return getattr(self.filled, "reparametrised", False)
 
     def log_prob(self, x: PyTree) -> Scalar:
         return self.filled.log_prob(x)

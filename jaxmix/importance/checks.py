@@ -44,6 +44,54 @@ def checked_weights(weights: Array, expected: tuple[int, ...], dtype) -> Array:
     return weights / jnp.sum(weights, 1, keepdims=True)
 
 
+def is_traced(array) -> bool:
+    """Whether the values are not there to be looked at."""
+    return isinstance(array, jax.core.Tracer)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def as_table(table, role: str) -> Array:
+    """A floating (n, k) table of log-densities, none of them NaN or +inf where they are known."""
+    table = jnp.asarray(table)
+    if table.ndim != 2 or 0 in table.shape or not jnp.issubdtype(table.dtype, jnp.floating):
+        raise ValueError(
+            f"{role} must be real numbers (n, k), a row a draw and a column a density; its shape "
+            f"is {table.shape}, its dtype {table.dtype}."
+        )
+    if not is_traced(table):
+        bad = ~(np.asarray(table) < np.inf)
+        if bad.any():
+            n, k = np.argwhere(bad)[0].tolist()
+            raise ValueError(
+                f"{role} holds {table[n, k]} at draw {n}, density {k}: a log-density is a number "
+                "or -inf."
+            )
+    return table
+
+
+def checked_counts(counts, rows: int, size: int) -> Array:
+    """One whole number of draws for each density, `rows` in all."""
+    counts = jnp.asarray(counts)
+    if counts.shape != (size,) or not jnp.issubdtype(counts.dtype, jnp.integer):
+        raise ValueError(
+            f"log_table must be (n, k) with k counts, whole numbers; its shape is {(rows, size)}, "
+            f"and counts have shape {counts.shape} and dtype {counts.dtype}."
+        )
+    if not is_traced(counts):
+        known = np.asarray(counts)
+        if (known < 0).any() or known.sum() != rows:
+            raise ValueError(
+                f"counts must not be negative and add up to the {rows} draws of log_table; they "
+                f"are {known.tolist()}, {known.sum()} in all."
+            )
+    return counts
+
+
+def checked_efficiency(r_eff) -> None:
+    """A positive number, known where the shapes of tails depend on it."""
+    if not (isinstance(r_eff, int | float) and 0 < r_eff < float("inf")):
+        raise ValueError(f"r_eff, effective draws a draw, is a positive number; it was {r_eff!r}.")
+
+
 def refuse_nan(flat: Array) -> None:
     """A sentence if f gave NaN at a draw."""
     if isinstance(flat, jax.core.Tracer):  # pyright: ignore[reportAttributeAccessIssue]

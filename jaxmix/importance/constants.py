@@ -5,9 +5,12 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Scalar
 
 from .._numerics import logsumexp
+from .._pareto import pareto_k
+from .checks import as_table, checked_counts, checked_efficiency
 
 
 class Constants(NamedTuple):
@@ -15,12 +18,18 @@ class Constants(NamedTuple):
 
     Attributes:
         log_z: log Z_k - log Z_0 in nats (minus the free energies).
-        covariance: of `log_z`, asymptotic (k, k); the first row is 0.
+        covariance: of `log_z`, asymptotic (k, k); the first row is 0. Infinite where a density
+            has no common region with the first.
         std_error: its diagonal's square roots.
         converged: whether the equations are solved to rounding.
         num_steps: Newton steps.
         overlap: the largest eigenvalue of the overlap matrix but one: at 1 there are groups of
-            densities without a common region, and the errors mean nothing.
+            densities without a common region.
+        ess: effective number of all draws for each density's constant.
+        pareto_k: tail shape of each density's weights over the mixture of all draws: above 0.7
+            neither its constant nor its error can be trusted; inf with too few draws to tell.
+        errors: standard errors of all differences log_z[i] - log_z[j] (k, k): infinite for pairs
+            without a common region, even through others, whose difference is unknown.
     """
 
     log_z: Float[Array, " k"]
@@ -29,12 +38,40 @@ class Constants(NamedTuple):
     converged: Bool[Array, ""]
     num_steps: Int[Array, ""]
     overlap: Scalar
+    ess: Float[Array, " k"]
+    pareto_k: Float[Array, " k"]
+    errors: Float[Array, "k k"]
 
     def difference_error(self) -> Float[Array, "k k"]:
         """Standard errors of log_z[i] - log_z[j]."""
-        diagonal = jnp.diagonal(self.covariance)
-        square = diagonal[:, None] + diagonal[None, :] - 2 * self.covariance
-        return jnp.sqrt(jnp.maximum(square, jnp.zeros_like(square)))
+        return self.errors
+
+    def problems(self) -> list[str]:
+        """Sentences on what is wrong, from the worst; empty if nothing was seen to be."""
+        found, apart = [], np.isinf(np.asarray(self.errors))
+        bad = np.flatnonzero(~np.isfinite(np.asarray(self.log_z)))
+        if bad.size:
+            found.append(f"densities {bad.tolist()}: log_z is not finite; no draw reached them.")
+        if apart.any():
+            groups = sorted({tuple(np.flatnonzero(~row).tolist()) for row in apart})
+            listed = " | ".join(", ".join(map(str, group)) for group in groups)
+            found.append(
+                f"densities {listed} have no common region: the constants of one group beside "
+                "those of another are unknown. Add densities between them."
+            )
+        if not bool(self.converged):
+            found.append(
+                f"the equations were not solved in {int(self.num_steps)} steps; raise max_steps, "
+                "or use float64."
+            )
+        k = np.asarray(self.pareto_k)
+        for sentence, which in (
+            ("Pareto k above 0.7; constant and error cannot be trusted.", (k > 0.7) & (k < np.inf)),
+            ("too few draws of weight to tell whether its error can be trusted.", k == np.inf),
+        ):
+            if which.any():
+                found.append(f"densities {np.flatnonzero(which).tolist()}: {sentence}")
+        return found
 
 
 def normalising_constants(
@@ -43,6 +80,7 @@ def normalising_constants(
     *,
     max_steps: int = 100,
     tol: float | None = None,
+    r_eff: float = 1.0,
 ) -> Constants:
     """Constants of unnormalised densities from draws of some of them, all at once.
 
@@ -58,10 +96,13 @@ def normalising_constants(
             (minus reduced energies), -inf where a density is 0.
         counts: how many draws came from each density; their order in the table is free.
         max_steps: most Newton steps.
-        tol: on the relative error of the equations; None for a multiple of the rounding unit.
+        tol: on the relative error of the equations; None for a multiple of the rounding unit and
+            of the size of the logarithms, of which it is a part.
+        r_eff: effective draws a draw, below 1 for Markov chains: the covariance is divided by
+            it, and tails are longer.
 
     Raises:
-        ValueError: if the shapes do not fit.
+        ValueError: if the shapes do not fit, the counts do not add up, or the table holds NaN.
 
     Example:
         >>> import jax, jaxmix as jm, jax.numpy as jnp
@@ -71,22 +112,22 @@ def normalising_constants(
         >>> bool(abs(found.log_z[1] + jnp.log(2.0)) < 4 * found.std_error[1])
         True
     """
-    counts = jnp.asarray(counts)
-    if log_table.ndim != 2 or counts.shape != log_table.shape[1:]:
-        raise ValueError(
-            "log_table must be (n, k) with k counts; the shapes are "
-            f"{log_table.shape} and {counts.shape}."
-        )
-    return _solve(log_table, counts.astype(log_table.dtype), max_steps, tol)
+    log_table = as_table(log_table, "log_table")
+    counts = checked_counts(counts, *log_table.shape)
+    checked_efficiency(r_eff)
+    return _solve(log_table, counts.astype(log_table.dtype), max_steps, tol, float(r_eff))
 
 
 @eqx.filter_jit
-def _solve(log_table, counts, max_steps, tol) -> Constants:
+def _solve(log_table, counts, max_steps, tol, r_eff) -> Constants:
     held = jax.lax.stop_gradient(log_table)
+    # A constant added to a column moves its log_z by just itself: taken out, it costs no digits.
+    peak = jnp.max(held, 0)
+    peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
+    log_table, held = log_table - peak[None, :], held - peak[None, :]
     log_counts = jnp.log(counts)
     dtype, size = held.dtype, counts.shape[0]
     eps = jnp.finfo(dtype).eps
-    tol = 50 * eps if tol is None else tol
 
     def log_mix(f):
         return logsumexp(held + (log_counts - f)[None, :])
@@ -122,46 +163,65 @@ def _solve(log_table, counts, max_steps, tol) -> Constants:
     def running(state):
         return state[-1] & (state[-2] < max_steps)
 
-    f = jax.lax.fori_loop(0, 5, lambda _, f: sweep(f), jnp.zeros(size, dtype))
-    start = (f, jnp.asarray(jnp.inf, dtype), jnp.zeros((), int), jnp.asarray(True))
+    f = jax.lax.fori_loop(0, 5, lambda _, f: sweep(f), jnp.zeros_like(log_counts))
+    # A share is known to the rounding of the logarithms that it is made from.
+    large = 1 + jnp.mean(jnp.abs(log_mix(f)))
+    tol = 50 * eps * large if tol is None else jnp.asarray(tol, dtype)
+    start = (f, 0 * f[0] + jnp.inf, jnp.zeros_like(f[0], int), f[0] == f[0])
     f, error, steps, _ = jax.lax.while_loop(running, newton, start)
     log_q = jax.lax.stop_gradient(log_mix(f))
     inside = held > -jnp.inf
     ratios = jnp.where(inside, jnp.where(inside, log_table, 0) - log_q[:, None], -jnp.inf)
     log_z = logsumexp(ratios, 0)
-    log_z = log_z - log_z[0]
-    covariance, overlap = _covariance(
-        jnp.exp(jax.lax.stop_gradient(ratios - log_z[None, :])), counts
-    )
+    known = jnp.where(jnp.isfinite(log_z), log_z, jnp.zeros_like(log_z))
+    log_w = jax.lax.stop_gradient(ratios - known[None, :])
+    covariance, overlap, square = _covariance(jnp.exp(log_w), counts)
+    covariance, errors = covariance / r_eff, jnp.sqrt(square / r_eff)
+    ess = 1 / jnp.sum(jnp.exp(2 * log_w), 0)
+    k = jax.lax.map(lambda column: pareto_k(column, r_eff=r_eff), log_w.T)
+    log_z = log_z + peak
     return Constants(
-        log_z,
+        log_z - log_z[0],
         covariance,
-        jnp.sqrt(jnp.diagonal(covariance)),
-        error <= jnp.maximum(jnp.asarray(tol, dtype), 1e3 * eps),
+        errors[0],
+        error <= jnp.maximum(tol, 1e3 * eps * large),
         steps,
         overlap,
+        jnp.where(jnp.isfinite(ess), ess, jnp.zeros_like(ess)),
+        k,
+        errors,
     )
 
 
 def _covariance(w, counts):
     """Asymptotic covariance of log Z (Shirts and Chodera 2008, eq. D6), relative to the first."""
-    w = w / jnp.sum(w, 0, keepdims=True)
     gram = jnp.matmul(w.T, w, precision="highest")
     values, vectors = jnp.linalg.eigh(gram)
     root = jnp.sqrt(jnp.maximum(values, jnp.zeros_like(values)))
     scaled = vectors * root[None, :]  # V Sigma, so that W'W is its square
     inner = jnp.matmul(scaled.T, counts[:, None] * scaled, precision="highest")
     eye = jnp.eye(counts.shape[0], dtype=w.dtype)
-    # I - inner has one null direction, the common factor of all constants.
+    # I - inner has one null direction, the common factor of all constants, and one more for each
+    # further group of densities without a common region.
     levels, axes = jnp.linalg.eigh(eye - inner)
-    cut = 1e3 * jnp.finfo(w.dtype).eps * jnp.max(levels)
+    cut = 1e3 * jnp.finfo(w.dtype).eps * jnp.maximum(jnp.max(levels), 1)
     kept = levels > cut
     inverse = jnp.where(kept, 1 / jnp.where(kept, levels, jnp.ones_like(levels)), 0)
     half = jnp.matmul(scaled, axes, precision="highest")
     theta = jnp.matmul(half * inverse[None, :], half.T, precision="highest")
     relative = theta - theta[:1] - theta[:, :1] + theta[0, 0]
+    # A null direction is constant over each group; sum_k n_k half_k^2 = 1 sets its size.
+    still = jnp.where(kept[None, :], 0, half) * jnp.sqrt(jnp.sum(counts))
+    apart = jnp.max(jnp.abs(still[:, None, :] - still[None, :, :]), 2) > 0.01
+    apart = apart | (jnp.sum(w, 0) == 0)[:, None] & ~jnp.eye(counts.shape[0], dtype=bool)
+    apart = apart | apart.T
+    diagonal = jnp.diagonal(theta)
+    square = jnp.maximum(diagonal[:, None] + diagonal[None, :] - 2 * theta, 0)
+    first = apart[0]
+    relative = jnp.where(first[:, None] & first[None, :], jnp.inf, relative)
+    relative = jnp.where(first[:, None] ^ first[None, :], 0, relative)
     overlap = jnp.sort(1 - levels)[-2] if counts.shape[0] > 1 else jnp.ones((), w.dtype)
-    return relative, overlap
+    return relative, overlap, jnp.where(apart, jnp.inf, square)
 
 
 def bridge(
@@ -169,6 +229,8 @@ def bridge(
     log_q_at_p: Float[Array, " n"],
     log_p_at_q: Float[Array, " m"],
     log_q_at_q: Float[Array, " m"],
+    *,
+    r_eff: float = 1.0,
 ) -> Constants:
     """Log Z_q - log Z_p of two unnormalised densities by the optimal bridge.
 
@@ -179,6 +241,10 @@ def bridge(
         log_q_at_p: log q at draws of p.
         log_p_at_q: log p at draws of q.
         log_q_at_q: log q at draws of q.
+        r_eff: effective draws a draw, as in `normalising_constants`.
+
+    Raises:
+        ValueError: if the four are no vectors in two pairs of one length.
 
     Example:
         >>> import jax, jaxmix as jm, jax.numpy as jnp
@@ -188,7 +254,13 @@ def bridge(
         >>> bool(abs(found.log_z[1] - jnp.log(2.0)) < 4 * found.std_error[1])
         True
     """
-    at_p = jnp.stack([log_p_at_p, log_q_at_p], 1)
-    at_q = jnp.stack([log_p_at_q, log_q_at_q], 1)
+    vectors = [jnp.asarray(a) for a in (log_p_at_p, log_q_at_p, log_p_at_q, log_q_at_q)]
+    shapes = [a.shape for a in vectors]
+    if any(a.ndim != 1 for a in vectors) or shapes[0] != shapes[1] or shapes[2] != shapes[3]:
+        raise ValueError(
+            "bridge takes vectors: log p and log q at the draws of p, then both at the draws of "
+            f"q; their shapes are {shapes}."
+        )
+    at_p, at_q = jnp.stack(vectors[:2], 1), jnp.stack(vectors[2:], 1)
     counts = jnp.array([at_p.shape[0], at_q.shape[0]])
-    return normalising_constants(jnp.concatenate([at_p, at_q]), counts)
+    return normalising_constants(jnp.concatenate([at_p, at_q]), counts, r_eff=r_eff)

@@ -42,6 +42,9 @@ class Term(Protocol):
         """Sum of the term's coefficients."""
         ...
 
+    # Optional: `signals(log_w, mean)`, what the term loses where each log-weight in turn becomes
+    # the entry of `mean`; without it the score rule evaluates the term once a draw.
+
 
 def combine(log_w: Float[Array, " K"], groups: Sequence[Term]) -> Combined:
     """Value and gradient coefficients of a linear combination of log-mean-exps, in one pass.
@@ -152,6 +155,29 @@ class Blocks(NamedTuple):
         value = jnp.sum(select(a, means))
         model = a[:, None] * share
         return Combined(value, model.ravel(), (model * share).ravel(), jnp.abs(value))
+
+    def signals(self, log_w, mean):
+        """What the sum loses where each log-weight in turn becomes `mean`: O(K) in all."""
+        blocks = log_w.reshape(-1, self.size)
+        a = self._weights(log_w.dtype, blocks.shape[0])[:, None]
+        return (a * replaced(blocks, mean.reshape(-1, self.size))).ravel()
+
+
+def replaced(log_w, mean):
+    """Fall of a logsumexp over the last axis as each entry in turn becomes `mean`."""
+    without = jnp.logaddexp(leave_one_out(log_w), mean)
+    finite = jnp.isfinite(without)
+    total = logsumexp(log_w)[..., None]
+    return jnp.where(finite, total - jnp.where(finite, without, 0), jnp.zeros_like(without))
+
+
+def leave_one_out(log_w):
+    """Logsumexp of all the others along the last axis, without subtraction."""
+    pad = jnp.full((*log_w.shape[:-1], 1), -jnp.inf, log_w.dtype)
+    axis = log_w.ndim - 1
+    before = jax.lax.cumlogsumexp(log_w, axis)[..., :-1]
+    after = jax.lax.cumlogsumexp(log_w, axis, reverse=True)[..., 1:]
+    return jnp.logaddexp(jnp.concatenate([pad, before], -1), jnp.concatenate([after, pad], -1))
 
 
 class Halves(NamedTuple):

@@ -6,6 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from .._numerics import log_mean_exp
@@ -14,6 +15,9 @@ from .._results import RESULTS
 from ._combine import combine, softmax
 from ._draws import checked_guide, log_weight, num_rows
 from ._terms import LeaveOut
+
+# From the gravest.
+CODES = (RESULTS.nonfinite, RESULTS.undefined, RESULTS.too_few_draws, RESULTS.heavy_tailed)
 
 
 class Evidence(eqx.Module):
@@ -30,7 +34,8 @@ class Evidence(eqx.Module):
             objective.
         largest: largest contribution of one level to one estimate (N,).
         samples: draws used a datum (N,).
-        result: a code whose text says what is wrong, if anything.
+        result: codes (N,) whose texts say what is wrong with a row, if anything; compare them
+            with `==`, and see `worst` and `problems()`.
         direction: "lower", "upper", "estimate" or "unbiased": how the mean lies to log p(x).
     """
 
@@ -44,6 +49,24 @@ class Evidence(eqx.Module):
     samples: Int[Array, " N"]
     result: RESULTS
     direction: str = eqx.field(static=True)
+
+    @property
+    def worst(self) -> RESULTS:
+        """The code of the data as a whole: the gravest of the rows'."""
+        found = RESULTS.successful
+        for code in reversed(CODES):
+            found = RESULTS.where(jnp.any(self.result == code), code, found)
+        return found
+
+    def problems(self) -> list[str]:
+        """Sentences on what is wrong, with the rows concerned; empty if nothing was seen to be."""
+        found = []
+        for code in CODES:
+            rows = np.flatnonzero(np.asarray(self.result == code))
+            if rows.size:
+                shown = ", ".join(map(str, rows[:8])) + (" ..." if rows.size > 8 else "")
+                found.append(f"rows {shown} ({rows.size} of {self.value.size}): {RESULTS[code]}")
+        return found
 
     @property
     def total(self) -> Array:
@@ -132,20 +155,17 @@ def log_evidence(
         samples, largest = jnp.sum(used, 0), jnp.max(peaks, 0)
         bias, direction = jnp.zeros_like(value), objective.direction
         undefined = ~bad & ~jnp.isfinite(value)
-    result = RESULTS.where(
-        jnp.any(bad | (dead & (objective is None))),
-        RESULTS.nonfinite,
-        RESULTS.where(
-            jnp.any(undefined),
-            RESULTS.undefined,
-            RESULTS.where(
-                jnp.any(tail > 0.7) & (num_samples >= 25),
-                RESULTS.heavy_tailed,
-                RESULTS.successful,
-            ),
-        ),
-    )
+    found = [bad | (dead & (objective is None)), undefined, tail == jnp.inf, ~(tail <= 0.7)]
+    result = jax.vmap(_code)(found)
     return Evidence(value, error, chi2, ess, tail, bias, largest, samples, result, direction)
+
+
+def _code(found: list[Array]) -> RESULTS:
+    """The gravest code of one row."""
+    result = RESULTS.successful
+    for code, is_so in reversed(list(zip(CODES, found, strict=True))):
+        result = RESULTS.where(is_so, code, result)
+    return result
 
 
 def weight_diagnostics(log_w: Float[Array, " K"]) -> tuple[Array, ...]:

@@ -5,6 +5,7 @@ log w along the draws' dependence on the guide, `density` on log q(z) at fixed d
 guide's rule follows a bound of its own (the objective's `bound`), not always the value.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from .._numerics import logsumexp
-from ._combine import Blocks, Combined, Term, combine, softmax
+from ._combine import Combined, Term, combine, softmax
 
 GUIDE_RULES = {
     "dreg": "doubly reparametrised: unbiased for the bound's gradient, signal grows with draws",
@@ -97,22 +98,18 @@ def learning_signals(log_w, bound, valid=None):
     mean = jnp.where(lost > 0, -jnp.inf, (jnp.sum(known) - known) / others)
     total = jnp.zeros_like(log_w)
     for term in bound:
-        power = 1.0 if isinstance(term, Blocks) else 1 - term.alpha
-        size = term.size if isinstance(term, Blocks) else log_w.shape[0]
-        weights = term.weights if isinstance(term, Blocks) else 1.0
-        scaled = power * log_w
-        without = leave_one_out(scaled.reshape(-1, size))
-        blocks = logsumexp(scaled.reshape(-1, size))
-        replaced = jnp.logaddexp(without, power * mean.reshape(-1, size))
-        gain = jnp.where(jnp.isfinite(replaced), blocks[:, None] - replaced, 0 * replaced)
-        total = total + gain.ravel() * weights / (blocks.shape[0] * power)
+        own = getattr(term, "signals", None) or functools.partial(replaced_one_by_one, term)
+        total = total + own(log_w, mean)
     return total
 
 
-def leave_one_out(log_w):
-    """Logsumexp of all the others along the last axis, without subtraction."""
-    pad = jnp.full((*log_w.shape[:-1], 1), -jnp.inf, log_w.dtype)
-    axis = log_w.ndim - 1
-    before = jax.lax.cumlogsumexp(log_w, axis)[..., :-1]
-    after = jax.lax.cumlogsumexp(log_w, axis, reverse=True)[..., 1:]
-    return jnp.logaddexp(jnp.concatenate([pad, before], -1), jnp.concatenate([after, pad], -1))
+def replaced_one_by_one(term: Term, log_w: Array, mean: Array) -> Array:
+    """What a term loses where each log-weight in turn is the mean of the others."""
+    whole = combine(log_w, (term,)).value
+
+    def without(i):
+        return combine(log_w.at[i].set(mean[i]), (term,)).value
+
+    left = jax.lax.map(without, jnp.arange(log_w.shape[0]))
+    both = jnp.isfinite(whole) & jnp.isfinite(left)
+    return jnp.where(both, whole - jnp.where(both, left, 0), jnp.zeros_like(left))

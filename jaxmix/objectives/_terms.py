@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._numerics import logsumexp
-from ._combine import Combined, select, softmax
+from ._combine import Combined, replaced, select, softmax
 
 MOST_SUBSETS = 20_000
 
@@ -85,6 +85,11 @@ class Tempered(NamedTuple):
         share = softmax(power * log_w, total)
         path = self.alpha * share + power * share**2
         return Combined(value, share, path, jnp.abs(value))
+
+    def signals(self, log_w, mean):
+        """What the bound loses where each log-weight in turn becomes `mean`."""
+        power = 1 - self.alpha
+        return replaced(power * log_w, power * mean) / power
 
 
 class DeltaCorrection(NamedTuple):

@@ -65,7 +65,7 @@ def test_a_guide_too_narrow_is_diagnosed():
     narrow = lambda x: jm.Normal(0, 0.35)
     run = jax.jit(lambda k: jm.log_evidence(k, target, narrow, jnp.zeros(3), num_samples=500))
     found = run(jax.random.key(3))
-    assert found.result == jm.RESULTS.heavy_tailed
+    assert found.worst == jm.RESULTS.heavy_tailed and any(found.result == jm.RESULTS.heavy_tailed)
     assert jnp.all(found.pareto_k > 0.5)
 
 

@@ -1,0 +1,100 @@
+"""Each diagnostic means one thing: tails, ties, overlap, dependence, whatever the units."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxmix as jm
+
+imp = jm.importance
+
+
+@pytest.mark.parametrize(
+    ("weights", "least", "most"),
+    [
+        (np.ones(500), -np.inf, 0.0),  # plain Monte Carlo: no tail
+        (np.r_[np.full(400, 1.0), np.full(100, 3.0)], -np.inf, 0.0),  # two values, the top tied
+        (np.r_[np.ones(498), 1.2, 1.2], -np.inf, 0.1),  # a rare value near the others
+        (np.r_[np.ones(499), 1e4], 0.7, 1e6),  # one draw that makes the mean
+        (np.r_[np.zeros(480), np.ones(20)], np.inf, np.inf),  # too few to tell
+        (np.random.default_rng(0).pareto(1 / 0.9, 2000) + 1, 0.7, 1.1),
+    ],
+)
+def test_ties_and_few_draws_have_their_own_tails(weights, least, most):
+    with np.errstate(divide="ignore"):
+        log_w = jnp.asarray(np.log(weights), jnp.float32)
+    assert least <= float(imp.pareto_k(log_w)) <= most
+    assert least <= float(imp.pareto_k(log_w - 1e3)) <= most + 1e-3
+    smooth, _ = imp.psis(log_w)
+    assert not np.isnan(np.asarray(smooth)).any()
+
+
+def test_tails_of_a_chain_are_longer():
+    log_w = jnp.log1p(jax.random.pareto(jax.random.key(0), 2.0, (4000,)))
+    assert imp.pareto_k(log_w, r_eff=0.25) != imp.pareto_k(log_w)
+    for wrong in (0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="r_eff"):
+            imp.pareto_k(log_w, r_eff=wrong)
+
+
+def states(centres, num=300):
+    keys = jax.random.split(jax.random.key(0), len(centres))
+    x = jnp.concatenate(
+        [c + jax.random.normal(k, (num,)) for c, k in zip(centres, keys, strict=True)]
+    )
+    return -0.5 * (x[:, None] - jnp.asarray(centres)[None, :]) ** 2
+
+
+def test_groups_without_overlap_are_apart_and_each_is_right_by_itself():
+    found = imp.normalising_constants(states([0.0, 1.0, 60.0, 61.0]), jnp.full(4, 300))
+    apart = np.array([[0, 0, 1, 1], [0, 0, 1, 1], [1, 1, 0, 0], [1, 1, 0, 0]], bool)
+    np.testing.assert_array_equal(np.isinf(found.errors), apart)
+    assert np.isinf(found.std_error[2:]).all() and "0, 1 | 2, 3" in found.problems()[0]
+    # All constants are equal: within a group the difference is 0, and its error is known.
+    inside = found.log_z[3] - found.log_z[2]
+    assert 0 < found.errors[2, 3] < 0.1 and abs(inside) < 4 * found.errors[2, 3]
+
+
+def test_constants_without_faults_have_no_problems_and_their_own_diagnostics():
+    table = states([0.0, 1.0, 0.5])[:600]
+    found = imp.normalising_constants(table, jnp.array([300, 300, 0]))
+    assert not found.problems() and (found.ess > 300).all() and (found.pareto_k < 0.7).all()
+    assert np.isfinite(found.errors).all()
+    half = imp.normalising_constants(table, jnp.array([300, 300, 0]), r_eff=0.25)
+    np.testing.assert_allclose(half.errors, 2 * found.errors, rtol=1e-4)
+
+
+def test_errors_of_dependent_draws_are_those_of_their_effective_number():
+    # Every draw four times: a quarter of the draws is effective.
+    log_p = lambda x, s: -0.5 * x**2 / s**2
+    few = jax.random.normal(jax.random.key(1), (2, 300))
+    a, b = few[0], 2 * few[1]
+    one = imp.bridge(log_p(a, 1), log_p(a, 2), log_p(b, 1), log_p(b, 2))
+    a, b = jnp.repeat(a, 4), jnp.repeat(b, 4)
+    four = imp.bridge(log_p(a, 1), log_p(a, 2), log_p(b, 1), log_p(b, 2), r_eff=0.25)
+    np.testing.assert_allclose(four.log_z, one.log_z, atol=1e-4)
+    np.testing.assert_allclose(four.std_error, one.std_error, rtol=1e-3)
+
+
+def test_constants_of_states_move_with_their_energies(x64):
+    table = states([0.0, 1.0, 2.0])
+    offsets = jnp.array([0.0, 1e4, -3e4])
+    plain, moved = (
+        imp.normalising_constants(t, jnp.full(3, 300)) for t in (table, table + offsets[None, :])
+    )
+    np.testing.assert_allclose(moved.log_z - plain.log_z, offsets, atol=1e-6)
+    assert moved.converged and not moved.problems()
+    np.testing.assert_allclose(moved.errors, plain.errors, rtol=1e-6)
+
+
+def test_tables_and_counts_that_do_not_fit_are_refused():
+    table = jnp.zeros((12, 2))
+    for counts in ([6, 5], [13, -1], [12], [6.0, 6.0]):
+        with pytest.raises(ValueError, match="count"):
+            imp.normalising_constants(table, jnp.array(counts))
+    for wrong in (table.at[3, 1].set(jnp.nan), table.at[3, 1].set(jnp.inf)):
+        with pytest.raises(ValueError, match="at draw 3, density 1"):
+            imp.normalising_constants(wrong, jnp.array([6, 6]))
+    with pytest.raises(ValueError, match="bridge takes vectors"):
+        imp.bridge(jnp.zeros(3), jnp.zeros(2), jnp.zeros(3), jnp.zeros(3))
