@@ -14,6 +14,7 @@ from .initialise import ROWS_A_COMPONENT, ROWS_ALONE, SEED_ROWS, is_vector_event
 from .k_means import canonical_order, lloyd, plus_plus
 
 LLOYD_STEPS = 100
+PRINCIPAL = 128  # columns up to which the axes are cheap
 READ_WHOLE = 1 << 28  # bytes; of larger arrays only the rows wanted leave their device
 
 
@@ -41,10 +42,16 @@ def seeds(
 ) -> Seeds:
     """Seeds of `many` starts of a mixture with `size` components.
 
-    Every other start of a mixture over vectors is a run of k-means to its end (Lloyd 1982, from
-    greedy k-means++, Arthur and Vassilvitskii 2007), on coordinates in units of their spread. The
-    others, and all of records, are three rows a component, or as few as leave every component rows
-    of its own. Of more than 2,048 rows each start draws so many for itself.
+    Of four starts of a mixture over vectors, in turn, no kind is the best on every problem:
+
+    - the clusters of k-means, run to its end from greedy k-means++ (Lloyd 1982; Arthur and
+      Vassilvitskii 2007), on coordinates in units of their spread;
+    - three rows a component, or as few as leave every component rows of its own;
+    - the clusters of k-means on principal coordinates, the thin ones stretched;
+    - the rows nearest to each seed of k-means++.
+
+    All starts of records are a few rows a component. Of more than 2,048 rows each start draws so
+    many for itself.
 
     Units and shifts of vectors change nothing, nor does the order of columns, nor, up to 2,048
     rows, that of rows; a row of weight 2 does what the same row twice would, one of weight 0
@@ -83,8 +90,12 @@ def seeds(
         # Rows in an order of their own, so that a draw falls on a value and not on a position.
         order = slice(None) if rows is not None else canonical_order(_filled(x[0]))
         x, case, ordered = x[:, order], case[order], np.zeros_like(share)
-        _clusters(ordered[::2], x[::2] if len(x) > 1 else x, case, random)
-        _few_rows(ordered[1::2], case, random)
+        lanes = lambda kind: slice(kind, None, 4)
+        of = lambda kind: x[lanes(kind)] if len(x) > 1 else x
+        _clusters(ordered[lanes(0)], of(0), case, random)
+        _few_rows(ordered[lanes(1)], case, random)
+        _clusters(ordered[lanes(2)], _principal(of(2), case), case, random, trials=1)
+        _clusters(ordered[lanes(3)], of(3), case, random, trials=1, max_steps=0)
         share[:, order] = ordered
     return found
 
@@ -105,15 +116,32 @@ def _few_rows(share: np.ndarray, case: np.ndarray, random: Any, each=ROWS_A_COMP
     np.add.at(share, (np.arange(many)[:, None], rows, np.arange(size * each) // each), 1)
 
 
-def _clusters(share: np.ndarray, x: np.ndarray, case: np.ndarray, random: Any) -> None:
-    """The clusters of k-means."""
+def _clusters(
+    share: np.ndarray, x: np.ndarray, case: np.ndarray, random: Any, *,
+    trials: int | None = None, max_steps: int = LLOYD_STEPS,
+) -> None:  # fmt: skip
+    """The clusters of k-means, or before its first step the rows nearest to each seed."""
     many, num_rows, size = share.shape
+    if not many:
+        return
     whole, weights = _filled(x), case[None]
-    chosen = plus_plus(whole, size, weights, random, many=many)
+    chosen = plus_plus(whole, size, weights, random, many=many, trials=trials)
     lanes = np.arange(many)[:, None]
-    centres = whole[lanes % len(whole), chosen]
-    labels = lloyd(x, centres, weights, max_steps=LLOYD_STEPS).labels
+    labels = lloyd(x, whole[lanes % len(x), chosen], weights, max_steps=max_steps).labels
     share[lanes, np.arange(num_rows), labels] = case
+
+
+def _principal(x: np.ndarray, case: np.ndarray) -> np.ndarray:
+    """Principal coordinates, each divided by the square root of its spread."""
+    if x.shape[-1] > PRINCIPAL:
+        return x
+    x = _filled(x)
+    scatter = np.swapaxes(x, -1, -2) @ (case[:, None] * x) / case.sum()
+    values, axes = np.linalg.eigh(scatter)
+    # Directions without scatter come out as rounding: they are left out.
+    most = values.max(-1, keepdims=True) * x.shape[-1] * np.finfo(float).eps
+    there = values > most
+    return x @ (axes * (there / np.where(there, values, 1) ** 0.25)[..., None, :])
 
 
 def _vectors(data: PyTree, rows: np.ndarray | None) -> np.ndarray:
