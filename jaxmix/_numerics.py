@@ -1,10 +1,11 @@
 """Numerical traps, each met and explained once."""
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 
@@ -14,10 +15,30 @@ def as_float(*values) -> tuple[Array, ...]:
     `Normal(0, 1)` and `Normal(0.0, jnp.ones(()))` then have the same types, and retrace nothing.
     Dtypes are joined by `jnp.result_type`, so that float64 parameters stay float64.
     """
-    arrays = [jnp.asarray(value) for value in values]
-    floating = [a.dtype for a in arrays if jnp.issubdtype(a.dtype, jnp.inexact) and not a.weak_type]
+    given = [v if isinstance(v, jax.Array | Host) else jnp.asarray(v) for v in values]
+    kinds = [jax.dtypes.canonicalize_dtype(v.dtype) for v in given if not is_weak(v)]
+    floating = [kind for kind in kinds if jnp.issubdtype(kind, jnp.inexact)]
     dtype = jnp.result_type(*floating) if floating else jnp.result_type(float)
-    return tuple(jax.lax.convert_element_type(a, dtype) for a in arrays)
+    return tuple(
+        constant(v, dtype) if isinstance(v, Host) else jax.lax.convert_element_type(v, dtype)
+        for v in given
+    )
+
+
+Host = bool | int | float | np.ndarray | np.generic
+
+
+def is_weak(value: Any) -> bool:
+    """Whether a value's dtype yields to that of others."""
+    return getattr(value, "weak_type", isinstance(value, bool | int | float)) and not isinstance(
+        value, np.generic
+    )
+
+
+def constant(value: Any, dtype: Any = None) -> Array:
+    """The array of a value on the host, which compiles nothing, as `jnp.asarray` does."""
+    with np.errstate(over="ignore"):  # a number too large for float32 is infinite, as in JAX
+        return jax.device_put(np.asarray(value, dtype))
 
 
 SHORT = 4  # terms up to which a reduction is written out
@@ -125,6 +146,11 @@ def log_mixed(
 def log_mean_exp(x: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
     """Logarithm of a mean of exponentials, with the conventions of `logsumexp`."""
     return logsumexp(x, axis) - jnp.log(jnp.asarray(x.shape[axis], x.dtype))
+
+
+def zeros(*shape: int) -> Array:
+    """Zeros of the default floating dtype; no program makes them."""
+    return constant(np.zeros(shape), jnp.result_type(float))
 
 
 class Sum(NamedTuple):

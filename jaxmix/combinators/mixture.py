@@ -8,6 +8,7 @@ from typing import Self
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
 from .._density import LogDensity, is_density, stack_size
@@ -240,7 +241,7 @@ class Mixture(AbstractMixture):
     @classmethod
     def template(cls, components: Many[PyTree]) -> Self:
         """A placeholder with equal weights for a fit."""
-        return cls(jnp.full(len(components), 1 / len(components)), components)
+        return cls(np.full(len(components), 1 / len(components)), components)
 
 
 def mixture_of(template: PyTree, k: int) -> MixtureSameFamily:
@@ -256,4 +257,4 @@ def mixture_of(template: PyTree, k: int) -> MixtureSameFamily:
     """
     if not isinstance(k, int) or k < 1:
         raise ValueError(f"A mixture has a positive whole number of components; k was {k!r}.")
-    return MixtureSameFamily(jnp.full(k, 1 / k), repeat(template, k))
+    return MixtureSameFamily(np.full(k, 1 / k), repeat(template, k))

@@ -1,5 +1,6 @@
 """Bad input gets a sentence before any work."""
 
+import functools
 import warnings
 from typing import Any
 
@@ -10,8 +11,11 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from .._exponential import ProductForm
+from .._numerics import constant
 from .._stack import of_arrays
 from .parts import take_apart
+
+FEW = 1 << 22  # numbers
 
 
 def _where(path: tuple) -> str:
@@ -62,7 +66,7 @@ def _converted(leaf: Any, path: tuple) -> Array:
             f"{_where(path)} must be numeric; it has dtype {host.dtype}, such as {host.flat[0]!r} in "
             "row 0. Encode rows of Python values with jm.encode."
         )
-    array = jnp.asarray(host)
+    array = jax.device_put(host)
     if host.dtype == np.float64 and array.dtype != host.dtype and host.size:
         spread = np.nanstd(host, axis=0)
         lost = np.abs(host - np.asarray(array, np.float64)).max(0)
@@ -85,7 +89,25 @@ def _floating(data: PyTree, template: PyTree) -> PyTree:
 
 
 def _check_event(data: PyTree, template: PyTree) -> None:
-    one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), data)
+    """What a row looks like, once for all data and templates of these shapes: it is a trace."""
+    shape = lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype) if eqx.is_array(a) else a
+    row = lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype)
+    leaves, structure = jax.tree.flatten((jax.tree.map(shape, template), jax.tree.map(row, data)))
+    try:
+        _check_shapes(structure, tuple(leaves))
+    except TypeError as error:
+        if "unhashable" not in str(error):
+            raise
+        _check_shapes.__wrapped__(structure, tuple(leaves))
+
+
+@functools.lru_cache(maxsize=256)
+def _check_shapes(structure: Any, leaves: tuple) -> None:
+    template, one = structure.unflatten(leaves)
+    _check_row(one, template)
+
+
+def _check_row(one: PyTree, template: PyTree) -> None:
     shapes = jax.tree.map(lambda a: tuple(a.shape), one)
     one_array = isinstance(shapes, tuple) and all(isinstance(size, int) for size in shapes)
     for leaf in take_apart(template).leaves if one_array else []:
@@ -95,7 +117,7 @@ def _check_event(data: PyTree, template: PyTree) -> None:
                 f"The template has dimension {dim}, and a row of the data has shape {shapes}."
             )
     try:
-        out = jax.eval_shape(lambda x: template.log_prob(x), one)
+        out = jax.eval_shape(lambda m, x: m.log_prob(x), template, one)
     except (TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
         raise ValueError(
             f"One row of the data, of shape {shapes}, is no event of this "
@@ -109,13 +131,20 @@ def _check_event(data: PyTree, template: PyTree) -> None:
         )
 
 
+def _module_of(array: Array) -> Any:
+    """NumPy for few numbers, of which a look compiles nothing; JAX for many, where they lie."""
+    return np if array.size <= FEW and len(array.devices()) == 1 else jnp
+
+
 def _check_finite(array: Array, path: tuple, *, allow_nan: bool) -> None:
-    if not jnp.issubdtype(array.dtype, jnp.inexact):
+    if not jnp.issubdtype(array.dtype, jnp.inexact) or array.size == 0:
         return
-    bad = jnp.isinf(array) if allow_nan else ~jnp.isfinite(array)
-    rows = jnp.any(bad.reshape(array.shape[0], -1), axis=1)
-    if bool(jnp.any(rows)):
-        row = int(jnp.argmax(rows))
+    xp = _module_of(array)
+    values = xp.asarray(array)
+    bad = xp.isinf(values) if allow_nan else ~xp.isfinite(values)
+    rows = xp.any(bad.reshape(array.shape[0], -1), axis=1)
+    if bool(xp.any(rows)):
+        row = int(xp.argmax(rows))
         value = np.asarray(array[row])
         raise ValueError(
             f"{_where(path)}, row {row}: {value} is not finite ({int(rows.sum())} such rows). "
@@ -127,16 +156,19 @@ def checked_weights(weights: Any, rows: int, dtype: Any) -> Array | None:
     """Case weights as an array, or a sentence."""
     if weights is None:
         return None
-    weights = jnp.asarray(weights, dtype)
+    host = weights if isinstance(weights, jax.Array) else np.asarray(weights, dtype)
+    weights = constant(host, dtype) if isinstance(host, np.ndarray) else jnp.asarray(host, dtype)
     if weights.shape != (rows,):
         raise ValueError(f"weights must have shape ({rows},), one a row; it was {weights.shape}.")
-    bad = ~(weights >= 0) | jnp.isinf(weights)
-    if bool(jnp.any(bad)):
-        row = int(jnp.argmax(bad))
+    xp = _module_of(weights)
+    values = xp.asarray(weights)
+    bad = ~(values >= 0) | xp.isinf(values)
+    if bool(xp.any(bad)):
+        row = int(xp.argmax(bad))
         raise ValueError(
             f"weights[{row}] is {float(weights[row])}: weights must be finite and non-negative."
         )
-    if not bool(jnp.any(weights > 0)):
+    if not bool(xp.any(values > 0)):
         raise ValueError("All weights are 0: there is nothing to fit to.")
     return weights
 

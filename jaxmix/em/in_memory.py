@@ -22,6 +22,7 @@ from .progress import Progress
 from .restarts import BLOCK, Searched, floor_prior, search, take
 from .run import loop, start
 from .sharded import layout_of, over_rows, placed
+from .small import fit_small, suits
 from .solution import Fit, Restarts, entropy, message, name, num_parameters, trimmed
 from .state import History, result_of
 
@@ -72,6 +73,8 @@ def fit_arrays(
     weights = placed(checked_weights(weights, rows, float_of(data)), layout)
     held = options.validation
     held = None if held is None else checked_data(held, template)
+    if layout is None and suits(template, data, weights, options):
+        return fit_small(key, template, data, weights, options._replace(validation=held))
     prior, floor = options.prior, options.floor
     bar = Progress(options.max_steps, options.progress)
 

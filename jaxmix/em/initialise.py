@@ -130,7 +130,9 @@ def started(keys, template: PyTree, sample: PyTree, share: Array, case=None) -> 
     loose = parts.loose
     if loose:
         build = lambda loose: parts.model(leaves, loose)
-        loose = _moved(k_loose, build, loose, sample, share)
+        keys = jax.random.split(k_loose, len(loose))
+        draw = lambda k, a: a + NUDGE * jax.random.normal(k, a.shape, a.dtype)
+        loose = moved(build, list(map(draw, keys, loose)), sample, share, case)
     return parts.model(leaves, loose)
 
 
@@ -166,13 +168,10 @@ def global_fit(template: PyTree, sample: PyTree, case: Array | None = None) -> t
     return eqx.combine(arrays, rest), stats
 
 
-def _moved(key, build, loose, sample, share):
+def moved(build, noisy, sample, share, case=None):
     """Loose arrays climbed to the rows given each component, from a start broken by noise."""
-    keys = jax.random.split(key, len(loose))
-    noisy = [
-        a + NUDGE * jax.random.normal(k, a.shape, a.dtype) for a, k in zip(loose, keys, strict=True)
-    ]
-    even = share + jnp.ones_like(share) / share.shape[0]
+    case = jnp.ones_like(share[:, *(0,) * (share.ndim - 1)]) if case is None else case
+    even = share + _expand(case / jnp.sum(case), share)
 
     def value(loose):
         model = build(loose)
@@ -180,7 +179,7 @@ def _moved(key, build, loose, sample, share):
             under = jax.vmap(model.joint_log_probs)(sample)
         else:
             under = jax.vmap(model.log_prob)(sample)
-        return jnp.sum(even * under) / jnp.sum(even)
+        return jnp.sum(jnp.where(even > 0, under, jnp.zeros_like(under)) * even) / jnp.sum(even)
 
     def body(_, carry):
         loose, state = carry

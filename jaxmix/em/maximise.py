@@ -117,7 +117,7 @@ def _pooled_origin(leaf: Refittable, stats: Any) -> Any:
     return jax.tree.map(lambda n, o: jnp.where(jnp.isfinite(n), n, o), new, old)
 
 
-def _if_seen(floor: Any, count: Array) -> Any:
+def if_seen(floor: Any, count: Array) -> Any:
     """A floor, or none where no row has the field: a share of nothing is no number."""
     return jax.tree.map(lambda a: keep(count > 0, a, jnp.zeros_like(a)), floor)
 
@@ -142,7 +142,7 @@ def floor_prior(model: PyTree, data: PyTree, weights: Array | None, share: float
     leaves = take_apart(model).leaves
     share = jnp.asarray(share)
     floors = [
-        _if_seen(leaf.floor(s, share), s.count) for leaf, s in zip(leaves, pooled, strict=True)
+        if_seen(leaf.floor(s, share), s.count) for leaf, s in zip(leaves, pooled, strict=True)
     ]
     return Prior(floors, jax.lax.stop_gradient(origins))
 

@@ -7,7 +7,7 @@ import time
 from types import FrameType
 from typing import Any, Self
 
-import jax.numpy as jnp
+import numpy as np
 
 QUIET_SECONDS = 3.0
 
@@ -52,7 +52,8 @@ class Progress:
             from tqdm.auto import tqdm
 
             self._bar = tqdm(total=self.max_steps, desc="EM", unit="step")
-        self._bar.n = int(jnp.max(states.num_steps))
-        best = jnp.max(states.expected.objective.value / states.expected.weight)
+        self._bar.n = int(np.max(states.num_steps))
+        total, weight = states.expected.objective, np.asarray(states.expected.weight)
+        best = np.max((np.asarray(total.high) + np.asarray(total.low)) / weight)
         self._bar.set_postfix_str(f"{float(best):.6f} nats a datum")
         self._bar.refresh()

@@ -6,10 +6,11 @@ from typing import ClassVar, NamedTuple, Self
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, Key, Scalar
 
 from .._exponential import Refittable
-from .._numerics import as_float
+from .._numerics import as_float, constant
 
 
 class Counts(NamedTuple):
@@ -40,6 +41,7 @@ class Categorical(Refittable):
     labels: tuple[Hashable, ...] | None = eqx.field(static=True)
 
     def __init__(self, probs, *, labels: Sequence[Hashable] | None = None):
+        on_host = isinstance(probs, np.ndarray)
         (probs,) = as_float(probs)
         self.labels = None if labels is None else tuple(labels)
         if probs.ndim != 1:
@@ -49,7 +51,11 @@ class Categorical(Refittable):
             )
         if self.labels is not None and len(self.labels) != probs.shape[0]:
             raise ValueError(f"{probs.shape[0]} probabilities were given for {self.labels}.")
-        self.logits = jnp.log(probs)
+        if on_host:  # the weights of a template: another size compiles nothing
+            with np.errstate(divide="ignore", invalid="ignore"):
+                self.logits = constant(np.log(np.asarray(probs)))
+        else:
+            self.logits = jnp.log(probs)
 
     @classmethod
     def template(cls, size: int | None = None, *, labels: Sequence[Hashable] | None = None) -> Self:
@@ -57,7 +63,7 @@ class Categorical(Refittable):
         size = size if labels is None else len(labels)
         if size is None:
             raise ValueError("Categorical.template takes `labels`, or the number of outcomes.")
-        return cls(jnp.full(size, 1 / size), labels=labels)
+        return cls(np.full(size, 1 / size), labels=labels)
 
     @property
     def size(self) -> int:

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
+from .._density import made
 from .._exponential import Moments, ProductForm
-from .._numerics import as_float
+from .._numerics import as_float, zeros
 from ._moments import at_floor, diagonal_matrix, mean_and_scatter, recentred
 from .normal import LOG_2_PI, normal_log_normaliser
 
@@ -46,7 +47,7 @@ class DiagonalNormal(ProductForm):
     @classmethod
     def template(cls, dim: int) -> Self:
         """A placeholder of this dimension for a fit."""
-        return cls(jnp.zeros(dim), jnp.ones(dim))
+        return made(cls, mean=zeros(dim), log_scale=zeros(dim))
 
     @property
     def dim(self) -> int:
@@ -163,7 +164,7 @@ class SphericalNormal(ProductForm):
     @classmethod
     def template(cls, dim: int) -> Self:
         """A placeholder of this dimension for a fit."""
-        return cls(jnp.zeros(dim), 1.0)
+        return made(cls, mean=zeros(dim), log_scale=zeros())
 
     @property
     def dim(self) -> int:

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
+from .._density import made
 from .._exponential import Moments, ProductForm
-from .._numerics import as_float
+from .._numerics import as_float, zeros
 from ._moments import at_floor, diagonal_matrix, mean_and_scatter, recentred
 from ._pairs import matrix_of_pairs, products_of_pairs, weights_of_pairs
 from ._triangular import inverse_of_lower
@@ -207,7 +208,8 @@ class MultivariateNormal(_FullCovariance):
     @classmethod
     def template(cls, dim: int) -> Self:
         """A placeholder of this dimension for a fit."""
-        return cls(jnp.zeros(dim), jnp.eye(dim))
+        # The factor of the identity: the diagonal is held as its logarithm.
+        return made(cls, mean=zeros(dim), factor=zeros(dim, dim))
 
     @property
     def num_parameters(self) -> int:
@@ -246,7 +248,8 @@ class TiedMultivariateNormal(_FullCovariance):
     @classmethod
     def template(cls, dim: int) -> Self:
         """A placeholder of this dimension for a fit."""
-        return cls(jnp.zeros(dim), jnp.eye(dim))
+        # The factor of the identity: the diagonal is held as its logarithm.
+        return made(cls, mean=zeros(dim), factor=zeros(dim, dim))
 
     @property
     def is_tied(self) -> bool:

@@ -1,0 +1,78 @@
+"""What compilation costs: quick options for programs that run briefly, a cache that outlives us."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+
+# Few and simple passes: a third of the time to compile, two to five times that to run.
+QUICK: dict[str, Any] = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_use_fusion_emitters": False,
+}
+
+
+class Quick:
+    """A function under `eqx.filter_jit`, compiled with little effort.
+
+    A compiler that does not know one of the options compiles as it does by default. Inside
+    another `jit`, `vmap` or `grad` it is the function itself.
+    """
+
+    def __init__(self, function: Callable):
+        self.function = function
+        self.full = eqx.filter_jit(function)
+        self.quick = eqx.filter_jit(function, compiler_options=QUICK)
+        self.known = True
+
+    def __call__(self, *args: Any) -> Any:
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(args)):
+            return self.function(*args)
+        if not self.known:
+            return self.full(*args)
+        try:
+            return self.quick(*args)
+        except jax.errors.JaxRuntimeError as error:
+            if not any(option in str(error) for option in QUICK):
+                raise
+            self.known = False
+            return self.full(*args)
+
+
+def compilation_cache(folder: str | Path | None = None) -> Path | None:
+    """Keep compiled programs on disk, for this process and those to come.
+
+    Compilation is most of what a first call costs. With the cache, the same call in a new process
+    reads the compiled program instead. A folder that the user has set already, by
+    `jax.config.update("jax_compilation_cache_dir", ...)` or the variable
+    `JAX_COMPILATION_CACHE_DIR`, is left as it is, with all its settings.
+
+    Args:
+        folder: where; None for `jaxmix` in the user's folder for caches. It is made if needed.
+
+    Returns:
+        The folder in use; None where it cannot be written, and nothing is kept.
+
+    Example:
+        >>> import jaxmix as jm
+        >>> jm.compilation_cache()  # doctest: +SKIP
+        PosixPath('/home/someone/.cache/jaxmix')
+    """
+    given = jax.config.jax_compilation_cache_dir
+    if given is not None:
+        return Path(given)
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(base) / "jaxmix" if folder is None else Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    # Small programs too: there are many of them.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    return folder

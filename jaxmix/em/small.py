@@ -1,0 +1,490 @@
+"""A fit of few rows: two short programs of bucketed shapes, compiled with little effort.
+
+Seeds are drawn on the host. One program makes the starts of every restart, the other takes all of
+them a block of steps further; its E-step occurs once, in the residual form, which is right
+whatever the spread, and few rows need no speed. Rows, components and restarts are padded to
+buckets, rows at weight 0 and components at probability 0, so that data of another length, or
+another number of components, compile nothing.
+"""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from .._compile import Quick
+from .._exponential import ExponentialFamily, Refittable
+from .._numerics import Sum, logsumexp
+from .._results import RESULTS
+from .._stack import pick
+from ..combinators import Composite, MixtureSameFamily, SequenceEvent
+from ..families.categorical import Categorical
+from .checks import check_support
+from .chunks import num_rows, width
+from .expected import Expected, expect, log_likelihood
+from .initialise import (
+    NOISE,
+    NUDGE,
+    PSEUDO_ROWS,
+    PSEUDO_VECTORS,
+    components,
+    dtype_of,
+    global_fit,
+    is_vector_event,
+    moved,
+)
+from .maximise import Prior, blank_stats, if_seen, refit
+from .options import Options
+from .parts import take_apart
+from .progress import Progress
+from .seeds import generator, seeds
+from .solution import Fit, Restarts, message, num_parameters, trimmed
+from .state import History, Limits, State, begin, judge, propose, result_of
+
+ELEMENTS = 500_000  # rows x densities x restarts up to which compiling costs more than running
+FEW_ROWS = 256
+BLOCK = 100  # steps between two looks of the host
+
+
+# ---- buckets -------------------------------------------------------------------------------------
+
+
+def bucket(count: int, least: int = 32) -> int:
+    """The next of 1, 1.25, 1.5, 1.75, 2 times a power of two; of few rows, of 1, 1.5, 2."""
+    if count <= least:
+        return least
+    power = 1 << (count.bit_length() - 1)
+    steps = (4, 6, 8) if count <= FEW_ROWS else (4, 5, 6, 7, 8)
+    return next(power * q // 4 for q in steps if count <= power * q // 4)
+
+
+def bucket_of_components(count: int) -> int:
+    """1, 2, 4, 8, and from there multiples of 4."""
+    return 1 << (count - 1).bit_length() if count <= 4 else -(-count // 4) * 4
+
+
+def bucket_of_lanes(count: int) -> int:
+    """1, 2, 4, 8 and so on."""
+    return 1 << (count - 1).bit_length()
+
+
+def can_widen(template: PyTree) -> bool:
+    """Whether components can be added to a mixture: a stack, under weights that are refitted."""
+    return (
+        isinstance(template, MixtureSameFamily)
+        and isinstance(template.mixing, Categorical)
+        and template.mixing.labels is None
+        and template.mixing.logits.ndim == 1
+    )
+
+
+def widened(model: MixtureSameFamily, size: int) -> MixtureSameFamily:
+    """The mixture with room for `size` components, those that are new at probability 0."""
+    old = model.mixing.size
+    if size == old:
+        return model
+    index = np.minimum(np.arange(size), old - 1)
+    logits = np.full(size, -np.inf, model.mixing.logits.dtype)
+    logits[:old] = model.mixing.logits
+    parts = pick(model.components, index)
+    return eqx.tree_at(lambda m: (m.mixing.logits, m.components), model, (logits, parts))
+
+
+def narrowed(model: MixtureSameFamily, size: int) -> MixtureSameFamily:
+    """The first `size` components of a mixture."""
+    if size == model.mixing.size:
+        return model
+    logits = model.mixing.logits[:size]
+    parts = pick(model.components, slice(size))
+    return eqx.tree_at(lambda m: (m.mixing.logits, m.components), model, (logits, parts))
+
+
+def padded_rows(data: PyTree, weights: Any, dtype: Any) -> tuple[PyTree, np.ndarray]:
+    """Rows up to a bucket, the last one repeated at weight 0."""
+    rows = num_rows(data)
+    extra = bucket(rows) - rows
+    pad = lambda a: np.concatenate([a, np.broadcast_to(a[-1:], (extra, *a.shape[1:]))])
+    case = np.zeros(rows + extra, dtype)
+    case[:rows] = 1 if weights is None else np.asarray(weights)
+    return jax.tree.map(lambda a: pad(np.asarray(a)) if extra else np.asarray(a), data), case
+
+
+# ---- the two programs ----------------------------------------------------------------------------
+
+
+class Start(NamedTuple):
+    """What the starts of some restarts are made of, each with a leading axis of them.
+
+    - `share` (n, k) or (n,): with what weight a component starts from a row.
+    - `rows` (n,): which rows these are; None for all, as they stand.
+    - `alive` (k,): components that are not padding; None where none is.
+    - `seeds`: of the latent variables inside components; None where there are none.
+    - `noise`: added to each array without statistics.
+    """
+
+    share: Any
+    rows: Any
+    alive: Any
+    seeds: Any
+    noise: list[Any]
+
+
+def _unit(leaf: Any, pooled: Any, mixing: Any, alive: Any) -> Any:
+    """One row's worth of a leaf's statistics in the global fit; none for padding."""
+    ratio = 1 / jnp.where(pooled.count > 0, pooled.count, jnp.ones_like(pooled.count))
+    scaled = lambda a: a * ratio.reshape(ratio.shape + (1,) * (a.ndim - ratio.ndim))
+    unit = jax.tree.map(scaled, pooled)
+    if alive is None or leaf is not mixing:
+        return unit
+    outcomes = alive.astype(unit.outcomes.dtype)
+    return unit._replace(outcomes=outcomes / jnp.sum(outcomes))
+
+
+def _start(placed, pooled, data, weights, start: Start) -> PyTree:
+    """One start: the global fit refitted to the rows of its components."""
+    if start.rows is not None:
+        data, weights = jax.tree.map(lambda a: a[start.rows], (data, weights))
+    vector = is_vector_event(data)
+    smooth = PSEUDO_VECTORS if vector else PSEUDO_ROWS
+    parts = take_apart(placed)
+    mixing = getattr(placed, "mixing", None)
+    stats = blank_stats(placed, data, start.seeds, NOISE, weights=start.share)
+    leaves = []
+    for leaf, s, pool in zip(parts.leaves, stats, pooled, strict=True):
+        unit = _unit(leaf, pool, mixing, start.alive)
+        total = jax.tree.map(lambda a, b: a + smooth * b.astype(a.dtype), s, unit)
+        leaves.append(refit(leaf, total, None, jnp.zeros((), total.count.dtype))[0])
+    loose = parts.loose
+    if loose:
+        noisy = [a + noise for a, noise in zip(loose, start.noise, strict=True)]
+        build = lambda loose: parts.model(leaves, loose)
+        loose = moved(build, noisy, data, start.share, weights)
+    return parts.model(leaves, loose)
+
+
+def _unseen(model: PyTree, prior: Prior, accelerate: str | None) -> State:
+    """The state of a model over which no pass has been made."""
+    parts = take_apart(model)
+    dtype = jnp.result_type(*(a for a in jax.tree.leaves(model) if eqx.is_inexact_array(a)))
+    zero = Sum(jnp.zeros((), dtype), jnp.zeros((), dtype))
+    stats = [leaf.zero_stats() for leaf in parts.leaves]
+    still = jax.tree.map(jnp.zeros_like, parts.loose)
+    expected = Expected(zero, zero, jnp.ones((), dtype), stats, still)
+    return begin(model, expected, prior, accelerate)
+
+
+@Quick
+def started(template, data, weights, starts, floor, prior, accelerate) -> tuple[State, Prior]:
+    """The states of all restarts before any pass over the data, and the prior of the fit.
+
+    Without `starts` the template, stacked, is what they start from.
+    """
+    given = starts is None
+    one = jax.tree.map(lambda a: a[0], template) if given else template
+    if prior is None or not given:
+        placed, pooled = global_fit(one, data, weights)
+        leaves = take_apart(placed).leaves
+        if prior is None:
+            floors = [
+                if_seen(leaf.floor(s, floor), s.count)
+                for leaf, s in zip(leaves, pooled, strict=True)
+            ]
+            prior = Prior(floors, [leaf.origin for leaf in leaves])
+    models = template
+    if not given:
+        models = jax.vmap(lambda s: _start(placed, pooled, data, weights, s))(starts)
+    return jax.vmap(lambda m: _unseen(m, prior, accelerate))(models), prior
+
+
+class Advanced(NamedTuple):
+    """Restarts after a block of steps: their states, traces, codes and what the host asks."""
+
+    state: State
+    history: History
+    code: Any
+    entropy: Any
+
+
+@Quick
+def advanced(states, first, data, weights, prior, max_steps, tol, stopping, assignment) -> Advanced:
+    """All restarts a block of steps further; `first` says that none has seen the data yet."""
+    limits = Limits(max_steps, tol, stopping)
+    rows = num_rows(data)
+
+    def one(state):
+        dtype = state.penalty.dtype
+        empty = History(*(jnp.full((BLOCK,), jnp.nan, dtype) for _ in History._fields))
+
+        def body(carry):
+            # The first turn proposes the model itself: so the pass over the data occurs once.
+            state, history, count = carry
+            new = first & (count < 0)
+            choose = lambda o, n: jnp.where(new, o, n) if eqx.is_array(n) else n
+            proposal, memory = propose(state, data, weights, prior)
+            model = jax.tree.map(choose, state.model, proposal.model)
+            proposal = proposal._replace(model=model)
+            expected = expect(
+                model, data, weights, assignment=assignment, chunk_size=rows, residual=True
+            )
+            after, entry = judge(state, proposal, memory, expected, prior, limits)
+            finite = jnp.isfinite(expected.objective.value)
+            begun = state._replace(expected=expected, running=finite & (max_steps > 0))
+            after = jax.tree.map(choose, begun, after)
+            place = jnp.where(count < 0, BLOCK, count)
+            history = jax.tree.map(
+                lambda trace, value: trace.at[place].set(value.astype(trace.dtype), mode="drop"),
+                history,
+                entry,
+            )
+            return after, history, count + 1
+
+        more = lambda carry: carry[0].running & (carry[2] < BLOCK)
+        count = jnp.where(first, -1, 0)
+        state = state._replace(running=state.running | first)
+        state, history, _ = jax.lax.while_loop(more, body, (state, empty, count))
+        return Advanced(
+            state, history, result_of(state, prior, tol)._value, _entropy_of(state.model, state)
+        )
+
+    return jax.vmap(one)(states)
+
+
+def _entropy_of(model: PyTree, state: State) -> Any:
+    """Entropy of the responsibilities: the log-likelihood less Q of its own statistics, in nats.
+
+    None where base measures or latent variables inside components have a part in either.
+    """
+    leaves = take_apart(model).leaves
+    plain = isinstance(model, MixtureSameFamily) and leaves == [model.mixing, model.components]
+    kind = type(leaves[1]) if plain else Refittable
+    if not issubclass(kind, ExponentialFamily) or kind.log_base is not ExponentialFamily.log_base:
+        return None
+    expected = state.expected
+    total = expected.log_likelihood.value
+    for leaf, stats in zip(leaves, expected.stats, strict=True):
+        total -= jnp.sum(leaf.expected_log_prob(stats, leaf.origin))
+    return total
+
+
+# ---- the host --------------------------------------------------------------------------------
+
+
+def suits(template: PyTree, data: PyTree, weights: Any, options: Options, many: int = 1) -> bool:
+    """Whether fits are small enough that compiling them would cost more than running them."""
+    arrays = [a for a in jax.tree.leaves((template, data, weights)) if isinstance(a, jax.Array)]
+    if options.checkpoint is not None or any(len(a.devices()) > 1 for a in arrays):
+        return False
+    restarts = 1 if options.init == "given" else options.num_restarts
+    items = max([1, *(np.prod(c, dtype=int) for c in _capacities(data))])
+    return num_rows(data) * items * width(template) * restarts * many <= ELEMENTS
+
+
+def _capacities(data: PyTree) -> list[tuple[int, ...]]:
+    """Items for which the sequences of a row have room, those of a sequence in a sequence too."""
+    is_sequence = lambda node: isinstance(node, SequenceEvent)
+    found = []
+
+    def note(tree, axes):
+        for node in jax.tree.leaves(tree, is_leaf=is_sequence):
+            if is_sequence(node):
+                inner = (*axes, jax.tree.leaves(node.items)[0].shape[1 + len(axes)])
+                found.append(inner)
+                note(node.items, inner)
+
+    note(data, ())
+    return found
+
+
+def fit_small(key: Any, template: PyTree, data: PyTree, weights: Any, options: Options) -> Fit:
+    """`jm.fit` of few rows."""
+    return fits([key], [template], data, weights, options)[0]
+
+
+def fits(
+    keys: list[Any], templates: list[PyTree], data: PyTree, weights: Any, options: Options
+) -> list[Fit]:
+    """Fits of several models to the same few rows in one launch.
+
+    The models are alike but for their number of components, in which they can be widened.
+    """
+    wide = can_widen(templates[0]) and options.prior is None and options.accelerate is None
+    sizes = [t.mixing.size if wide else 0 for t in templates]
+    top = bucket_of_components(max(sizes)) if wide else 0
+    given, many = options.init == "given", options.num_restarts
+    templates = [jax.tree.map(_on_host, t) for t in templates]
+    data = jax.tree.map(np.asarray, data)
+    weights = None if weights is None else np.asarray(weights)
+    dtype = dtype_of(templates[0])
+    padded, case = padded_rows(data, weights, dtype)
+    widest = templates[int(np.argmax(sizes))]
+    widest = widened(widest, top) if wide else widest
+    starts = None
+    if given:
+        many, widest = 1, jax.tree.map(lambda a: a[None], widest)
+    else:
+        each = [
+            _drawn(key, t, widest, data, weights, many, size, top, len(case))
+            for key, t, size in zip(keys, templates, sizes, strict=True)
+        ]
+        lanes = len(keys) * many
+        spare = bucket_of_lanes(lanes) - lanes
+        join = lambda *a: np.concatenate([*a, np.repeat(a[-1][-1:], spare, 0)])
+        starts = jax.tree.map(join, *each)
+    number = lambda value: np.asarray(value, dtype)
+    floor, tol = number(options.floor), number(-np.inf if options.tol is None else options.tol)
+    max_steps = np.asarray(options.max_steps, jax.dtypes.canonicalize_dtype(int))
+    traces: list[History] = []
+    with Progress(options.max_steps, options.progress) as bar:
+        states, prior = started(
+            widest, padded, case, starts, floor, options.prior, options.accelerate
+        )
+        first = np.asarray(True)
+        while True:
+            out = advanced(
+                states, first, padded, case, prior, max_steps, tol,
+                options.stopping, options.assignment,
+            )  # fmt: skip
+            states, first = out.state, np.asarray(False)
+            going, steps = np.asarray(states.running), np.asarray(states.num_steps)
+            traces.append(jax.tree.map(np.asarray, out.history))
+            bar.show(states)
+            if bar.interrupted or not np.any(going & (steps < options.max_steps)):
+                break
+    held = None
+    if options.validation is not None:
+        held = _validation(states.model, options.validation, dtype)
+    last = jax.tree.map(np.asarray, out._replace(history=None))
+    found = []
+    for i, size in enumerate(sizes):
+        lanes = slice(i * many, (i + 1) * many)
+        take = lambda tree, lanes=lanes: jax.tree.map(lambda a: a[lanes], tree)
+        validated = None if held is None else held[lanes]
+        cut = (lambda m, size=size: narrowed(m, size)) if wide else (lambda m: m)
+        found.append(
+            _answer(
+                take(last),
+                take(traces),
+                validated,
+                cut,
+                (data, weights),
+                (padded, case),
+                options,
+                bar.interrupted,
+            )
+        )
+    return found
+
+
+def _on_host(leaf: Any) -> Any:
+    return np.asarray(leaf) if eqx.is_array(leaf) else leaf
+
+
+def _drawn(key, template, widest, data, weights, many, size, top, rows) -> Start:
+    """Starts of one model, padded to the rows and components of the launch."""
+    dtype = dtype_of(template)
+    drawn = seeds(key, data, size or components(template, data), many, weights)
+    share = drawn.share
+    room = [(0, 0)] * share.ndim
+    if drawn.rows is None:
+        room[1] = (0, rows - share.shape[1])
+    if top:
+        room[2] = (0, top - size)
+    share = np.pad(share, room).astype(dtype)
+    alive = np.broadcast_to(np.arange(top) < size, (many, top)) if top else None
+    random = generator(key).spawn(1)[0]  # the seeds have used the generator itself
+    parts = take_apart(widest)
+    bits = None
+    if not _is_flat(widest):
+        draw = lambda leaf: random.integers(0, 1 << 32, (many, *leaf.stack_shape, 2), np.uint32)
+        bits = [draw(leaf) for leaf in parts.leaves]
+    noise = [
+        (NUDGE * random.standard_normal((many, *a.shape))).astype(a.dtype) for a in parts.loose
+    ]
+    return Start(share, drawn.rows, alive, bits, noise)
+
+
+def _is_flat(model: PyTree) -> bool:
+    """Whether a mixture's components have no latent variables inside that could want noise."""
+    stack = getattr(model, "components", None)
+    plain = lambda node: isinstance(node, Refittable)
+    if isinstance(stack, Composite):
+        return all(plain(part) for _, part in stack.items())
+    return plain(stack)
+
+
+@Quick
+def _totals(models, data, weights):
+    one = lambda m: log_likelihood(m, data, weights, num_rows(data)).value
+    return jax.vmap(one)(models)
+
+
+def _validation(models: PyTree, data: PyTree, dtype: Any) -> np.ndarray:
+    data, case = padded_rows(jax.tree.map(np.asarray, data), None, dtype)
+    return np.asarray(_totals(models, data, case))
+
+
+@Quick
+def _entropy(model, data, weights):
+    def of_one(x, w):
+        joint = model.joint_log_probs(x)
+        log_r = joint - logsumexp(joint)
+        gone = jnp.isneginf(joint)
+        return -w * jnp.sum(jnp.where(gone, jnp.zeros_like(joint), jnp.exp(log_r) * log_r))
+
+    values = jax.vmap(of_one)(data, weights)
+    return jnp.sum(jnp.where(weights > 0, values, jnp.zeros_like(values)))
+
+
+def _answer(last, traces, validated, cut, rows, padded, options, interrupted) -> Fit:
+    """The best of some restarts, and what became of each."""
+    state = last.state
+    scores = np.asarray(state.expected.log_likelihood.high + state.expected.log_likelihood.low)
+    codes = [CODES[int(code)] for code in last.code]
+    if not np.isfinite(scores[0]) and state.num_steps[0] == 0:
+        check_support(cut(jax.tree.map(lambda a: a[0], state.model)), *rows)
+    best = best_of(scores if validated is None else validated, codes)
+    one = jax.tree.map(lambda a: a[best], state)
+    model, steps = one.model, int(one.num_steps)
+    result = RESULTS.interrupted if interrupted else RESULTS._name_to_item[codes[best]]
+    if options.throw and result is not RESULTS.successful:
+        raise RuntimeError(message(result))
+    small = jax.tree.map(lambda a: jax.device_put(a) if eqx.is_array(a) else a, cut(model))
+    spare = _densities(model) - _densities(small)
+    entropy = 0.0
+    if callable(getattr(model, "joint_log_probs", None)):
+        entropy = last.entropy[best] if last.entropy is not None else _entropy(model, *padded)
+    data, weights = rows
+    return Fit(
+        small, jax.device_put(scores[best]), trimmed(of_lane(traces, best), steps), steps,
+        max(0, int(one.num_emptied) - spare), result,
+        Restarts(scores, validated, np.asarray(state.num_steps), codes), num_parameters(small),
+        float(num_rows(data) if weights is None else np.sum(weights)), float(entropy),
+        None if validated is None else float(validated[best]),
+    )  # fmt: skip
+
+
+def _densities(model: PyTree) -> int:
+    return sum(int(np.prod(leaf.stack_shape, dtype=int)) for leaf in take_apart(model).leaves)
+
+
+CODES = {int(item._value): label for label, item in RESULTS._name_to_item.items()}
+
+
+def best_of(scores: np.ndarray, codes: list[str]) -> int:
+    """The highest score among restarts that did not collapse, if there are any such."""
+    bad = np.array([code in ("degenerate", "nonfinite") for code in codes])
+    order = np.where(np.isnan(scores), -np.inf, scores)
+    return int(np.argmax(np.where(bad & ~bad.all(), -np.inf, order)))
+
+
+def of_lane(traces: list[History], lane: int) -> list[History]:
+    """A restart's blocks of traces, each without the padding after its last step."""
+    blocks = []
+    for part in traces:
+        one = History(*(trace[lane] for trace in part))
+        done = int(np.sum(~np.isnan(one.objective) | ~np.isnan(one.log_likelihood)))
+        blocks.append(History(*(trace[:done] for trace in one)))
+    return blocks
