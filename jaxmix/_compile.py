@@ -7,6 +7,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+from jax.core import Tracer
 
 # Few and simple passes: a third of the time to compile, two to five times that to run.
 QUICK: dict[str, Any] = {
@@ -26,11 +27,12 @@ class Quick:
     def __init__(self, function: Callable):
         self.function = function
         self.full = eqx.filter_jit(function)
-        self.quick = eqx.filter_jit(function, compiler_options=QUICK)
+        options: Any = {"compiler_options": QUICK}
+        self.quick = eqx.filter_jit(function, **options)
         self.known = True
 
     def __call__(self, *args: Any) -> Any:
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(args)):
+        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(args)):
             return self.function(*args)
         if not self.known:
             return self.full(*args)
@@ -62,7 +64,7 @@ def compilation_cache(folder: str | Path | None = None) -> Path | None:
         >>> jm.compilation_cache()  # doctest: +SKIP
         PosixPath('/home/someone/.cache/jaxmix')
     """
-    given = jax.config.jax_compilation_cache_dir
+    given = jax.config.read("jax_compilation_cache_dir")
     if given is not None:
         return Path(given)
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

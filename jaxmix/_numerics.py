@@ -16,7 +16,8 @@ def as_float(*values) -> tuple[Array, ...]:
     Dtypes are joined by `jnp.result_type`, so that float64 parameters stay float64.
     """
     given = [v if isinstance(v, jax.Array | Host) else jnp.asarray(v) for v in values]
-    kinds = [jax.dtypes.canonicalize_dtype(v.dtype) for v in given if not is_weak(v)]
+    strong: list[Any] = [v for v in given if not is_weak(v)]
+    kinds = [jax.dtypes.canonicalize_dtype(v.dtype) for v in strong]
     floating = [kind for kind in kinds if jnp.issubdtype(kind, jnp.inexact)]
     dtype = jnp.result_type(*floating) if floating else jnp.result_type(float)
     return tuple(

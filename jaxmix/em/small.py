@@ -184,18 +184,14 @@ def started(template, data, weights, starts, floor, prior, accelerate) -> tuple[
     """
     given = starts is None
     one = jax.tree.map(lambda a: a[0], template) if given else template
-    if prior is None or not given:
-        placed, pooled = global_fit(one, data, weights)
+    placed, pooled = global_fit(one, data, weights)
+    if prior is None:
         leaves = take_apart(placed).leaves
-        if prior is None:
-            floors = [
-                if_seen(leaf.floor(s, floor), s.count)
-                for leaf, s in zip(leaves, pooled, strict=True)
-            ]
-            prior = Prior(floors, [leaf.origin for leaf in leaves])
-    models = template
-    if not given:
-        models = jax.vmap(lambda s: _start(placed, pooled, data, weights, s))(starts)
+        shares = [leaf.floor(s, floor) for leaf, s in zip(leaves, pooled, strict=True)]
+        floors = [if_seen(s, pool.count) for s, pool in zip(shares, pooled, strict=True)]
+        prior = Prior(floors, [leaf.origin for leaf in leaves])
+    fresh = lambda start: _start(placed, pooled, data, weights, start)
+    models = template if given else jax.vmap(fresh)(starts)
     return jax.vmap(lambda m: _unseen(m, prior, accelerate))(models), prior
 
 
@@ -258,7 +254,8 @@ def _entropy_of(model: PyTree, state: State) -> Any:
     None where base measures or latent variables inside components have a part in either.
     """
     leaves = take_apart(model).leaves
-    plain = isinstance(model, MixtureSameFamily) and leaves == [model.mixing, model.components]
+    known = [id(getattr(model, name, None)) for name in ("mixing", "components")]
+    plain = isinstance(model, MixtureSameFamily) and [id(leaf) for leaf in leaves] == known
     kind = type(leaves[1]) if plain else Refittable
     if not issubclass(kind, ExponentialFamily) or kind.log_base is not ExponentialFamily.log_base:
         return None
