@@ -7,6 +7,8 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Key, PyTree, Scalar
 
+from ._numerics import as_array
+
 
 class LogDensity(eqx.Module):
     """The base of the house's densities; a user's class needs only the methods, not the base.
@@ -62,6 +64,21 @@ def made(kind: type, **fields: Any) -> Any:
     for name, value in fields.items():
         object.__setattr__(one, name, value)
     return one
+
+
+def one_event(x: Any, shape: tuple[int, ...], owner: Any) -> Array:
+    """One event as an array of this shape, or a sentence: shapes are static, so it is free."""
+    x = as_array(x)
+    if x.shape != shape:
+        raise ValueError(refused_shape(owner, str(shape), x.shape))
+    return x
+
+
+def refused_shape(owner: Any, expected: str, given: Any) -> str:
+    return (
+        f"One event of this {type(owner).__name__} has shape {expected}; shape {given} was given. "
+        "A batch of events goes through jax.vmap(density.log_prob)(xs)."
+    )
 
 
 def is_density(node: Any) -> bool:

@@ -9,13 +9,25 @@ import numpy as np
 from jaxtyping import Array, Float
 
 
+def native(value: Any) -> Any:
+    """A NumPy array in the machine's byte order; anything else as it is."""
+    if isinstance(value, np.ndarray) and not value.dtype.isnative:
+        return value.astype(value.dtype.newbyteorder("="))
+    return value
+
+
+def as_array(value: Any) -> Array:
+    """A JAX array of anything that NumPy reads, foreign byte orders among it."""
+    return value if isinstance(value, jax.Array) else jnp.asarray(native(value))
+
+
 def as_float(*values) -> tuple[Array, ...]:
     """Turn numbers or arrays into strongly typed floating arrays of one common dtype.
 
     `Normal(0, 1)` and `Normal(0.0, jnp.ones(()))` then have the same types, and retrace nothing.
     Dtypes are joined by `jnp.result_type`, so that float64 parameters stay float64.
     """
-    given = [v if isinstance(v, jax.Array | Host) else jnp.asarray(v) for v in values]
+    given = [native(v) if isinstance(v, jax.Array | Host) else jnp.asarray(v) for v in values]
     strong: list[Any] = [v for v in given if not is_weak(v)]
     kinds = [jax.dtypes.canonicalize_dtype(v.dtype) for v in strong]
     floating = [kind for kind in kinds if jnp.issubdtype(kind, jnp.inexact)]
@@ -40,6 +52,34 @@ def constant(value: Any, dtype: Any = None) -> Array:
     """The array of a value on the host, which compiles nothing, as `jnp.asarray` does."""
     with np.errstate(over="ignore"):  # a number too large for float32 is infinite, as in JAX
         return jax.device_put(np.asarray(value, dtype))
+
+
+@jax.custom_jvp
+def log_of(p: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Logarithm of a probability: -inf at 0, where its gradient is 0 and not NaN."""
+    return jnp.log(p)
+
+
+@log_of.defjvp
+def _(primals, tangents):
+    (p,), (moved,) = primals, tangents
+    zero = p == 0
+    moved = moved / jnp.where(zero, jnp.ones_like(p), p)
+    return log_of(p), jnp.where(zero, jnp.zeros_like(moved), moved)
+
+
+@jax.custom_jvp
+def logit_of(p: Float[Array, "..."]) -> Float[Array, "..."]:
+    """log(p / (1 - p)): infinite at 0 and at 1, where its gradient is 0 and not NaN."""
+    return jnp.log(p) - jnp.log1p(-p)
+
+
+@logit_of.defjvp
+def _(primals, tangents):
+    (p,), (moved,) = primals, tangents
+    spread = p * (1 - p)
+    moved = moved / jnp.where(spread == 0, jnp.ones_like(p), spread)
+    return logit_of(p), jnp.where(spread == 0, jnp.zeros_like(moved), moved)
 
 
 SHORT = 4  # terms up to which a reduction is written out
@@ -92,6 +132,52 @@ def logsumexp(x: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
         0.0
     """
     return _logsumexp(jnp.moveaxis(x, axis, -1))
+
+
+def softmax(x: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
+    """Shares that sum to 1 at any size of x: of differences, and not by a rounded log-sum.
+
+    Where every term is -inf the shares are 0.
+    """
+    return jnp.moveaxis(_logsumexp_and_softmax(jnp.moveaxis(x, axis, -1))[1], -1, axis)
+
+
+@jax.custom_jvp
+def _weighted(log_weights, x):
+    return _weighted_and_shares(log_weights, x)[0]
+
+
+def _weighted_and_shares(log_weights, x):
+    peak = jax.lax.stop_gradient(_over_terms(jnp.maximum, log_weights + x))
+    peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
+    # The peak may be rounded, being the same for all terms; a log-weight added to a large x is
+    # not, so that it joins the difference.
+    terms = jnp.exp((x - peak) + log_weights)
+    total = _over_terms(jnp.add, terms)
+    shares = terms / jnp.where(total == 0, jnp.ones_like(total), total)
+    return (jnp.log(total) + peak)[..., 0], shares
+
+
+@_weighted.defjvp
+def _(primals, tangents):
+    value, shares = _weighted_and_shares(*primals)
+    moved = jnp.where(shares == 0, jnp.zeros_like(shares), tangents[0] + tangents[1])
+    return value, jnp.sum(shares * moved, axis=-1)
+
+
+def weighted_logsumexp(
+    log_weights: Float[Array, "..."], x: Float[Array, "..."], axis: int = -1
+) -> Float[Array, "..."]:
+    """Logarithm of sum_k exp(log_weights[k] + x[k]), the weights kept apart from a large x.
+
+    The same conventions as `logsumexp`.
+    """
+    return _weighted(jnp.moveaxis(log_weights, axis, -1), jnp.moveaxis(x, axis, -1))
+
+
+def weighted_softmax(log_weights: Float[Array, " k"], x: Float[Array, " k"]) -> Float[Array, " k"]:
+    """Shares exp(log_weights + x) over their sum: equal x leave the weights as they are."""
+    return _weighted_and_shares(log_weights, x)[1]
 
 
 @jax.custom_jvp

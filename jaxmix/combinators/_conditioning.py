@@ -3,12 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, PyTree, Scalar
 
-from .._numerics import logsumexp
 from ..families.categorical import Categorical
 from .frozen import Frozen
 from .optional import OptionalEvent
@@ -22,10 +20,26 @@ def plain(part: PyTree) -> PyTree:
     return part
 
 
-def from_log(joint: Float[Array, " k"]) -> Categorical:
-    """The Categorical of unnormalised log-probabilities."""
-    like = Categorical(jnp.ones_like(joint))
-    return eqx.tree_at(lambda c: c.logits, like, joint - logsumexp(joint))
+def split(density: PyTree, event: PyTree, field: Any) -> tuple[Scalar, PyTree]:
+    """`density.split`, or a sentence where it is of neither records nor vectors."""
+    if not callable(getattr(density, "split", None)):
+        raise ValueError(
+            f"A {type(density).__name__} has no fields to condition on: conditional and impute are "
+            "for densities of records (jm.Composite) and of vectors (normal families)."
+        )
+    return density.split(event, field)
+
+
+def observed(density: PyTree, event: PyTree) -> Scalar:
+    """Log-density of what is observed of an event: of a vector, of its coordinates beside NaN."""
+    if isinstance(event, tuple | list | dict):
+        return density.log_prob(event)
+    if not callable(getattr(density, "observed_log_prob", None)):
+        raise ValueError(
+            f"A {type(density).__name__} cannot fill in what is missing of a vector: normal "
+            "families can, and mixtures of them."
+        )
+    return density.observed_log_prob(event)
 
 
 def typical(density: PyTree) -> Array:

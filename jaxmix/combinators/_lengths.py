@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Key, PyTree, Scalar
 
-from .._density import is_density
-from .._stack import pick
+from .._density import is_density, refused_shape
+from .._stack import as_one_row, pick
 from .optional import masked
 
 
@@ -16,6 +16,24 @@ class SequenceEvent(NamedTuple):
 
     items: PyTree
     length: Int[Array, ""]
+
+
+def one_sequence(owner: PyTree, x: SequenceEvent) -> SequenceEvent:
+    """One event as a batch of one, or a sentence."""
+    check_sequence(owner, x)
+    return as_one_row(x)
+
+
+def check_sequence(owner: PyTree, x: SequenceEvent) -> None:
+    """Refuse what is no sequence, or a batch of them: shapes are static, so it is free."""
+    if not hasattr(x, "length") or not hasattr(x, "items") or callable(x.items):
+        raise ValueError(
+            f"One event of this {type(owner).__name__} is a jm.SequenceEvent(items, length); a "
+            f"{type(x).__name__} was given."
+        )
+    if jnp.shape(x.length) != ():
+        expected = "() of its length, and its items one leading axis"
+        raise ValueError(refused_shape(owner, expected, jnp.shape(x.length)))
 
 
 def flat_items(rows: SequenceEvent) -> tuple[PyTree, Array]:

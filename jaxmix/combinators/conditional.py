@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree, Scalar
 
-from .._density import LogDensity, stack_size
+from .._density import LogDensity, one_event, stack_size
 from .._stack import over_stack, pick, repeat
 
 
@@ -44,6 +44,7 @@ class Conditional(LogDensity):
 
     def log_prob(self, x: PyTree) -> Scalar:
         outcome, value = x
+        outcome = one_event(outcome, (), self)
         under = over_stack(lambda law: law.log_prob(value), self.laws)
         hot = outcome == jnp.arange(under.shape[0])
         # Selected and not indexed: under `vmap` the gradient of an index is a scatter.

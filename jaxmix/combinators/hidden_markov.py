@@ -7,12 +7,20 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree, Scalar
 
-from .._density import LogDensity, is_density, stack_size
+from .._density import LogDensity, stack_size
 from .._numerics import logsumexp, unanimous
 from .._stack import over_stack, pick, repeat
 from ..families.categorical import Categorical
-from ._lengths import SequenceEvent, checked_length, draw_length, length_log_prob, longest, walk
-from .markov import as_rows
+from ._labels import as_law, as_rows, entered
+from ._lengths import (
+    SequenceEvent,
+    check_sequence,
+    checked_length,
+    draw_length,
+    length_log_prob,
+    longest,
+    walk,
+)
 from .optional import masked
 
 HIGHEST = jax.lax.Precision.HIGHEST
@@ -54,15 +62,25 @@ def _scaled(first, following, emitted, used) -> Scalar:
 
 
 def _by_logs(first, following, emitted, used) -> Scalar:
-    """The forward pass in logarithms, each sum shifted by its own greatest term."""
+    """The forward pass in logarithms, each sum shifted by its own greatest term.
+
+    What all states share at an item is set aside, lest it round what tells them apart.
+    """
+
+    def level(new):
+        peak = jax.lax.stop_gradient(jnp.max(new, -1, keepdims=True))
+        peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
+        return new - peak, peak[..., 0]
 
     def step(alpha, part):
         log_emitted, there = part
-        new = logsumexp(alpha[:, None] + following, axis=0) + log_emitted
-        return jnp.where(there, new, alpha), None
+        new, peak = level(logsumexp(alpha[:, None] + following, axis=0) + log_emitted)
+        return jnp.where(there, new, alpha), jnp.where(there, peak, jnp.zeros_like(peak))
 
-    alpha, _ = jax.lax.scan(step, first + emitted[0], (emitted[1:], used[1:]))
-    return logsumexp(alpha)
+    emitted, heights = level(emitted)
+    alpha, start = level(first + emitted[0])
+    alpha, peaks = jax.lax.scan(step, alpha, (emitted[1:], used[1:]))
+    return logsumexp(alpha) + start + jnp.sum(peaks) + jnp.sum(heights)
 
 
 class HiddenMarkov(LogDensity):
@@ -76,6 +94,8 @@ class HiddenMarkov(LogDensity):
         initial: probabilities (k,) of the first state, or a `Categorical`.
         transition: matrix (k, k) whose rows are probabilities, or a stack of k `Categorical`.
         emissions: a stack of k densities of one item.
+        initial_logits, transition_logits: logarithms of the probabilities up to a constant a row,
+            any numbers, instead of them.
         length: density of the length; None says nothing of it.
         max_length: capacity of the events that `sample` and `jm.encode` make.
 
@@ -93,9 +113,16 @@ class HiddenMarkov(LogDensity):
     length: PyTree
     max_length: int | None = eqx.field(static=True)
 
-    def __init__(self, initial, transition, emissions, *, length=None, max_length=None):
-        self.initial = initial if is_density(initial) else Categorical(initial)
-        self.transition, self.emissions = as_rows(transition), emissions
+    def __init__(
+        self, initial=None, transition=None, emissions=None, *,
+        initial_logits=None, transition_logits=None, length=None, max_length=None,
+    ):  # fmt: skip
+        owner, names = "HiddenMarkov", "transition and transition_logits"
+        self.initial = as_law(
+            *entered(owner, "initial and initial_logits", initial, initial_logits)
+        )
+        self.transition = as_rows(owner, *entered(owner, names, transition, transition_logits))
+        self.emissions = emissions
         self.length, self.max_length = checked_length(length, "HiddenMarkov"), max_length
         size = stack_size(emissions, "The emissions of HiddenMarkov")
         given = (*self.transition.stack_shape, self.transition.size)
@@ -123,6 +150,7 @@ class HiddenMarkov(LogDensity):
 
     def _log_parts(self, x: SequenceEvent):
         """Initial, transition and emission log-probabilities, the latter 0 beyond the length."""
+        check_sequence(self, x)
         items, n = x
         capacity = jax.tree.leaves(items)[0].shape[0]
         used = jnp.arange(capacity) < n
@@ -151,6 +179,8 @@ class HiddenMarkov(LogDensity):
 
         total = lambda emitted: _forward(first, following, emitted, used)
         occupied = jax.grad(total)(emitted)
+        whole = jnp.sum(occupied, 1, keepdims=True)
+        occupied = occupied / jnp.where(whole > 0, whole, jnp.ones_like(whole))
         return jnp.where(used[:, None], occupied, jnp.zeros_like(occupied))
 
     def viterbi(self, x: SequenceEvent) -> Int[Array, " t"]:

@@ -7,24 +7,25 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
-from .._density import LogDensity, is_density, stack_size
-from .._numerics import log_mixed, logsumexp
-from .._stack import as_one_row, over_stack, pick, repeat, rows_log_prob
+from .._density import stack_size
+from .._numerics import log_mixed, weighted_logsumexp
+from .._stack import over_stack, pick, repeat, rows_log_prob
 from ..families.categorical import Categorical
+from ._labels import HiddenLabel, as_law, as_rows, entered, label_log_probs
 from ._lengths import (
     SequenceEvent,
     checked_length,
     draw_length,
     flat_items,
     longest,
+    one_sequence,
     rows_length_log_prob,
     rows_total,
 )
-from .markov import as_rows
 from .optional import masked
 
 
-class HierarchicalMixture(LogDensity):
+class HierarchicalMixture(HiddenLabel):
     """Mixture of m laws of sequences, each a mixture over the same k topics, in nats.
 
     log p(x) = log p(length) + log sum_m weights[m] prod_t sum_k topic_weights[m, k] p_k(x_t).
@@ -37,6 +38,7 @@ class HierarchicalMixture(LogDensity):
         topics: a stack of k densities of one item.
         length: density of the length; None says nothing of it.
         max_length: capacity of the events that `sample` and `jm.encode` make.
+        logits, topic_logits: logarithms, up to a constant a row, instead of the probabilities.
 
     Example:
         >>> import jax, jaxmix as jm, jax.numpy as jnp
@@ -52,9 +54,14 @@ class HierarchicalMixture(LogDensity):
     length: PyTree
     max_length: int | None = eqx.field(static=True)
 
-    def __init__(self, weights, topic_weights, topics, *, length=None, max_length=None):
-        self.mixing = weights if is_density(weights) else Categorical(weights)
-        self.topic_mixing = as_rows(topic_weights)
+    def __init__(
+        self, weights=None, topic_weights=None, topics=None, *,
+        logits=None, topic_logits=None, length=None, max_length=None,
+    ):  # fmt: skip
+        owner = "HierarchicalMixture"
+        self.mixing = as_law(*entered(owner, "weights and logits", weights, logits))
+        rows = entered(owner, "topic_weights and topic_logits", topic_weights, topic_logits)
+        self.topic_mixing = as_rows(owner, *rows)
         self.topics = topics
         self.length, self.max_length = checked_length(length, "HierarchicalMixture"), max_length
         size = stack_size(topics, "The topics of HierarchicalMixture")
@@ -93,7 +100,7 @@ class HierarchicalMixture(LogDensity):
 
     def component_log_probs(self, x: SequenceEvent) -> Float[Array, " m"]:
         """Log-density of one event under each outer label."""
-        return self._under(as_one_row(x))[:, 0]
+        return self._under(one_sequence(self, x))[:, 0]
 
     def _under(self, rows: SequenceEvent) -> Float[Array, "m rows"]:
         items, used = flat_items(rows)
@@ -105,25 +112,18 @@ class HierarchicalMixture(LogDensity):
         length = rows_length_log_prob(self.length, rows, used.shape[0])
         return total + length.astype(total.dtype)[None]
 
-    def joint_log_probs(self, x: SequenceEvent) -> Float[Array, " m"]:
-        """The terms log weights[m] + log p_m(x), in nats."""
-        return self._joint(as_one_row(x))[:, 0]
-
-    def _joint(self, rows: SequenceEvent) -> Float[Array, "m rows"]:
-        under = self._under(rows)
-        return jax.vmap(self.mixing.log_prob)(jnp.arange(under.shape[0]))[:, None] + under
+    def log_parts(self, x: SequenceEvent) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
+        under = self.component_log_probs(x)
+        return label_log_probs(self.mixing, under.shape[0]), under
 
     def log_prob(self, x: SequenceEvent) -> Scalar:
-        return self.rows_log_prob(as_one_row(x))[0]
+        return self.rows_log_prob(one_sequence(self, x))[0]
 
     def rows_log_prob(self, rows: SequenceEvent) -> Float[Array, " rows"]:
         """The log-densities of many events, stacked along a leading axis."""
-        return logsumexp(self._joint(rows), axis=0)
-
-    def posterior(self, x: SequenceEvent) -> Float[Array, " m"]:
-        """Probability of each outer label given one event."""
-        joint = self.joint_log_probs(x)
-        return jnp.exp(joint - logsumexp(joint))
+        under = self._under(rows)
+        log_weights = label_log_probs(self.mixing, under.shape[0])
+        return weighted_logsumexp(log_weights[:, None], under, axis=0)
 
     def sample(self, key: Key[Array, ""]) -> SequenceEvent:
         k_length, k_outer, k_items = jax.random.split(key, 3)

@@ -7,13 +7,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
-from .._density import LogDensity, is_density, stack_size
-from .._numerics import log_mixed, logsumexp
+from .._density import stack_size
+from .._numerics import log_mixed, logsumexp, softmax, weighted_logsumexp
 from .._stack import as_one_row, over_stack, pick, repeat, rows_log_prob
 from ..families.categorical import Categorical
-from ._conditioning import from_log
+from ._labels import HiddenLabel, as_law, as_rows, entered, from_logs, label_log_probs
 from ._lengths import longest
-from .markov import as_rows
 from .mixture import MixtureSameFamily
 
 
@@ -25,7 +24,12 @@ class Labels(NamedTuple):
     both: Array
 
 
-class JointMixture(LogDensity):
+def _finite_peak(under: Float[Array, " k"]) -> Scalar:
+    peak = jnp.max(under)
+    return jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
+
+
+class JointMixture(HiddenLabel):
     """Density of a pair (x, y), each with a label, the labels linked, in nats.
 
     log p(x, y) = log sum_{k, m} weights[k] F_k(x) links[k, m] G_m(y), links[k, m] the probability
@@ -36,6 +40,7 @@ class JointMixture(LogDensity):
         links: matrix (k, m) whose rows are probabilities, or a stack of `Categorical`.
         first: a stack of k densities of x.
         second: a stack of m densities of y.
+        logits, link_logits: logarithms, up to a constant a row, instead of the probabilities.
 
     Example:
         >>> import jax, jaxmix as jm, jax.numpy as jnp
@@ -51,9 +56,13 @@ class JointMixture(LogDensity):
     second: PyTree
     sizes: tuple[int, int] = eqx.field(static=True)  # known too where the leaves are wrapped
 
-    def __init__(self, weights, links, first, second):
-        self.mixing = weights if is_density(weights) else Categorical(weights)
-        self.links, self.first, self.second = as_rows(links), first, second
+    def __init__(
+        self, weights=None, links=None, first=None, second=None, *, logits=None, link_logits=None
+    ):
+        owner = "JointMixture"
+        self.mixing = as_law(*entered(owner, "weights and logits", weights, logits))
+        self.links = as_rows(owner, *entered(owner, "links and link_logits", links, link_logits))
+        self.first, self.second = first, second
         self.sizes = sizes = (
             stack_size(first, "The first components of JointMixture"),
             stack_size(second, "The second components of JointMixture"),
@@ -97,7 +106,7 @@ class JointMixture(LogDensity):
         return longest(stack(self.mixing), stack(self.first)[:-1], stack(self.second)[:-1])
 
     def _mixing_log_probs(self):
-        return jax.vmap(self.mixing.log_prob)(jnp.arange(self.sizes[0]))
+        return label_log_probs(self.mixing, self.sizes[0])
 
     def _link_log_probs(self):
         columns = jnp.arange(self.sizes[1])
@@ -109,29 +118,42 @@ class JointMixture(LogDensity):
     def _second(self, y):
         return over_stack(lambda part: part.log_prob(y), self.second)
 
-    def joint_log_probs(self, x: PyTree) -> Float[Array, " k"]:
-        """Log-density of a pair with each first label, in nats."""
-        return self._joint(as_one_row(x))[:, 0]
+    def log_parts(self, x: PyTree) -> tuple[Float[Array, " k"], Float[Array, " k"]]:
+        log_weights, first, height = self._rows_parts(as_one_row(self._pair(x)))
+        return log_weights[:, 0], first[:, 0] + height
 
-    def _joint(self, rows: PyTree) -> Float[Array, "k rows"]:
+    def _rows_parts(self, rows: PyTree) -> tuple[Array, Array, Array]:
+        """Log-weights with what the second adds to them, log F_k(x), and the second's height."""
         x, y = rows
         first = over_stack(lambda part: rows_log_prob(part, x), self.first)
         second = over_stack(lambda part: rows_log_prob(part, y), self.second)
-        return self._mixing_log_probs()[:, None] + first + log_mixed(self._link_log_probs(), second)
+        height = jax.lax.stop_gradient(jnp.max(second, 0))
+        height = jnp.where(jnp.isfinite(height), height, jnp.zeros_like(height))
+        linked = log_mixed(self._link_log_probs(), second - height[None])
+        return self._mixing_log_probs()[:, None] + linked, first, height
+
+    def _pair(self, x: PyTree) -> PyTree:
+        if not isinstance(x, tuple | list) or len(x) != 2:
+            raise ValueError(
+                f"One event of a JointMixture is a pair (x, y); a {type(x).__name__} was given."
+            )
+        return x
 
     def log_prob(self, x: PyTree) -> Scalar:
-        return self.rows_log_prob(as_one_row(x))[0]
+        return self.rows_log_prob(as_one_row(self._pair(x)))[0]
 
     def rows_log_prob(self, rows: PyTree) -> Float[Array, " rows"]:
         """The log-densities of many pairs, stacked along a leading axis."""
-        return logsumexp(self._joint(rows), axis=0)
+        log_weights, first, height = self._rows_parts(rows)
+        return weighted_logsumexp(log_weights, first, axis=0) + height
 
     def label_posterior(self, x: PyTree) -> Labels:
         """Probabilities of the labels given a pair."""
         x, y = x
-        log = (self._mixing_log_probs() + self._first(x))[:, None]
-        log = log + self._link_log_probs() + self._second(y)[None, :]
-        both = jnp.exp(log - logsumexp(log.ravel()))
+        apart = lambda under: under - jax.lax.stop_gradient(_finite_peak(under))
+        log = (self._mixing_log_probs() + apart(self._first(x)))[:, None]
+        log = log + self._link_log_probs() + apart(self._second(y))[None, :]
+        both = softmax(log.ravel()).reshape(log.shape)
         return Labels(jnp.sum(both, 1), jnp.sum(both, 0), both)
 
     def posterior(self, x: PyTree) -> Float[Array, " k"]:
@@ -140,13 +162,16 @@ class JointMixture(LogDensity):
 
     def second_given(self, x: PyTree) -> MixtureSameFamily:
         """The density of y given x."""
-        joint = (self._mixing_log_probs() + self._first(x))[:, None] + self._link_log_probs()
-        return MixtureSameFamily(from_log(logsumexp(joint, axis=0)), self.second)
+        first = self._first(x)
+        joint = (self._mixing_log_probs() + first - _finite_peak(first))[:, None]
+        joint = logsumexp(joint + self._link_log_probs(), axis=0)
+        return MixtureSameFamily(from_logs(jnp.zeros_like(joint), joint), self.second)
 
     def first_given(self, y: PyTree) -> MixtureSameFamily:
         """The density of x given y."""
-        given_first = logsumexp(self._link_log_probs() + self._second(y)[None, :])
-        return MixtureSameFamily(from_log(self._mixing_log_probs() + given_first), self.first)
+        second = self._second(y)
+        given_first = logsumexp(self._link_log_probs() + (second - _finite_peak(second))[None, :])
+        return MixtureSameFamily(from_logs(self._mixing_log_probs(), given_first), self.first)
 
     def conditional(self, event: PyTree, field: int) -> MixtureSameFamily:
         """The density of one of the pair (0 or 1) given the other."""

@@ -9,16 +9,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
-from .._density import LogDensity, is_density
+from .._density import LogDensity, is_density, one_event
 from .._stack import over_stack, pick, repeat
 from ..families._support import chosen
 from ..families.categorical import Categorical
-from ._lengths import SequenceEvent, checked_length, draw_length, length_log_prob, longest
-
-
-def as_rows(transition) -> PyTree:
-    """A stack of categorical rows from a matrix; a stack of densities is left as it is."""
-    return transition if is_density(transition) else jax.vmap(Categorical)(jnp.asarray(transition))
+from ._labels import as_law, as_rows, entered
+from ._lengths import (
+    SequenceEvent,
+    check_sequence,
+    checked_length,
+    draw_length,
+    length_log_prob,
+    longest,
+)
 
 
 class MarkovChain(LogDensity):
@@ -32,6 +35,8 @@ class MarkovChain(LogDensity):
             L: of the first state (s,), of the second given the first (s, s), and so on.
         transition: array (s, ..., s), of order L with L + 1 axes, whose last axis are
             probabilities; or a stack of s^L `Categorical`, the latest state running fastest.
+        initial_logits, transition_logits: logarithms of the probabilities up to a constant a row,
+            any numbers, instead of them.
         length: density of the length; None says nothing of it.
         labels: what the states are called; None for 0, ..., s - 1.
         max_length: capacity of the events that `sample` and `jm.encode` make.
@@ -55,13 +60,19 @@ class MarkovChain(LogDensity):
     size: int = eqx.field(static=True)
     order: int = eqx.field(static=True)
 
-    def __init__(self, initial, transition, *, length=None, labels=None, max_length=None):
-        many = isinstance(initial, list | tuple)
-        self.order = len(initial) if many else 1
-        first = initial[0] if many else initial
-        first = first if is_density(first) else Categorical(first)
-        self.initial = (first, *map(_as_stack, initial[1:])) if many else first
-        self.transition = _as_stack(transition)
+    def __init__(
+        self, initial=None, transition=None, *, initial_logits=None, transition_logits=None,
+        length=None, labels=None, max_length=None,
+    ):  # fmt: skip
+        owner = "MarkovChain"
+        which, starts = entered(owner, "initial and initial_logits", initial, initial_logits)
+        many = _is_list_of_laws(starts)
+        self.order = len(starts) if many else 1
+        first = as_law(which, starts[0] if many else starts)
+        later = [as_rows(owner, which, start) for start in starts[1:]] if many else []
+        self.initial = (first, *later) if many else first
+        names = "transition and transition_logits"
+        self.transition = as_rows(owner, *entered(owner, names, transition, transition_logits))
         self.length = checked_length(length, "MarkovChain")
         self.labels = None if labels is None else tuple(labels)
         self.max_length, self.size = max_length, first.size
@@ -111,7 +122,9 @@ class MarkovChain(LogDensity):
         return over_stack(lambda row: jax.vmap(row.log_prob)(states), stack)
 
     def log_prob(self, x: SequenceEvent) -> Scalar:
+        check_sequence(self, x)
         items, n = x
+        items = one_event(items, jnp.shape(items)[:1], self)
         capacity = items.shape[0]
         # The model enters as vectors and matrices, the chain as its counts: over rows and
         # components this is a product of matrices.
@@ -159,12 +172,11 @@ class MarkovChain(LogDensity):
         return jax.lax.scan(step, row, data)[1][:steps]
 
 
-def _as_stack(transition) -> PyTree:
-    """A stack of categorical rows from an array of probabilities; a stack is left as it is."""
-    if is_density(transition):
-        return transition
-    array = jnp.asarray(transition)
-    return as_rows(array.reshape(-1, array.shape[-1]))
+def _is_list_of_laws(initial) -> bool:
+    """Whether these are laws of several first states, and not one law as a list of numbers."""
+    if not isinstance(initial, list | tuple):
+        return False
+    return any(is_density(law) or jnp.ndim(law) > 0 for law in initial)
 
 
 def _longer(before: Float[Array, "t r"], hot: Float[Array, "u s"]) -> Float[Array, "u rs"]:

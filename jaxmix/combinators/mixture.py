@@ -2,6 +2,7 @@
 
 import abc
 import functools
+from collections.abc import Callable
 from collections.abc import Sequence as Many
 from typing import Self
 
@@ -11,18 +12,27 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
-from .._density import LogDensity, is_density, stack_size
-from .._numerics import logsumexp
+from .._density import is_density, stack_size
+from .._numerics import weighted_logsumexp, weighted_softmax
 from .._stack import over_stack, pick, repeat
 from ..families.categorical import Categorical
-from ._conditioning import filled, from_log, typical
+from ._conditioning import filled, observed, split, typical
+from ._labels import HiddenLabel, as_law, entered, from_logs, label_log_probs
 
 
-def _as_mixing(weights) -> PyTree:
-    return weights if is_density(weights) else Categorical(weights)
+def _checked(owner: str, weights, components, logits) -> PyTree:
+    """The law of the labels; or a sentence for arguments that are swapped or forgotten."""
+    if is_density(components) or isinstance(components, list | tuple):
+        return as_law(*entered(owner, "weights and logits", weights, logits))
+    if any(map(is_density, weights if isinstance(weights, list | tuple) else [weights])):
+        raise TypeError(f"{owner} takes the weights first, then the components; they are swapped.")
+    raise TypeError(
+        f"{owner} takes weights (or logits) and `components`; the components given are a "
+        f"{type(components).__name__}, which is no density."
+    )
 
 
-class AbstractMixture(LogDensity):
+class AbstractMixture(HiddenLabel):
     """Mixtures differ in how they hold their components; the rest is here.
 
     The weights are a `Categorical` child, so that freezing, tying and priors apply to them as
@@ -36,10 +46,6 @@ class AbstractMixture(LogDensity):
     def num_components(self) -> int:
         """How many components there are."""
 
-    @abc.abstractmethod
-    def component_log_probs(self, x: PyTree) -> Float[Array, " k"]:
-        """Log-density of one event under each component."""
-
     @property
     def weights(self) -> Float[Array, "*stack k"]:
         return self.mixing.probs
@@ -48,18 +54,25 @@ class AbstractMixture(LogDensity):
     def stack_shape(self) -> tuple[int, ...]:
         return getattr(self.mixing, "stack_shape", ())
 
-    def joint_log_probs(self, x: PyTree) -> Float[Array, " k"]:
-        """Log weights[k] + log p_k(x), in nats."""
+    @abc.abstractmethod
+    def _over(self, function: Callable) -> PyTree:
+        """A function of each component, its values stacked."""
+
+    def _log_weights(self) -> Float[Array, " k"]:
+        return label_log_probs(self.mixing, self.num_components)
+
+    def component_log_probs(self, x: PyTree) -> Float[Array, " k"]:
+        """Log-density of one event under each component."""
+        return self._over(lambda component: component.log_prob(x))
+
+    def log_parts(self, x: PyTree) -> tuple[Float[Array, " k"], Float[Array, " k"]]:
         under = self.component_log_probs(x)
-        return jax.vmap(self.mixing.log_prob)(jnp.arange(under.shape[0])) + under
+        return label_log_probs(self.mixing, under.shape[0]), under
 
-    def log_prob(self, x: PyTree) -> Scalar:
-        return logsumexp(self.joint_log_probs(x))
-
-    def posterior(self, x: PyTree) -> Float[Array, " k"]:
-        """Probability of each component given one event."""
-        joint = self.joint_log_probs(x)
-        return jnp.exp(joint - logsumexp(joint))
+    def observed_log_prob(self, event: PyTree) -> Scalar:
+        """Log-density of what is observed of an event, a vector with NaN among them."""
+        under = self._over(lambda component: observed(component, event))
+        return weighted_logsumexp(self._log_weights(), under)
 
     @abc.abstractmethod
     def split(self, event: PyTree, field) -> tuple[Scalar, PyTree]:
@@ -70,15 +83,17 @@ class AbstractMixture(LogDensity):
         """The density of some fields of a record, or of the one field named."""
 
     def conditional(self, event: PyTree, field) -> PyTree:
-        """The density of one field of a record given all that was observed of the others.
+        """The density of one field of a record, or of a vector, given what is seen of the others.
 
         Where this field is missing and its missingness is modelled, that is given too. The
         field's `Optional` is stripped: it is the density of the value. Its mean is the sum over
         components of their posterior probability times their mean.
 
         Args:
-            event: a record; what it holds in `field` is not used, but for its being missing.
-            field: position of the field in a tuple, or its name in a dict.
+            event: a record, or a vector (d,) in which NaN is missing; what it holds in `field` is
+                not used, but for its being missing.
+            field: position of the field in a tuple, or its name in a dict; coordinates of a
+                vector, one (its density is of a number) or a list (of a vector).
 
         Example:
             >>> import jax, jaxmix as jm, jax.numpy as jnp
@@ -90,15 +105,23 @@ class AbstractMixture(LogDensity):
         return self.split(event, field)[1]
 
     def impute(self, event: PyTree, key: Key[Array, ""] | None = None) -> PyTree:
-        """A record with its missing fields filled in, and its Optionals stripped.
+        """A record with its missing fields filled in, and its Optionals stripped; or a vector.
 
         Without a key by the conditional mean (for labels the most probable one); with one by a
         joint draw given all that was observed.
         """
-        if key is None:
+        vector = not isinstance(event, tuple | list | dict)
+        if key is None and not vector:
             return filled(event, lambda name: typical(self.conditional(event, name)))
+        under = self._over(lambda component: observed(component, event))
+        log_weights = self._log_weights()
+        if key is None:
+            means = self._over(lambda component: component.impute(event))
+            share = weighted_softmax(log_weights, under)
+            mean = jnp.sum(share[:, None] * means, 0)
+            return jnp.where(jnp.isnan(event), mean, event)
         k_which, k_event = jax.random.split(key)
-        which = jax.random.categorical(k_which, self.joint_log_probs(event))
+        which = jax.random.categorical(k_which, from_logs(log_weights, under).logits)
         return self._component_call(which, lambda part, e, k: part.impute(e, k), event, k_event)
 
     @abc.abstractmethod
@@ -112,6 +135,7 @@ class MixtureSameFamily(AbstractMixture):
     Args:
         weights: probabilities (k,), or a density over 0, ..., k - 1.
         components: a stack of k densities.
+        logits: logarithms of the weights up to a constant (k,), any numbers, instead of them.
 
     Example:
         >>> import jax, jaxmix as jm, jax.numpy as jnp
@@ -123,8 +147,8 @@ class MixtureSameFamily(AbstractMixture):
     mixing: PyTree
     components: PyTree
 
-    def __init__(self, weights, components):
-        self.mixing = _as_mixing(weights)
+    def __init__(self, weights=None, components=None, *, logits=None):
+        self.mixing = _checked("MixtureSameFamily", weights, components, logits)
         self.components = components
         size = stack_size(components, "The components of MixtureSameFamily")
         if isinstance(self.mixing, Categorical) and self.mixing.size != size:
@@ -147,8 +171,8 @@ class MixtureSameFamily(AbstractMixture):
             weights.reshape(weights.shape + (1,) * (means.ndim - axis - 1)) * means, axis
         )
 
-    def component_log_probs(self, x):
-        return over_stack(lambda component: component.log_prob(x), self.components)
+    def _over(self, function):
+        return over_stack(function, self.components)
 
     def sample(self, key: Key[Array, ""]) -> PyTree:
         k_which, k_event = jax.random.split(key)
@@ -158,9 +182,9 @@ class MixtureSameFamily(AbstractMixture):
         return function(pick(self.components, index), *args)
 
     def split(self, event, field):
-        others, parts = over_stack(lambda c: c.split(event, field), self.components)
-        joint = jax.vmap(self.mixing.log_prob)(jnp.arange(others.shape[0])) + others
-        return logsumexp(joint), MixtureSameFamily(from_log(joint), parts)
+        others, parts = over_stack(lambda c: split(c, event, field), self.components)
+        given = label_log_probs(self.mixing, others.shape[0]), others
+        return weighted_logsumexp(*given), MixtureSameFamily(from_logs(*given), parts)
 
     def marginal(self, fields):
         return MixtureSameFamily(self.mixing, self.components.marginal(fields))
@@ -172,6 +196,7 @@ class Mixture(AbstractMixture):
     Args:
         weights: probabilities (k,), or a density over 0, ..., k - 1.
         components: a list of k densities, of any families.
+        logits: logarithms of the weights up to a constant (k,), any numbers, instead of them.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -183,9 +208,11 @@ class Mixture(AbstractMixture):
     mixing: PyTree
     components: tuple[PyTree, ...]
 
-    def __init__(self, weights, components: Many[PyTree]):
-        self.mixing = _as_mixing(weights)
-        self.components = tuple(components)
+    def __init__(self, weights=None, components: Many[PyTree] | None = None, *, logits=None):
+        self.mixing = _checked("Mixture", weights, components, logits)
+        if is_density(components):
+            raise TypeError("Mixture takes a list of densities; for a stack, MixtureSameFamily.")
+        self.components = tuple(components)  # pyright: ignore[reportArgumentType]
         for k, component in enumerate(self.components):
             if not is_density(component):
                 raise ValueError(
@@ -209,8 +236,8 @@ class Mixture(AbstractMixture):
             self.weights[..., 0] * means[0],
         )
 
-    def component_log_probs(self, x):
-        return jnp.stack([component.log_prob(x) for component in self.components])
+    def _over(self, function):
+        return jnp.stack([function(component) for component in self.components])
 
     def sample(self, key: Key[Array, ""]) -> PyTree:
         k_which, k_event = jax.random.split(key)
@@ -230,10 +257,10 @@ class Mixture(AbstractMixture):
         return jax.lax.switch(index, calls, jax.random.key_data(key), *args)
 
     def split(self, event, field):
-        others, parts = zip(*(c.split(event, field) for c in self.components), strict=True)
+        others, parts = zip(*(split(c, event, field) for c in self.components), strict=True)
         others = jnp.stack(others)
-        joint = jax.vmap(self.mixing.log_prob)(jnp.arange(others.shape[0])) + others
-        return logsumexp(joint), Mixture(from_log(joint), parts)
+        given = label_log_probs(self.mixing, others.shape[0]), others
+        return weighted_logsumexp(*given), Mixture(from_logs(*given), parts)
 
     def marginal(self, fields):
         return Mixture(self.mixing, [c.marginal(fields) for c in self.components])

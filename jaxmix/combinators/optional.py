@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Key, PyTree, Scalar
 
-from .._density import LogDensity, is_density
+from .._density import LogDensity, is_density, one_event
 from ..families.bernoulli import Bernoulli
 
 
@@ -37,6 +37,7 @@ class Optional(LogDensity):
     Args:
         value: density of the value.
         p_missing: probability of a missing value, or a density of it (`Bernoulli`), or None.
+        logits: log(p_missing / (1 - p_missing)), any number, instead.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -48,14 +49,15 @@ class Optional(LogDensity):
     value: PyTree
     missing: PyTree
 
-    def __init__(self, value, p_missing=None):
+    def __init__(self, value, p_missing=None, *, logits=None):
         if not is_density(value):
             raise ValueError(
                 "Optional takes a density, with a method log_prob, of the value; it was given a "
                 f"{type(value).__name__}."
             )
-        given = p_missing is None or is_density(p_missing)
-        self.value, self.missing = value, p_missing if given else Bernoulli(p_missing)
+        self.value, self.missing = value, p_missing
+        if logits is not None or not (p_missing is None or is_density(p_missing)):
+            self.missing = Bernoulli(p_missing, logits=logits)
 
     @classmethod
     def template(cls, value, p_missing=None) -> Self:
@@ -67,7 +69,12 @@ class Optional(LogDensity):
         return None if self.missing is None else self.missing.prob
 
     def log_prob(self, x: OptionalEvent) -> Scalar:
-        present = jnp.asarray(x.present)
+        if not hasattr(x, "present"):
+            raise ValueError(
+                "One event of an Optional is a jm.OptionalEvent(value, present); a "
+                f"{type(x).__name__} was given."
+            )
+        present = one_event(x.present, (), self)
         value = self.value.log_prob(masked(present, x.value))
         there = jnp.where(present, value, jnp.zeros_like(value))
         return there if self.missing is None else there + self.missing.log_prob(~present)

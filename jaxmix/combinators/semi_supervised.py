@@ -3,10 +3,11 @@
 from typing import NamedTuple, Self
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, PyTree, Scalar
+from jaxtyping import Array, Float, Key, PyTree
 
-from .._density import LogDensity
-from .._numerics import logsumexp
+from .._density import refused_shape
+from .._numerics import log_of
+from ._labels import HiddenLabel, log_parts_of
 
 
 class LabelledEvent(NamedTuple):
@@ -16,7 +17,7 @@ class LabelledEvent(NamedTuple):
     labels: Float[Array, " k"]
 
 
-class SemiSupervised(LogDensity):
+class SemiSupervised(HiddenLabel):
     """Density of events with evidence on their components, in nats.
 
     log p(x, e) = log sum_k weights[k] e[k] p_k(x): where the label is known (e one-hot) that of
@@ -47,18 +48,12 @@ class SemiSupervised(LogDensity):
                 f"SemiSupervised takes a mixture; it was given a {type(self.mixture).__name__}."
             )
 
-    def joint_log_probs(self, x: LabelledEvent) -> Float[Array, " k"]:
-        """The terms log weights[k] + log e[k] + log p_k(x), in nats."""
-        joint = self.mixture.joint_log_probs(x.value)
-        return joint + jnp.log(x.labels.astype(joint.dtype))
-
-    def log_prob(self, x: LabelledEvent) -> Scalar:
-        return logsumexp(self.joint_log_probs(x))
-
-    def posterior(self, x: LabelledEvent) -> Float[Array, " k"]:
-        """Probability of each component given the value and the evidence."""
-        joint = self.joint_log_probs(x)
-        return jnp.exp(joint - logsumexp(joint))
+    def log_parts(self, x: LabelledEvent) -> tuple[Float[Array, " k"], Float[Array, " k"]]:
+        """The terms log weights[k] + log e[k], and log p_k(x), in nats."""
+        log_weights, under = log_parts_of(self.mixture, x.value)
+        if jnp.shape(x.labels) != under.shape:
+            raise ValueError(refused_shape(self, f"{under.shape} of labels", jnp.shape(x.labels)))
+        return log_weights + log_of(x.labels.astype(under.dtype)), under
 
     def sample(self, key: Key[Array, ""]) -> LabelledEvent:
         """A value of the mixture, of whose label nothing is known."""

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
 from .._density import LogDensity, is_density
-from .._stack import as_one_row
 from ._lengths import (
     SequenceEvent,
     checked_length,
     draw_length,
     flat_items,
+    one_sequence,
     rows_length_log_prob,
     rows_total,
 )
@@ -59,7 +59,7 @@ class Sequence(LogDensity):
         return cls(item, length, max_length=max_length, per_item=per_item)
 
     def log_prob(self, x: SequenceEvent) -> Scalar:
-        return self.rows_log_prob(as_one_row(x))[0]
+        return self.rows_log_prob(one_sequence(self, x))[0]
 
     def rows_log_prob(self, rows: SequenceEvent) -> Float[Array, " rows"]:
         """The log-densities of many events, stacked along a leading axis."""

@@ -4,14 +4,14 @@ from typing import Self
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, PyTree, Scalar
+from jaxtyping import Array, Float, Key, PyTree
 
-from .._density import LogDensity, is_density
-from .._numerics import logsumexp
+from .._density import is_density, one_event
 from ..families.bernoulli import Bernoulli
+from ._labels import HiddenLabel
 
 
-class ZeroInflated(LogDensity):
+class ZeroInflated(HiddenLabel):
     """Density of a count that is 0 for one more reason, in nats.
 
     log p(x) = log(p_zero [x = 0] + (1 - p_zero) p(x)).
@@ -19,6 +19,7 @@ class ZeroInflated(LogDensity):
     Args:
         count: density of a count, of any family.
         p_zero: probability of the extra zero, or a density of it (`Bernoulli`).
+        logits: log(p_zero / (1 - p_zero)), any number, instead.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -29,13 +30,13 @@ class ZeroInflated(LogDensity):
     count: PyTree
     extra: PyTree
 
-    def __init__(self, count, p_zero):
+    def __init__(self, count, p_zero=None, *, logits=None):
         if not is_density(count):
             raise ValueError(
                 f"ZeroInflated takes a density of a count; it was given a {type(count).__name__}."
             )
         self.count = count
-        self.extra = p_zero if is_density(p_zero) else Bernoulli(p_zero)
+        self.extra = p_zero if is_density(p_zero) else Bernoulli(p_zero, logits=logits)
 
     @classmethod
     def template(cls, count) -> Self:
@@ -50,20 +51,13 @@ class ZeroInflated(LogDensity):
     def mean(self) -> Float[Array, "*stack"]:
         return (1 - self.p_zero) * self.count.mean
 
-    def joint_log_probs(self, x) -> Float[Array, " 2"]:
-        """Log-density of one event as a count, and as the extra zero."""
-        counted = self.extra.log_prob(jnp.asarray(False)) + self.count.log_prob(x)
-        zero = self.extra.log_prob(jnp.asarray(True))
-        zero = jnp.where(x == 0, zero, jnp.full_like(zero, -jnp.inf))
-        return jnp.stack([counted, zero])
-
-    def log_prob(self, x) -> Scalar:
-        return logsumexp(self.joint_log_probs(x))
-
-    def posterior(self, x) -> Float[Array, " 2"]:
-        """Probability of its being a count, and of its being the extra zero."""
-        joint = self.joint_log_probs(x)
-        return jnp.exp(joint - logsumexp(joint))
+    def log_parts(self, x) -> tuple[Float[Array, " 2"], Float[Array, " 2"]]:
+        """Of its being a count, and of its being the extra zero."""
+        x = one_event(x, (), self)
+        counted = self.count.log_prob(x)
+        zero = jnp.where(x == 0, jnp.zeros_like(counted), jnp.full_like(counted, -jnp.inf))
+        which = [self.extra.log_prob(jnp.asarray(extra)) for extra in (False, True)]
+        return jnp.stack(which), jnp.stack([counted, zero])
 
     def sample(self, key: Key[Array, ""]) -> PyTree:
         k_extra, k_count = jax.random.split(key)

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Key, PyTree
 
-from .._numerics import logsumexp
 from .._results import RESULTS
 from .._stack import pick
+from ..combinators._labels import posterior_of
 from .chunks import num_rows
 from .maximise import Prior
 from .solve import fixed_point
@@ -134,7 +134,7 @@ def matched(model: PyTree, reference: PyTree, data: PyTree) -> PyTree:
         return model
 
     def posteriors(m):
-        return jax.vmap(lambda x: _softmax(m.joint_log_probs(x)))(data)
+        return jax.vmap(lambda x: posterior_of(m, x))(data)
 
     shared = jnp.dot(posteriors(reference).T, posteriors(model), precision="highest")
     size = shared.shape[0]
@@ -164,7 +164,3 @@ def _reordered(components, kinds, order):
             at = jnp.argmax(jnp.array(places) == order[k])
             found[k] = jax.tree.map(lambda a, at=at: a[at], stack)
     return tuple(found)
-
-
-def _softmax(joint):
-    return jnp.exp(joint - logsumexp(joint))

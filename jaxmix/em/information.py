@@ -12,8 +12,8 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from .._density import is_density
-from .._numerics import logsumexp
 from .._results import RESULTS
+from ..combinators._labels import posterior_of
 from .chunks import chunk_rows, num_rows
 from .expected import expect, log_likelihood
 from .maximise import Prior, about_own_origins, log_prior
@@ -114,8 +114,7 @@ def louis_information(chart: Chart, data, weights=None, prior=None) -> Float[Arr
     case = jnp.ones(num_rows(data), origin.dtype) if weights is None else weights
 
     def row(x):
-        level = joint(origin, x)
-        share = jnp.exp(level - logsumexp(level))
+        share = posterior_of(chart.model, x)
         score = jax.jacfwd(joint)(origin, x)
         return share, jnp.where(share[:, None] > 0, score, jnp.zeros_like(score))
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from .._numerics import logsumexp
 from .._results import RESULTS
+from ..combinators._labels import posterior_of
 from .parts import take_apart
 from .sharded import Layout, opened, over_rows, pooled
 from .state import History
@@ -113,9 +113,10 @@ def entropy(
 @eqx.filter_jit
 def _entropy(model, data, weights, layout):
     def of_one(model, x):
-        joint = model.joint_log_probs(x)
-        log_r = joint - logsumexp(joint)
-        return -jnp.sum(jnp.where(joint == -jnp.inf, jnp.zeros_like(joint), jnp.exp(log_r) * log_r))
+        share = posterior_of(model, x)
+        none = share == 0
+        log_share = jnp.log(jnp.where(none, jnp.ones_like(share), share))
+        return -jnp.sum(share * log_share)
 
     def total(data, weights, model):
         rows, axes = opened(data)

@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, Scalar
 
+from .._density import one_event
 from .._exponential import ExponentialFamily
-from .._numerics import as_float, logsumexp
+from .._numerics import as_float, logit_of, logsumexp
 from ._domain import TRUTH, Domain
+from ._entrances import entrance
 from ._support import outside, times
 from .categorical import Counts
 
@@ -19,6 +21,7 @@ class Bernoulli(ExponentialFamily):
 
     Args:
         prob: probability of 1, in [0, 1]; 0 and 1 are valid, and their gradient is 0.
+        logits: log(prob / (1 - prob)), any number, instead.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -31,9 +34,10 @@ class Bernoulli(ExponentialFamily):
 
     logit: Float[Array, "*stack"]
 
-    def __init__(self, prob):
+    def __init__(self, prob=None, *, logits=None):
+        logit, prob = entrance("Bernoulli", logit_of, prob=prob, logits=logits)
         (prob,) = as_float(prob)
-        self.logit = jnp.log(prob) - jnp.log1p(-prob)
+        self.logit = logit(prob)
 
     @classmethod
     def template(cls) -> Self:
@@ -65,6 +69,7 @@ class Bernoulli(ExponentialFamily):
         return outside(zero | one, value)
 
     def log_prob(self, x) -> Scalar:
+        x = one_event(x, (), self)
         (_, one), _ = self._hot(x)
         # The sign goes into the argument: a product with a logarithm of zero would be NaN.
         return jax.nn.log_sigmoid(jnp.where(one, self.logit, -self.logit)) + self.log_base(x)

@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, Scalar
 
+from .._density import one_event
 from .._exponential import ExponentialFamily
-from .._numerics import as_float, logsumexp
+from .._numerics import as_float, logit_of, logsumexp
+from ._entrances import entrance
 from ._support import chosen, outside, times
 from .categorical import Counts
 
@@ -21,6 +23,7 @@ class BernoulliSet(ExponentialFamily):
 
     Args:
         probs: probabilities (n,) of each element's being in; 0 and 1 are valid.
+        logits: log(probs / (1 - probs)) of each (n,), any numbers, instead.
         labels: what the n elements are called; None for 0, ..., n - 1.
 
     Example:
@@ -35,7 +38,8 @@ class BernoulliSet(ExponentialFamily):
     logits: Float[Array, "*stack n"]
     labels: tuple[Hashable, ...] | None = eqx.field(static=True)
 
-    def __init__(self, probs, *, labels: Sequence[Hashable] | None = None):
+    def __init__(self, probs=None, *, logits=None, labels: Sequence[Hashable] | None = None):
+        logit, probs = entrance("BernoulliSet", logit_of, probs=probs, logits=logits)
         (probs,) = as_float(probs)
         self.labels = None if labels is None else tuple(labels)
         if probs.ndim != 1 or (self.labels is not None and len(self.labels) != probs.shape[0]):
@@ -43,7 +47,7 @@ class BernoulliSet(ExponentialFamily):
                 "BernoulliSet takes a vector of probabilities and as many labels; it was given "
                 f"shape {probs.shape} and the labels {self.labels}."
             )
-        self.logits = jnp.log(probs) - jnp.log1p(-probs)
+        self.logits = logit(probs)
 
     @classmethod
     def template(cls, size: int | None = None, *, labels: Sequence[Hashable] | None = None) -> Self:
@@ -73,11 +77,7 @@ class BernoulliSet(ExponentialFamily):
         return self.size
 
     def _hot(self, x):
-        if x.shape != (self.size,):
-            raise ValueError(
-                f"An event of this BernoulliSet is a vector of {self.size} truth values; it was "
-                f"given shape {x.shape}."
-            )
+        x = one_event(x, (self.size,), self)
         value = x.astype(self.logits.dtype)
         return jnp.stack([value == 0, value == 1], -1).astype(value.dtype), value
 

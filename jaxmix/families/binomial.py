@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Scalar
 
+from .._density import one_event
 from .._exponential import ExponentialFamily
-from .._numerics import as_float, logsumexp
+from .._numerics import as_float, logit_of, logsumexp
 from ._domain import Domain, whole
+from ._entrances import entrance
 from ._support import counted, outside, times
 from .categorical import Counts
 
@@ -22,6 +24,7 @@ class Binomial(ExponentialFamily):
     Args:
         trials: the number n of trials (static).
         prob: probability of success, in [0, 1].
+        logits: log(prob / (1 - prob)), any number, instead.
         low: the least value (static): the support is low, ..., low + n.
 
     Example:
@@ -36,9 +39,10 @@ class Binomial(ExponentialFamily):
     trials: int = eqx.field(static=True)
     low: int = eqx.field(static=True)
 
-    def __init__(self, trials: int, prob, *, low: int = 0):
+    def __init__(self, trials: int, prob=None, *, logits=None, low: int = 0):
+        logit, prob = entrance("Binomial", logit_of, prob=prob, logits=logits)
         (prob,) = as_float(prob)
-        self.logit, self.trials, self.low = jnp.log(prob) - jnp.log1p(-prob), trials, low
+        self.logit, self.trials, self.low = logit(prob), trials, low
 
     @classmethod
     def template(cls, trials: int, *, low: int = 0) -> Self:
@@ -79,6 +83,7 @@ class Binomial(ExponentialFamily):
         return base + jax.lax.lgamma(n) - jnp.sum(jax.lax.lgamma(outcomes + 1))
 
     def log_prob(self, x) -> Scalar:
+        x = one_event(x, (), self)
         return jnp.sum(times(self._outcomes(x)[0], self.natural().outcomes)) + self.log_base(x)
 
     def sample(self, key: Key[Array, ""]) -> Int[Array, ""]:

@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, Scalar
 
+from .._density import one_event
 from .._exponential import Refittable
-from .._numerics import as_float, constant
+from .._numerics import as_float, constant, log_of
+from ._entrances import entrance
 
 
 class Counts(NamedTuple):
@@ -26,6 +28,7 @@ class Categorical(Refittable):
     Args:
         probs: probabilities (k,), non-negative; they are normalised. A zero is a valid
             probability: its gradient is 0.
+        logits: their logarithms up to a constant (k,), any numbers, instead.
         labels: what the outcomes are called (static); None for 0, ..., k - 1.
 
     Example:
@@ -40,7 +43,8 @@ class Categorical(Refittable):
     logits: Float[Array, "*stack k"]
     labels: tuple[Hashable, ...] | None = eqx.field(static=True)
 
-    def __init__(self, probs, *, labels: Sequence[Hashable] | None = None):
+    def __init__(self, probs=None, *, logits=None, labels: Sequence[Hashable] | None = None):
+        log, probs = entrance("Categorical", log_of, probs=probs, logits=logits)
         on_host = isinstance(probs, np.ndarray)
         (probs,) = as_float(probs)
         self.labels = None if labels is None else tuple(labels)
@@ -51,11 +55,11 @@ class Categorical(Refittable):
             )
         if self.labels is not None and len(self.labels) != probs.shape[0]:
             raise ValueError(f"{probs.shape[0]} probabilities were given for {self.labels}.")
-        if on_host:  # the weights of a template: another size compiles nothing
+        if on_host and log is log_of:  # the weights of a template: another size compiles nothing
             with np.errstate(divide="ignore", invalid="ignore"):
                 self.logits = constant(np.log(np.asarray(probs)))
         else:
-            self.logits = jnp.log(probs)
+            self.logits = log(probs)
 
     @classmethod
     def template(cls, size: int | None = None, *, labels: Sequence[Hashable] | None = None) -> Self:
@@ -87,6 +91,7 @@ class Categorical(Refittable):
         return self.log_probs
 
     def log_prob(self, x: Int[Array, ""]) -> Scalar:
+        x = one_event(x, (), self)
         inside = (x >= 0) & (x < self.size)
         index = jnp.where(inside, x, jnp.zeros_like(x)).astype(int)
         return jnp.where(inside, self.log_probs[index], -jnp.inf)

@@ -7,14 +7,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
-from .._density import made
+from .._density import made, one_event
 from .._exponential import Moments, ProductForm
 from .._numerics import as_float, zeros
+from ._entrances import entrance
 from ._moments import at_floor, diagonal_matrix, mean_and_scatter, recentred
+from ._seen import SeenDiagonal
 from .normal import LOG_2_PI, normal_log_normaliser
 
 
-class DiagonalNormal(ProductForm):
+class DiagonalNormal(ProductForm, SeenDiagonal):
     """Normal density of a vector with independent coordinates.
 
     log p(x) = sum_i log N(x_i; mean_i, scale_i), in nats.
@@ -22,6 +24,7 @@ class DiagonalNormal(ProductForm):
     Args:
         mean: vector (d,).
         scale: standard deviations (d,), positive.
+        log_scale: their logarithms (d,), any numbers, instead.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -35,14 +38,15 @@ class DiagonalNormal(ProductForm):
     mean: Float[Array, "*stack d"]
     log_scale: Float[Array, "*stack d"]
 
-    def __init__(self, mean, scale):
+    def __init__(self, mean, scale=None, *, log_scale=None):
+        log, scale = entrance("DiagonalNormal", scale=scale, log_scale=log_scale)
         self.mean, scale = as_float(mean, scale)
         if self.mean.ndim != 1 or scale.shape != self.mean.shape:
             raise ValueError(
                 "DiagonalNormal takes a mean (d,) and a scale (d,); it was given shapes "
                 f"{self.mean.shape} and {scale.shape}. For a stack, jax.vmap the class."
             )
-        self.log_scale = jnp.log(scale)
+        self.log_scale = log(scale)
 
     @classmethod
     def template(cls, dim: int) -> Self:
@@ -74,8 +78,12 @@ class DiagonalNormal(ProductForm):
         return 2 * self.dim
 
     def log_prob(self, x: Float[Array, " d"]) -> Scalar:
+        x = one_event(x, (self.dim,), self)
         z = (x - self.mean) * jnp.exp(-self.log_scale)
         return -0.5 * jnp.sum(z * z) - jnp.sum(self.log_scale) - 0.5 * self.dim * LOG_2_PI
+
+    def _vector(self, mean, covariance):
+        return DiagonalNormal(mean, jnp.sqrt(jnp.diagonal(covariance)))
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, " d"]:
         z = jax.random.normal(key, self.mean.shape, self.mean.dtype)
@@ -131,7 +139,7 @@ class DiagonalNormal(ProductForm):
         return jnp.max(((self.mean - origin) * jnp.exp(-self.log_scale)) ** 2, -1)
 
 
-class SphericalNormal(ProductForm):
+class SphericalNormal(ProductForm, SeenDiagonal):
     """Normal density of a vector with independent coordinates of one scale.
 
     log p(x) = -|x - mean|^2 / (2 scale^2) - d log(scale) - d log(2 pi) / 2, in nats.
@@ -139,6 +147,7 @@ class SphericalNormal(ProductForm):
     Args:
         mean: vector (d,).
         scale: the standard deviation, a positive scalar.
+        log_scale: its logarithm, any number, instead.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -152,14 +161,15 @@ class SphericalNormal(ProductForm):
     mean: Float[Array, "*stack d"]
     log_scale: Float[Array, "*stack"]
 
-    def __init__(self, mean, scale):
+    def __init__(self, mean, scale=None, *, log_scale=None):
+        log, scale = entrance("SphericalNormal", scale=scale, log_scale=log_scale)
         self.mean, scale = as_float(mean, scale)
         if self.mean.ndim != 1 or scale.shape != ():
             raise ValueError(
                 "SphericalNormal takes a mean (d,) and a scalar scale; it was given shapes "
                 f"{self.mean.shape} and {scale.shape}. For a stack, jax.vmap the class."
             )
-        self.log_scale = jnp.log(scale)
+        self.log_scale = log(scale)
 
     @classmethod
     def template(cls, dim: int) -> Self:
@@ -191,8 +201,12 @@ class SphericalNormal(ProductForm):
         return self.dim + 1
 
     def log_prob(self, x: Float[Array, " d"]) -> Scalar:
+        x = one_event(x, (self.dim,), self)
         z = (x - self.mean) * jnp.exp(-self.log_scale)
         return -0.5 * jnp.sum(z * z) - self.dim * (self.log_scale + 0.5 * LOG_2_PI)
+
+    def _vector(self, mean, covariance):
+        return DiagonalNormal(mean, jnp.sqrt(jnp.diagonal(covariance)))
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, " d"]:
         z = jax.random.normal(key, self.mean.shape, self.mean.dtype)

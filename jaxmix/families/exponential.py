@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
+from .._density import one_event
 from .._exponential import ExponentialFamily, Total
 from .._numerics import as_float
 from ._domain import NON_NEGATIVE, Domain
+from ._entrances import entrance
 from ._support import outside
 
 
@@ -18,6 +20,7 @@ class Exponential(ExponentialFamily):
 
     Args:
         rate: inverse of the mean, a positive scalar.
+        log_rate: its logarithm, any number, instead.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -31,9 +34,10 @@ class Exponential(ExponentialFamily):
 
     log_rate: Float[Array, "*stack"]
 
-    def __init__(self, rate):
+    def __init__(self, rate=None, *, log_rate=None):
+        log, rate = entrance("Exponential", rate=rate, log_rate=log_rate)
         (rate,) = as_float(rate)
-        self.log_rate = jnp.log(rate)
+        self.log_rate = log(rate)
 
     @classmethod
     def template(cls) -> Self:
@@ -65,6 +69,7 @@ class Exponential(ExponentialFamily):
         return self._safe(x)[1]
 
     def log_prob(self, x) -> Scalar:
+        x = one_event(x, (), self)
         value, base = self._safe(x)
         return self.log_rate - self.rate * value + base
 

@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
+from .._density import one_event
 from .._exponential import ExponentialFamily
 from .._numerics import as_float
 from ._domain import POSITIVE, Domain
+from ._entrances import entrance
 from ._special import shape_of, stirling
 from ._support import positive
 
@@ -32,6 +34,7 @@ class Gamma(ExponentialFamily):
     Args:
         shape: a positive scalar.
         rate: inverse scale, a positive scalar; the mean is shape / rate.
+        log_shape, log_rate: their logarithms, any numbers, instead.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -46,10 +49,12 @@ class Gamma(ExponentialFamily):
     log_mean: Float[Array, "*stack"]
     log_shape: Float[Array, "*stack"]
 
-    def __init__(self, shape, rate):
+    def __init__(self, shape=None, rate=None, *, log_shape=None, log_rate=None):
+        log_of_shape, shape = entrance("Gamma", shape=shape, log_shape=log_shape)
+        log_of_rate, rate = entrance("Gamma", rate=rate, log_rate=log_rate)
         shape, rate = as_float(shape, rate)
-        self.log_shape = jnp.log(shape)
-        self.log_mean = self.log_shape - jnp.log(rate)
+        self.log_shape = log_of_shape(shape)
+        self.log_mean = self.log_shape - log_of_rate(rate)
 
     @classmethod
     def template(cls) -> Self:
@@ -85,6 +90,7 @@ class Gamma(ExponentialFamily):
         return base - jnp.log(value)
 
     def log_prob(self, x) -> Scalar:
+        x = one_event(x, (), self)
         s = self.stats(x)
         return stirling(self.shape) + self.shape * (s.log - s.excess) + self.log_base(x)
 

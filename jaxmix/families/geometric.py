@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Scalar
 
+from .._density import one_event
 from .._exponential import ExponentialFamily
-from .._numerics import as_float
+from .._numerics import as_float, logit_of
 from ._domain import TRIALS, Domain
+from ._entrances import entrance
 from ._support import counted, times
 
 
@@ -25,6 +27,7 @@ class Geometric(ExponentialFamily):
 
     Args:
         prob: probability of success, in (0, 1]; at 1 every event is 1.
+        logits: log(prob / (1 - prob)), any number, instead.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -39,9 +42,10 @@ class Geometric(ExponentialFamily):
 
     logit: Float[Array, "*stack"]
 
-    def __init__(self, prob):
+    def __init__(self, prob=None, *, logits=None):
+        logit, prob = entrance("Geometric", logit_of, prob=prob, logits=logits)
         (prob,) = as_float(prob)
-        self.logit = jnp.log(prob) - jnp.log1p(-prob)
+        self.logit = logit(prob)
 
     @classmethod
     def template(cls) -> Self:
@@ -68,6 +72,7 @@ class Geometric(ExponentialFamily):
         return counted(x, self.logit.dtype, 1)[1]
 
     def log_prob(self, x) -> Scalar:
+        x = one_event(x, (), self)
         value, base = counted(x, self.logit.dtype, 1)
         natural = self.natural()
         return natural.count + times(value - 1, natural.failures) + base

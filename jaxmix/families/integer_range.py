@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Scalar
 
+from .._density import one_event
 from .._exponential import Refittable
-from .._numerics import as_float
+from .._numerics import as_float, log_of, logit_of
 from ._domain import Domain, whole
+from ._entrances import entrance
 from ._support import counted, outside, times
 from .categorical import Counts
 
@@ -51,6 +53,7 @@ class _IntegerRange(Refittable):
         return index, base + outside(inside, value)
 
     def log_prob(self, x) -> Scalar:
+        x = one_event(x, (), self)
         log_probs = self.log_probs
         index, base = self._index(x, log_probs.dtype)
         return log_probs[index] + base
@@ -76,6 +79,7 @@ class IntegerCategorical(_IntegerRange):
 
     Args:
         probs: probabilities (n,), non-negative; they are normalised.
+        logits: their logarithms up to a constant (n,), any numbers, instead.
         low: the least value (static).
 
     Example:
@@ -91,9 +95,15 @@ class IntegerCategorical(_IntegerRange):
     low: int = eqx.field(static=True)
     size: int = eqx.field(static=True)
 
-    def __init__(self, probs, *, low: int = 0):
+    def __init__(self, probs=None, *, logits=None, low: int = 0):
+        log, probs = entrance("IntegerCategorical", log_of, probs=probs, logits=logits)
         (probs,) = as_float(probs)
-        self.logits, self.low, self.size = jnp.log(probs), low, probs.shape[-1]
+        if probs.ndim != 1:
+            raise ValueError(
+                "IntegerCategorical takes a vector of probabilities; it was given shape "
+                f"{probs.shape}. For a stack, jax.vmap the class."
+            )
+        self.logits, self.low, self.size = log(probs), low, probs.shape[-1]
 
     @classmethod
     def template(cls, low: int, high: int) -> Self:
@@ -124,6 +134,7 @@ class SpikeAndSlab(_IntegerRange):
     Args:
         spike: the integer that stands out, within the range.
         prob: its probability, in (0, 1).
+        logits: log(prob / (1 - prob)), any number, instead.
         low: the least value of the range (static).
         size: how many values the range has (static), at least 2.
 
@@ -140,12 +151,13 @@ class SpikeAndSlab(_IntegerRange):
     low: int = eqx.field(static=True)
     size: int = eqx.field(static=True)
 
-    def __init__(self, spike, prob, *, low: int = 0, size: int):
+    def __init__(self, spike, prob=None, *, logits=None, low: int = 0, size: int):
+        logit, prob = entrance("SpikeAndSlab", logit_of, prob=prob, logits=logits)
         if size < 2:
             raise ValueError(f"SpikeAndSlab needs a range of two values or more; it got {size}.")
         (prob,) = as_float(prob)
         self.spike = jnp.asarray(spike).astype(int)
-        self.logit = jnp.log(prob) - jnp.log1p(-prob)
+        self.logit = logit(prob)
         self.low, self.size = low, size
 
     @classmethod

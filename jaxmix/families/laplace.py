@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, Scalar
 
+from .._density import one_event
 from .._exponential import Refittable
 from .._numerics import as_float
+from ._entrances import entrance
 
 NEAR = 1e-6  # in scales: a residual below this weighs no more
 
@@ -33,6 +35,7 @@ class Laplace(Refittable):
     Args:
         loc: location (mean and median), a scalar.
         scale: mean absolute deviation, a positive scalar.
+        log_scale: its logarithm, any number, instead.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -46,9 +49,10 @@ class Laplace(Refittable):
     loc: Float[Array, "*stack"]
     log_scale: Float[Array, "*stack"]
 
-    def __init__(self, loc, scale):
+    def __init__(self, loc, scale=None, *, log_scale=None):
+        log, scale = entrance("Laplace", scale=scale, log_scale=log_scale)
         self.loc, scale = as_float(loc, scale)
-        self.log_scale = jnp.log(scale)
+        self.log_scale = log(scale)
 
     @classmethod
     def template(cls) -> Self:
@@ -68,6 +72,7 @@ class Laplace(Refittable):
         return 2 * jnp.exp(2 * self.log_scale)
 
     def log_prob(self, x: Float[Array, ""]) -> Scalar:
+        x = one_event(x, (), self)
         z = jnp.abs(x - self.loc) * jnp.exp(-self.log_scale)
         return -z - self.log_scale - jnp.log(jnp.full_like(z, 2))
 

@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Scalar
 
+from .._density import one_event
 from .._exponential import ExponentialFamily
-from .._numerics import as_float, logsumexp
+from .._numerics import as_float, log_of, logsumexp
 from ._domain import Domain
+from ._entrances import entrance
 from ._support import outside, times
 from .categorical import Counts
 
@@ -23,6 +25,7 @@ class Multinomial(ExponentialFamily):
     Args:
         trials: the total n (static).
         probs: probabilities (k,), non-negative; they are normalised.
+        logits: their logarithms up to a constant (k,), any numbers, instead.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -35,9 +38,15 @@ class Multinomial(ExponentialFamily):
     logits: Float[Array, "*stack k"]
     trials: int = eqx.field(static=True)
 
-    def __init__(self, trials: int, probs):
+    def __init__(self, trials: int, probs=None, *, logits=None):
+        log, probs = entrance("Multinomial", log_of, probs=probs, logits=logits)
         (probs,) = as_float(probs)
-        self.logits, self.trials = jnp.log(probs), trials
+        if probs.ndim != 1:
+            raise ValueError(
+                "Multinomial takes a vector of probabilities; it was given shape "
+                f"{probs.shape}. For a stack, jax.vmap the class."
+            )
+        self.logits, self.trials = log(probs), trials
 
     @classmethod
     def template(cls, trials: int, size: int) -> Self:
@@ -81,6 +90,7 @@ class Multinomial(ExponentialFamily):
         return base + jax.lax.lgamma(n) - jnp.sum(jax.lax.lgamma(counts + 1))
 
     def log_prob(self, x: Int[Array, " k"]) -> Scalar:
+        x = one_event(x, (self.size,), self)
         log_probs = jax.nn.log_softmax(self.logits)
         return jnp.sum(times(self._counts(x)[0], log_probs)) + self.log_base(x)
 

@@ -1,17 +1,18 @@
 """Normal families of a vector with a full covariance: one each, or one tied over a stack."""
 
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
-from .._density import made
+from .._density import made, one_event
 from .._exponential import Moments, ProductForm
 from .._numerics import as_float, zeros
 from ._moments import at_floor, diagonal_matrix, mean_and_scatter, recentred
 from ._pairs import matrix_of_pairs, products_of_pairs, weights_of_pairs
+from ._seen import SeenFull
 from ._triangular import inverse_of_lower
 from .normal import LOG_2_PI
 
@@ -24,10 +25,47 @@ def precision_factor(covariance: Float[Array, "*stack d d"]) -> Float[Array, "*s
 
     A covariance that is not positive definite gives NaN.
     """
-    lower = jnp.linalg.cholesky(covariance)
-    upper = jnp.swapaxes(inverse_of_lower(lower), -1, -2)
+    return factor_of_scale(jnp.linalg.cholesky(covariance))
+
+
+def factor_of_precision(precision: Float[Array, "*stack d d"]) -> Float[Array, "*stack d d"]:
+    """The same of a precision matrix: its Cholesky factor from the last coordinate to the first."""
+    turned = jnp.linalg.cholesky(precision[..., ::-1, ::-1])
+    return _logs_on_diagonal(turned[..., ::-1, ::-1])
+
+
+def factor_of_scale(lower: Float[Array, "*stack d d"]) -> Float[Array, "*stack d d"]:
+    """The same of a covariance's lower triangular factor, whose diagonal is positive."""
+    return _logs_on_diagonal(jnp.swapaxes(inverse_of_lower(jnp.tril(lower)), -1, -2))
+
+
+def _logs_on_diagonal(upper):
     log_diagonal = jnp.log(jnp.diagonal(upper, axis1=-2, axis2=-1))
     return jnp.triu(upper, 1) + diagonal_matrix(log_diagonal)
+
+
+ENTRANCES = {
+    "covariance": precision_factor,
+    "scale_tril": factor_of_scale,
+    "precision": factor_of_precision,
+    "factor": jnp.triu,
+}
+
+
+def factor_of(owner: str, mean: Any, **given: Any) -> tuple[Array, Array]:
+    """Mean and stored factor from one of the forms of a covariance, or a sentence."""
+    used = [name for name, value in given.items() if value is not None]
+    if len(used) != 1:
+        raise TypeError(
+            f"{owner} takes one of {', '.join(ENTRANCES)}; it was given {', '.join(used) or 'none'}."
+        )
+    mean, matrix = as_float(mean, given[used[0]])
+    if mean.ndim < 1 or matrix.shape != 2 * mean.shape[-1:]:
+        raise ValueError(
+            f"{owner} takes a mean (d,) and a {used[0]} (d, d); it was given shapes {mean.shape} "
+            f"and {matrix.shape}. For a stack, jax.vmap the class."
+        )
+    return mean, ENTRANCES[used[0]](matrix)
 
 
 def whitener(factor: Float[Array, "*stack d d"]) -> Float[Array, "*stack d d"]:
@@ -47,7 +85,7 @@ def covariance_of(factor):
     return jnp.matmul(inverse, jnp.swapaxes(inverse, -1, -2), precision=HIGHEST)
 
 
-class _FullCovariance(ProductForm):
+class _FullCovariance(ProductForm, SeenFull):
     """What the untied and the tied family share: everything but who owns the factor."""
 
     rows_last: ClassVar[bool] = True
@@ -84,8 +122,12 @@ class _FullCovariance(ProductForm):
         return jnp.sum(jnp.diagonal(self._factors, axis1=-2, axis2=-1), -1)
 
     def log_prob(self, x: Float[Array, " d"]) -> Scalar:
+        x = one_event(x, (self.dim,), self)
         z = jnp.dot(x - self.mean, whitener(self.factor), precision=HIGHEST)
         return self._log_det - 0.5 * jnp.sum(z * z) - 0.5 * self.dim * LOG_2_PI
+
+    def _vector(self, mean, covariance):
+        return MultivariateNormal(mean, covariance)
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, " d"]:
         z = jax.random.normal(key, self.mean.shape, self.mean.dtype)
@@ -182,7 +224,10 @@ class MultivariateNormal(_FullCovariance):
 
     Args:
         mean: vector (d,).
-        covariance: positive definite matrix (d, d).
+        covariance: positive definite matrix (d, d); or one of the following instead:
+        scale_tril: its lower triangular factor, with a positive diagonal.
+        precision: its inverse.
+        factor: the matrix W as it is stored: any (d, d), whose upper triangle counts.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -196,14 +241,16 @@ class MultivariateNormal(_FullCovariance):
     mean: Float[Array, "*stack d"]
     factor: Float[Array, "*stack d d"]
 
-    def __init__(self, mean, covariance):
-        mean, covariance = as_float(mean, covariance)
-        if mean.ndim != 1 or covariance.shape != (*mean.shape, *mean.shape):
+    def __init__(self, mean, covariance=None, *, scale_tril=None, precision=None, factor=None):
+        self.mean, self.factor = factor_of(
+            "MultivariateNormal", mean,
+            covariance=covariance, scale_tril=scale_tril, precision=precision, factor=factor,
+        )  # fmt: skip
+        if self.mean.ndim != 1:
             raise ValueError(
-                "MultivariateNormal takes a mean (d,) and a covariance (d, d); it was given "
-                f"shapes {mean.shape} and {covariance.shape}. For a stack, jax.vmap the class."
+                f"MultivariateNormal takes a mean (d,); it was given shape {self.mean.shape}. For "
+                "a stack, jax.vmap the class."
             )
-        self.mean, self.factor = mean, precision_factor(covariance)
 
     @classmethod
     def template(cls, dim: int) -> Self:
@@ -226,7 +273,8 @@ class TiedMultivariateNormal(_FullCovariance):
 
     Args:
         mean: vector (d,) of one density, or (k, d) of a stack.
-        covariance: the one positive definite matrix (d, d).
+        covariance: the one positive definite matrix (d, d); or `scale_tril`, `precision` or
+            `factor` instead, as in `MultivariateNormal`.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -241,9 +289,11 @@ class TiedMultivariateNormal(_FullCovariance):
     mean: Float[Array, "*stack d"]
     factor: Float[Array, "*outer d d"]
 
-    def __init__(self, mean, covariance):
-        self.mean, covariance = as_float(mean, covariance)
-        self.factor = precision_factor(covariance)
+    def __init__(self, mean, covariance=None, *, scale_tril=None, precision=None, factor=None):
+        self.mean, self.factor = factor_of(
+            "TiedMultivariateNormal", mean,
+            covariance=covariance, scale_tril=scale_tril, precision=precision, factor=factor,
+        )  # fmt: skip
 
     @classmethod
     def template(cls, dim: int) -> Self:

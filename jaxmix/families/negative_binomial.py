@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, Scalar
 
+from .._density import one_event
 from .._exponential import Refittable
-from .._numerics import as_float
+from .._numerics import as_float, logit_of
 from ._domain import COUNT, Domain
+from ._entrances import entrance
 from ._special import log_minus_digamma
 from ._support import counted, times
 
@@ -33,6 +35,7 @@ class NegativeBinomial(Refittable):
     Args:
         successes: the number r of successes awaited, a positive scalar, whole or not.
         prob: probability of success, in (0, 1]; the mean is r (1 - prob) / prob.
+        log_successes, logits: log(r) and log(prob / (1 - prob)), any numbers, instead.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -46,10 +49,13 @@ class NegativeBinomial(Refittable):
     log_successes: Float[Array, "*stack"]
     logit: Float[Array, "*stack"]
 
-    def __init__(self, successes, prob):
+    def __init__(self, successes=None, prob=None, *, log_successes=None, logits=None):
+        log, successes = entrance(
+            "NegativeBinomial", successes=successes, log_successes=log_successes
+        )
+        logit, prob = entrance("NegativeBinomial", logit_of, prob=prob, logits=logits)
         successes, prob = as_float(successes, prob)
-        self.log_successes = jnp.log(successes)
-        self.logit = jnp.log(prob) - jnp.log1p(-prob)
+        self.log_successes, self.logit = log(successes), logit(prob)
 
     @classmethod
     def template(cls) -> Self:
@@ -73,6 +79,7 @@ class NegativeBinomial(Refittable):
         return self.mean / self.prob
 
     def log_prob(self, x) -> Scalar:
+        x = one_event(x, (), self)
         value, base = counted(x, self.logit.dtype)
         r = self.successes
         choices = jax.lax.lgamma(value + r) - jax.lax.lgamma(r) - jax.lax.lgamma(value + 1)

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, Scalar
 
+from .._density import one_event
 from .._exponential import ExponentialFamily, Moments, ProductForm
 from .._numerics import as_float
 from ._domain import POSITIVE, Domain
+from ._entrances import entrance
 from ._moments import at_floor, mean_and_scatter, recentred
 
 LOG_2_PI = float(np.log(2 * np.pi))
@@ -32,6 +34,7 @@ class Normal(ProductForm):
     Args:
         mean: location, a scalar.
         scale: standard deviation, a positive scalar.
+        log_scale: its logarithm, any number, instead.
 
     Example:
         >>> import jax, jaxmix as jm, jax.numpy as jnp
@@ -48,9 +51,10 @@ class Normal(ProductForm):
     mean: Float[Array, "*stack"]
     log_scale: Float[Array, "*stack"]
 
-    def __init__(self, mean, scale):
+    def __init__(self, mean, scale=None, *, log_scale=None):
+        log, scale = entrance("Normal", scale=scale, log_scale=log_scale)
         self.mean, scale = as_float(mean, scale)
-        self.log_scale = jnp.log(scale)
+        self.log_scale = log(scale)
 
     @classmethod
     def template(cls) -> Self:
@@ -74,6 +78,7 @@ class Normal(ProductForm):
         return 2
 
     def log_prob(self, x) -> Scalar:
+        x = one_event(x, (), self)
         z = (x - self.mean) * jnp.exp(-self.log_scale)
         return -0.5 * z * z - self.log_scale - 0.5 * LOG_2_PI
 
@@ -134,6 +139,7 @@ class LogNormal(ExponentialFamily):
     Args:
         log_mean: mean of log x.
         log_sd: standard deviation of log x, positive.
+        log_scale: its logarithm, any number, instead.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -147,8 +153,9 @@ class LogNormal(ExponentialFamily):
 
     log: Normal
 
-    def __init__(self, log_mean, log_sd):
-        self.log = Normal(log_mean, log_sd)
+    def __init__(self, log_mean, log_sd=None, *, log_scale=None):
+        _, _ = entrance("LogNormal", log_sd=log_sd, log_scale=log_scale)
+        self.log = Normal(log_mean, log_sd, log_scale=log_scale)
 
     @classmethod
     def template(cls) -> Self:
@@ -187,6 +194,7 @@ class LogNormal(ExponentialFamily):
         return jnp.where(x > 0, -jnp.log(self._safe(x)), jnp.where(jnp.isnan(x), x, -jnp.inf))
 
     def log_prob(self, x) -> Scalar:
+        x = one_event(x, (), self)
         return self.log.log_prob(jnp.log(self._safe(x))) + self.log_base(x)
 
     def sample(self, key):

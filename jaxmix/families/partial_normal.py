@@ -3,32 +3,16 @@
 from typing import Any, ClassVar, Self
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
+from .._density import one_event
 from .._exponential import Moments, Refittable
 from ._domain import Domain
+from ._entrances import entrance
+from ._seen import SeenDiagonal, SeenFull
 from .diagonal_normal import DiagonalNormal, SphericalNormal
 from .multivariate_normal import MultivariateNormal, TiedMultivariateNormal
-from .normal import LOG_2_PI
-
-
-def _inverse_and_log_det(matrix: Float[Array, "d d"]) -> tuple[Array, Array]:
-    """Of a positive definite matrix, by sweeping: no triangular solve in a datum's path."""
-
-    def sweep(k, carry):
-        a, log_det = carry
-        pivot, column = a[k, k], a[:, k]
-        at = jnp.arange(a.shape[0]) == k
-        swept = a - column[:, None] * column[None] / pivot
-        edge = jnp.where(at, -1 / pivot, column / pivot)
-        swept = jnp.where(at[:, None], edge[None], jnp.where(at[None], edge[:, None], swept))
-        return swept, log_det + jnp.log(pivot)
-
-    start = (matrix, jnp.zeros((), matrix.dtype))
-    negative, log_det = jax.lax.fori_loop(0, matrix.shape[0], sweep, start)
-    return -negative, log_det
 
 
 class _Partial(Refittable):
@@ -89,7 +73,7 @@ class _Partial(Refittable):
         return self.whole.on_boundary(floor)
 
 
-class PartialNormal(_Partial):
+class PartialNormal(_Partial, SeenFull):
     """Normal density of a vector in which NaN is a missing coordinate, marginalised exactly.
 
     log p(x) is that of the observed coordinates alone, in nats; 0 where none is. EM uses the
@@ -97,7 +81,8 @@ class PartialNormal(_Partial):
 
     Args:
         mean: vector (d,).
-        covariance: positive definite matrix (d, d).
+        covariance: positive definite matrix (d, d); or `scale_tril`, `precision` or `factor`
+            instead, as in `MultivariateNormal`.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -108,8 +93,10 @@ class PartialNormal(_Partial):
 
     whole: MultivariateNormal | TiedMultivariateNormal
 
-    def __init__(self, mean, covariance):
-        self.whole = MultivariateNormal(mean, covariance)
+    def __init__(self, mean, covariance=None, *, scale_tril=None, precision=None, factor=None):
+        self.whole = MultivariateNormal(
+            mean, covariance, scale_tril=scale_tril, precision=precision, factor=factor
+        )
 
     @classmethod
     def template(cls, dim: int, *, tied: bool = False) -> Self:
@@ -119,30 +106,11 @@ class PartialNormal(_Partial):
             return one
         return eqx.tree_at(lambda m: m.whole, one, TiedMultivariateNormal.template(dim))
 
-    def _observed(self, x):
-        """What is seen, residuals there, the inverse of the covariance there, its log det."""
-        seen = ~jnp.isnan(x)
-        residual = jnp.where(seen, x - self.mean, jnp.zeros_like(x))
-        both = seen[:, None] & seen[None]
-        # The identity where nothing is seen: determinant 1, and no link to the rest.
-        block = jnp.where(both, self.covariance, jnp.eye(self.dim, dtype=x.dtype))
-        inverse, log_det = _inverse_and_log_det(block)
-        return seen, residual, jnp.where(both, inverse, jnp.zeros_like(inverse)), log_det
+    def _vector(self, mean, covariance):
+        return MultivariateNormal(mean, covariance)
 
     def log_prob(self, x: Float[Array, " d"]) -> Scalar:
-        seen, residual, inverse, log_det = self._observed(x)
-        square = jnp.dot(residual, jnp.matmul(inverse, residual, precision="highest"))
-        return -0.5 * (square + log_det + jnp.sum(seen).astype(x.dtype) * LOG_2_PI)
-
-    def completed(self, x: Float[Array, " d"]) -> tuple[Array, Array]:
-        """Mean (d,) and covariance (d, d) of the whole vector given its observed coordinates."""
-        seen, residual, inverse, _ = self._observed(x)
-        covariance = self.covariance
-        slope = jnp.matmul(covariance, inverse, precision="highest")
-        mean = self.mean + jnp.matmul(slope, residual, precision="highest")
-        rest = covariance - jnp.matmul(slope, covariance, precision="highest")
-        unseen = ~seen[:, None] & ~seen[None]
-        return jnp.where(seen, x, mean), jnp.where(unseen, rest, jnp.zeros_like(rest))
+        return self.observed_log_prob(one_event(x, (self.dim,), self))
 
     def stats(self, x, origin=None) -> Moments:
         mean, covariance = self.completed(x)
@@ -150,7 +118,7 @@ class PartialNormal(_Partial):
         return Moments(jnp.ones((), r.dtype), r, r[:, None] * r[None, :] + covariance)
 
 
-class PartialDiagonalNormal(_Partial):
+class PartialDiagonalNormal(_Partial, SeenDiagonal):
     """Normal density of a vector with independent coordinates, NaN where one is missing.
 
     log p(x) = sum over the observed i of log N(x_i; mean_i, scale_i), in nats; 0 where none is.
@@ -158,6 +126,7 @@ class PartialDiagonalNormal(_Partial):
     Args:
         mean: vector (d,).
         scale: standard deviations (d,), or one positive scalar for all coordinates.
+        log_scale: their logarithms, or its own, any numbers, instead.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -168,9 +137,11 @@ class PartialDiagonalNormal(_Partial):
 
     whole: DiagonalNormal | SphericalNormal
 
-    def __init__(self, mean, scale):
-        one = jnp.ndim(scale) == 0
-        self.whole = SphericalNormal(mean, scale) if one else DiagonalNormal(mean, scale)
+    def __init__(self, mean, scale=None, *, log_scale=None):
+        entrance("PartialDiagonalNormal", scale=scale, log_scale=log_scale)
+        one = jnp.ndim(log_scale if scale is None else scale) == 0
+        family = SphericalNormal if one else DiagonalNormal
+        self.whole = family(mean, scale, log_scale=log_scale)
 
     @classmethod
     def template(cls, dim: int, *, spherical: bool = False) -> Self:
@@ -182,12 +153,15 @@ class PartialDiagonalNormal(_Partial):
         seen = ~jnp.isnan(x)
         return seen, jnp.where(seen, x - self.mean, jnp.zeros_like(x))
 
+    @property
+    def log_scale(self) -> Float[Array, "*stack d"]:
+        return self.whole.log_scale
+
+    def _vector(self, mean, covariance):
+        return DiagonalNormal(mean, jnp.sqrt(jnp.diagonal(covariance)))
+
     def log_prob(self, x: Float[Array, " d"]) -> Scalar:
-        seen, residual = self._observed(x)
-        log_scale = jnp.broadcast_to(self.whole.log_scale, residual.shape)
-        z = residual * jnp.exp(-log_scale)
-        each = -0.5 * z * z - log_scale - 0.5 * LOG_2_PI
-        return jnp.sum(jnp.where(seen, each, jnp.zeros_like(each)))
+        return self.observed_log_prob(one_event(x, (self.dim,), self))
 
     def stats(self, x, origin=None) -> Moments:
         seen, residual = self._observed(x)

@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Scalar
 
+from .._density import one_event
 from .._exponential import ExponentialFamily, Total
-from .._numerics import as_float
+from .._numerics import as_float, log_of
 from ._domain import COUNT, Domain
+from ._entrances import entrance
 from ._support import counted, times
 
 
@@ -18,6 +20,7 @@ class Poisson(ExponentialFamily):
 
     Args:
         rate: the mean, a non-negative scalar; at 0 every count is 0.
+        log_rate: its logarithm, any number, instead.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -30,9 +33,10 @@ class Poisson(ExponentialFamily):
 
     log_rate: Float[Array, "*stack"]
 
-    def __init__(self, rate):
+    def __init__(self, rate=None, *, log_rate=None):
+        log, rate = entrance("Poisson", log_of, rate=rate, log_rate=log_rate)
         (rate,) = as_float(rate)
-        self.log_rate = jnp.log(rate)
+        self.log_rate = log(rate)
 
     @classmethod
     def template(cls) -> Self:
@@ -60,6 +64,7 @@ class Poisson(ExponentialFamily):
         return base - jax.lax.lgamma(value + 1)
 
     def log_prob(self, x) -> Scalar:
+        x = one_event(x, (), self)
         value, _ = counted(x, self.log_rate.dtype)
         return times(value, self.log_rate) - self.rate + self.log_base(x)
 

@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
+from .._density import one_event
 from .._exponential import ExponentialFamily
 from .._numerics import as_float
 from ._domain import UNIT, Domain
+from ._entrances import entrance
 from ._newton import newton_maximum
 from ._special import log_minus_digamma, stirling, trigamma
 from ._support import outside
@@ -35,6 +37,11 @@ class _Concentrations(ExponentialFamily):
     def _log_a(self) -> Float[Array, "*stack d"]:
         """Logarithms of the concentrations."""
 
+    @property
+    @abc.abstractmethod
+    def _event_shape(self) -> tuple[int, ...]:
+        """Shape of one event."""
+
     @abc.abstractmethod
     def _with(self, log_a: Float[Array, "*stack d"]) -> Self:
         """The density of these concentrations."""
@@ -52,6 +59,7 @@ class _Concentrations(ExponentialFamily):
         return base - jnp.sum(logs)
 
     def log_prob(self, x) -> Scalar:
+        x = one_event(x, self._event_shape, self)
         logs, base = self._safe_logs(x)
         a = jnp.exp(self._log_a)
         head = jnp.sum(stirling(a)) - stirling(jnp.sum(a))
@@ -128,6 +136,7 @@ class Beta(_Concentrations):
     Args:
         a: a positive scalar.
         b: a positive scalar.
+        log_a, log_b: their logarithms, any numbers, instead.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -141,9 +150,11 @@ class Beta(_Concentrations):
     log_a: Float[Array, "*stack"]
     log_b: Float[Array, "*stack"]
 
-    def __init__(self, a, b):
+    def __init__(self, a=None, b=None, *, log_a=None, log_b=None):
+        log_of_a, a = entrance("Beta", a=a, log_a=log_a)
+        log_of_b, b = entrance("Beta", b=b, log_b=log_b)
         a, b = as_float(a, b)
-        self.log_a, self.log_b = jnp.log(a), jnp.log(b)
+        self.log_a, self.log_b = log_of_a(a), log_of_b(b)
 
     @classmethod
     def template(cls) -> Self:
@@ -174,6 +185,10 @@ class Beta(_Concentrations):
     def _log_a(self):
         return jnp.stack([self.log_a, self.log_b], -1)
 
+    @property
+    def _event_shape(self):
+        return ()
+
     def _with(self, log_a):
         return eqx.tree_at(lambda m: (m.log_a, m.log_b), self, (log_a[..., 0], log_a[..., 1]))
 
@@ -194,6 +209,7 @@ class Dirichlet(_Concentrations):
 
     Args:
         concentration: vector (d,) of positive numbers.
+        log_concentration: their logarithms (d,), any numbers, instead.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -205,9 +221,17 @@ class Dirichlet(_Concentrations):
 
     log_concentration: Float[Array, "*stack d"]
 
-    def __init__(self, concentration):
+    def __init__(self, concentration=None, *, log_concentration=None):
+        log, concentration = entrance(
+            "Dirichlet", concentration=concentration, log_concentration=log_concentration
+        )
         (concentration,) = as_float(concentration)
-        self.log_concentration = jnp.log(concentration)
+        if concentration.ndim != 1:
+            raise ValueError(
+                "Dirichlet takes a vector of concentrations; it was given shape "
+                f"{concentration.shape}. For a stack, jax.vmap the class."
+            )
+        self.log_concentration = log(concentration)
 
     @classmethod
     def template(cls, dim: int) -> Self:
@@ -243,6 +267,10 @@ class Dirichlet(_Concentrations):
     @property
     def _log_a(self):
         return self.log_concentration
+
+    @property
+    def _event_shape(self):
+        return (self.dim,)
 
     def _with(self, log_a):
         return eqx.tree_at(lambda m: m.log_concentration, self, log_a)

@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
+from .._density import one_event
 from .._exponential import Refittable
 from .._numerics import as_float
+from ._entrances import entrance
 from ._special import LOG_2_PI, log_minus_digamma, shape_of, stirling
 
 
@@ -34,6 +36,7 @@ class StudentT(Refittable):
         df: degrees of freedom, a positive scalar.
         loc: location, a scalar.
         scale: a positive scalar.
+        log_df, log_scale: their logarithms, any numbers, instead.
         fixed_df: whether a fit leaves `df` as it is.
 
     Example:
@@ -50,9 +53,15 @@ class StudentT(Refittable):
     log_scale: Float[Array, "*stack"]
     fixed_df: bool = eqx.field(static=True)
 
-    def __init__(self, df, loc, scale, *, fixed_df: bool = False):
+    def __init__(
+        self, df=None, loc=None, scale=None, *, log_df=None, log_scale=None, fixed_df: bool = False
+    ):
+        log_of_df, df = entrance("StudentT", df=df, log_df=log_df)
+        log, scale = entrance("StudentT", scale=scale, log_scale=log_scale)
+        if loc is None:
+            raise TypeError("StudentT takes a location `loc`; none was given.")
         df, self.loc, scale = as_float(df, loc, scale)
-        self.log_df, self.log_scale, self.fixed_df = jnp.log(df), jnp.log(scale), fixed_df
+        self.log_df, self.log_scale, self.fixed_df = log_of_df(df), log(scale), fixed_df
 
     @classmethod
     def template(cls, df=4.0, *, fixed_df: bool = False) -> Self:
@@ -89,6 +98,7 @@ class StudentT(Refittable):
         return 2 if self.fixed_df else 3
 
     def log_prob(self, x: Float[Array, ""]) -> Scalar:
+        x = one_event(x, (), self)
         z = (x - self.loc) * jnp.exp(-self.log_scale)
         k = 0.5 * self.df
         a = k + 0.5

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, Scalar
 
+from .._density import one_event
 from .._exponential import ExponentialFamily, Moments
 from .._numerics import as_float
 from ._domain import Domain
+from ._entrances import entrance
 from ._moments import mean_and_scatter, recentred
 from ._newton import newton_maximum
 from ._special import LOG_2_PI
@@ -40,6 +42,7 @@ class TruncatedNormal(ExponentialFamily):
     Args:
         loc: location of the normal before truncation, a scalar.
         scale: its standard deviation, a positive scalar.
+        log_scale: its logarithm, any number, instead.
         low: lower end (static), may be -inf.
         high: upper end (static), may be inf.
 
@@ -56,9 +59,12 @@ class TruncatedNormal(ExponentialFamily):
     low: float = eqx.field(static=True)
     high: float = eqx.field(static=True)
 
-    def __init__(self, loc, scale, *, low: float = -np.inf, high: float = np.inf):
+    def __init__(
+        self, loc, scale=None, *, log_scale=None, low: float = -np.inf, high: float = np.inf
+    ):
+        log, scale = entrance("TruncatedNormal", scale=scale, log_scale=log_scale)
         self.loc, scale = as_float(loc, scale)
-        self.log_scale, self.low, self.high = jnp.log(scale), float(low), float(high)
+        self.log_scale, self.low, self.high = log(scale), float(low), float(high)
 
     @classmethod
     def template(cls, *, low: float = -np.inf, high: float = np.inf) -> Self:
@@ -123,6 +129,7 @@ class TruncatedNormal(ExponentialFamily):
         return self._safe(x)[1]
 
     def log_prob(self, x) -> Scalar:
+        x = one_event(x, (), self)
         value, base = self._safe(x)
         z = (value - self.loc) * jnp.exp(-self.log_scale)
         return -0.5 * z * z - self.log_scale - 0.5 * LOG_2_PI - self.log_mass() + base

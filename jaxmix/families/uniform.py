@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
+from .._density import one_event
 from .._exponential import Refittable, Total
 from .._numerics import as_float
 from ._support import outside
@@ -54,6 +55,7 @@ class Uniform(Refittable):
         return 0
 
     def log_prob(self, x) -> Scalar:
+        x = one_event(x, (), self)
         value = jnp.asarray(x).astype(self.low.dtype)
         inside = (value >= self.low) & (value <= self.high)
         return outside(inside, value) - jnp.log(self.high - self.low)

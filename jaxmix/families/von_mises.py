@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
+from .._density import one_event
 from .._numerics import as_float
 from ._directions import Direction, Directions, above
+from ._entrances import entrance
 
 
 class VonMises(Direction):
@@ -19,6 +21,7 @@ class VonMises(Direction):
     Args:
         loc: mean direction, an angle.
         concentration: kappa, a positive scalar.
+        log_concentration: its logarithm, any number, instead.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -31,9 +34,12 @@ class VonMises(Direction):
     loc: Float[Array, "*stack"]
     log_concentration: Float[Array, "*stack"]
 
-    def __init__(self, loc, concentration):
+    def __init__(self, loc, concentration=None, *, log_concentration=None):
+        log, concentration = entrance(
+            "VonMises", concentration=concentration, log_concentration=log_concentration
+        )
         self.loc, concentration = as_float(loc, concentration)
-        self.log_concentration = jnp.log(concentration)
+        self.log_concentration = log(concentration)
 
     @classmethod
     def template(cls) -> Self:
@@ -53,6 +59,7 @@ class VonMises(Direction):
         return 2
 
     def log_prob(self, x: Float[Array, ""]) -> Scalar:
+        x = one_event(x, (), self)
         return self._head() - 2 * self.concentration * jnp.sin(0.5 * (x - self.loc)) ** 2
 
     def stats(self, x, origin=None) -> Directions:

@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
+from .._density import one_event
 from .._numerics import as_float
 from ._directions import Direction, Directions, above
 from ._domain import Domain
+from ._entrances import entrance
 from ._support import outside
 
 
@@ -22,6 +24,7 @@ class VonMisesFisher(Direction):
     Args:
         mean_direction: vector (d,), d >= 2, of any length but 0; it is normalised.
         concentration: kappa, a positive scalar.
+        log_concentration: its logarithm, any number, instead.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -35,9 +38,12 @@ class VonMisesFisher(Direction):
     direction: Float[Array, "*stack d"]
     log_concentration: Float[Array, "*stack"]
 
-    def __init__(self, mean_direction, concentration):
+    def __init__(self, mean_direction, concentration=None, *, log_concentration=None):
+        log, concentration = entrance(
+            "VonMisesFisher", concentration=concentration, log_concentration=log_concentration
+        )
         self.direction, concentration = as_float(mean_direction, concentration)
-        self.log_concentration = jnp.log(concentration)
+        self.log_concentration = log(concentration)
         if self.direction.ndim != 1 or self.direction.shape[0] < 2:
             raise ValueError(
                 "VonMisesFisher takes a direction (d,) of two coordinates or more; it was given "
@@ -89,6 +95,7 @@ class VonMisesFisher(Direction):
         return self._on_sphere(x)[1]
 
     def log_prob(self, x: Float[Array, " d"]) -> Scalar:
+        x = one_event(x, (self.dim,), self)
         # On the sphere cos - 1 is half the squared distance, which keeps its digits.
         value, base = self._on_sphere(x)
         apart = value - self.mean_direction

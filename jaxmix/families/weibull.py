@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
-from .._density import LogDensity
+from .._density import LogDensity, one_event
 from .._numerics import as_float
 from ._domain import POSITIVE, Domain
+from ._entrances import entrance
 from ._support import positive
 
 
@@ -22,6 +23,7 @@ class Weibull(LogDensity):
     Args:
         shape: a positive scalar.
         scale: a positive scalar.
+        log_shape, log_scale: their logarithms, any numbers, instead.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -36,9 +38,11 @@ class Weibull(LogDensity):
     log_shape: Float[Array, "*stack"]
     log_scale: Float[Array, "*stack"]
 
-    def __init__(self, shape, scale):
+    def __init__(self, shape=None, scale=None, *, log_shape=None, log_scale=None):
+        log_of_shape, shape = entrance("Weibull", shape=shape, log_shape=log_shape)
+        log_of_scale, scale = entrance("Weibull", scale=scale, log_scale=log_scale)
         shape, scale = as_float(shape, scale)
-        self.log_shape, self.log_scale = jnp.log(shape), jnp.log(scale)
+        self.log_shape, self.log_scale = log_of_shape(shape), log_of_scale(scale)
 
     @classmethod
     def template(cls) -> Self:
@@ -62,6 +66,7 @@ class Weibull(LogDensity):
         return self.scale**2 * jnp.exp(jax.lax.lgamma(1 + 2 / self.shape)) - self.mean**2
 
     def log_prob(self, x) -> Scalar:
+        x = one_event(x, (), self)
         value, base = positive(x, self.log_shape.dtype)
         log_ratio = jnp.log(value) - self.log_scale
         power = self.shape * log_ratio

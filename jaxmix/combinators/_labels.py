@@ -1,0 +1,90 @@
+"""Densities with a hidden label of finitely many values: one place for sums and posteriors."""
+
+import abc
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree, Scalar
+
+from .._density import LogDensity, is_density
+from .._numerics import logsumexp, softmax, weighted_logsumexp, weighted_softmax
+from ..families.categorical import Categorical
+
+
+class HiddenLabel(LogDensity):
+    """log p(x) = log sum_k weights[k] p_k(x), the weights kept apart from the densities.
+
+    A log-weight that is added to a large log-density is rounded to that one's digits: equal
+    components would not leave the weights as they are.
+    """
+
+    @abc.abstractmethod
+    def log_parts(self, x: PyTree) -> tuple[Float[Array, " k"], Float[Array, " k"]]:
+        """Logarithms of the weights, and of the densities of one event, of each label."""
+
+    def joint_log_probs(self, x: PyTree) -> Float[Array, " k"]:
+        """Log weights[k] + log p_k(x), in nats."""
+        log_weights, under = self.log_parts(x)
+        return log_weights + under
+
+    def log_prob(self, x: PyTree) -> Scalar:
+        return weighted_logsumexp(*self.log_parts(x))
+
+    def posterior(self, x: PyTree) -> Float[Array, " k"]:
+        """Probability of each label given one event."""
+        return weighted_softmax(*self.log_parts(x))
+
+
+def log_parts_of(density: Any, x: PyTree) -> tuple[Array, Array]:
+    """`log_parts`, or of a user's own mixture its joint log-probabilities beside zeros."""
+    if callable(getattr(density, "log_parts", None)):
+        return density.log_parts(x)
+    joint = density.joint_log_probs(x)
+    return jnp.zeros_like(joint), joint
+
+
+def posterior_of(density: Any, x: PyTree) -> Array:
+    """The posterior of the label of any density that has `joint_log_probs`."""
+    if callable(getattr(density, "posterior", None)):
+        return density.posterior(x)
+    return softmax(density.joint_log_probs(x))
+
+
+def label_log_probs(mixing: Any, size: int) -> Float[Array, " k"]:
+    """Log-probability of each label."""
+    return jax.vmap(mixing.log_prob)(jnp.arange(size))
+
+
+def from_logs(log_weights: Float[Array, " k"], under: Float[Array, " k"]) -> Categorical:
+    """The Categorical in proportion to weights times densities, normalised by differences."""
+    peak = jax.lax.stop_gradient(jnp.max(log_weights + under))
+    peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
+    logits = (under - peak) + log_weights
+    return Categorical(logits=logits - logsumexp(logits))
+
+
+def entered(owner: str, names: str, probs: Any, logits: Any) -> tuple[str, Any]:
+    """Which of "probs" and "logits" was given, and it; or a sentence unless exactly one was."""
+    if (probs is None) == (logits is None):
+        given = "neither" if probs is None else "both"
+        raise TypeError(f"{owner} takes one of {names}; it was given {given}.")
+    return ("logits", logits) if probs is None else ("probs", probs)
+
+
+def as_law(which: str, value: Any) -> PyTree:
+    """A law of labels from a vector; a density is left as it is."""
+    return value if is_density(value) else Categorical(**{which: value})
+
+
+def as_rows(owner: str, which: str, value: Any) -> PyTree:
+    """A stack of laws from an array whose last axis are theirs; a stack is left as it is."""
+    if is_density(value):
+        return value
+    array = jnp.asarray(value)
+    if array.ndim < 2:
+        raise ValueError(
+            f"{owner} takes a matrix whose rows are laws; it was given shape {array.shape}."
+        )
+    rows = array.reshape(-1, array.shape[-1])
+    return jax.vmap(lambda row: Categorical(**{which: row}))(rows)
