@@ -16,6 +16,7 @@ class LogDensity(eqx.Module):
     - `log_prob(x)`: log-density of one event, in nats.
     - `sample(key)`: one event.
     - `reparametrised`: whether `sample` carries the gradient in the parameters.
+    - `normalised`: whether it integrates to 1, where a class says so (see `is_normalised`).
     - `ranks`: for each array field the rank of ONE density's parameter. What an array has
       beyond it is the *stack*: `jax.vmap(jm.Normal)(means, scales)` is a stack of densities.
     - `shared`: fields of which there is one for the whole last axis of a stack, such as a tied
@@ -23,6 +24,7 @@ class LogDensity(eqx.Module):
     """
 
     reparametrised: ClassVar[bool] = False
+    normalised: ClassVar[bool | None] = None
     ranks: ClassVar[dict[str, int]] = {}
     shared: ClassVar[tuple[str, ...]] = ()
 
@@ -84,6 +86,22 @@ def refused_shape(owner: Any, expected: str, given: Any) -> str:
 def is_density(node: Any) -> bool:
     """Anything with a `log_prob` that is no array and no class."""
     return callable(getattr(node, "log_prob", None)) and not isinstance(node, type)
+
+
+def is_normalised(density: Any) -> bool | None:
+    """Whether a density integrates to 1; None if that is not known.
+
+    The house's own do if all their parts do; a user's class says so by `normalised = True`.
+    """
+    said = getattr(density, "normalised", None)
+    if isinstance(said, bool):
+        return said
+    if not isinstance(density, LogDensity) or not type(density).__module__.startswith("jaxmix."):
+        return None
+    fields = [getattr(density, field) for field in density.__dataclass_fields__]
+    parts = [p for p in jax.tree.leaves(fields, is_leaf=is_density) if is_density(p)]
+    known = [is_normalised(part) for part in parts]
+    return False if False in known else None if None in known else True
 
 
 def stack_size(densities: PyTree, role: str) -> int:

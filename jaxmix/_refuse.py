@@ -2,10 +2,11 @@
 
 import functools
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import equinox.internal as eqxi
 import jax
+import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import PyTree
 
@@ -39,6 +40,21 @@ def on_host(instead: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
         return refusing
 
     return mark
+
+
+def checked_key(key: Any, function: str) -> Any:
+    """The key, if it is one typed key; a sentence says how to make one."""
+    shape = getattr(key, "shape", None)
+    if not (hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
+        raise TypeError(
+            f"{function} takes a typed random key first, such as jax.random.key(0); it was given "
+            f"{'an array of raw key data or numbers' if shape is not None else repr(key)[:60]}."
+        )
+    if shape != ():
+        raise ValueError(
+            f"{function} takes one random key; it was given {shape} of them. `jax.vmap` runs many."
+        )
+    return key
 
 
 def forward_only(tree: PyTree, sentence: str) -> PyTree:

@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
-from .._refuse import on_host
+from .._refuse import checked_key, on_host
 from .draws import Draws, concatenate, draw
-from .family import log_table
+from .family import log_table, parts_of
 from .levels import importance_of, log_pooled
 from .pilot import Pilot, Search
 from .result import flatten_values
+from .values import values_at
 
 
 class Rounds(NamedTuple):
@@ -82,6 +83,8 @@ def amis(
         >>> bool(abs(out.value - 2 * jnp.sqrt(2 * jnp.pi)) < 4 * out.std_error)
         True
     """
+    key = checked_key(key, "amis")
+    parts_of(targets, "targets")
     targets = jax.lax.stop_gradient(targets)
     search = Search(
         targets, num_components, defensive, covariance, inflation, shrinkage, df, defence=start
@@ -96,7 +99,7 @@ def amis(
             frame, shape = search.look(new.events, 1)
         log_p = log_table(targets, kept.events)
         log_q = log_pooled(log_table(kept.proposals, kept.events), kept.counts)
-        log_f = _log_size(f, kept, log_q.dtype)
+        log_f = _log_size(f, targets, kept, log_q.dtype)
         log_w, ess = importance_of(log_f, log_p, log_q)
         if not float(ess) > 0:
             raise ValueError(
@@ -112,8 +115,8 @@ def amis(
     return Rounds(kept, pilot)  # pyright: ignore[reportArgumentType]
 
 
-def _log_size(f, draws: Draws, dtype) -> Array:
+def _log_size(f, targets, draws: Draws, dtype) -> Array:
     if f is None:
         return jnp.zeros(draws.num_draws, dtype)
-    values, _ = flatten_values(jax.vmap(f)(draws.events), draws.num_draws, dtype)
+    values, _ = flatten_values(values_at(f, targets, draws.events), draws.num_draws, dtype)
     return jnp.log(jnp.sqrt(jnp.sum(values**2, 1)))

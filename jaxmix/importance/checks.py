@@ -92,13 +92,26 @@ def checked_efficiency(r_eff) -> None:
         raise ValueError(f"r_eff, effective draws a draw, is a positive number; it was {r_eff!r}.")
 
 
-def refuse_nan(flat: Array) -> None:
-    """A sentence if f gave NaN at a draw."""
-    if isinstance(flat, jax.core.Tracer):  # pyright: ignore[reportAttributeAccessIssue]
-        return
-    bad = np.isnan(np.asarray(flat)).any(1)
-    if bad.any():
+def checked_efficiencies(r_eff, size: int, dtype) -> Array | None:
+    """Effective draws a draw of each proposal (k,); None where all are independent."""
+    if isinstance(r_eff, int | float) and r_eff == 1:
+        return None
+    r_eff = jnp.asarray(r_eff, dtype)
+    if r_eff.shape not in ((), (size,)):
         raise ValueError(
-            f"f gave NaN at {int(bad.sum())} of {bad.size} draws, first at draw "
-            f"{int(np.argmax(bad))}; an expectation of NaN has no value."
+            f"r_eff is one number, or one for each of the {size} proposals; its shape is "
+            f"{r_eff.shape}."
+        )
+    if not is_traced(r_eff) and not (np.asarray(r_eff) > 0).all():
+        raise ValueError(f"r_eff, effective draws a draw, must be positive; it was {r_eff}.")
+    return jnp.broadcast_to(r_eff, (size,))
+
+
+def refuse_nan(bad: tuple[Array, Array]) -> None:
+    """A sentence if f gave NaN at a draw that counts: their number, and the first."""
+    count, first = bad
+    if not is_traced(count) and count > 0:
+        raise ValueError(
+            f"f gave NaN at {int(count)} draws on the support of a target, first at draw "
+            f"{int(first)}; an expectation of NaN has no value."
         )

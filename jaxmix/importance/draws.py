@@ -1,12 +1,14 @@
 """Draws from each of several proposals, and how many of each."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from .._refuse import on_host
+from .._refuse import checked_key, on_host
 from .._stack import over_stack, pick
 from .family import family_size, parts_of
 from .tables import Strata
@@ -53,8 +55,14 @@ class Draws(eqx.Module):
             >>> jm.importance.Draws.of(jnp.zeros((2, 5)), family).num_draws
             10
         """
-        k, each = jax.tree.leaves(events)[0].shape[:2]
+        shapes = {jnp.shape(a)[:2] for a in jax.tree.leaves(events)}
         size = family_size(proposals)
+        if len(shapes) != 1 or len(next(iter(shapes))) != 2:
+            raise ValueError(
+                "Events must have leaves of shape (k, n, ...), n draws from each of k proposals; "
+                f"their leading axes are {sorted(shapes)}."
+            )
+        ((k, each),) = shapes
         if k != size:
             raise ValueError(f"Events of {k} proposals were given for {size} proposals.")
         flat = jax.tree.map(lambda a: a.reshape(k * each, *a.shape[2:]), events)
@@ -100,6 +108,7 @@ def draw(key: Key[Array, ""], proposals: PyTree, num_draws) -> Draws:
         >>> jm.importance.draw(jax.random.key(0), family, [100, 50]).num_draws
         150
     """
+    key = checked_key(key, "draw")
     parts = parts_of(proposals, "proposals")
     size = sum(part.size for part in parts)
     equal = np.ndim(num_draws) == 0
@@ -109,6 +118,13 @@ def draw(key: Key[Array, ""], proposals: PyTree, num_draws) -> Draws:
             f"num_draws must be one whole number, or one for each of the {size} proposals, none "
             f"negative; it was {num_draws}."
         )
+    if counts.sum() == 0:
+        raise ValueError("num_draws is 0 for every proposal: there is nothing to draw.")
+    for part in parts:
+        if not callable(getattr(part.density, "sample", None)):
+            raise ValueError(
+                f"proposals hold a {type(part.density).__name__}, which has no method sample."
+            )
     sampled, start = [], 0
     for part, k_part in zip(parts, jax.random.split(key, len(parts)), strict=True):
         own = counts[start : start + part.size]
@@ -122,8 +138,21 @@ def draw(key: Key[Array, ""], proposals: PyTree, num_draws) -> Draws:
     return Draws(events, *_strata(counts), proposals, int(num_draws) if equal else None)
 
 
+def checked_draws(draws: Any) -> Draws:
+    """The draws, if they are `Draws`; a sentence says how to make them."""
+    if not isinstance(draws, Draws):
+        raise TypeError(
+            f"draws must be Draws, from jm.importance.draw(key, proposals, num_draws) or, of events "
+            f"made elsewhere, jm.importance.Draws.of; a {type(draws).__name__} was given."
+        )
+    return draws
+
+
 def concatenate(*draws: Draws) -> Draws:
     """All draws of several rounds as draws from all of the rounds' proposals.
+
+    Raises:
+        ValueError: if there are none, or events differ in structure or shape.
 
     Example:
         >>> import jax, jaxmix as jm
@@ -133,6 +162,15 @@ def concatenate(*draws: Draws) -> Draws:
         >>> jm.importance.concatenate(a, b).num_proposals
         2
     """
+    if not draws:
+        raise ValueError("concatenate needs at least one Draws; none was given.")
+    draws = tuple(checked_draws(d) for d in draws)
+    forms = [
+        (jax.tree.structure(d.events), [jnp.shape(a)[1:] for a in jax.tree.leaves(d.events)])
+        for d in draws
+    ]
+    if any(form != forms[0] for form in forms):
+        raise ValueError(f"Draws of different events cannot be joined; they are {forms}.")
     events = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *[d.events for d in draws])
     before = np.cumsum([0] + [d.num_proposals for d in draws[:-1]])
     stratum = jnp.concatenate([d.stratum + int(b) for d, b in zip(draws, before, strict=True)])

@@ -1,5 +1,6 @@
 """The estimator: expectations under many targets from one set of draws."""
 
+import dataclasses
 from collections.abc import Callable
 
 import equinox as eqx
@@ -8,16 +9,25 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from .._density import is_normalised
 from .._pareto import pareto_k, psis
-from .checks import check_controls, checked_weights, refuse_nan
+from .._refuse import forward_only
+from .checks import (
+    check_controls,
+    checked_efficiencies,
+    checked_weights,
+    is_traced,
+    refuse_nan,
+)
 from .controls import controlled
-from .draws import Draws
-from .family import is_single, log_table, parts_of
+from .draws import Draws, checked_draws
+from .family import Unreached, is_single, log_table, parts_of
 from .result import Estimate, flatten_values, make_estimate
 from .sweep import Densities, Given, Sample, sweep
 from .tables import Ratios, Strata, Table, log_mixtures, ratios_to_mixtures
 from .totals import Summary, mean_and_residual, summarise, terms, totals
 from .upper import hit_limits, weight_bound
+from .values import values_at
 
 
 def imp_est(
@@ -30,6 +40,7 @@ def imp_est(
     self_normalised: bool = False,
     smooth: bool = False,
     covariance: bool = False,
+    r_eff: float | Float[Array, " k"] = 1.0,
 ) -> Estimate:
     """Expectations of f under every target, by mixture importance sampling.
 
@@ -42,7 +53,12 @@ def imp_est(
     `family = lambda m: jax.vmap(jm.Normal)(m, jnp.ones_like(m))`.
 
     Gradients in the targets' parameters are those of the expectations, also where a target is
-    itself a proposal: draws and proposals are constants of the differentiation.
+    itself a proposal: draws and proposals are constants of the differentiation. What would be
+    silently 0 is refused by a sentence: the slope of a threshold in f (f is 0 or 1, and the draws
+    are held), and that of the error in the proposals (see `second_moments`).
+
+    f is asked only where some target is positive. Targets of any size: `log_value`, `log_mass` and
+    their errors neither under- nor overflow.
 
     Args:
         f: function of one event, with a number, a truth value, an array or a pytree of them as
@@ -57,12 +73,15 @@ def imp_est(
             value is then biased by the order of 1 / ess, and its error is by the delta method.
         smooth: Pareto-smooth each target's weights p_j / q_j (a bias for less variance).
         covariance: estimate the covariance between all values.
+        r_eff: effective draws a draw, one number or one for each proposal, below 1 for draws of
+            Markov chains: variances are divided by it.
 
     Returns:
         An `Estimate`; for J targets each field has a leading axis of J.
 
     Raises:
-        ValueError: if shapes do not fit, weights are negative or do not sum to 1, or f gave NaN.
+        ValueError: if shapes do not fit, weights are negative or do not sum to 1, or f gave NaN
+            on the support of a target.
 
     Example:
         >>> import jax, jaxmix as jm, jax.numpy as jnp
@@ -73,15 +92,15 @@ def imp_est(
         >>> bool((abs(estimate.value - exact) < 4 * estimate.std_error).all())
         True
     """
-    draws = jax.lax.stop_gradient(draws)
-    values = jax.vmap(f)(draws.events) if callable(f) else f
+    draws, given = jax.lax.stop_gradient(checked_draws(draws)), draws
+    values = values_at(f, targets, draws.events)
     look = Densities(parts_of(targets, "targets"), parts_of(draws.proposals, "proposals"))
     log_controls = None
     if control_variates is True:
         log_controls = log_table(draws.proposals, draws.events)
     elif control_variates is not False:
         log_controls = log_table(control_variates, draws.events, "control_variates")
-    return _estimate(
+    out = _estimate(
         look,
         draws.events,
         values,
@@ -92,7 +111,11 @@ def imp_est(
         smooth,
         covariance,
         is_single(targets),
+        r_eff,
+        tuple(is_normalised(part.density) for part in look.targets for _ in range(part.size)),
+        not isinstance(draws.proposals, Unreached),
     )
+    return _without_slopes_of_errors(out, given.proposals)
 
 
 def from_table(
@@ -105,6 +128,7 @@ def from_table(
     smooth: bool = False,
     covariance: bool = False,
     single: bool = False,
+    r_eff: float | Float[Array, " k"] = 1.0,
 ) -> Estimate:
     """`imp_est` on a table of log-densities and the values of f at the draws.
 
@@ -117,6 +141,7 @@ def from_table(
         smooth: as in `imp_est`.
         covariance: as in `imp_est`.
         single: whether to drop the axis of targets (there must be one).
+        r_eff: as in `imp_est`.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -136,32 +161,74 @@ def from_table(
         smooth,
         covariance,
         single,
+        r_eff,
+        None,
+        True,
+    )
+
+
+@jax.custom_jvp
+def _held(error, proposals):
+    del proposals
+    return error
+
+
+@_held.defjvp
+def _(primals, tangents):
+    error, proposals = primals
+    moved = sum(jnp.sum(a) for a in jax.tree.leaves(tangents[1]))
+    moved = forward_only(
+        moved,
+        "The error's derivative in the proposals is not given: the draws are held. Minimise "
+        "jm.importance.second_moments(f, targets, proposals, draws), whose derivative it is, or "
+        "hold the proposals by jax.lax.stop_gradient.",
+    )
+    # Forwards it is unknown, and no 0.
+    return _held(error, proposals), tangents[0] + jnp.nan * moved
+
+
+def _without_slopes_of_errors(out: Estimate, proposals: PyTree) -> Estimate:
+    """The estimate, whose errors refuse a derivative in the proposals."""
+    moving = [a for a in jax.tree.leaves(proposals) if is_traced(a) and eqx.is_inexact_array(a)]
+    if not moving:
+        return out
+    hold = lambda tree: jax.tree.map(lambda a: _held(a, moving), tree)
+    return dataclasses.replace(
+        out,
+        std_error=hold(out.std_error),
+        log_std_error=hold(out.log_std_error),
+        mass_error=hold(out.mass_error),
+        log_mass_error=hold(out.log_mass_error),
     )
 
 
 def _estimate(
-    look, rows, values, strata, weights, controls, self_normalised, smooth, covariance, single
-):
+    look, rows, values, strata, weights, controls, self_normalised, smooth, covariance, single,
+    r_eff, normalised, reached,
+):  # fmt: skip
     """Check, compute by the cheapest way that gives all that is asked for, and shape."""
     shapes = jax.eval_shape(look, rows)
     dtype = shapes[0].dtype
     flat, truths = flatten_values(values, strata.stratum.shape[0], dtype)
     if weights is not None:
         weights = checked_weights(weights, tuple(s.shape[1] for s in shapes), dtype)
-    refuse_nan(flat)
+    if r_eff is not None:
+        r_eff = checked_efficiencies(r_eff, shapes[1].shape[1], dtype)
     if controls is not None:
         check_controls(controls, self_normalised)
         controls = jax.lax.stop_gradient(controls)
     sample = Sample(look, rows, flat, strata)
     if controls is None and not smooth and not covariance:
-        summary, upper, pareto = _plain(sample, weights, truths, self_normalised)
+        summary, upper, pareto, bad = _plain(sample, weights, truths, self_normalised, r_eff)
         matrix = None
     else:
-        summary, upper, pareto, matrix = _with_table(
-            sample, weights, controls, truths, self_normalised, smooth, covariance
+        summary, upper, pareto, bad, matrix = _with_table(
+            sample, weights, controls, truths, self_normalised, smooth, covariance, r_eff
         )
+    refuse_nan(bad)
     like = jax.tree.map(lambda leaf: np.empty(leaf.shape[1:]), values)
-    return make_estimate(summary, upper, pareto, matrix, like, single, flat.shape[0])
+    n = flat.shape[0]
+    return make_estimate(summary, upper, pareto, matrix, like, single, n, normalised, reached)
 
 
 def _weights(sample: Sample, weights):
@@ -170,17 +237,19 @@ def _weights(sample: Sample, weights):
 
 
 @eqx.filter_jit
-def _plain(sample: Sample, weights, truths, self_normalised):
+def _plain(sample: Sample, weights, truths, self_normalised, r_eff):
     w = _weights(sample, weights)
     sums, logs = sweep(sample, w)
-    summary = summarise(sums, w, self_normalised=self_normalised)
+    summary = summarise(sums, w, self_normalised=self_normalised, r_eff=r_eff)
     bound = weight_bound(sample, w)
     upper = hit_limits(sample.strata.counts, w, summary, sums.mass_shift, truths, bound)
-    return summary, upper, _pareto(logs)
+    return summary, upper, _pareto(logs), _wrong(sample.values, logs)
 
 
 @eqx.filter_jit
-def _with_table(sample: Sample, weights, controls, truths, self_normalised, smooth, covariance):
+def _with_table(
+    sample: Sample, weights, controls, truths, self_normalised, smooth, covariance, r_eff
+):
     table, flat, strata = sample.table, sample.values, sample.strata
     w = _weights(sample, weights)
     ratios = ratios_to_mixtures(table.log_targets, table.log_proposals, strata, w)
@@ -195,7 +264,7 @@ def _with_table(sample: Sample, weights, controls, truths, self_normalised, smoo
         mean, residual = mean_and_residual(strata, y)
         square = mean_and_residual(strata, residual**2)[0] * sums.counts[:, None, None]
         sums = sums._replace(mean=mean, square=square)
-    summary = summarise(sums, w, self_normalised=self_normalised)
+    summary = summarise(sums, w, self_normalised=self_normalised, r_eff=r_eff)
     bound = weight_bound(sample, w)
     upper = hit_limits(strata.counts, w, summary, sums.mass_shift, truths, bound)
     matrix = None
@@ -205,7 +274,7 @@ def _with_table(sample: Sample, weights, controls, truths, self_normalised, smoo
             ratio = summary.value * jnp.exp(scale)[:, None]
             y = y - ratio[None] * mass[:, :, None]
         matrix = _covariance(strata, y, w, sums, summary, self_normalised)
-    return summary, upper, pareto, matrix
+    return summary, upper, pareto, _wrong(flat, jnp.log(size)), matrix
 
 
 def _smoothed(ratios: Ratios) -> Ratios:
@@ -219,6 +288,12 @@ def _shares(strata: Strata, w: Array) -> Array:
     """w_jk / n_k of each draw (n, j or 1)."""
     counts = jnp.maximum(strata.counts, jnp.ones_like(strata.counts)).astype(w.dtype)
     return strata.to_rows((w / counts[None, :]).T)
+
+
+def _wrong(values, log_terms):
+    """Where f is NaN on the support of a target: how many draws, and the first."""
+    count = jnp.any(jnp.isnan(values)[:, None, :] & ~(log_terms == -jnp.inf), (1, 2))
+    return jnp.sum(count), jnp.argmax(count)
 
 
 def _pareto(log_terms):
@@ -255,8 +330,9 @@ def _covariance(strata, y, w, sums, summary: Summary, self_normalised):
     rows = strata.to_rows
     centred = jnp.where(rows(several)[:, None, None], residual, y)
     scaled = centred * _shares(strata, w)[:, :, None] * rows(jnp.sqrt(freedom))[:, None, None]
-    scale = jnp.exp(sums.shift)[:, None]
+    log_scale = sums.shift
     if self_normalised:
-        scale = scale / summary.mass[:, None]
+        log_scale = sums.shift - jnp.where(jnp.isfinite(summary.log_mass), summary.log_mass, 0)
+    scale = jnp.exp(log_scale)[:, None]
     flat = (scaled * scale[None]).reshape(y.shape[0], -1)
     return jnp.matmul(flat.T, flat, precision="highest")

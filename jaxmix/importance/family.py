@@ -1,6 +1,6 @@
 """Stacks or lists of densities as one numbered family, and the table of their log-densities."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -15,6 +15,13 @@ from .._product_form import log_probs as product_log_probs
 from .._stack import over_stack
 from ..combinators import MixtureSameFamily
 from .blocks import over_blocks
+
+
+class Unreached(NamedTuple):
+    """Proposals of an adaptation that did not reach the event; whoever uses them is told."""
+
+    components: Any
+    defence: Any
 
 
 class Part(eqx.Module):

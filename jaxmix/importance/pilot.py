@@ -11,11 +11,11 @@ from jaxtyping import Array, Key, PyTree
 
 from .._density import LogDensity
 from .._numerics import logsumexp
-from .._refuse import on_host
+from .._refuse import checked_key, on_host
 from ..combinators import Mixture, MixtureSameFamily
 from .design_points import design_points
 from .draws import Draws, allocate, concatenate, draw
-from .family import log_table, parts_of
+from .family import Unreached, log_table, parts_of
 from .levels import evaluate, importance_of, log_pooled, radius, smoothed
 from .mixtures import (
     LOW_RANK_FROM,
@@ -32,6 +32,7 @@ from .mixtures import (
 )
 from .result import flatten_values
 from .tables import Table
+from .values import values_at
 from .weights import _optimise as optimise
 
 # Levels at the event itself: a fit is too narrow where the draws behind it were, and shows it
@@ -54,7 +55,7 @@ class Pilot(eqx.Module):
         reached: whether the last level was the event itself.
     """
 
-    proposals: list[PyTree]
+    proposals: list[PyTree] | Unreached
     weights: Array
     calls: int = eqx.field(static=True)
     levels: list[dict[str, float]] = eqx.field(static=True)
@@ -152,6 +153,8 @@ def adapt(
         >>> len(pilot), bool(pilot.proposals[0].mean[0] > 2)
         (3, True)
     """
+    key = checked_key(key, "adapt")
+    parts_of(targets, "targets")
     targets = jax.lax.stop_gradient(targets)
     search = Search(targets, num_components, defensive, covariance, inflation, shrinkage, df)
     k_frame, k_rest = jax.random.split(key)
@@ -193,7 +196,8 @@ class Search:
     def without_score(self, k_draw, k_fit, f, num_draws) -> Pilot:
         draws = draw(k_draw, self.targets, num_draws)
         frame, shape = self.look(draws.events, self.size)
-        values, _ = flatten_values(jax.vmap(f)(draws.events), draws.num_draws, frame.origin.dtype)
+        values = values_at(f, self.targets, draws.events)
+        values, _ = flatten_values(values, draws.num_draws, frame.origin.dtype)
         log_p = log_table(self.targets, draws.events)
         log_q = logsumexp(log_p) - float(np.log(self.size))
         log_f = jnp.log(jnp.sqrt(jnp.sum(values**2, 1)))
@@ -256,6 +260,8 @@ class Search:
                 weights = self.best_weights(draws, log_p, log_h, proposals)
             if len(kept) == ROUNDS:
                 break
+        if not kept:
+            proposals = Unreached(*proposals)
         return Pilot(proposals, weights, calls, levels, bool(kept))
 
     def counts(self, weights, num_draws) -> np.ndarray:

@@ -22,19 +22,31 @@ class Estimate(eqx.Module):
 
     Attributes:
         value: estimates of the expectations.
-        std_error: stratified standard errors (n - 1); where nothing was hit, `upper`.
+        std_error: stratified standard errors (n - 1); where nothing was hit, `upper`. Its
+            derivative in the proposals is refused: see `second_moments`.
         ess: effective number of draws behind the value, (sum |t|)^2 / sum t^2 of its terms t.
         max_weight: share of the value that is due to its largest single term.
-        pareto_k: tail shape of the terms: above 0.7 neither value nor error can be trusted.
+        pareto_k: tail shape of the terms: above 0.7 neither value nor error can be trusted; inf
+            with too few hits to tell, NaN where it was not computed. It cannot see a part of the
+            target that no draw reached.
         upper: upper 95 % limit. Where nothing was hit by a boolean f it follows from the number
             of draws: exact if the target is itself a proposal, else it adds the part of the
-            target's mass that the draws did not see; inf for other f.
+            target's mass that the draws did not see; inf for other f and for targets that are
+            not normalised.
         hits: how many draws had a term that is not 0.
-        log_value: logarithm of the mean of |terms|, which neither under- nor overflows.
-        mass: estimate of each target's total mass by the same draws (1 where all is seen).
+        log_value: log |value|, of any size, where the value itself under- or overflows.
+        log_std_error: standard error of `log_value`, by the delta method; inf where it is -inf.
+        log_upper: logarithm of `upper`, -inf where that is not positive.
+        mass: estimate of each target's total mass by the same draws (1 where all is seen of a
+            normalised target).
         mass_error: its standard error.
+        log_mass: logarithm of the mass, of any size: the log evidence of an unnormalised target.
+        log_mass_error: its standard error, by the delta method.
+        undrawn: share of the mixture's weight that is on proposals without a draw.
         covariance: of the flattened values, targets by values twice; None unless asked for.
         num_draws: draws used.
+        normalised: for each target whether it is known to integrate to 1; None if unknown.
+        reached: whether the proposals were adapted to the event itself.
     """
 
     value: PyTree
@@ -45,10 +57,17 @@ class Estimate(eqx.Module):
     upper: PyTree
     hits: PyTree
     log_value: PyTree
+    log_std_error: PyTree
+    log_upper: PyTree
     mass: Float[Array, "*j"]
     mass_error: Float[Array, "*j"]
+    log_mass: Float[Array, "*j"]
+    log_mass_error: Float[Array, "*j"]
+    undrawn: Float[Array, "*j"]
     covariance: Any
     num_draws: int = eqx.field(static=True)
+    normalised: tuple[bool | None, ...] = eqx.field(static=True)
+    reached: bool = eqx.field(static=True, default=True)
 
     def interval(self, level: float = 0.95) -> tuple[PyTree, PyTree]:
         """Normal interval; from 0 to the upper limit where nothing was hit.
@@ -76,22 +95,42 @@ class Estimate(eqx.Module):
         """Sentences on what is wrong, from the worst; empty if nothing was seen to be."""
         found = []
         rows = _rows(self)
-        bad = [r["name"] for r in rows if not np.isfinite(r["value"])]
+        names = lambda which: [r["name"] for r in rows if which(r)]
+        # A value may overflow where its logarithm does not.
+        finite = lambda r: np.isfinite(r["value"]) or np.isfinite(r["log_value"])
+        bad = names(lambda r: not finite(r))
         if bad:
             found.append(f"{_list(bad)}: the value is not finite; f or a log-density gave NaN.")
-        missed = [r["name"] for r in rows if np.isfinite(r["value"]) and r["hits"] == 0]
+        undrawn = names(lambda r: r["value_index"] == 0 and r["undrawn"] > 0)
+        if undrawn:
+            found.append(
+                f"{_list(undrawn)}: weights are on proposals without a draw; their part is missing "
+                "from the value, and its error is unknown. Draw from every proposal of weight."
+            )
+        if not self.reached:
+            found.append(
+                "the proposals were not adapted to the event itself: it was not reached by the "
+                "levels of `adapt`, and likelier parts of it may never have been drawn."
+            )
+        missed = names(lambda r: finite(r) and r["hits"] == 0)
         if missed:
             found.append(f"{_list(missed)}: no draw hit; the limit is all that is known.")
-        heavy = [r["name"] for r in rows if r["hits"] > 0 and not r["pareto_k"] <= 0.7]
+        few = names(lambda r: r["hits"] > 0 and r["pareto_k"] == np.inf)
+        if few:
+            found.append(
+                f"{_list(few)}: too few hits to tell whether value and error can be trusted. Draw "
+                "more, or adapt the proposals."
+            )
+        heavy = names(lambda r: r["hits"] > 0 and 0.7 < r["pareto_k"] < np.inf)
         if heavy:
             found.append(
-                f"{_list(heavy)}: Pareto k above 0.7 or too few hits to tell; value and error "
-                "cannot be trusted. Draw more, or adapt the proposals."
+                f"{_list(heavy)}: Pareto k above 0.7; value and error cannot be trusted. Draw "
+                "more, or adapt the proposals."
             )
         single = [
             r["name"]
             for r in rows
-            if r["hits"] > 0 and r["pareto_k"] <= 0.7 and r["max_weight"] > MAX_SHARE
+            if r["hits"] > 0 and not r["pareto_k"] > 0.7 and r["max_weight"] > MAX_SHARE
         ]
         if single:
             found.append(
@@ -102,12 +141,12 @@ class Estimate(eqx.Module):
         unseen = [
             f"{r['name']} ({r['mass']:.3g})"
             for r in rows
-            if r["value_index"] == 0 and r["mass"] + 4 * r["mass_error"] < 1
+            if r["value_index"] == 0 and r["normalised"] and r["mass"] + 4 * r["mass_error"] < 1
         ]
         if unseen:
             found.append(
-                f"{_list(unseen)}: the draws saw only this much of the target's mass (of 1 if it "
-                "is normalised); what f does in the rest is unknown. Add a defensive proposal."
+                f"{_list(unseen)}: the draws saw only this much of the target's mass, of 1; "
+                "what f does in the rest is unknown. Add a defensive proposal."
             )
         return found
 
@@ -120,8 +159,12 @@ class Estimate(eqx.Module):
         ]
         for r in rows[:MAX_ROWS]:
             shown = "" if r["hits"] else f"  at most {r['upper']:.3g} (no hits)"
+            value = f"{r['value']:.4g}"
+            if r["hits"] and not 0 < abs(r["value"]) < np.inf and np.isfinite(r["log_value"]):
+                value = f"e^{r['log_value']:.7g}"
+                shown += f"  log error {r['log_std_error']:.2g}"
             lines.append(
-                f"{r['name']:<{width}}  {r['value']:>10.4g}  {r['std_error']:>9.2g}  "
+                f"{r['name']:<{width}}  {value:>10}  {r['std_error']:>9.2g}  "
                 f"{r['ess']:>8.1f}  {r['max_weight']:>6.2f}  {r['pareto_k']:>5.2f}  "
                 f"{r['mass']:>6.3g}{shown}"
             )
@@ -132,7 +175,11 @@ class Estimate(eqx.Module):
 
 def _rows(estimate: Estimate) -> list[dict]:
     mass, error = np.atleast_1d(estimate.mass), np.atleast_1d(estimate.mass_error)
-    fields = ["value", "std_error", "ess", "max_weight", "pareto_k", "upper", "hits"]
+    undrawn = np.atleast_1d(estimate.undrawn)
+    fields = [
+        "value", "std_error", "ess", "max_weight", "pareto_k", "upper", "hits", "log_value",
+        "log_std_error",
+    ]  # fmt: skip
     columns = {
         name: np.concatenate(
             [np.asarray(leaf).reshape(mass.size, -1) for leaf in _leaves(estimate, name)], 1
@@ -146,6 +193,8 @@ def _rows(estimate: Estimate) -> list[dict]:
             "value_index": m,
             "mass": mass[j],
             "mass_error": error[j],
+            "undrawn": undrawn[j],
+            "normalised": estimate.normalised[j],
             **{name: columns[name][j, m] for name in fields},
         }
         for j in range(mass.size)
@@ -191,14 +240,37 @@ def flatten_values(
 
 
 def make_estimate(
-    summary: Summary, upper: Array, pareto: Array, matrix: Any, like: PyTree, single: bool, n: int
+    summary: Summary,
+    upper: Array,
+    pareto: Array,
+    matrix: Any,
+    like: PyTree,
+    single: bool,
+    n: int,
+    normalised: tuple[bool | None, ...] | None = None,
+    reached: bool = True,
 ) -> Estimate:
     """Flat results (j, m) in the structure of one value of f, `like`."""
     nothing = summary.hits == 0
+    size = summary.mass.shape[0]
+    normalised = (None,) * size if normalised is None else normalised
+    unbounded = np.array([known is False for known in normalised])[:, None]
+    upper = jnp.where(unbounded, jnp.inf, upper)
     limit = jnp.where(nothing, upper, summary.value + 1.6448536 * summary.std_error)
+    # (value + 1.64 error) / |value|, in units of which nothing over- or underflows.
+    reach = summary.sign + 1.6448536 * summary.relative_error
+    positive = ~nothing & (reach > 0) & (summary.log_value > -jnp.inf)
+    log_upper = jnp.where(
+        positive,
+        summary.log_value + jnp.log(jnp.where(positive, reach, 1)),
+        jnp.log(jnp.maximum(limit, 0)),
+    )
 
     def shaped(flat):
         return unflatten(flat, like, single)
+
+    def of_target(flat):
+        return flat[0] if single else flat
 
     return Estimate(
         value=shaped(summary.value),
@@ -208,9 +280,16 @@ def make_estimate(
         pareto_k=shaped(pareto),
         upper=shaped(limit),
         hits=shaped(summary.hits),
-        log_value=shaped(summary.log_size),
-        mass=summary.mass[0] if single else summary.mass,
-        mass_error=summary.mass_error[0] if single else summary.mass_error,
+        log_value=shaped(summary.log_value),
+        log_std_error=shaped(summary.relative_error),
+        log_upper=shaped(log_upper),
+        mass=of_target(summary.mass),
+        mass_error=of_target(summary.mass_error),
+        log_mass=of_target(summary.log_mass),
+        log_mass_error=of_target(summary.relative_mass_error),
+        undrawn=of_target(summary.undrawn),
         covariance=matrix,
         num_draws=n,
+        normalised=normalised,
+        reached=reached,
     )

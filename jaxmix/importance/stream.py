@@ -9,14 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
+from .._density import is_normalised
+from .._refuse import checked_key
 from .checks import checked_weights
-from .draws import Draws, draw
-from .family import family_size, is_single, parts_of
+from .draws import Draws, checked_draws, draw
+from .family import Unreached, family_size, is_single, parts_of
 from .joining import merge
 from .result import Estimate, flatten_values, make_estimate
 from .sweep import Densities, Sample, sweep
 from .totals import Totals, summarise
 from .upper import hit_limits
+from .values import values_at
 
 
 def block_totals(
@@ -41,8 +44,8 @@ def block_totals(
         >>> imp.estimate_totals(imp.merge(a, b)).num_draws
         2000
     """
-    draws = jax.lax.stop_gradient(draws)
-    values = jax.vmap(f)(draws.events) if callable(f) else f
+    draws = jax.lax.stop_gradient(checked_draws(draws))
+    values = values_at(f, targets, draws.events)
     look = Densities(parts_of(targets, "targets"), parts_of(draws.proposals, "proposals"))
     shapes = jax.eval_shape(look, draws.events)
     dtype = shapes[0].dtype
@@ -135,14 +138,17 @@ def stream(
         >>> bool(abs(estimate.value - 0.02275) < 4 * estimate.std_error)
         True
     """
+    key = checked_key(key, "stream")
     size = family_size(proposals)
+    if not isinstance(num_draws, int | np.integer) or num_draws < 1:
+        raise ValueError(f"num_draws is a positive whole number; it was {num_draws!r}.")
     if block is None:
         block = max(
             d
             for d in range(1, num_draws + 1)
             if (num_draws % d == 0 and d * size <= 4096) or d == 1
         )
-    if num_draws % block:
+    if block < 1 or num_draws % block:
         raise ValueError(f"A block of {block} does not divide {num_draws} draws of each proposal.")
     proposals = jax.lax.stop_gradient(proposals)
     single = is_single(targets)
@@ -155,7 +161,13 @@ def stream(
     out = estimate_totals(
         sums, weights=weights, self_normalised=self_normalised, like=like, single=single
     )
-    return dataclasses.replace(out, num_draws=num_draws * size)
+    parts = parts_of(targets, "targets")
+    return dataclasses.replace(
+        out,
+        num_draws=num_draws * size,
+        normalised=tuple(is_normalised(p.density) for p in parts for _ in range(p.size)),
+        reached=not isinstance(proposals, Unreached),
+    )
 
 
 @eqx.filter_jit

@@ -105,39 +105,52 @@ def totals(strata: Strata, values: Array, ratios: Ratios) -> Totals:
 
 
 class Summary(NamedTuple):
-    """What totals say of each target: arrays (j, m), and (j,) of the mass."""
+    """What totals say of each target: arrays (j, m), and (j,) of the mass.
+
+    Values and errors may over- or underflow; their logarithms and relative errors do not.
+    """
 
     value: Array
     std_error: Array
-    log_size: Array
+    sign: Array
+    log_value: Array
+    relative_error: Array
     ess: Array
     max_share: Array
     hits: Array
     mass: Array
     mass_error: Array
+    log_mass: Array
+    relative_mass_error: Array
+    undrawn: Array
 
 
-def summarise(t: Totals, weights: Array, *, self_normalised: bool) -> Summary:
+def summarise(
+    t: Totals, weights: Array, *, self_normalised: bool, r_eff: Array | None = None
+) -> Summary:
     """Estimates and their stratified errors, from totals and normalised weights (j or 1, k).
 
-    Var = sum_k weights[j, k]^2 s_jk^2 / n_k, s^2 with n_k - 1. A single draw from a proposal has no
-    s^2: its squared term stands in, which is never too small in the mean.
+    Var = sum_k weights[j, k]^2 s_jk^2 / (n_k r_k), s^2 with n_k - 1, r_k = `r_eff` (k,), or 1. A
+    single draw from a proposal has no s^2: its squared term stands in, which is never too small
+    in the mean.
     """
     w = weights.T  # (k, j or 1)
     value = jnp.sum(w[:, :, None] * t.mean, 0)
     mass = jnp.sum(w * t.mass, 0)
-    mass_variance = _stratified(t.counts[:, None], w, t.mass_square, t.mass)
-    counts, w3 = t.counts[:, None, None], w[:, :, None]
-    scale = jnp.exp(t.shift)[:, None]
+    effect = jnp.ones_like(t.counts) if r_eff is None else r_eff
+    mass_variance = _stratified(t.counts[:, None], effect[:, None], w, t.mass_square, t.mass)
+    counts, w3, effect = t.counts[:, None, None], w[:, :, None], effect[:, None, None]
+    log_scale = t.shift[:, None]
     if self_normalised:
-        ratio = value / mass[:, None]
+        seen = mass > 0
+        ratio = value / jnp.where(seen, mass, jnp.full_like(mass, jnp.nan))[:, None]
         wide = ratio[None]  # (1, j, m)
         square = t.square - 2 * wide * t.cross + wide**2 * t.mass_square[:, :, None]
         centred = t.mean - wide * t.mass[:, :, None]
-        variance = _stratified(counts, w3, square, centred) / mass[:, None] ** 2
-        value, scale = ratio, jnp.exp(t.shift - t.mass_shift)[:, None]
+        variance = _stratified(counts, effect, w3, square, centred) / mass[:, None] ** 2
+        value, log_scale = ratio, (t.shift - jnp.where(seen, t.mass_shift, 0))[:, None]
     else:
-        variance = _stratified(counts, w3, t.square, t.mean)
+        variance = _stratified(counts, effect, w3, t.square, t.mean)
     safe = jnp.maximum(counts, jnp.ones_like(counts))
     share = w3 / safe
     size = jnp.sum(w3 * t.size, 0)
@@ -145,28 +158,48 @@ def summarise(t: Totals, weights: Array, *, self_normalised: bool) -> Summary:
     largest = jnp.max(share * t.largest, 0)
     nothing = size == 0
     over = lambda x, y: jnp.where(nothing, 0, x / jnp.where(nothing, 1, y))
-    mass_scale = jnp.exp(t.mass_shift)
+    # The square root of 0 has no derivative; the error of a constant is 0.
+    error, mass_error = _root(variance), _root(mass_variance)
+    scale, mass_scale = jnp.exp(log_scale), jnp.exp(t.mass_shift)
+    undrawn = jnp.sum(jnp.where(t.counts[:, None] == 0, jax.lax.stop_gradient(w), 0), 0)
     return Summary(
         value=value * scale,
-        # The square root of 0 has no derivative; the error of a constant is 0.
-        std_error=_root(variance) * scale,
-        log_size=jnp.log(size) + t.shift[:, None],
+        std_error=error * scale,
+        sign=jnp.sign(jax.lax.stop_gradient(value)),
+        log_value=_log_size(value) + log_scale,
+        relative_error=_relative(error, value),
         ess=over(size**2, squares),
         max_share=over(largest, size),
         hits=t.hits,
         mass=mass * mass_scale,
-        mass_error=_root(mass_variance) * mass_scale,
+        mass_error=mass_error * mass_scale,
+        log_mass=_log_size(mass) + t.mass_shift,
+        relative_mass_error=_relative(mass_error, mass),
+        undrawn=jnp.broadcast_to(undrawn, mass.shape),
     )
 
 
-def _stratified(counts, w, square, mean):
+def _stratified(counts, effect, w, square, mean):
     several = counts > 1
     safe = jnp.where(several, counts - 1, jnp.ones_like(counts))
     variance = jnp.where(several, square / safe, mean**2)
     # A proposal that has weight but gave no draw cannot be left out of the estimate.
-    at_least_one = jnp.where(counts > 0, counts, jnp.ones_like(counts))
-    drawn = jnp.where((counts == 0) & (w > 0), jnp.nan, w**2 * variance / at_least_one)
+    at_least_one = jnp.where(counts > 0, counts, jnp.ones_like(counts)) * effect
+    drawn = jnp.where((counts == 0) & (w > 0), jnp.inf, w**2 * variance / at_least_one)
     return jnp.sum(drawn, 0)
+
+
+def _log_size(x):
+    """log |x|, with no gradient at 0 instead of a NaN."""
+    nothing = x == 0
+    log = jnp.log(jnp.abs(jnp.where(nothing, jnp.ones_like(x), x)))
+    return jnp.where(nothing, jnp.full_like(log, -jnp.inf), log)
+
+
+def _relative(error, x):
+    nothing = x == 0
+    over = error / jnp.abs(jnp.where(nothing, jnp.ones_like(x), x))
+    return jnp.where(nothing, jnp.full_like(over, jnp.inf), over)
 
 
 def _root(x):

@@ -9,10 +9,11 @@ from jaxtyping import Array, Float, Int, PyTree, Scalar
 
 from .._numerics import log_mean_exp
 from .._refuse import forward_only
-from .draws import Draws
+from .draws import Draws, checked_draws
 from .family import is_single, log_table
 from .result import flatten_values
 from .tables import Table, log_mixtures
+from .values import values_at
 
 CRITERIA = ("sum", "minimax", "each")
 
@@ -76,8 +77,8 @@ def optimal_weights(
     """
     if criterion not in CRITERIA:
         raise ValueError(f"criterion must be one of {', '.join(CRITERIA)}; it was {criterion!r}.")
-    draws = jax.lax.stop_gradient(draws)
-    values = jax.vmap(f)(draws.events) if callable(f) else f
+    draws = jax.lax.stop_gradient(checked_draws(draws))
+    values = values_at(f, targets, draws.events)
     own = log_table(draws.proposals, draws.events, "proposals")
     family = own if proposals is None else log_table(proposals, draws.events, "proposals")
     size = family.shape[1]
@@ -200,8 +201,8 @@ def second_moments(
         >>> bool(jax.grad(loss)(1.0) < 0), bool(jax.grad(loss)(4.0) > 0)
         (True, True)
     """
-    draws = jax.lax.stop_gradient(draws)
-    values = jax.vmap(f)(draws.events) if callable(f) else f
+    draws = jax.lax.stop_gradient(checked_draws(draws))
+    values = values_at(f, targets, draws.events)
     own = log_table(draws.proposals, draws.events, "proposals")
     table = Table(
         log_table(targets, draws.events, "targets"), own, draws.stratum, draws.counts, draws.each
