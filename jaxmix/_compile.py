@@ -18,30 +18,34 @@ QUICK: dict[str, Any] = {
 
 
 class Quick:
-    """A function under `eqx.filter_jit`, compiled with little effort.
+    """A function under `eqx.filter_jit`, compiled with little effort where that pays.
 
     A compiler that does not know one of the options compiles as it does by default. Inside
-    another `jit`, `vmap` or `grad` it is the function itself.
+    another `jit`, `vmap` or `grad` there is no choice, and no options are given.
+
+    Args:
+        function: of trees of arrays; other arguments are static, and hashed.
+        when: of the same arguments, whether little effort pays; None for always.
     """
 
-    def __init__(self, function: Callable):
-        self.function = function
-        self.full = eqx.filter_jit(function)
+    known = True
+
+    def __init__(self, function: Callable, when: Callable[..., bool] | None = None):
         options: Any = {"compiler_options": QUICK}
+        self.full = eqx.filter_jit(function)
         self.quick = eqx.filter_jit(function, **options)
-        self.known = True
+        self.when = when
 
     def __call__(self, *args: Any) -> Any:
-        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(args)):
-            return self.function(*args)
-        if not self.known:
+        traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(args))
+        if traced or not Quick.known or (self.when is not None and not self.when(*args)):
             return self.full(*args)
         try:
             return self.quick(*args)
         except jax.errors.JaxRuntimeError as error:
             if not any(option in str(error) for option in QUICK):
                 raise
-            self.known = False
+            Quick.known = False
             return self.full(*args)
 
 

@@ -3,12 +3,14 @@
 import abc
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree, Scalar
 
 from .._density import LogDensity, is_density
 from .._numerics import logsumexp, softmax, weighted_logsumexp, weighted_softmax
+from .._stack import Held, of_arrays
 from ..families.categorical import Categorical
 
 
@@ -33,7 +35,20 @@ class HiddenLabel(LogDensity):
 
     def posterior(self, x: PyTree) -> Float[Array, " k"]:
         """Probability of each label given one event."""
-        return weighted_softmax(*self.log_parts(x))
+        is_held = lambda node: isinstance(node, Held)
+        if any(map(is_held, jax.tree.leaves(self, is_leaf=is_held))):
+            return _posterior(self, x)
+        # Numbers go in as arrays: as they are they would be part of the program.
+        arrays = [a if isinstance(a, jax.Array) else jax.device_put(a) for a in jax.tree.leaves(x)]
+        return _compiled(of_arrays(self), jax.tree.unflatten(jax.tree.structure(x), arrays))
+
+
+def _posterior(density, x):
+    return weighted_softmax(*density.log_parts(x))
+
+
+# Called for one event, or under a user's own `vmap`, nothing is compiled twice.
+_compiled = eqx.filter_jit(_posterior)
 
 
 def log_parts_of(density: Any, x: PyTree) -> tuple[Array, Array]:

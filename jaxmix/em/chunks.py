@@ -1,6 +1,7 @@
 """Chunks of rows: so many that a chunk's arrays stay in cache, and a scan's own rows of each."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,8 @@ STACK_ELEMENTS = 1 << 18  # ... densities of the widest stack
 STATS_ELEMENTS = 1 << 22  # ... numbers in one density's statistics
 EVENT_ELEMENTS = 1 << 17  # ... numbers in an event, from `ROWS` rows on
 ROWS = 4096
+
+BRIEF = 500_000  # numbers times densities of the widest stack
 
 
 def num_rows(data: PyTree) -> int:
@@ -77,3 +80,9 @@ def take_chunk(
     w = jnp.ones(chunk, dtype) if weights is None else take(weights)
     w = jnp.where(fresh.reshape((-1,) + (1,) * (w.ndim - 1)), w, jnp.zeros_like(w))
     return jax.tree.map(take, data), w
+
+
+def is_brief(model: PyTree, data: PyTree, *_: Any) -> bool:
+    """Whether passes over the data cost less than compiling them well."""
+    sizes = [math.prod(getattr(a, "shape", ())) for a in jax.tree.leaves(data)]
+    return sum(sizes) * width(model) <= BRIEF

@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from .._compile import Quick
 from .._density import LogDensity
 from .._exponential import ProductForm
 from .._numerics import Sum, add, compensated_sum, merge, zero_sum
-from .._stack import rows_log_prob
+from .._stack import of_arrays, rows_log_prob
 from .buckets import Buckets
-from .chunks import chunk_rows, num_rows, take_chunk
+from .chunks import chunk_rows, is_brief, num_rows, take_chunk
 from .parts import take_apart
 from .product_form import OwnOrigin, fields_asked, product_form, product_form_is_exact
 from .sharded import opened, pooled
@@ -214,6 +215,13 @@ def expected_stats(
         >>> float(stats.count), float(stats.first)
         (2.0, 4.0)
     """
+    return _expected_stats(of_arrays(model), data, weights, chunk_size)
+
+
+def _in_structure(model, data, weights, chunk_size):
     expected = expect(model, data, weights, chunk_size=chunk_size)
     tree = take_apart(model).model(expected.stats, expected.gradient)
     return expected.log_likelihood.value, tree
+
+
+_expected_stats = Quick(_in_structure, is_brief)

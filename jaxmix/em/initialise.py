@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
+from .._compile import Quick
 from .._stack import of_arrays
 from .chunks import num_rows
 from .expected import expect
@@ -66,8 +67,16 @@ def init(
         >>> jnp.sort(start.components.mean).shape
         (2,)
     """
+    plus_plus = plus_plus if isinstance(plus_plus, jax.Array) else jax.device_put(plus_plus)
+    return _init_blocks(key, of_arrays(template), data, weights, plus_plus)
+
+
+def _in_blocks(key, template, data, weights, plus_plus):
     most = lanes_of(template, data, SEED_ROWS)
-    return in_blocks(_init, most)(key, of_arrays(template), data, weights, jnp.asarray(plus_plus))
+    return in_blocks(_init, most)(key, template, data, weights, plus_plus)
+
+
+_init_blocks = Quick(_in_blocks)
 
 
 def _init(key, template, data, weights, plus_plus) -> PyTree:

@@ -5,11 +5,14 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, PyTree
 
+from .._compile import Quick
 from .._refuse import forward_only
 from .._results import RESULTS
 from .._stack import of_arrays
+from .chunks import is_brief
 from .expected import expect
 from .gradient_step import GradientState, init_gradient_state
 from .lanes import in_blocks, lanes_of
@@ -144,8 +147,26 @@ def run(
         raise ValueError(
             f"history_size bounds the steps and must be at least 1; it was {history_size}."
         )
-    model = of_arrays(model)
+    tol = -np.inf if tol is None else tol
+    # Numbers go in as arrays, so that others compile nothing; they yield to the model's dtype.
+    numbers = jax.tree.map(
+        lambda n: n if isinstance(n, jax.Array) else jax.device_put(n), (floor, max_steps, tol)
+    )
+    solution = _run(
+        of_arrays(model), data, weights, prior, *numbers,
+        assignment, accelerate, stopping, history_size, chunk_size,
+    )  # fmt: skip
+    return forward_only(
+        solution,
+        "em.run ends when it has converged, and has no reverse-mode derivative: call em.solve, "
+        "which is differentiated implicitly, or take a forward-mode one (jax.jvp, jax.jacfwd).",
+    )
 
+
+def _in_blocks(
+    model, data, weights, prior, floor, max_steps, tol,
+    assignment, accelerate, stopping, history_size, chunk_size,
+) -> Solution:  # fmt: skip
     def whole(model, data, weights, prior, floor, max_steps, tol):
         prior = floor_prior(model, data, weights, floor) if prior is None else prior
         state = start(
@@ -167,14 +188,11 @@ def run(
             result_of(state, prior, tol),
         )
 
-    tol = -jnp.inf if tol is None else tol
-    numbers = jax.tree.map(jnp.asarray, (floor, max_steps, tol))
-    solution = in_blocks(whole, lanes_of(model, data))(model, data, weights, prior, *numbers)
-    return forward_only(
-        solution,
-        "em.run ends when it has converged, and has no reverse-mode derivative: call em.solve, "
-        "which is differentiated implicitly, or take a forward-mode one (jax.jvp, jax.jacfwd).",
-    )
+    numbers = (floor, max_steps, tol)
+    return in_blocks(whole, lanes_of(model, data))(model, data, weights, prior, *numbers)
+
+
+_run = Quick(_in_blocks, is_brief)
 
 
 def step(
@@ -205,7 +223,14 @@ def step(
         >>> float(model.mean)
         2.0
     """
+    return _step(of_arrays(model), data, state, weights, assignment, prior)
+
+
+def _one_step(model, data, state, weights, assignment, prior):
     expected = expect(model, data, weights, assignment=assignment)
     state = init_gradient_state(model) if state is None else state
     new = maximise(model, expected, data, weights, prior, state)
     return new.model, new.state, StepInfo(expected.log_likelihood.value, new.num_emptied)
+
+
+_step = Quick(_one_step, is_brief)
