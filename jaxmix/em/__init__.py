@@ -1,5 +1,7 @@
 """Expectation-maximisation: tilt, differentiate, refit."""
 
+from .accelerate import LBFGS as LBFGS
+from .accelerate import Squarem as Squarem
 from .bootstrap import Bootstrap as Bootstrap
 from .bootstrap import bootstrap as bootstrap
 from .bootstrap import matched as matched
@@ -29,6 +31,11 @@ from .solution import Restarts as Restarts
 from .solve import FixedPoint as FixedPoint
 from .solve import fixed_point as fixed_point
 from .solve import solve as solve
+from .solver import PlainEM as PlainEM
+from .solver import Point as Point
+from .solver import Proposal as Proposal
+from .solver import Solver as Solver
+from .solver import Verdict as Verdict
 from .state import History as History
 from .uncertainty import Interval as Interval
 from .uncertainty import influence as influence

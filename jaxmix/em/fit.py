@@ -5,10 +5,12 @@ from typing import Any
 from jaxtyping import Array, Key, PyTree
 
 from .._refuse import on_host
+from .accelerate import solver_of
 from .in_memory import fit_arrays
 from .maximise import DEFAULT_FLOOR, Prior
 from .options import Options, check
 from .solution import Fit
+from .solver import Solver
 from .stream import fit_source
 
 
@@ -25,7 +27,7 @@ def fit(
     assignment: str = "soft",
     max_steps: int = 1000,
     tol: float | None = 1e-6,
-    accelerate: str | None = None,
+    accelerate: str | Solver | None = None,
     stopping: str = "gain",
     prior: Prior | None = None,
     floor: float = DEFAULT_FLOOR,
@@ -50,7 +52,8 @@ def fit(
         assignment: "soft", or "hard" for classification EM (k-means among it).
         max_steps: at most so many steps for one start.
         tol: stop at a gain below this, in nats a datum; None never stops early.
-        accelerate: None, "squarem" or "lbfgs"; a step is one pass over the data in each.
+        accelerate: None, "squarem", "lbfgs", or a `jm.em.Solver`; a step is one pass over the
+            data in each.
         stopping: "gain" holds the last step's gain against `tol`; "aitken" also what the
             gains' own rate, or the acceleration, foretells of those to come.
         prior: pseudo-statistics; None for a floor of `floor` times the data's variance.
@@ -75,8 +78,8 @@ def fit(
         True
     """
     options = Options(
-        validation, num_restarts, init, assignment, max_steps, tol, accelerate, stopping, prior,
-        floor, checkpoint, progress, throw,
+        validation, num_restarts, init, assignment, max_steps, tol, solver_of(accelerate), stopping,
+        prior, floor, checkpoint, progress, throw,
     )  # fmt: skip
     check(options, key)
     streams = callable(getattr(data, "batches", None))

@@ -20,35 +20,28 @@ from .maximise import FLOOR_ROWS
 from .options import Options
 from .progress import Progress
 from .restarts import BLOCK, Searched, floor_prior, search, take
-from .run import loop, start
+from .run import loop
 from .sharded import layout_of, over_rows, placed
 from .small import fit_small, suits
 from .solution import Fit, Restarts, entropy, message, name, num_parameters, trimmed
-from .state import History, result_of
+from .state import History, begin, result_of
 
 
 @eqx.filter_jit
-def _start(models, data, weights, prior, assignment, accelerate, chunk, layout):
-    def all_of(data, weights, models, prior):
-        one = lambda m: start(
-            m, data, weights, prior,
-            assignment=assignment, accelerate=accelerate, chunk_size=chunk,
-        )  # fmt: skip
-        return jax.vmap(one)(models)
-
-    return over_rows(all_of, layout, data, weights, models, prior)
+def _begin(models, data, weights, solver):
+    return jax.vmap(lambda m: begin(m, data, weights, solver))(models)
 
 
 @eqx.filter_jit
-def _advance(states, data, weights, prior, limits, assignment, chunk, layout):
+def _advance(states, data, weights, prior, solver, limits, assignment, chunk, layout):
     def all_of(data, weights, states, prior, numbers):
         end = limits._replace(max_steps=numbers[0], tol=numbers[1])
         one = lambda state: loop(
-            state, data, weights, prior, end,
+            state, data, weights, prior, solver, end,
             block=BLOCK, assignment=assignment, chunk_size=chunk,
         )  # fmt: skip
         states, history = jax.vmap(one)(states)
-        return states, history, jax.vmap(lambda s: result_of(s, prior, end.tol))(states)
+        return states, history, jax.vmap(lambda s: result_of(s, prior, end))(states)
 
     numbers = (limits.max_steps, limits.tol)
     return over_rows(all_of, layout, data, weights, states, prior, numbers)
@@ -88,22 +81,28 @@ def fit_arrays(
         chunk, layout = rows_of_chunk(template, data, many), layout_of(data)
         if layout is None:
             data, weights = bucketed(data, weights, width(template) * many)
-        kind = (options.assignment, options.accelerate)
-        first = (models, data, weights, prior, *kind, chunk, layout)
+        first = (models, data, weights, options.solver)
         keep = _keeper(options, limits, phase, belongs)
         states, history = (
-            keep.resume(eqx.filter_eval_shape(_start, *first)) if belongs else (None, [])
+            keep.resume(eqx.filter_eval_shape(_begin, *first)) if belongs else (None, [])
         )
         if states is None:
-            states = _start(*first)
-            states = states._replace(running=states.running & (limits.max_steps > 0))
+            states = _begin(*first)
         history = [History(*map(jnp.asarray, part)) for part in history]
         result = None
         while result is None or bool(
             jnp.any(states.running & (states.num_steps < limits.max_steps))
         ):
             states, part, result = _advance(
-                states, data, weights, prior, limits, options.assignment, chunk, layout
+                states,
+                data,
+                weights,
+                prior,
+                options.solver,
+                limits,
+                options.assignment,
+                chunk,
+                layout,
             )
             history.append(jax.tree.map(np.asarray, part))
             keep(states, history)
@@ -157,7 +156,7 @@ def _belongs(key, template, data, weights, options):
     begun = template if given else (template, jax.random.key_data(key))
     return {
         "start": digest(begun), "data": digest(take((data, weights), few)), "rows": rows,
-        "assignment": options.assignment, "accelerate": options.accelerate or "none",
+        "assignment": options.assignment, "accelerate": repr(options.solver),
         "restarts": 1 if given else options.num_restarts,
     }  # fmt: skip
 

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from . import accelerate as acceleration
 from .maximise import Prior
+from .solver import Solver
 from .state import Limits
 
 ASSIGNMENTS = ("soft", "hard")
@@ -23,7 +23,7 @@ class Options(NamedTuple):
     assignment: str
     max_steps: int
     tol: float | None
-    accelerate: str | None
+    solver: Solver
     stopping: str
     prior: Prior | None
     floor: float
@@ -50,7 +50,6 @@ def check(options: Options, key: Any) -> None:
         raise ValueError('fit needs a key, such as jax.random.key(0), unless init="given".')
     check_assignment(options.assignment)
     check_stopping(options.stopping)
-    acceleration.check(options.accelerate)
     if options.num_restarts < 1 or options.max_steps < 0:
         raise ValueError("num_restarts must be at least 1 and max_steps at least 0.")
 

@@ -1,10 +1,12 @@
 """A model taken apart into the leaves that EM refits, loose arrays, and the rest."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
-from jaxtyping import Array, PyTree
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PyTree
 
 from .._exponential import Refittable
 from ..combinators.frozen import Frozen
@@ -43,3 +45,22 @@ def take_apart(model: PyTree) -> Parts:
 
     pick = lambda kind: [n for n, k in zip(nodes, kinds, strict=True) if k == kind]
     return Parts(pick("leaf"), pick("loose"), rebuild)
+
+
+def parameters(
+    model: PyTree, *, loose: bool = True
+) -> tuple[Float[Array, " p"], Callable[[Array], PyTree]]:
+    """What a fit may change, as one unconstrained vector, and the model for such a vector.
+
+    Frozen parts have no entries, a tied part has its entries once; `loose` arrays come last.
+    """
+    parts = take_apart(model)
+    varied = (parts.leaves, parts.loose) if loose else parts.leaves
+    arrays, rest = eqx.partition(varied, eqx.is_inexact_array)
+    vector, unravel = ravel_pytree(arrays)
+
+    def build(vector):
+        whole = eqx.combine(unravel(vector), rest)
+        return parts.model(*whole) if loose else parts.model(whole, parts.loose)
+
+    return vector, build

@@ -1,57 +1,17 @@
 """EM as an equation: a model's parameters as one vector, and what one EM step changes in it."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float
 
 from ..combinators.frozen import Frozen
 from .chunks import chunk_rows
 from .expected import Expected, expect
-from .maximise import (
-    Maximised,
-    about_own_origins,
-    floor_stats,
-    keep,
-    keep_densities,
-    maximise,
-    sound,
-)
-from .parts import is_part, take_apart
-
-
-def parameters(model: PyTree) -> tuple[Float[Array, " p"], Callable[[Array], PyTree]]:
-    """What a fit may change, as one unconstrained vector, and the model for such a vector.
-
-    Frozen parts have no entries, a tied part has its entries once.
-    """
-    parts = take_apart(model)
-    arrays, rest = eqx.partition((parts.leaves, parts.loose), eqx.is_inexact_array)
-    vector, unravel = ravel_pytree(arrays)
-    return vector, lambda vector: parts.model(*eqx.combine(unravel(vector), rest))
-
-
-class Evaluated(NamedTuple):
-    """One pass over the data under a model, and the step it leads to."""
-
-    change: Float[Array, " p"]
-    sunk: Array  # parameters that the step takes to -inf (a weight of 0)
-    expected: Expected
-    maximised: Maximised
-
-
-def evaluate(model, data, weights, prior, state=None, chunk_size=None) -> Evaluated:
-    """The EM step from a model, as a change of its parameters; 0 where they are not finite."""
-    expected = expect(model, data, weights, chunk_size=chunk_size)
-    maximised = maximise(model, expected, data, weights, prior, state)
-    old, new = parameters(model)[0], parameters(maximised.model)[0]
-    both = jnp.isfinite(old) & jnp.isfinite(new)
-    change = jnp.where(both, new - jnp.where(both, old, jnp.zeros_like(old)), jnp.zeros_like(old))
-    return Evaluated(change, jnp.isneginf(new), expected, maximised)
+from .maximise import about_own_origins, floor_stats, keep, keep_densities, sound
+from .parts import is_part, parameters, take_apart
 
 
 class Drift(NamedTuple):

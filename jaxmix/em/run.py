@@ -12,6 +12,7 @@ from .._compile import Quick
 from .._refuse import forward_only
 from .._results import RESULTS
 from .._stack import of_arrays
+from .accelerate import solver_of
 from .chunks import is_brief
 from .expected import expect
 from .gradient_step import GradientState, init_gradient_state
@@ -23,6 +24,7 @@ from .maximise import (
     maximise,
 )
 from .options import check_assignment, check_stopping
+from .solver import Solver
 from .state import History, Limits, State, begin, judge, propose, result_of
 
 
@@ -47,45 +49,48 @@ class StepInfo(NamedTuple):
     num_emptied: Array  # densities the step left as they were for want of data
 
 
-def start(
-    model,
-    data,
-    weights=None,
-    prior=None,
-    *,
-    assignment="soft",
-    accelerate=None,
-    chunk_size=None,
-) -> State:
-    """The state before the first step: one pass over the data."""
-    expected = expect(model, data, weights, assignment=assignment, chunk_size=chunk_size)
-    return begin(model, expected, prior, accelerate)
-
-
 def loop(
-    state, data, weights, prior, limits: Limits, *, block, assignment, chunk_size
+    state: State,
+    data: PyTree,
+    weights: Array | None,
+    prior: Prior | None,
+    solver: Solver,
+    limits: Limits,
+    *,
+    block: int,
+    assignment: str = "soft",
+    chunk_size: int | None = None,
+    residual: bool = False,
 ) -> tuple[State, History]:
-    """At most `block` further steps, and their entries of the history."""
+    """At most `block` further steps, and their entries of the history: the one loop of EM.
+
+    A fresh state's first pass is that over its own model, which is no step: one body of a pass
+    serves the start and all steps. Without a block (0) there is no end and no history.
+    """
     dtype = state.penalty.dtype
     empty = History(*(jnp.full((block,), jnp.nan, dtype) for _ in History._fields))
 
     def body(carry):
         state, history, count = carry
-        proposal, memory = propose(state, data, weights, prior)
+        trial = propose(state, data, weights, prior, solver)
+        model = trial.maximised.model
         expected = expect(
-            proposal.model, data, weights, assignment=assignment, chunk_size=chunk_size
+            model, data, weights,
+            assignment=assignment, chunk_size=chunk_size, residual=residual,
+        )  # fmt: skip
+        is_step = state.num_steps >= 0
+        state, entry = judge(state, trial, expected, prior, solver, limits)
+        place = jnp.where(is_step, count, block)
+        put = lambda trace, value: trace.at[place].set(value.astype(trace.dtype), mode="drop")
+        return (
+            state,
+            jax.tree.map(put, history, entry) if block else history,
+            count + jnp.where(is_step, 1, 0),
         )
-        state, entry = judge(state, proposal, memory, expected, prior, limits)
-        history = jax.tree.map(
-            lambda trace, value: trace.at[count].set(value.astype(trace.dtype), mode="drop"),
-            history,
-            entry,
-        )
-        return state, history, count + 1
 
     def more(carry):
         state, _, count = carry
-        return state.running & (count < block)
+        return state.running & (count < block) if block else state.running
 
     state, history, _ = jax.lax.while_loop(more, body, (state, empty, jnp.zeros((), int)))
     return state, history
@@ -99,7 +104,7 @@ def run(
     max_steps: int | Array = 1000,
     tol: float | Array | None = 1e-6,
     assignment: str = "soft",
-    accelerate: str | None = None,
+    accelerate: str | Solver | None = None,
     stopping: str = "gain",
     prior: Prior | None = None,
     floor: float | Array = DEFAULT_FLOOR,
@@ -119,7 +124,8 @@ def run(
         max_steps: a traced number: changing it compiles nothing. At most `history_size`.
         tol: stop when a step gains less than this, in nats a datum; None never stops early.
         assignment: "soft", or "hard" for classification EM (Celeux and Govaert 1992).
-        accelerate: None, "squarem" or "lbfgs"; a step is one pass over the data in each.
+        accelerate: None, "squarem", "lbfgs", or a `jm.em.Solver`; a step is one pass over the
+            data in each.
         stopping: "gain" holds the last step's gain against `tol`, "aitken" the gain that is still
             to come as well.
         prior: pseudo-statistics; None for a floor of `floor` times the data's variance.
@@ -143,6 +149,7 @@ def run(
     """
     check_assignment(assignment)
     check_stopping(stopping)
+    solver = solver_of(accelerate)
     if history_size < 1:
         raise ValueError(
             f"history_size bounds the steps and must be at least 1; it was {history_size}."
@@ -154,7 +161,7 @@ def run(
     )
     solution = _run(
         of_arrays(model), data, weights, prior, *numbers,
-        assignment, accelerate, stopping, history_size, chunk_size,
+        assignment, solver, stopping, history_size, chunk_size,
     )  # fmt: skip
     return forward_only(
         solution,
@@ -165,18 +172,13 @@ def run(
 
 def _in_blocks(
     model, data, weights, prior, floor, max_steps, tol,
-    assignment, accelerate, stopping, history_size, chunk_size,
+    assignment, solver, stopping, history_size, chunk_size,
 ) -> Solution:  # fmt: skip
     def whole(model, data, weights, prior, floor, max_steps, tol):
         prior = floor_prior(model, data, weights, floor) if prior is None else prior
-        state = start(
-            model, data, weights, prior,
-            assignment=assignment, accelerate=accelerate, chunk_size=chunk_size,
-        )  # fmt: skip
         limits = Limits(jnp.minimum(max_steps, history_size), tol, stopping)
-        state = state._replace(running=state.running & (limits.max_steps > 0))
         state, history = loop(
-            state, data, weights, prior, limits,
+            begin(model, data, weights, solver), data, weights, prior, solver, limits,
             block=history_size, assignment=assignment, chunk_size=chunk_size,
         )  # fmt: skip
         return Solution(
@@ -185,7 +187,7 @@ def _in_blocks(
             history,
             state.num_steps,
             state.num_emptied,
-            result_of(state, prior, tol),
+            result_of(state, prior, limits),
         )
 
     numbers = (floor, max_steps, tol)

@@ -17,14 +17,14 @@ from jaxtyping import PyTree
 
 from .._compile import Quick
 from .._exponential import ExponentialFamily, Refittable
-from .._numerics import Sum, logsumexp
+from .._numerics import logsumexp
 from .._results import RESULTS
 from .._stack import pick
 from ..combinators import Composite, MixtureSameFamily, SequenceEvent
 from ..families.categorical import Categorical
 from .checks import check_support
 from .chunks import num_rows, width
-from .expected import Expected, expect, log_likelihood
+from .expected import log_likelihood
 from .initialise import (
     NOISE,
     NUDGE,
@@ -40,9 +40,11 @@ from .maximise import Prior, blank_stats, if_seen, refit
 from .options import Options
 from .parts import take_apart
 from .progress import Progress
+from .run import loop
 from .seeds import generator, seeds
 from .solution import Fit, Restarts, message, num_parameters, trimmed
-from .state import History, Limits, State, begin, judge, propose, result_of
+from .solver import PlainEM
+from .state import History, Limits, State, begin, result_of
 
 ELEMENTS = 500_000  # rows x densities x restarts up to which compiling costs more than running
 FEW_ROWS = 256
@@ -165,19 +167,8 @@ def _start(placed, pooled, data, weights, start: Start) -> PyTree:
     return parts.model(leaves, loose)
 
 
-def _unseen(model: PyTree, prior: Prior, accelerate: str | None) -> State:
-    """The state of a model over which no pass has been made."""
-    parts = take_apart(model)
-    dtype = jnp.result_type(*(a for a in jax.tree.leaves(model) if eqx.is_inexact_array(a)))
-    zero = Sum(jnp.zeros((), dtype), jnp.zeros((), dtype))
-    stats = [leaf.zero_stats() for leaf in parts.leaves]
-    still = jax.tree.map(jnp.zeros_like, parts.loose)
-    expected = Expected(zero, zero, jnp.ones((), dtype), stats, still)
-    return begin(model, expected, prior, accelerate)
-
-
 @Quick
-def started(template, data, weights, starts, floor, prior, accelerate) -> tuple[State, Prior]:
+def started(template, data, weights, starts, floor, prior, solver) -> tuple[State, Prior]:
     """The states of all restarts before any pass over the data, and the prior of the fit.
 
     Without `starts` the template, stacked, is what they start from.
@@ -192,7 +183,7 @@ def started(template, data, weights, starts, floor, prior, accelerate) -> tuple[
         prior = Prior(floors, [leaf.origin for leaf in leaves])
     fresh = lambda start: _start(placed, pooled, data, weights, start)
     models = template if given else jax.vmap(fresh)(starts)
-    return jax.vmap(lambda m: _unseen(m, prior, accelerate))(models), prior
+    return jax.vmap(lambda m: begin(m, data, weights, solver))(models), prior
 
 
 class Advanced(NamedTuple):
@@ -205,45 +196,20 @@ class Advanced(NamedTuple):
 
 
 @Quick
-def advanced(states, first, data, weights, prior, max_steps, tol, stopping, assignment) -> Advanced:
-    """All restarts a block of steps further; `first` says that none has seen the data yet."""
+def advanced(
+    states, data, weights, prior, solver, max_steps, tol, stopping, assignment
+) -> Advanced:
+    """All restarts a block of steps further."""
     limits = Limits(max_steps, tol, stopping)
     rows = num_rows(data)
 
     def one(state):
-        dtype = state.penalty.dtype
-        empty = History(*(jnp.full((BLOCK,), jnp.nan, dtype) for _ in History._fields))
-
-        def body(carry):
-            # The first turn proposes the model itself: so the pass over the data occurs once.
-            state, history, count = carry
-            new = first & (count < 0)
-            choose = lambda o, n: jnp.where(new, o, n) if eqx.is_array(n) else n
-            proposal, memory = propose(state, data, weights, prior)
-            model = jax.tree.map(choose, state.model, proposal.model)
-            proposal = proposal._replace(model=model)
-            expected = expect(
-                model, data, weights, assignment=assignment, chunk_size=rows, residual=True
-            )
-            after, entry = judge(state, proposal, memory, expected, prior, limits)
-            finite = jnp.isfinite(expected.objective.value)
-            begun = state._replace(expected=expected, running=finite & (max_steps > 0))
-            after = jax.tree.map(choose, begun, after)
-            place = jnp.where(count < 0, BLOCK, count)
-            history = jax.tree.map(
-                lambda trace, value: trace.at[place].set(value.astype(trace.dtype), mode="drop"),
-                history,
-                entry,
-            )
-            return after, history, count + 1
-
-        more = lambda carry: carry[0].running & (carry[2] < BLOCK)
-        count = jnp.where(first, -1, 0)
-        state = state._replace(running=state.running | first)
-        state, history, _ = jax.lax.while_loop(more, body, (state, empty, count))
-        return Advanced(
-            state, history, result_of(state, prior, tol)._value, _entropy_of(state.model, state)
-        )
+        state, history = loop(
+            state, data, weights, prior, solver, limits,
+            block=BLOCK, assignment=assignment, chunk_size=rows, residual=True,
+        )  # fmt: skip
+        code = result_of(state, prior, limits)._value
+        return Advanced(state, history, code, _entropy_of(state.model, state))
 
     return jax.vmap(one)(states)
 
@@ -307,7 +273,7 @@ def fits(
 
     The models are alike but for their number of components, in which they can be widened.
     """
-    wide = can_widen(templates[0]) and options.prior is None and options.accelerate is None
+    wide = can_widen(templates[0]) and options.prior is None and isinstance(options.solver, PlainEM)
     sizes = [t.mixing.size if wide else 0 for t in templates]
     top = bucket_of_components(max(sizes)) if wide else 0
     given, many = options.init == "given", options.num_restarts
@@ -335,16 +301,13 @@ def fits(
     max_steps = np.asarray(options.max_steps, jax.dtypes.canonicalize_dtype(int))
     traces: list[History] = []
     with Progress(options.max_steps, options.progress) as bar:
-        states, prior = started(
-            widest, padded, case, starts, floor, options.prior, options.accelerate
-        )
-        first = np.asarray(True)
+        states, prior = started(widest, padded, case, starts, floor, options.prior, options.solver)
         while True:
             out = advanced(
-                states, first, padded, case, prior, max_steps, tol,
+                states, padded, case, prior, options.solver, max_steps, tol,
                 options.stopping, options.assignment,
             )  # fmt: skip
-            states, first = out.state, np.asarray(False)
+            states = out.state
             going, steps = np.asarray(states.running), np.asarray(states.num_steps)
             traces.append(jax.tree.map(np.asarray, out.history))
             bar.show(states)

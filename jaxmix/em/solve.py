@@ -9,10 +9,13 @@ import lineax as lx
 from jaxtyping import Array, PyTree
 
 from .._results import RESULTS
+from .accelerate import solver_of
 from .maximise import DEFAULT_FLOOR, Prior, floor_prior
-from .residual import Sums, jacobian, parameters, residual
-from .search import finite, to_rest
-from .state import on_boundary
+from .parts import parameters, take_apart
+from .residual import Sums, jacobian, residual, sums
+from .run import loop
+from .solver import PlainEM, Solver
+from .state import Limits, begin, on_boundary
 
 DENSE = 500  # parameters up to which the implicit equations are solved by a matrix
 
@@ -39,26 +42,35 @@ class _Info(NamedTuple):
     moved: Array  # the largest change, relative to the parameter where that is above 1
     num_steps: Array
     num_emptied: Array
-    status: Array
+    is_over: Array  # whether it came to rest
+    is_finite: Array
     sums: Sums
 
 
 @eqx.filter_custom_jvp
-def _rest(model, data, weights, prior, max_steps, method):
+def _rest(model, data, weights, prior, max_steps, method, solver):
     """The parameters at the fixed point, as a vector, and how it was reached."""
-    found = to_rest(model, data, weights, prior, max_steps)
-    size = jnp.abs(found.change)
-    moved = jnp.max(size / jnp.maximum(1, jnp.abs(finite(found.point))), initial=0.0)
-    return found.point, _Info(
-        found.objective.value, jnp.max(size, initial=0.0), moved,
-        found.num_steps, found.num_emptied, found.status, found.sums,
+    if take_apart(model).loose:  # their own steps are guarded by the value: no jump crosses them
+        solver = PlainEM()
+    limits = Limits(max_steps, -jnp.inf, "rest")
+    state = begin(model, data, weights, solver, "rest")
+    state, _ = loop(state, data, weights, prior, solver, limits, block=0)
+    point, near = parameters(state.model)[0], state.nearness
+    assert near is not None
+    size = jnp.abs(near.change)
+    inside = jnp.where(jnp.isfinite(point), point, jnp.zeros_like(point))
+    moved = jnp.max(size / jnp.maximum(1, jnp.abs(inside)), initial=0.0)
+    finite = jnp.isfinite(state.expected.objective.value) & ~jnp.isnan(state.gain)
+    return point, _Info(
+        state.expected.log_likelihood.value, jnp.max(size, initial=0.0), moved,
+        state.num_steps + 1, state.num_emptied, near.is_over, finite, sums(state.expected),
     )  # fmt: skip
 
 
 @_rest.def_jvp
 def _(primals, tangents):
     # At rest G(theta, given) = 0, so that dtheta = -(dG/dtheta)^-1 dG/dgiven . dgiven.
-    model, data, weights, prior, max_steps, method = primals
+    model, data, weights, prior, _, method, _ = primals
     vector, info = _rest(*primals)
     given, moved = (model, data, weights, prior), tangents[:4]
     still = jax.tree.map(lambda t: t is None, moved, is_leaf=lambda t: t is None)
@@ -108,15 +120,15 @@ def _matrix_free(vector, moves, force):
 
 
 @eqx.filter_jit
-def _run(model, data, weights, prior, floor, max_steps, method):
+def _run(model, data, weights, prior, floor, max_steps, method, solver):
     prior = floor_prior(model, data, weights, floor) if prior is None else prior
-    vector, info = _rest(model, data, weights, prior, max_steps, method)
+    vector, info = _rest(model, data, weights, prior, max_steps, method, solver)
     model = parameters(model)[1](vector)
     stuck = info.moved > jnp.sqrt(jnp.finfo(vector.dtype).eps)
     code = RESULTS.where(stuck, RESULTS.stalled, RESULTS.successful)
-    code = RESULTS.where(info.status == 0, RESULTS.max_steps_reached, code)
+    code = RESULTS.where(~info.is_over, RESULTS.max_steps_reached, code)
     code = RESULTS.where(on_boundary(model, prior), RESULTS.degenerate, code)
-    code = RESULTS.where(info.status == 2, RESULTS.nonfinite, code)
+    code = RESULTS.where(~info.is_finite, RESULTS.nonfinite, code)
     return FixedPoint(
         model, info.log_likelihood, info.residual, info.num_steps, info.num_emptied, code
     )
@@ -131,6 +143,7 @@ def fixed_point(
     floor: float | Array = DEFAULT_FLOOR,
     max_steps: int | Array = 2000,
     linear_solve: str = "auto",
+    accelerate: str | Solver | None = "lbfgs",
 ) -> FixedPoint:
     """As `solve`, with the outcome beside the model.
 
@@ -147,7 +160,16 @@ def fixed_point(
             f'linear_solve must be "auto", "dense" or "gmres"; it was {linear_solve!r}.'
         )
     weights = None if weights is None else jnp.asarray(weights)
-    return _run(model, data, weights, prior, floor, jnp.asarray(max_steps), linear_solve)
+    return _run(
+        model,
+        data,
+        weights,
+        prior,
+        floor,
+        jnp.asarray(max_steps),
+        linear_solve,
+        solver_of(accelerate),
+    )
 
 
 def solve(
@@ -159,12 +181,13 @@ def solve(
     floor: float | Array = DEFAULT_FLOOR,
     max_steps: int | Array = 2000,
     linear_solve: str = "auto",
+    accelerate: str | Solver | None = "lbfgs",
 ) -> PyTree:
     """Run EM from a model to its fixed point, as a differentiable function of all it is given.
 
-    theta = EM(theta; data, weights, prior), by Anderson acceleration that keeps a jump only where
-    the objective does not fall (Henderson and Varadhan 2019, arXiv:1803.06673), until a further
-    step changes nothing but rounding. Derivatives of any order, forward and reverse, are those of
+    theta = EM(theta; data, weights, prior), by a quasi-Newton method that keeps a jump only where
+    the objective does not fall by more than rounding (see `jm.em.LBFGS`), until a further step
+    changes nothing but rounding. Derivatives of any order, forward and reverse, are those of
     the fixed point by the implicit function theorem: they cost a linear system in the parameters
     and two or three EM steps (`python -m benchmarks.solve_gradients cost`), and no memory for the
     steps before.
@@ -184,6 +207,7 @@ def solve(
             `fixed_point` tells.
         linear_solve: how derivatives solve their linear equations: "dense" by a matrix, "gmres"
             by products with it, each the cost of an EM step; "auto" is dense up to 500 parameters.
+        accelerate: None, "squarem", "lbfgs", or a `jm.em.Solver`.
 
     Returns:
         The model at the fixed point.
@@ -199,5 +223,5 @@ def solve(
     """
     return fixed_point(
         model, data, weights=weights, prior=prior, floor=floor, max_steps=max_steps,
-        linear_solve=linear_solve,
+        linear_solve=linear_solve, accelerate=accelerate,
     ).model  # fmt: skip

@@ -2,24 +2,24 @@
 
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
-from equinox import is_array
 from jaxtyping import Array, PyTree
 
-from .._numerics import Sum, difference
+from .._numerics import Sum, difference, zero_sum
 from .._results import RESULTS
-from . import accelerate as acceleration
+from .accelerate import finite_change
+from .buckets import Buckets
 from .expected import Expected
 from .gradient_step import GradientState, init_gradient_state
-from .maximise import (
-    Maximised,
-    Prior,
-    floors_of,
-    log_prior,
-    maximise,
-)
-from .parts import take_apart
+from .maximise import Maximised, Prior, expected_gain, floors_of, log_prior, maximise
+from .parts import parameters, take_apart
+from .sharded import opened
+from .solver import PlainEM, Point, Proposal, Solver, Verdict
+
+PATIENCE = 16  # steps without progress after which rounding is all that moves
+RULES = ("gain", "aitken", "rest")
 
 
 class History(NamedTuple):
@@ -38,13 +38,30 @@ class History(NamedTuple):
     objective: Array
 
 
+class Nearness(NamedTuple):
+    """How near a fit is to rest, where only a step that changes nothing ends it."""
+
+    change: Array  # of the parameters by the EM step from here; 0 where not finite
+    scale: Array  # its largest so far, a parameter: steps are measured in it
+    best: Array  # the smallest step and the highest objective so far
+    top: Sum
+    top_penalty: Array
+    since: Array  # passes since either was bettered
+    is_over: Array  # whether here is where it ends
+
+
 class State(NamedTuple):
-    """Between two steps: a model, one pass over the data under it, and what is counted."""
+    """Between two steps: a model, one pass over the data under it, and what is counted.
+
+    Before the first pass `num_steps` is -1, and the pass is of zeros.
+    """
 
     model: PyTree
     expected: Expected
     move: GradientState | None
-    memory: Any  # of the acceleration
+    memory: Any  # of the solver
+    nearness: Nearness | None
+    plain_next: Array  # whether the next step is a plain one
     penalty: Array
     gain: Array  # of the objective at the last step, nats a datum
     left: Array  # what the stopping rule holds against the tolerance: the gain, or what is to come
@@ -55,11 +72,23 @@ class State(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """When a loop ends: steps, tolerance (-inf for none), and what is held against it."""
+    """When a loop ends: steps, tolerance (-inf for none), and what is held against it.
+
+    The rule is "gain", "aitken", or "rest": when a further step changes nothing but rounding.
+    """
 
     max_steps: int | Array
     tol: float | Array
     stopping: str
+
+
+class Trial(NamedTuple):
+    """A model to make a pass under, and how it was come by."""
+
+    maximised: Maximised
+    memory: Any
+    proposal: Proposal | None  # None where a solver makes plain steps alone
+    nearness: Nearness | None
 
 
 def noise_of(total: Sum, weight: Array) -> Array:
@@ -69,70 +98,210 @@ def noise_of(total: Sum, weight: Array) -> Array:
 
 
 def begin(
-    model: PyTree, expected: Expected, prior: Prior | None, accelerate: str | None = None
+    model: PyTree, data: PyTree, weights: Any, solver: Solver, stopping: str = "gain"
 ) -> State:
-    """The state of a model over which one pass has been made."""
+    """The state before the first pass over data and weights of these shapes."""
+    expected = _unseen(model, data, weights)
     dtype = expected.objective.high.dtype
-    infinite, none = jnp.asarray(jnp.inf, dtype), jnp.zeros((), int)
+    zero, infinite, none = jnp.zeros((), dtype), jnp.full((), jnp.inf, dtype), jnp.zeros((), int)
+    no, flat = jnp.asarray(False), parameters(model)[0]
+    nearness = None
+    if stopping == "rest":
+        still = jnp.zeros_like(flat)
+        nearness = Nearness(
+            still, still, jnp.full((), jnp.inf, flat.dtype), Sum(zero, zero), zero, none, no
+        )
     return State(
-        model,
-        expected,
-        init_gradient_state(model),
-        acceleration.begin(accelerate, model),
-        jnp.asarray(log_prior(model, prior), dtype),
-        infinite,
-        infinite,
-        none,
-        none,
-        none,
-        jnp.isfinite(expected.objective.value),
+        model, expected, init_gradient_state(model), solver.init(_moved(model)[0]), nearness, no, zero,
+        infinite, infinite, none - 1, none, none, jnp.asarray(True),
+    )  # fmt: skip
+
+
+def _unseen(model: PyTree, data: PyTree, weights: Any) -> Expected:
+    """A pass over no row."""
+    if isinstance(data, Buckets):
+        data, weights = data.parts[0], data.weights[0]
+    data, _ = opened(data)
+    one = lambda m, rows: m.log_prob(jax.tree.map(lambda a: a[0], rows))
+    dtype = eqx.filter_eval_shape(one, model, data).dtype
+    weight = dtype if weights is None else jax.eval_shape(jnp.sum, weights).dtype
+    parts, total = take_apart(model), zero_sum(jnp.zeros((), dtype))
+    return Expected(
+        total,
+        total,
+        jnp.ones((), weight),  # what divides by it must not see 0
+        [leaf.zero_stats() for leaf in parts.leaves],
+        [jnp.zeros_like(array) for array in parts.loose],
     )
 
 
+def _moved(model: PyTree) -> tuple[Array, Any]:
+    """What a solver moves: arrays without statistics keep a step of their own."""
+    return parameters(model, loose=False)
+
+
+def _select(which: Array, one: PyTree, other: PyTree) -> PyTree:
+    """One tree or the other, of one structure."""
+    choose = lambda a, b: jnp.where(which, a, b) if eqx.is_array(b) else b
+    return jax.tree.map(choose, one, other)
+
+
 def propose(
-    state: State, data: PyTree, weights: Array | None, prior: Prior | None
-) -> tuple[Maximised, Any]:
-    """The next model to make a pass under, and the acceleration's memory with it."""
+    state: State, data: PyTree, weights: Array | None, prior: Prior | None, solver: Solver
+) -> Trial:
+    """The next model to make a pass under: before the first pass, the start itself."""
     plain = maximise(state.model, state.expected, data, weights, prior, state.move)
-    return acceleration.propose(state, plain, prior)
+    none = jnp.zeros((), int)
+    first = state.num_steps < 0
+    itself = Maximised(state.model, state.move, jnp.zeros_like(plain.gain), none, none)
+    plain = _select(first, itself, plain)
+    nearness = None if state.nearness is None else _nearness(state, plain)
+    if isinstance(solver, PlainEM):  # a smaller trace
+        return Trial(plain, None, None, nearness)
+    (here, build), (there, rebuild) = _moved(state.model), _moved(plain.model)
+
+    def gradient():
+        """By Fisher's identity, that of Q."""
+        objective = lambda flat: _rise(build(flat), state) + log_prior(build(flat), prior)
+        slope = jax.grad(objective)(here) / state.expected.weight
+        return jnp.where(jnp.isfinite(slope), slope, jnp.zeros_like(slope))
+
+    point = Point(here, finite_change(there, here), gradient, state.gain)
+    proposal, memory = solver.propose(state.memory, point)
+    if proposal is None:
+        return Trial(plain, memory, None, nearness)
+    proposal = proposal._replace(is_jump=proposal.is_jump & ~state.plain_next & ~first)
+    usable = proposal.is_jump & jnp.isfinite(proposal.params) & jnp.isfinite(there)
+    model = rebuild(jnp.where(usable, proposal.params, there))
+    return Trial(plain._replace(model=model, gain=_rise(model, state)), memory, proposal, nearness)
+
+
+def _rise(model: PyTree, state: State) -> Array:
+    """Q(model) - Q(state.model) under the state's statistics, as the ELBO of a jump needs it."""
+    gain = jnp.zeros_like(state.penalty)
+    olds = take_apart(state.model).leaves
+    for new, old, stats in zip(take_apart(model).leaves, olds, state.expected.stats, strict=True):
+        gain += expected_gain(new, old, stats)
+    return gain
+
+
+def _nearness(state: State, plain: Maximised) -> Nearness:
+    """How near the state is to rest, once the EM step from it is known."""
+    assert state.nearness is not None
+    before, total = state.nearness, state.expected.objective
+    here, there = parameters(state.model)[0], parameters(plain.model)[0]
+    change = finite_change(there, here)
+    scale = jnp.maximum(before.scale, jnp.abs(change))
+    relative = jnp.where(scale > 0, jnp.abs(change) / jnp.where(scale > 0, scale, 1), 0)
+    size = jnp.max(relative, initial=0.0)
+    gain = difference(total, before.top) + (state.penalty - before.top_penalty)
+    eps = jnp.finfo(here.dtype).eps
+    seen = state.num_steps >= 0
+    higher = seen & ((gain > eps * jnp.abs(total.value)) | (state.num_steps == 0))
+    inside = jnp.where(jnp.isfinite(here), jnp.abs(here), 0)
+    # Steps as small as this are mostly rounding, and get smaller by chance: only halves count.
+    tiny = jnp.all(jnp.abs(change) <= 64 * eps * jnp.maximum(1, inside))
+    smaller = seen & (size < jnp.where(tiny, before.best / 2, before.best))
+    since = jnp.where(higher | smaller | ~seen, 0, before.since + 1)
+    still = jnp.all(jnp.abs(change) <= 2 * eps * inside)
+    still = still & ~jnp.any(jnp.isneginf(there) & jnp.isfinite(here))
+    return Nearness(
+        jnp.where(seen, change, before.change),
+        jnp.where(seen, scale, before.scale),
+        jnp.where(smaller, size, before.best),
+        _select(higher, total, before.top),
+        jnp.where(higher, state.penalty, before.top_penalty),
+        since,
+        seen & (still | (since >= jnp.where(tiny, PATIENCE // 2, PATIENCE))),
+    )
 
 
 def judge(
-    state: State, proposal: Maximised, memory: Any, expected: Expected, prior, limits: Limits
+    state: State, trial: Trial, expected: Expected, prior, solver: Solver, limits: Limits
 ) -> tuple[State, History]:
-    """The state after a step, from the model proposed and the pass over the data under it."""
-    old = state.expected
-    penalty = jnp.asarray(log_prior(proposal.model, prior), state.penalty.dtype)
-    total_gain = difference(expected.objective, old.objective) + (penalty - state.penalty)
-    gain = total_gain / expected.weight
+    """The state after a step, from the model proposed and the pass over the data under it.
+
+    A step into NaN is taken back: the last finite model is the answer, with its own code. So is a
+    jump that fell. The verdict on a start is that it is where the fit is.
+    """
+    old, jump, first = state.expected, trial.proposal, state.num_steps < 0
+    penalty = jnp.asarray(log_prior(trial.maximised.model, prior), state.penalty.dtype)
+    gain = difference(expected.objective, old.objective) + (penalty - state.penalty)
+    gain = jnp.where(first, jnp.inf, gain / expected.weight)
     left = gain
-    if memory is None and limits.stopping == "aitken":
-        left = jnp.maximum(gain, to_come(gain, state.gain))
+    if jump is None and limits.stopping == "aitken":
+        left = jnp.where(first, gain, jnp.maximum(gain, to_come(gain, state.gain)))
     finite = jnp.isfinite(expected.objective.value) & jnp.isfinite(penalty)
     steps = state.num_steps + 1
+    more = steps < limits.max_steps
     new = State(
-        proposal.model,
+        trial.maximised.model,
         expected,
-        proposal.state,
-        memory,
+        trial.maximised.state,
+        trial.memory,
+        trial.nearness,
+        jnp.asarray(False),
         penalty,
         gain,
         left,
         steps,
-        proposal.num_emptied,
-        proposal.num_collapsed,
-        finite & ~_at_rest(left, gain, expected, limits.tol) & (steps < limits.max_steps),
+        trial.maximised.num_emptied,
+        trial.maximised.num_collapsed,
+        finite & more & ~_ends(left, gain, expected, limits),
     )
-    # A step into NaN is taken back: the last finite model is the answer, with its own code.
-    back = state._replace(
-        gain=jnp.full_like(gain, jnp.nan), memory=memory, running=jnp.zeros_like(finite)
-    )
-    kept = jax.tree.map(lambda n, o: jnp.where(finite, n, o) if is_array(n) else n, new, back)
-    likelihood = difference(expected.log_likelihood, old.objective)
-    kl = likelihood - proposal.gain
+    broken = jnp.full_like(gain, jnp.nan)
+    back = state._replace(gain=broken, memory=trial.memory, running=jnp.zeros_like(finite))
+    kept = _select(finite | first, new, back)
+    rise = difference(expected.log_likelihood, old.objective)
+    kl = rise - trial.maximised.gain
     value = expected.log_likelihood.value
     entry = History(value, value - kl, kl, expected.objective.value + penalty)
-    return acceleration.settle(state, kept, entry, limits)
+    if jump is not None:
+        kept, entry = _settled(state, kept, entry, jump, solver, limits, first)
+    if trial.nearness is not None:
+        # What is known of the step from here ends the loop here, not where the step led.
+        kept = _select(trial.nearness.is_over | (~first & ~more), state, kept)
+        kept = kept._replace(
+            nearness=trial.nearness, running=kept.running & more & ~trial.nearness.is_over
+        )
+    return kept, entry
+
+
+def _settled(
+    old: State, new: State, entry: History, jump: Proposal, solver: Solver, limits: Limits, first
+) -> tuple[State, History]:
+    """Keep the state after a pass, or go back to the one before; what the history says of it.
+
+    A small gain ends the loop only after a plain step: a jump may gain little by chance.
+    """
+    is_jump, at_rest = jump.is_jump, limits.stopping == "rest"
+    # Near rest gains are rounding, which condemns no jump.
+    total = old.expected.objective
+    blur = 4 * jnp.finfo(total.high.dtype).eps * jnp.abs(total.value) / old.expected.weight
+    fell = is_jump & ~(new.gain >= (-blur if at_rest else 0))
+    steps = old.num_steps + 1
+    more = steps < limits.max_steps
+    back = old._replace(num_steps=steps, running=more, memory=new.memory)
+    kept = _select(fell, back, new)
+    enough = ~is_jump
+    if limits.stopping == "aitken":
+        # Where a plain step gains nothing, nothing is to come, whatever was foretold.
+        foreseen = (jump.left < limits.tol) | (~is_jump & (kept.gain <= 0))
+        enough = jnp.where(kept.left < limits.tol, foreseen, ~is_jump)
+    going = jnp.where(kept.running | ~jnp.isfinite(new.gain), kept.running, more & ~enough)
+    small = going & ~kept.running
+    level = old.expected.log_likelihood.value
+    same = entry._replace(
+        log_likelihood=level,
+        elbo=level,
+        kl=jnp.zeros_like(entry.kl),
+        objective=old.expected.objective.value + old.penalty,
+    )
+    same = jax.tree.map(lambda a, b: a.astype(b.dtype), same, entry)
+    memory = solver.settle(new.memory, Verdict(is_jump, fell))
+    memory = _select(first, old.memory, memory)
+    kept = kept._replace(running=going, memory=memory, plain_next=fell | small)
+    return kept, _select(fell, same, entry)
 
 
 def to_come(gain: Array, before: Array) -> Array:
@@ -147,22 +316,24 @@ def to_come(gain: Array, before: Array) -> Array:
     return jnp.where(gain <= 0, gain, jnp.where(falls, rest, jnp.inf))
 
 
-def _at_rest(left, gain, expected, tol):
+def _ends(left, gain, expected, limits: Limits) -> Array:
     """Whether too little is left, or gains can no longer be told from rounding."""
+    if limits.stopping == "rest":
+        return jnp.asarray(False)
     noise = noise_of(expected.objective, expected.weight)
     # Without a tolerance nothing but the number of steps (or NaN) ends the loop.
-    return (tol > -jnp.inf) & ((left < tol) | (gain < noise))
+    return (limits.tol > -jnp.inf) & ((left < limits.tol) | (gain < noise))
 
 
-def result_of(state: State, prior: Prior | None, tol) -> RESULTS:
+def result_of(state: State, prior: Prior | None, limits: Limits) -> RESULTS:
     """Why a loop stopped."""
     expected = state.expected
     bad = ~jnp.isfinite(expected.objective.value) | jnp.isnan(state.gain)
     # Where gains have ended in rounding, a tolerance below it has not been met.
     noise = noise_of(expected.objective, expected.weight)
-    met = (state.left < tol) & ((state.left > 0) | (tol >= noise))
+    met = (state.left < limits.tol) & ((state.left > 0) | (limits.tol >= noise))
     code = RESULTS.where(
-        state.running | ~_at_rest(state.left, state.gain, expected, tol),
+        state.running | ~_ends(state.left, state.gain, expected, limits),
         RESULTS.max_steps_reached,
         RESULTS.where(met, RESULTS.successful, RESULTS.tolerance_below_noise),
     )

@@ -54,19 +54,17 @@ def _absorb(totals, model, batch, weights, assignment, chunk):
     return jax.tree.map(merge, totals, fresh, is_leaf=_is_sum)
 
 
-@eqx.filter_jit
-def _begin(model, totals, prior, accelerate):
-    return begin(model, _as_values(totals), prior, accelerate)
+_begin = eqx.filter_jit(begin)
 
 
 @eqx.filter_jit
-def _propose(state, prior):
-    return propose(state, None, None, prior)
+def _propose(state, prior, solver):
+    return propose(state, None, None, prior, solver)
 
 
 @eqx.filter_jit
-def _judge(state, proposal, memory, totals, prior, limits):
-    return judge(state, proposal, memory, _as_values(totals), prior, limits)
+def _judge(state, trial, totals, prior, solver, limits):
+    return judge(state, trial, _as_values(totals), prior, solver, limits)
 
 
 _result = eqx.filter_jit(result_of)
@@ -125,13 +123,17 @@ def _log_probs(model, batch):
 def _climb(state, stream, prior, options, trace, keep):
     """Steps until the state stops running or ctrl-C; `keep` is told of each."""
     while bool(state.running):
-        proposal, memory = _propose(state, prior)
-        totals = stream.expect(proposal.model)
+        is_step = bool(state.num_steps >= 0)
+        trial = _propose(state, prior, options.solver)
+        totals = stream.expect(trial.maximised.model)
         if totals is None:
             break
-        state, entry = _judge(state, proposal, memory, totals, prior, options.limits)
-        trace.append([float(value) for value in entry])
-        keep(state, trace)
+        state, entry = _judge(state, trial, totals, prior, options.solver, options.limits)
+        if is_step:
+            trace.append([float(value) for value in entry])
+            keep(state, trace)
+        elif not bool(jnp.isfinite(state.expected.objective.value)):
+            stream.check(state.model)
         stream.bar.show(jax.tree.map(lambda a: jnp.asarray(a)[None], state))
     return state
 
@@ -158,7 +160,7 @@ def fit_source(
     begun = template if given else (template, jax.random.key_data(key))  # pyright: ignore[reportArgumentType]
     belongs = {
         "start": digest(begun), "data": digest(sample), "rows": rows,
-        "assignment": options.assignment, "accelerate": options.accelerate or "none",
+        "assignment": options.assignment, "accelerate": repr(options.solver),
         "processes": jax.process_count(),
     }  # fmt: skip
     restarts = None
@@ -174,19 +176,16 @@ def fit_source(
     with Progress(options.max_steps, options.progress) as bar:
         stream = Stream(pieces, start, options.assignment, bar)
         keep = Keeper(options.checkpoint, belongs, options)
-        state, trace = keep.resume(_shapes(stream, start, prior, options.accelerate))
+        first = (*stream.pieces.shapes, options.solver)
+        state, trace = keep.resume(eqx.filter_eval_shape(_begin, start, *first))
         if state is None:
             if options.init == "search" and has_zeros(start):  # one pass more, for the labels
                 whole = stream.expect(of_dtype(template, sample))
                 start = start if whole is None else _supported(start, template, whole)
-            totals = stream.expect(start)
-            if totals is None:
-                raise KeyboardInterrupt
-            state = _begin(start, totals, prior, options.accelerate)
-            if not bool(state.running):
-                stream.check(start)
-            state = state._replace(running=state.running & (options.max_steps > 0))
+            state = _begin(start, *first)
         state = _climb(state, stream, prior, options, trace, keep)
+        if bool(state.num_steps < 0):  # not one pass was made
+            raise KeyboardInterrupt
         keep.write(state, trace)
         return _finished(state, trace, stream, prior, options, restarts, num_rows(sample))
 
@@ -206,21 +205,11 @@ def _few(source, sample, template):
     return checked_data(sampled(source, FLOOR_ROWS)[0], template)
 
 
-def _shapes(stream, start, prior, accelerate):
-    """The shapes of a state, without a pass over the data."""
-
-    def first_state(model, prior, rows, weights):
-        totals = _absorb(None, model, rows, weights, stream.assignment, stream.chunk)
-        return _begin(model, totals, prior, accelerate)
-
-    return eqx.filter_eval_shape(first_state, start, prior, *stream.pieces.shapes)
-
-
 def _finished(state, trace, stream, prior, options, restarts, sample_rows) -> Fit:
     """The outcome, after one more pass for the entropy."""
     stopped = stream.bar.interrupted
     model, total = state.model, state.expected.log_likelihood.value
-    result = RESULTS.interrupted if stopped else _result(state, prior, options.limits.tol)
+    result = RESULTS.interrupted if stopped else _result(state, prior, options.limits)
     if options.throw and bool(result != RESULTS.successful):
         raise RuntimeError(message(result))
     steps = int(state.num_steps)

@@ -9,7 +9,7 @@ import pytest
 from scipy.optimize import LbfgsInvHessProduct
 
 import jaxmix as jm
-from jaxmix.em import quasi_newton
+from jaxmix.em import accelerate
 from jaxmix.em.state import to_come
 
 
@@ -27,13 +27,13 @@ def test_directions_are_those_of_lbfgs_in_the_metric_of_em():
     expected = root @ inverse.matvec(root.T @ slope)
     empty = np.zeros((2, size))
     rows = [jnp.asarray(np.concatenate([empty, a])) for a in (moved, bent, bent @ metric)]
-    found = quasi_newton.newton_step(
-        quasi_newton.Pairs(*rows), jnp.asarray(slope), jnp.asarray(metric @ slope)
+    found = accelerate.newton_step(
+        accelerate.Pairs(*rows), jnp.asarray(slope), jnp.asarray(metric @ slope)
     )
     np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-5)
-    none = quasi_newton.Pairs(*(jnp.zeros((2, size)) for _ in range(3)))
+    none = accelerate.Pairs(*(jnp.zeros((2, size)) for _ in range(3)))
     np.testing.assert_array_equal(
-        quasi_newton.newton_step(none, jnp.asarray(slope), jnp.asarray(slope)), jnp.asarray(slope)
+        accelerate.newton_step(none, jnp.asarray(slope), jnp.asarray(slope)), jnp.asarray(slope)
     )
 
 

@@ -45,9 +45,10 @@ layout = layout_of(data)
 prior = internals.floor_prior(start, x, None, 1e-9)
 models = jax.tree.map(lambda a: a[None], start)
 limits = Limits(jnp.asarray(5), jnp.asarray(0.0), "gain")
-states = internals._start(models, data, weights, prior, "soft", None, 64, layout)
+solver = jm.em.PlainEM()
+states = internals._begin(models, data, weights, solver)
 text = internals._advance.lower(
-    states, data, weights, prior, limits, "soft", 64, layout
+    states, data, weights, prior, solver, limits, "soft", 64, layout
 ).compile().compiled.as_text()
 kinds = "all-reduce|all-gather|all-to-all|collective-permute"
 for line in text.splitlines():
