@@ -41,10 +41,8 @@ from .families import Weibull as Weibull
 # Densities made of densities.
 from .combinators import Composite as Composite
 from .combinators import Conditional as Conditional
-from .combinators import Discretised as Discretised
 from .combinators import HiddenMarkov as HiddenMarkov
 from .combinators import HierarchicalMixture as HierarchicalMixture
-from .combinators import Hurdle as Hurdle
 from .combinators import JointMixture as JointMixture
 from .combinators import LabelledEvent as LabelledEvent
 from .combinators import MarkovChain as MarkovChain
@@ -53,7 +51,6 @@ from .combinators import MixtureSameFamily as MixtureSameFamily
 from .combinators import Optional as Optional
 from .combinators import OptionalEvent as OptionalEvent
 from .combinators import Repeated as Repeated
-from .combinators import Scaled as Scaled
 from .combinators import SemiSupervised as SemiSupervised
 from .combinators import Sequence as Sequence
 from .combinators import SequenceEvent as SequenceEvent
@@ -64,6 +61,17 @@ from .combinators import mixture_of as mixture_of
 from .combinators import tie as tie
 from .combinators import trainable as trainable
 from .combinators import unwrap as unwrap
+
+# Densities given covariates.
+from .regression import GammaRegression as GammaRegression
+from .regression import Gated as Gated
+from .regression import LinearRegression as LinearRegression
+from .regression import LogisticRegression as LogisticRegression
+from .regression import MultinomialRegression as MultinomialRegression
+from .regression import MultivariateLinearRegression as MultivariateLinearRegression
+from .regression import NegativeBinomialRegression as NegativeBinomialRegression
+from .regression import PoissonRegression as PoissonRegression
+from .regression import Regression as Regression
 
 # Expectation-maximisation.
 from . import em as em

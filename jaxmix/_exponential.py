@@ -56,9 +56,12 @@ class Refittable(LogDensity):
     `num_parameters`. Every statistics tree is a NamedTuple headed by `count`.
     `origin` is the point about which residual statistics are taken, None where there is none.
     `zero_is_valid` says that a parameter may be -inf, the logarithm of a probability of 0.
+    `ascends` says that an M-step never lowers the likelihood: False where it is a Newton step,
+    which a fit shortens where it overshoots.
     """
 
     zero_is_valid: ClassVar[bool] = False
+    ascends: ClassVar[bool] = True
 
     @property
     def origin(self) -> Array | None:
@@ -173,16 +176,6 @@ class ProductForm(ExponentialFamily):
     @abc.abstractmethod
     def from_features(self, count: Array, sums: Array) -> Any:
         """The family's statistics about the origin from summed features."""
-
-    def weighed_stats(self, events: Array, weights: Array) -> Any:
-        """Summed statistics of many events (rows, ...) about the density's own origin."""
-        residuals = events - self.origin[None]
-        dot = lambda a, b: jnp.dot(a, b, precision=jax.lax.Precision.HIGHEST)
-        if self.rows_last:
-            sums = dot(self.features(jnp.moveaxis(residuals, 0, -1)), weights)
-        else:
-            sums = dot(weights, jax.vmap(self.features)(residuals))
-        return self.from_features(jnp.sum(weights), sums)
 
     @abc.abstractmethod
     def spread(self, origin: Array) -> Array:

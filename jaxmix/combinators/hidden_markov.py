@@ -21,6 +21,8 @@ from ._lengths import (
     longest,
     walk,
 )
+from .filtering import filtered, foretold
+from .mixture import MixtureSameFamily
 from .optional import masked
 
 HIGHEST = jax.lax.Precision.HIGHEST
@@ -182,6 +184,40 @@ class HiddenMarkov(LogDensity):
         whole = jnp.sum(occupied, 1, keepdims=True)
         occupied = occupied / jnp.where(whole > 0, whole, jnp.ones_like(whole))
         return jnp.where(used[:, None], occupied, jnp.zeros_like(occupied))
+
+    def filtered(self, x: SequenceEvent) -> Float[Array, "t k"]:
+        """Probability of each state at each item given the items so far; 0 beyond the length."""
+        first, following, emitted, used = self._log_parts(x)
+        probs = jnp.exp(filtered(first, following, emitted, used).log_probs)
+        return jnp.where(used[:, None], probs, jnp.zeros_like(probs))
+
+    def item_log_probs(self, x: SequenceEvent) -> Float[Array, " t"]:
+        """Log-density of each item given those before it, in nats; 0 beyond the length.
+
+        They add up to the log-density of the sequence, less that of its length.
+        """
+        return filtered(*self._log_parts(x)).log_density
+
+    def predict(self, x: SequenceEvent, steps: int = 1) -> PyTree:
+        """The density of the item `steps` after the last one given the sequence: a mixture.
+
+        Of an empty sequence it is that of item `steps`.
+
+        Example:
+            >>> import jax, jaxmix as jm, jax.numpy as jnp
+            >>> emissions = jax.vmap(jm.Normal)(jnp.array([-3.0, 3.0]), jnp.ones(2))
+            >>> turns = jnp.array([[0.0, 1.0], [1.0, 0.0]])
+            >>> model = jm.HiddenMarkov(jnp.array([0.5, 0.5]), turns, emissions)
+            >>> x = jm.SequenceEvent(jnp.array([3.0, -3.0]), jnp.array(2))
+            >>> model.predict(x, 1).mean.round(3), model.predict(x, 2).mean.round(3)
+            (Array(3., dtype=float32), Array(-3., dtype=float32))
+        """
+        first, following, emitted, used = self._log_parts(x)
+        last = filtered(first, following, emitted, used).log_probs[-1]
+        ahead = foretold(last, following, steps)[-1]
+        # The first item of an empty sequence is in its first state.
+        begun = jnp.concatenate([first[None], foretold(first, following, steps)])[steps - 1]
+        return MixtureSameFamily(logits=jnp.where(used[0], ahead, begun), components=self.emissions)
 
     def viterbi(self, x: SequenceEvent) -> Int[Array, " t"]:
         """The most probable path of states; 0 beyond the sequence's length."""

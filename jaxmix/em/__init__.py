@@ -1,6 +1,7 @@
 """Expectation-maximisation: tilt, differentiate, refit."""
 
 from .accelerate import LBFGS as LBFGS
+from .accelerate import Guarded as Guarded
 from .accelerate import Squarem as Squarem
 from .bootstrap import Bootstrap as Bootstrap
 from .bootstrap import bootstrap as bootstrap

@@ -1,35 +1,84 @@
 """Fewer passes: SQUAREM and limited-memory BFGS, as solvers."""
 
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .solver import PlainEM, Proposal, Solver
+from .parts import take_apart
+from .solver import PlainEM, Proposal, Solver, Verdict
 
 
-def solver_of(accelerate: str | Solver | None) -> Solver:
-    """The solver that `accelerate` means.
+def solver_of(accelerate: str | Solver | None, model: Any = None) -> Solver:
+    """The solver that `accelerate` means, for this model: guarded where its steps may fall.
 
     Raises:
         ValueError: for what means none.
     """
+    may_fall = any(not leaf.ascends for leaf in take_apart(model).leaves)
     if isinstance(accelerate, Solver):
-        return accelerate
+        return (
+            Guarded(accelerate) if may_fall and not isinstance(accelerate, Guarded) else accelerate
+        )
     known = {None: PlainEM, "squarem": Squarem, "lbfgs": LBFGS}
     if not isinstance(accelerate, str | None) or accelerate not in known:
         raise ValueError(
             'accelerate must be one of None, "squarem", "lbfgs", or a jm.em.Solver such as '
             f"jm.em.LBFGS(order=20); it was {accelerate!r}."
         )
-    return known[accelerate]()
+    solver = known[accelerate]()
+    return Guarded(solver) if may_fall else solver
 
 
 def finite_change(new: Array, old: Array) -> Array:
     """new - old, and 0 where either is infinite: parameters at -inf stay there."""
     change = new - old
     return jnp.where(jnp.isfinite(change), change, jnp.zeros_like(change))
+
+
+class Damping(NamedTuple):
+    """The memory of `Guarded`: the solver's own, and how much of an EM step is taken."""
+
+    inner: Any
+    factor: Array
+    is_jump: Array  # whether the last proposal was the solver's own
+    fell: Array  # whether the last one was such, and fell: a step of EM comes next
+
+
+class Guarded(Solver):
+    """A solver for M-steps that may overshoot: a step that falls is taken again, a quarter as long.
+
+    The M-step of a generalised linear model is a Newton step, which may lower the likelihood far
+    from an optimum; so `accelerate` means this wherever a model has such a part.
+
+    - `inner`: whose proposals are tried first.
+    """
+
+    guards_plain_steps: ClassVar[bool] = True
+    inner: Solver = PlainEM()
+
+    def init(self, params):
+        no = jnp.asarray(False)
+        return Damping(self.inner.init(params), jnp.ones((), params.dtype), no, no)
+
+    def propose(self, memory, point):
+        proposal, inner = self.inner.propose(memory.inner, point)
+        ahead = point.params + memory.factor * point.step
+        is_jump, left = jnp.asarray(False), jnp.full_like(point.gain, jnp.inf)
+        if proposal is not None:
+            is_jump = proposal.is_jump & ~memory.fell
+            ahead = jnp.where(is_jump, proposal.params, ahead)
+            left = jnp.where(is_jump, proposal.left, left)
+        memory = memory._replace(inner=inner, is_jump=is_jump)
+        return Proposal(ahead, is_jump | (memory.factor < 1), left), memory
+
+    def settle(self, memory, verdict):
+        own = memory.is_jump
+        inner = self.inner.settle(memory.inner, Verdict(own & verdict.is_jump, verdict.fell))
+        longer = jnp.where(verdict.fell, 0.25 * memory.factor, jnp.minimum(1, 2 * memory.factor))
+        factor = jnp.where(own, memory.factor, longer)
+        return Damping(inner, factor, own, own & verdict.fell)
 
 
 class Extrapolation(NamedTuple):

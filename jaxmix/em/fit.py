@@ -1,18 +1,14 @@
 """`jm.fit`: options are checked, then arrays are fitted in memory and sources by streaming."""
 
-import inspect
-from collections.abc import Sequence
 from typing import Any
 
 from jaxtyping import Array, Key, PyTree
 
 from .._refuse import on_host
 from .accelerate import solver_of
-from .checks import of_dtype
-from .in_memory import fit_alike, fit_arrays
+from .in_memory import fit_arrays
 from .maximise import DEFAULT_FLOOR, Prior
 from .options import Options, check
-from .small import alike
 from .solution import Fit
 from .solver import Solver
 from .stream import fit_source
@@ -81,37 +77,11 @@ def fit(
         >>> bool(fit.result == jm.RESULTS.successful)
         True
     """
+    solver = solver_of(accelerate, template)
     options = Options(
-        validation, num_restarts, init, assignment, max_steps, tol, solver_of(accelerate), stopping,
-        prior, floor, checkpoint, progress, throw,
+        validation, num_restarts, init, assignment, max_steps, tol, solver, stopping, prior,
+        floor, checkpoint, progress, throw,
     )  # fmt: skip
     check(options, key)
     streams = callable(getattr(data, "batches", None))
     return (fit_source if streams else fit_arrays)(key, template, data, weights, options)
-
-
-def fit_each(
-    keys: Sequence[Key[Array, ""]], templates: Sequence[PyTree], data: PyTree, **options: Any
-) -> list[Fit]:
-    """`jm.fit` of several models to the same data.
-
-    Mixtures of one family that differ in their number of components alone are lanes of one
-    program where the data are few.
-    """
-    single = callable(getattr(data, "batches", None)) or len(templates) == 1
-    if not single and len(alike([of_dtype(t, data) for t in templates])) == 1:
-        given = DEFAULTS | options
-        weights, solver = given.pop("weights"), solver_of(given.pop("accelerate"))
-        chosen = Options(solver=solver, **given)
-        check(chosen, keys[0])
-        found = fit_alike(keys, templates, data, weights, chosen)
-        if found is not None:
-            return found
-    return [fit(k, t, data, **options) for k, t in zip(keys, templates, strict=True)]
-
-
-DEFAULTS: dict[str, Any] = {
-    name: parameter.default
-    for name, parameter in inspect.signature(fit).parameters.items()
-    if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-}

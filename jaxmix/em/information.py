@@ -146,10 +146,6 @@ def inverse_root(information: Float[Array, "r r"]) -> tuple[Float[Array, "r r"],
     return jnp.where(regular, root, jnp.full_like(root, jnp.nan)), regular
 
 
-def _has_parts(value: Any) -> bool:
-    return isinstance(value, tuple | list | dict) or is_density(value)
-
-
 class Record(eqx.Module):
     """Values at a model's own attribute paths: `errors.components.mean`, `errors.weights`.
 
@@ -228,8 +224,6 @@ class Record(eqx.Module):
         if isinstance(model, tuple | list | dict):
             keys = sorted(model) if isinstance(model, dict) else range(len(model))
             for key in keys:
-                if not _has_parts(model[key]):  # a label, say
-                    continue
                 found += [(f"[{key!r}]{sub}", each) for sub, each in self[key].entries()]
             return found
         for name in inspect.signature(type(model).__init__).parameters:
@@ -237,6 +231,6 @@ class Record(eqx.Module):
             if eqx.is_inexact_array(value):
                 deeper = Record(self.model_, self.columns_, self.result, path_=(*self.path_, name))
                 found.append((f".{name}", deeper._at))
-            elif _has_parts(value):
+            elif isinstance(value, tuple | list | dict) or is_density(value):
                 found += [(f".{name}{sub}", each) for sub, each in getattr(self, name).entries()]
         return found

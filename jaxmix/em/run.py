@@ -149,7 +149,7 @@ def run(
     """
     check_assignment(assignment)
     check_stopping(stopping)
-    solver = solver_of(accelerate)
+    solver = solver_of(accelerate, model)
     if history_size < 1:
         raise ValueError(
             f"history_size bounds the steps and must be at least 1; it was {history_size}."

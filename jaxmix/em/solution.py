@@ -81,10 +81,8 @@ class Fit(eqx.Module):
 
 def name(result: RESULTS) -> str:
     """The name of a code."""
-    return NAMES[int(np.asarray(result._value))]
-
-
-NAMES = {int(item._value): label for label, item in RESULTS._name_to_item.items()}
+    items = RESULTS._name_to_item.items()
+    return next(label for label, item in items if bool(item == result))
 
 
 def message(result: RESULTS) -> str:

@@ -168,7 +168,7 @@ def fixed_point(
         floor,
         jnp.asarray(max_steps),
         linear_solve,
-        solver_of(accelerate),
+        solver_of(accelerate, model),
     )
 
 

@@ -8,7 +8,7 @@ guard itself, and under `vmap` nothing runs twice.
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 from jaxtyping import Array, Bool, Float, PyTree, Scalar
@@ -57,6 +57,9 @@ class Verdict(NamedTuple):
 class Solver(eqx.Module):
     """How EM goes on from pass to pass; its fields are numbers, its memory a tree of arrays.
 
+    `guards_plain_steps` says that plain steps too are taken back where they fall, and that what
+    comes next is up to the solver: where an M-step is no maximum (see `jm.em.Guarded`).
+
     Example, adaptive overrelaxed EM (Salakhutdinov and Roweis 2003, ICML): steps times a factor
     that grows until one falls.
 
@@ -80,6 +83,8 @@ class Solver(eqx.Module):
         >>> bool(fast.num_steps < plain.num_steps)
         True
     """
+
+    guards_plain_steps: ClassVar[bool] = False
 
     @abstractmethod
     def init(self, params: Float[Array, " p"]) -> PyTree:

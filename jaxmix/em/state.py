@@ -278,7 +278,8 @@ def _settled(
     # Near rest gains are rounding, which condemns no jump.
     total = old.expected.objective
     blur = 4 * jnp.finfo(total.high.dtype).eps * jnp.abs(total.value) / old.expected.weight
-    fell = is_jump & ~(new.gain >= (-blur if at_rest else 0))
+    guards = solver.guards_plain_steps
+    fell = (is_jump | guards) & ~(new.gain >= (-blur if at_rest or guards else 0))
     steps = old.num_steps + 1
     more = steps < limits.max_steps
     back = old._replace(num_steps=steps, running=more, memory=new.memory)
@@ -300,7 +301,8 @@ def _settled(
     same = jax.tree.map(lambda a, b: a.astype(b.dtype), same, entry)
     memory = solver.settle(new.memory, Verdict(is_jump, fell))
     memory = _select(first, old.memory, memory)
-    kept = kept._replace(running=going, memory=memory, plain_next=fell | small)
+    plain_next = small if guards else fell | small
+    kept = kept._replace(running=going, memory=memory, plain_next=plain_next)
     return kept, _select(fell, same, entry)
 
 

@@ -123,32 +123,24 @@ def repeated():
     return model, jnp.asarray(rng().normal(0, 2, (ROWS, 3)))
 
 
-def recorded():
-    """A mixture of records of numbers as they are recorded: with lumps, rounded, in degrees."""
-    template = jm.Composite(
-        {
-            "claim": jm.Optional(jm.Hurdle.template(jm.LogNormal.template(), (0.0, 9.0))),
-            "rounded": jm.Discretised.template(jm.Gamma.template(), 0.5),
-            "turn": jm.Scaled.template(jm.VonMises.template(), 180 / np.pi),
-        }
+def lines():
+    """Two lines of (y, x)."""
+    parts = jax.vmap(jm.LinearRegression)(
+        jnp.array([[1.0, 0.0], [-0.5, 0.3]]), jnp.array([0.5, -0.5]), jnp.ones(2)
     )
+    model = jm.MixtureSameFamily(jnp.array([0.4, 0.6]), parts)
     draw = rng()
-    claims = np.where(
-        draw.random(ROWS) < 0.5, draw.choice([0.0, 9.0], ROWS), draw.gamma(2, 2, ROWS)
-    )
-    rounded, turn = np.round(2 * draw.gamma(2, 1, ROWS)) / 2, draw.uniform(0, 360, ROWS)
-    rows = {"claim": [*claims[:-2], None, None], "rounded": rounded, "turn": turn}
-    return started(jm.mixture_of(template, 2), rows)
+    return model, (jnp.asarray(draw.normal(0, 2, ROWS)), jnp.asarray(draw.normal(size=(ROWS, 2))))
 
 
 CASES = [
+    Case("LinearRegression", lines),
     Case("record", record),
     Case("tied sequences", tied_sequences),
     Case("HiddenMarkov", hidden),
     Case("HierarchicalMixture", hierarchical),
     Case("JointMixture", joint),
     Case("SemiSupervised", labelled),
-    Case("Hurdle, Discretised, Scaled", recorded),
     Case("Conditional", conditional),
     Case("Repeated", repeated),
 ]

@@ -1,0 +1,196 @@
+"""Generalised linear models: one Newton step on coefficients an M-step, whatever the family.
+
+A conditional family whose local log-density l(y; eta) depends on covariates through linear
+predictors eta = B (x, 1) alone. Its score and curvature in B are sums over the data of products
+of (x, 1) with the derivatives of l in eta, so they are statistics like any others: additive,
+weighed by responsibilities, and the M-step of an EM iteration is a Newton step by them (Lange
+1995, "A gradient algorithm locally equivalent to the EM algorithm").
+"""
+
+import abc
+from typing import Any, ClassVar, NamedTuple, Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Scalar
+
+from .._exponential import Refittable
+from ..families._pairs import matrix_of_pairs, products_of_pairs
+from .design import HIGHEST, joined, solved, taken_apart, with_intercept
+
+
+class Point(NamedTuple):
+    """Where a log-likelihood is expanded: linear predictors' rows (m, q), and shapes (e,)."""
+
+    linear: Array
+    shapes: Array
+
+
+class Expansion(NamedTuple):
+    """Counts, and the derivatives of the log-likelihood to second order about a point.
+
+    `score` (m, q) and `information` (m, m, pairs) are in the rows of the linear predictors,
+    `slopes` and `curvatures` (e,) in each shape parameter: shapes are orthogonal to means.
+    """
+
+    count: Array
+    score: Array
+    information: Array
+    slopes: Array
+    curvatures: Array
+
+
+class GeneralisedLinear(Refittable):
+    """The base of regressions whose M-step is a Newton step.
+
+    A family states `local_log_prob(y, eta, shapes)` of a response that is on its support,
+    `response(y)`: the response made safe to differentiate at, and 0, -inf or NaN by its support,
+    `given`, and which of its fields are `shapes`.
+    """
+
+    shapes: ClassVar[tuple[str, ...]] = ()
+    ascends: ClassVar[bool] = False
+
+    coefficients: eqx.AbstractVar[Array]
+    intercept: eqx.AbstractVar[Array]
+    offset: eqx.AbstractVar[bool]
+
+    @abc.abstractmethod
+    def local_log_prob(
+        self, y: Array, eta: Float[Array, " m"], shapes: Float[Array, " e"]
+    ) -> Scalar:
+        """Log-density of a response at its linear predictors, in nats."""
+
+    @abc.abstractmethod
+    def response(self, y: Any) -> tuple[Array, Array]:
+        """The response of one event, replaced off the support, and 0, -inf or NaN."""
+
+    @abc.abstractmethod
+    def given(self, x: Float[Array, " p"], offset: Any = 0.0) -> Any:
+        """The density of the response given covariates."""
+
+    @property
+    def num_features(self) -> int:
+        return self.coefficients.shape[-1]
+
+    @property
+    def num_predictors(self) -> int:
+        """How many linear predictors an event has."""
+        return self.coefficients.shape[-2] if self.ranks["coefficients"] == 2 else 1
+
+    @property
+    def num_parameters(self) -> int:
+        return self.num_predictors * (self.num_features + 1) + len(self.shapes)
+
+    @property
+    def origin(self) -> Point:  # pyright: ignore[reportIncompatibleMethodOverride]
+        linear = joined(self.coefficients, self.intercept)
+        linear = linear if self.ranks["coefficients"] == 2 else linear[..., None, :]
+        values = [getattr(self, name)[..., None] for name in self.shapes]
+        none = jnp.zeros((*self.stack_shape, 0), linear.dtype)
+        return Point(linear, jnp.concatenate([none, *values], -1))
+
+    def predictors(self, x: Float[Array, " p"], offset: Any = 0.0) -> Float[Array, " m"]:
+        """The linear predictors at covariates."""
+        return jnp.dot(self.origin.linear, with_intercept(x), precision=HIGHEST) + offset
+
+    def _event(self, event):
+        y, x, offset = taken_apart(event, self.num_features, self.offset, self.intercept.dtype)
+        return *self.response(y), with_intercept(x), offset
+
+    def log_prob(self, x) -> Scalar:
+        y, base, q, offset = self._event(x)
+        point = self.origin
+        eta = jnp.dot(point.linear, q, precision=HIGHEST) + offset
+        return self.local_log_prob(y, eta, point.shapes) + base
+
+    def _local(self, event, origin):
+        y, _, q, offset = self._event(event)
+        point = self.origin if origin is None else origin
+        eta = jnp.dot(point.linear, q, precision=HIGHEST) + offset
+        value = lambda eta, shapes: self.local_log_prob(y, eta, shapes)
+        score, slopes = jax.grad(value, (0, 1))(eta, point.shapes)
+        information = -jax.hessian(value)(eta, point.shapes)
+        curvatures = -jnp.diagonal(jax.hessian(value, 1)(eta, point.shapes))
+        return q, score, information, slopes, curvatures
+
+    def stats(self, x, origin=None) -> Expansion:
+        q, score, information, slopes, curvatures = self._local(x, origin)
+        squares = information[..., None] * products_of_pairs(q)
+        one = jnp.ones((), q.dtype)
+        return Expansion(one, score[:, None] * q[None], squares, slopes, curvatures)
+
+    def pair(self, t: Expansion, x, origin=None) -> Scalar:
+        # Products with what is alike for all densities of a stack: matrix products over the data.
+        q, score, information, slopes, curvatures = self._local(x, origin)
+        dot = lambda a, b: jnp.dot(a, b, precision=HIGHEST)
+        linear = jnp.sum(score * dot(t.score, q))
+        square = jnp.sum(information * dot(t.information, products_of_pairs(q)))
+        return t.count + linear + square + dot(t.slopes, slopes) + dot(t.curvatures, curvatures)
+
+    def _matrix(self, stats: Expansion) -> Float[Array, "*s mq mq"]:
+        m, q = self.num_predictors, self.num_features + 1
+        blocks = matrix_of_pairs(stats.information, q)  # (..., m, m, q, q)
+        return jnp.swapaxes(blocks, -3, -2).reshape(*stats.count.shape, m * q, m * q)
+
+    def from_stats(self, stats: Expansion, origin=None) -> Self:
+        point: Any = self.origin if origin is None else origin
+        matrix = self._matrix(stats)
+        flat = stats.score.reshape(*stats.count.shape, -1, 1)
+        step = solved(matrix, flat)
+        # How far the linear predictors would move, in the mean by their curvature. Newton's step
+        # of log-densities whose third derivative is within their second overshoots where that is
+        # large; asinh(d) / d of it does not, and is all of it near an optimum.
+        turns = _last_square(stats.information, self.num_features + 1)
+        moved = jnp.einsum("...qi,...qi->...", step, flat, precision=HIGHEST) / turns
+        step = step.reshape(stats.score.shape) * _shortened(moved)[..., None, None]
+        away = jnp.abs(stats.slopes) / jnp.where(stats.curvatures > 0, stats.curvatures, 1)
+        length = jnp.where(stats.curvatures > 0, away * _shortened(away * away), 1)
+        return self._at(Point(point.linear + step, point.shapes + jnp.sign(stats.slopes) * length))
+
+    def _at(self, point: Point) -> Self:
+        linear = point.linear if self.ranks["coefficients"] == 2 else point.linear[..., 0, :]
+        names = ("coefficients", "intercept", *self.shapes)
+        values = [linear[..., :-1], linear[..., -1]]
+        values += [point.shapes[..., i] for i in range(len(self.shapes))]
+        return eqx.tree_at(lambda m: [getattr(m, name) for name in names], self, values)
+
+    def expected_log_prob(self, stats: Expansion, origin=None) -> Scalar:
+        """The expansion at these parameters, up to a constant."""
+        own = self.origin
+        shift = Point(*(o - p for o, p in zip(own, own if origin is None else origin, strict=True)))
+        flat = shift.linear.reshape(*stats.count.shape, -1)
+        turned = jnp.einsum("...ij,...j->...i", self._matrix(stats), flat, precision=HIGHEST)
+        linear = jnp.sum(shift.linear * stats.score) - 0.5 * jnp.sum(flat * turned)
+        shapes = shift.shapes * (stats.slopes - 0.5 * shift.shapes * stats.curvatures)
+        return linear + jnp.sum(shapes)
+
+    def recentre(self, stats: Expansion, old, new) -> Expansion:
+        """The same parabola about another point."""
+        shift = (new.linear - old.linear).reshape(*stats.count.shape, -1)
+        turned = jnp.einsum("...ij,...j->...i", self._matrix(stats), shift, precision=HIGHEST)
+        score = stats.score - turned.reshape(stats.score.shape)
+        slopes = stats.slopes - stats.curvatures * (new.shapes - old.shapes)
+        return stats._replace(score=score, slopes=slopes)
+
+    def zero_stats(self) -> Expansion:
+        m, q, e = self.num_predictors, self.num_features + 1, len(self.shapes)
+        zeros = lambda *core: jnp.zeros((*self.stack_shape, *core), self.intercept.dtype)
+        return Expansion(zeros(), zeros(m, q), zeros(m, m, q * (q // 2 + 1)), zeros(e), zeros(e))
+
+
+def _last_square(information: Array, q: int) -> Array:
+    """The summed curvature in the intercepts: the trace over predictors, at the pair (1, 1)."""
+    return jnp.einsum("...ii->...", information[..., q - 1])
+
+
+def _shortened(square: Array) -> Array:
+    """The share asinh(d) / d, d the root of `square`; a constant of the differentiation.
+
+    Its derivative is 0 at an optimum, where d is 0, and so is that of its first derivative.
+    """
+    square = jax.lax.stop_gradient(square)
+    near = square < 1e-4
+    d = jnp.sqrt(jnp.where(near, jnp.ones_like(square), square))
+    return jnp.where(near, 1 - square / 6, jnp.arcsinh(d) / d)

@@ -1,0 +1,70 @@
+"""Regression of a label: a softmax of linear predictors."""
+
+from typing import Any, ClassVar, Self
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._numerics import as_float, logsumexp
+from ..families._support import outside
+from ..families.categorical import Categorical
+from .design import response_of
+from .generalised import GeneralisedLinear
+
+
+class MultinomialRegression(GeneralisedLinear):
+    """Distribution of a label whose log-odds against label 0 are linear in covariates, in nats.
+
+    p(y = c | x) is the softmax of eta, with eta_0 = 0 and eta_c = intercept[c - 1]
+    + <coefficients[c - 1], x>. An event is a pair (y, x), y in 0, ..., c - 1. An M-step is one
+    Newton step. As the label law of a mixture it gates experts: see `Gated`.
+
+    Args:
+        coefficients: matrix (c - 1, p), a row for each label but the first.
+        intercept: vector (c - 1,).
+        offset: whether events carry an offset of all predictors (static).
+
+    Example:
+        >>> import jaxmix as jm, jax.numpy as jnp
+        >>> model = jm.MultinomialRegression(jnp.zeros((2, 1)), jnp.zeros(2))
+        >>> model.log_prob((jnp.array(2), jnp.array([5.0]))).round(4)
+        Array(-1.0986, dtype=float32)
+    """
+
+    ranks: ClassVar[dict[str, int]] = {"coefficients": 2, "intercept": 1}
+
+    coefficients: Float[Array, "*stack m p"]
+    intercept: Float[Array, "*stack m"]
+    offset: bool = eqx.field(static=True)
+
+    def __init__(self, coefficients, intercept, *, offset: bool = False):
+        self.coefficients, self.intercept = as_float(coefficients, intercept)
+        self.offset = offset
+
+    @classmethod
+    def template(cls, num_features: int, size: int, *, offset: bool = False) -> Self:
+        """A placeholder for a fit, of a label with `size` outcomes."""
+        return cls(jnp.zeros((size - 1, num_features)), jnp.zeros(size - 1), offset=offset)
+
+    @property
+    def size(self) -> int:
+        return self.intercept.shape[-1] + 1
+
+    def response(self, y):
+        y = response_of(y, (), self.intercept.dtype)
+        inside = (y >= 0) & (y < self.size) & (y == jnp.floor(y))
+        return jnp.where(inside, y, jnp.zeros_like(y)), outside(inside, y)
+
+    def local_log_prob(self, y, eta, shapes):
+        every = _with_reference(eta)
+        # Selected and not indexed: under `vmap` the gradient of an index is a scatter.
+        hot = y == jnp.arange(self.size, dtype=y.dtype)
+        return jnp.sum(jnp.where(hot, every, jnp.zeros_like(every))) - logsumexp(every)
+
+    def given(self, x, offset: Any = 0.0) -> Categorical:
+        return Categorical(logits=_with_reference(self.predictors(x, offset)))
+
+
+def _with_reference(eta: Array) -> Array:
+    return jnp.concatenate([jnp.zeros((1,), eta.dtype), eta])

@@ -1,0 +1,63 @@
+"""Filtered, foretold and one-step densities of a hidden chain, against every path by hand."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.stats as st
+
+import jaxmix as jm
+
+FIRST = np.array([0.5, 0.3, 0.2])
+MOVES = np.array([[0.8, 0.2, 0.0], [0.1, 0.6, 0.3], [0.25, 0.25, 0.5]])
+MEANS, SCALES = np.array([-2.0, 0.0, 3.0]), np.array([1.0, 0.5, 2.0])
+ITEMS = np.array([-1.5, 0.3, 2.0, 0.1])
+
+
+def model(**more):
+    emissions = jax.vmap(jm.Normal)(jnp.asarray(MEANS), jnp.asarray(SCALES))
+    return jm.HiddenMarkov(jnp.asarray(FIRST), jnp.asarray(MOVES), emissions, **more)
+
+
+def event(items, capacity=6):
+    room = np.full(capacity, 99.0)  # what stands beyond the length counts for nothing
+    room[: len(items)] = items
+    return jm.SequenceEvent(jnp.asarray(room), jnp.array(len(items)))
+
+
+def paths(items):
+    """Joint probability of each path of states and the items."""
+    table = {}
+    for path in itertools.product(range(3), repeat=len(items)):
+        odds = FIRST[path[0]] * np.prod([MOVES[a, b] for a, b in itertools.pairwise(path)])
+        table[path] = odds * np.prod(
+            [st.norm(MEANS[z], SCALES[z]).pdf(x) for x, z in zip(items, path, strict=True)]
+        )
+    return table
+
+
+def test_filtered_states_and_items_given_those_before(x64):
+    seen = jax.jit(lambda m, x: (m.filtered(x), m.item_log_probs(x), m.log_prob(x)))
+    probs, each, whole = seen(model(), event(ITEMS))
+    totals = [1.0]
+    for t in range(1, len(ITEMS) + 1):
+        table = paths(ITEMS[:t])
+        last = [sum(v for path, v in table.items() if path[-1] == z) for z in range(3)]
+        totals.append(sum(last))
+        np.testing.assert_allclose(probs[t - 1], np.array(last) / sum(last), rtol=1e-12)
+    np.testing.assert_allclose(each[: len(ITEMS)], np.diff(np.log(totals)), rtol=1e-12)
+    assert not np.any(probs[len(ITEMS) :]) and not np.any(each[len(ITEMS) :])
+    np.testing.assert_allclose(jnp.sum(each), whole, rtol=1e-12)
+
+
+def test_items_foretold_are_mixtures_by_the_powers_of_the_transitions(x64):
+    table = paths(ITEMS)
+    last = np.array([sum(v for path, v in table.items() if path[-1] == z) for z in range(3)])
+    for steps in (1, 3):
+        ahead = last / last.sum() @ np.linalg.matrix_power(MOVES, steps)
+        law = model().predict(event(ITEMS), steps)
+        np.testing.assert_allclose(law.weights, ahead, rtol=1e-12)
+        np.testing.assert_allclose(law.mean, ahead @ MEANS, rtol=1e-12)
+    begun = model().predict(event([]), 2)
+    np.testing.assert_allclose(begun.weights, FIRST @ MOVES, rtol=1e-12)
