@@ -15,7 +15,7 @@ from jaxtyping import Array, PyTree, Scalar
 
 from ._density import LogDensity
 from ._numerics import tree_vdot
-from ._stack import release
+from ._stack import outcome_log_probs, release
 
 
 @jax.custom_jvp
@@ -102,6 +102,10 @@ class Refittable(LogDensity):
     def pair(self, t: Any, x: PyTree, origin: Array | None = None) -> Scalar:
         """<t, stats(x, origin)>; overridden where a cheaper order of the products exists."""
         return tree_vdot(t, self.stats(x, origin))
+
+    def pair_outcomes(self, t: Any, size: int) -> Array:
+        """`pair` of each outcome 0, ..., size - 1, for a law of labels."""
+        return jax.vmap(lambda x: self.pair(t, x))(jnp.arange(size))
 
     def on_boundary(self, floor: Any) -> Array:
         """Whether the leaf sits on its floor, one truth value a density of the stack."""
@@ -193,6 +197,10 @@ class Tilted(LogDensity):
         origin, t = release(self.origin), release_all(self.t)
         return tilt(self.leaf.log_prob(x), self.leaf.pair(t, x, origin))
 
+    def outcome_log_probs(self, size):
+        t = release_all(self.t)
+        return tilt(outcome_log_probs(self.leaf, size), self.leaf.pair_outcomes(t, size))
+
 
 class TiltedProduct(LogDensity):
     """A leaf in product form: affine in one feature vector, tilted in head and weights."""
@@ -248,7 +256,13 @@ class Blank(LogDensity):
 
     def log_prob(self, x):
         origin, t = release(self.origin), release_all(self.t)
-        pairing = self.leaf.pair(t, x, origin)
+        return self._drawn(x, self.leaf.pair(t, x, origin))
+
+    def outcome_log_probs(self, size):
+        pairings = self.leaf.pair_outcomes(release_all(self.t), size)
+        return jax.vmap(self._drawn)(jnp.arange(size), pairings)
+
+    def _drawn(self, x, pairing):
         if self.seed is None:
             # Mapped over whatever the pairing is: second derivatives of a rule that is mapped over
             # one argument alone go wrong in jax 0.10.2. The pairing's value is still not computed.

@@ -5,7 +5,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from ._density import LogDensity
 
@@ -88,6 +88,15 @@ def rows_log_prob(density: Any, rows: PyTree) -> Any:
     """
     own = getattr(density, "rows_log_prob", None)
     return own(rows) if callable(own) else jax.vmap(density.log_prob)(rows)
+
+
+def outcome_log_probs(density: Any, size: int) -> Array:
+    """Log-probabilities of 0, ..., size - 1, by the density's own `outcome_log_probs` if it has one.
+
+    One by one they would be a gradient of one-hot rows, `size` squared numbers.
+    """
+    own: Any = getattr(density, "outcome_log_probs", None)
+    return own(size) if callable(own) else jax.vmap(density.log_prob)(jax.numpy.arange(size))
 
 
 def as_one_row(event: PyTree) -> PyTree:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PyTree, Scalar
 
 from .._density import LogDensity, is_density
 from .._numerics import logsumexp, softmax, weighted_logsumexp, weighted_softmax
-from .._stack import Held, of_arrays
+from .._stack import Held, of_arrays, outcome_log_probs
 from ..families.categorical import Categorical
 
 
@@ -68,7 +68,7 @@ def posterior_of(density: Any, x: PyTree) -> Array:
 
 def label_log_probs(mixing: Any, size: int) -> Float[Array, " k"]:
     """Log-probability of each label."""
-    return jax.vmap(mixing.log_prob)(jnp.arange(size))
+    return outcome_log_probs(mixing, size)
 
 
 def from_logs(log_weights: Float[Array, " k"], under: Float[Array, " k"]) -> Categorical:

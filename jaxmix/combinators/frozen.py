@@ -7,6 +7,7 @@ import jax
 from jaxtyping import Array, Key, PyTree, Scalar
 
 from .._density import LogDensity, is_density
+from .._stack import outcome_log_probs
 from .tied import Tied
 
 
@@ -29,6 +30,9 @@ class Frozen(LogDensity):
 
     def log_prob(self, x: PyTree) -> Scalar:
         return self._still().log_prob(x)
+
+    def outcome_log_probs(self, size: int) -> Array:
+        return outcome_log_probs(self._still(), size)
 
     def sample(self, key: Key[Array, ""]) -> PyTree:
         return self._still().sample(key)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree, Scalar
 
 from .._density import LogDensity, stack_size
 from .._numerics import logsumexp, unanimous
-from .._stack import over_stack, pick, repeat
+from .._stack import outcome_log_probs, over_stack, pick, repeat
 from ..families.categorical import Categorical
 from ._labels import as_law, as_rows, entered
 from ._lengths import (
@@ -159,9 +159,9 @@ class HiddenMarkov(LogDensity):
         under = lambda item: over_stack(lambda state: state.log_prob(item), self.emissions)
         emitted = jax.vmap(under)(masked(used, items))
         emitted = jnp.where(used[:, None], emitted, jnp.zeros_like(emitted))
-        states = jnp.arange(emitted.shape[1])
-        first = jax.vmap(self.initial.log_prob)(states)
-        following = over_stack(lambda row: jax.vmap(row.log_prob)(states), self.transition)
+        states = emitted.shape[1]
+        first = outcome_log_probs(self.initial, states)
+        following = over_stack(lambda row: outcome_log_probs(row, states), self.transition)
         return first, following, emitted, used
 
     def log_prob(self, x: SequenceEvent) -> Scalar:

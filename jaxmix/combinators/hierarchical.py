@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key, PyTree, Scalar
 
 from .._density import stack_size
 from .._numerics import log_mixed, weighted_logsumexp
-from .._stack import over_stack, pick, repeat, rows_log_prob
+from .._stack import outcome_log_probs, over_stack, pick, repeat, rows_log_prob
 from ..families.categorical import Categorical
 from ._labels import HiddenLabel, as_law, as_rows, entered, label_log_probs
 from ._lengths import (
@@ -106,8 +106,8 @@ class HierarchicalMixture(HiddenLabel):
         items, used = flat_items(rows)
         under = lambda topic: rows_log_prob(topic, items)
         by_topic = over_stack(under, self.topics)
-        topics = jnp.arange(by_topic.shape[0])
-        mixing = over_stack(lambda row: jax.vmap(row.log_prob)(topics), self.topic_mixing)
+        topics = by_topic.shape[0]
+        mixing = over_stack(lambda row: outcome_log_probs(row, topics), self.topic_mixing)
         total = rows_total(log_mixed(mixing, by_topic), used)
         length = rows_length_log_prob(self.length, rows, used.shape[0])
         return total + length.astype(total.dtype)[None]

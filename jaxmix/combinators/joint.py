@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key, PyTree, Scalar
 
 from .._density import stack_size
 from .._numerics import log_mixed, logsumexp, softmax, weighted_logsumexp
-from .._stack import as_one_row, over_stack, pick, repeat, rows_log_prob
+from .._stack import as_one_row, outcome_log_probs, over_stack, pick, repeat, rows_log_prob
 from ..families.categorical import Categorical
 from ._labels import HiddenLabel, as_law, as_rows, entered, from_logs, label_log_probs
 from ._lengths import longest
@@ -109,8 +109,7 @@ class JointMixture(HiddenLabel):
         return label_log_probs(self.mixing, self.sizes[0])
 
     def _link_log_probs(self):
-        columns = jnp.arange(self.sizes[1])
-        return over_stack(lambda row: jax.vmap(row.log_prob)(columns), self.links)
+        return over_stack(lambda row: outcome_log_probs(row, self.sizes[1]), self.links)
 
     def _first(self, x):
         return over_stack(lambda part: part.log_prob(x), self.first)

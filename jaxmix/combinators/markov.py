@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
 from .._density import LogDensity, is_density, one_event
-from .._stack import over_stack, pick, repeat
+from .._stack import outcome_log_probs, over_stack, pick, repeat
 from ..families._support import chosen
 from ..families.categorical import Categorical
 from ._labels import as_law, as_rows, entered
@@ -111,15 +111,14 @@ class MarkovChain(LogDensity):
 
     def initial_log_probs(self) -> Float[Array, " s"]:
         """Log-probability of each first state."""
-        return jax.vmap(self._starts[0].log_prob)(jnp.arange(self.size))
+        return outcome_log_probs(self._starts[0], self.size)
 
     def transition_log_probs(self) -> Float[Array, "rows s"]:
         """Log-probability of each transition, from row (the states before) to column."""
         return self._rows(self.transition)
 
     def _rows(self, stack: PyTree) -> Float[Array, "rows s"]:
-        states = jnp.arange(self.size)
-        return over_stack(lambda row: jax.vmap(row.log_prob)(states), stack)
+        return over_stack(lambda row: outcome_log_probs(row, self.size), stack)
 
     def log_prob(self, x: SequenceEvent) -> Scalar:
         check_sequence(self, x)

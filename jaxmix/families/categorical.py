@@ -86,9 +86,13 @@ class Categorical(Refittable):
     def num_parameters(self) -> int:
         return self.size - 1
 
-    def all_log_probs(self) -> Float[Array, " k"]:
+    def outcome_log_probs(self, size: int) -> Float[Array, " k"]:
         """The log-probability of each outcome (what a mixture adds to its components)."""
+        assert size == self.size, (size, self.size)
         return self.log_probs
+
+    def pair_outcomes(self, t: Counts, size: int) -> Float[Array, " k"]:
+        return t.count + t.outcomes
 
     def log_prob(self, x: Int[Array, ""]) -> Scalar:
         x = one_event(x, (), self)

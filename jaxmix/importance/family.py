@@ -12,7 +12,7 @@ from .._exponential import ProductForm
 from .._numerics import logsumexp, unanimous
 from .._product_form import common_origin, features, is_near
 from .._product_form import log_probs as product_log_probs
-from .._stack import over_stack
+from .._stack import outcome_log_probs, over_stack
 from ..combinators import MixtureSameFamily
 from .blocks import over_blocks
 
@@ -98,7 +98,7 @@ def _part_log_probs(part: Part, events) -> Array:
     if not part.single:
         return _stack_log_probs(density, events)
     if isinstance(density, MixtureSameFamily) and _has_product_form(density.components):
-        share = jax.vmap(density.mixing.log_prob)(jnp.arange(density.num_components))
+        share = outcome_log_probs(density.mixing, density.num_components)
         return logsumexp(share[None, :] + _stack_log_probs(density.components, events))[:, None]
     return jax.vmap(density.log_prob)(events)[:, None]
 

@@ -82,6 +82,31 @@ def products_in(jaxpr):
             yield from products_in(inner)
 
 
+def shapes_in(jaxpr):
+    for equation in jaxpr.eqns:
+        yield from (v.aval.shape for v in equation.outvars)
+        for inner in jaxprs_in_params(equation.params):
+            yield from shapes_in(inner)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_all_outcomes_of_a_law_of_labels_are_tilted_at_once(frozen):
+    """One by one their gradient is of one-hot rows: K x K numbers a chunk, S x S x S in a chain."""
+    keep = jm.frozen if frozen else lambda part: part
+    parts = jax.vmap(jm.Normal)(jnp.arange(37.0), jnp.ones(37))
+    even = keep(jm.Categorical(jnp.ones(37)))
+    rows = jax.vmap(jm.Categorical)(jnp.ones((37, 37)))
+    items = jm.SequenceEvent(jnp.zeros((5, 3)), jnp.full(5, 3))
+    for model, data, most in (
+        (jm.MixtureSameFamily(even, parts), jnp.zeros(5), 1),
+        (jm.HiddenMarkov(even, rows, parts), items, 2),
+        (jm.HierarchicalMixture(even, rows, parts), items, 2),
+        (jm.JointMixture(even, rows, parts, parts), (jnp.zeros(5), jnp.zeros(5)), 2),
+    ):
+        jaxpr = jax.make_jaxpr(jm.em.expected_stats)(model, data).jaxpr
+        assert max(shape.count(37) for shape in shapes_in(jaxpr)) == most, type(model).__name__
+
+
 @pytest.mark.parametrize("covariance", ["full", "tied", "diag", "spherical"])
 def test_every_product_of_a_step_asks_for_all_digits(covariance):
     """Accelerators multiply float32 in fewer digits unless asked (tf32, bfloat16)."""
