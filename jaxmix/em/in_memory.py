@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from .._results import RESULTS
+from . import restarts
 from .buckets import bucketed
 from .checkpoint import digest
 from .checks import check_support, checked_data, checked_weights, float_of, of_dtype
@@ -19,11 +20,11 @@ from .keeper import Keeper
 from .maximise import FLOOR_ROWS
 from .options import Options
 from .progress import Progress
-from .restarts import BLOCK, Searched, floor_prior, search, take
+from .restarts import GOES, Searched, floor_prior, search, table_of, take
 from .run import loop
 from .sharded import layout_of, over_rows, placed
 from .small import fit_small, suits
-from .solution import Fit, Restarts, entropy, message, name, num_parameters, trimmed
+from .solution import Fit, code_of, entropy, message, names, num_parameters, trimmed
 from .state import History, begin, result_of
 
 
@@ -33,18 +34,23 @@ def _begin(models, data, weights, solver):
 
 
 @eqx.filter_jit
-def _advance(states, data, weights, prior, solver, limits, assignment, chunk, layout):
-    def all_of(data, weights, states, prior, numbers):
+def _advance(states, lanes, data, weights, prior, solver, limits, block, assignment, chunk, layout):
+    """Some lanes, by their positions, at most `block` steps on; a position past the last is none."""
+
+    def all_of(data, weights, states, prior, lanes, numbers):
         end = limits._replace(max_steps=numbers[0], tol=numbers[1])
         one = lambda state: loop(
             state, data, weights, prior, solver, end,
-            block=BLOCK, assignment=assignment, chunk_size=chunk,
+            block=block, assignment=assignment, chunk_size=chunk,
         )  # fmt: skip
-        states, history = jax.vmap(one)(states)
+        some = jax.tree.map(lambda a: a.at[lanes].get(mode="clip"), states)
+        there = lanes < states.running.shape[0]
+        some, history = jax.vmap(one)(some._replace(running=some.running & there))
+        states = jax.tree.map(lambda a, b: a.at[lanes].set(b, mode="drop"), states, some)
         return states, history, jax.vmap(lambda s: result_of(s, prior, end))(states)
 
     numbers = (limits.max_steps, limits.tol)
-    return over_rows(all_of, layout, data, weights, states, prior, numbers)
+    return over_rows(all_of, layout, data, weights, states, prior, lanes, numbers)
 
 
 @eqx.filter_jit
@@ -75,12 +81,17 @@ def fit_arrays(
         None if options.checkpoint is None else _belongs(key, template, data, weights, options)
     )
 
-    def go(models, data, weights, prior, limits, phase="fit"):
-        """Blocks of steps from some models until every one of them has stopped."""
-        many = jax.tree.leaves(models)[0].shape[0]
-        chunk, layout = rows_of_chunk(template, data, many), layout_of(data)
+    def go(models, data, weights, prior, limits, phase="fit", most=1, used=None):
+        """Rounds of steps from some models until every one has stopped, or can't win.
+
+        Models past the first `used` fill a stack whose size is to compile nothing anew.
+        """
+        many, rows = jax.tree.leaves(models)[0].shape[0], num_rows(data)
+        wide = restarts.lanes_wide(rows, width(template), many)
+        block = restarts.round_steps(rows * width(template) * many)
+        chunk, layout = rows_of_chunk(template, data, wide), layout_of(data)
         if layout is None:
-            data, weights = bucketed(data, weights, width(template) * many)
+            data, weights = bucketed(data, weights, width(template) * wide)
         first = (models, data, weights, options.solver)
         keep = _keeper(options, limits, phase, belongs)
         states, history = (
@@ -89,28 +100,37 @@ def fit_arrays(
         if states is None:
             states = _begin(*first)
         history = [History(*map(jnp.asarray, part)) for part in history]
-        result = None
-        while result is None or bool(
-            jnp.any(states.running & (states.num_steps < limits.max_steps))
-        ):
-            states, part, result = _advance(
-                states,
-                data,
-                weights,
-                prior,
-                options.solver,
-                limits,
-                options.assignment,
-                chunk,
-                layout,
-            )
-            history.append(jax.tree.map(np.asarray, part))
+        lanes = np.full((1, wide), many)  # of no lane: what stands before the first round
+        steps = int(limits.max_steps)
+        result: Any = None
+        ahead = block
+        while True:
+            parts = []
+            for group in lanes:
+                states, part, result = _advance(
+                    states, group, data, weights, prior, options.solver, limits, ahead,
+                    options.assignment, chunk, layout,
+                )  # fmt: skip
+                parts.append(jax.tree.map(np.asarray, part))
+            joined = restarts.round_history(lanes, parts, many)
+            history += [] if joined is None else [joined]
+            codes = names(result)
             keep(states, history)
             bar.show(states)
-            if bar.interrupted:
+            now = restarts.standing(states, history, codes, steps, used)
+            # Looks come after the same steps, wherever a fit was stopped and goes on.
+            since = int(now.num_steps[now.running].max(initial=0)) % block
+            judged = held is None and not since
+            fates = restarts.verdicts(now, most) if judged else np.full(many, GOES)
+            going = np.flatnonzero(now.running & (fates == GOES))
+            if bar.interrupted or not len(going):
                 break
+            lanes, ahead = restarts.groups(going, wide, many), block - since
         keep.write(states, history)
-        return Searched(states, history, result)
+        if used is not None:
+            states, history = take((states, history), slice(used))
+            codes, fates = codes[:used], fates[:used]
+        return Searched(states, history, codes, fates, np.arange(len(codes)))
 
     with bar:
         if options.init == "given":
@@ -118,26 +138,27 @@ def fit_arrays(
             prior = floor_prior(template, data, weights, floor) if prior is None else prior
             check_support(template, data, weights)
             found = go(models, data, weights, prior, options.limits)
-            scores = np.asarray(found.state.expected.log_likelihood.value)
+            table = table_of(found)
         else:
             assert key is not None
-            found, scores, prior = search(key, template, data, weights, options, go)
-    models = found.state.model
-    codes = [take(found.result, i) for i in range(len(scores))]
+            found, table, prior = search(key, template, data, weights, options, go)
+    models, scores = found.state.model, np.asarray(found.state.expected.log_likelihood.value)
     validated = None
     if held is not None:
         validated = np.asarray(
             _totals(models, held, None, rows_of_chunk(template, held, len(scores)))
         )
-    bad = np.array([name(c) in ("degenerate", "nonfinite") for c in codes])
+        every = np.full(len(table.num_steps), np.nan, validated.dtype)
+        every[found.lanes] = validated
+        table = table._replace(validation_log_likelihood=every)
+    bad = np.array([code in ("degenerate", "nonfinite") for code in found.codes])
     rank = scores if validated is None else validated
     order = np.where(np.isnan(rank), -np.inf, rank)
     best = int(np.argmax(np.where(bad & ~bad.all(), -np.inf, order)))
     state = take(found.state, best)
     model, steps = state.model, int(state.num_steps)
     total = state.expected.log_likelihood.value
-    result = RESULTS.interrupted if bar.interrupted else codes[best]
-    table = Restarts(scores, validated, np.asarray(found.state.num_steps), [name(c) for c in codes])
+    result = RESULTS.interrupted if bar.interrupted else code_of(found.codes[best])
     if options.throw and bool(result != RESULTS.successful):
         raise RuntimeError(message(result))
     return Fit(

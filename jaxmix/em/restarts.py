@@ -1,4 +1,11 @@
-"""The starts of a fit, and which of them go on: short runs first where restarts are dear."""
+"""The starts of a fit, and which of them go on.
+
+Lanes (the restarts of a fit) go on in rounds of a few steps. Between two rounds the host looks at
+where each of them stands: those that have ended leave, and those that can't win are left standing.
+The verdicts are functions of the lanes' states and traces alone, taken anew at every look: a lane
+that was beaten by one that then collapsed goes on again, and a fit that goes on from a checkpoint
+decides as it would have without.
+"""
 
 import functools
 from typing import Any, NamedTuple
@@ -15,22 +22,47 @@ from .chunks import num_rows, width
 from .initialise import components, dtype_of, everywhere, has_zeros, started, supported
 from .seeds import seeds
 from .sharded import layout_of, over_rows
-from .solution import name
+from .solution import Restarts
 from .state import History, State
 
-BLOCK = 50  # steps between two looks of the host, and of a short run
+GOES, DROPPED = -1, -2  # verdicts; that on a twin is the lane which it follows
+SHORT = 50  # steps of a short run, after which only the best few go on where steps are dear
 SEARCH_ROWS = 16_384
-CHEAP = 4_000_000  # rows x components x restarts up to which every restart runs to its end
+# Rows x components x restarts up to which ...
+QUICK = 400_000  # ... steps cost less than looks, and lanes are judged after a short run only
+CHEAP = 4_000_000  # ... every lane that may still win goes on
+LANE_ELEMENTS = 1 << 17  # rows x components x lanes that go on side by side, and stay in a cache
+SLACK = 10.0  # a lane may gain so many times what its gains foretell
+CLOSE = 1e-4  # nats a datum between lanes at one optimum
+ALIKE = 1e-3  # of the data, between the shares of components of lanes at one optimum
+APART = 100.0  # nats of a sample by which no lane is behind that wins on all the data
 
 floor_prior = jax.jit(maximise.floor_prior)
 
 
 class Searched(NamedTuple):
-    """States of several restarts, stacked, their traces, and how each did."""
+    """Lanes at the end of a phase: their states, stacked, traces, codes and verdicts."""
 
     state: State
     history: list[History]
-    result: Any
+    codes: list[str]
+    fates: np.ndarray
+    lanes: np.ndarray  # which restarts these are
+
+
+class Standing(NamedTuple):
+    """Where each lane stands between two rounds, on the host; levels in nats a datum.
+
+    `hope` is the level that it may still reach, inf where that can't be told; `shares` are those
+    of its densities in the data, sorted, so that lanes at one optimum have the same.
+    """
+
+    level: np.ndarray
+    hope: np.ndarray
+    num_steps: np.ndarray
+    running: np.ndarray
+    bad: np.ndarray
+    shares: np.ndarray
 
 
 def take(tree: PyTree, index: Any) -> PyTree:
@@ -70,8 +102,145 @@ def _supported(models, template, data, weights, layout):
     return supported(models, whole)
 
 
-def search(key, template, data, weights, options, go):
-    """All restarts, or where they are dear short runs on a sample and the best few in full."""
+def round_steps(work: int) -> int:
+    """Steps between two looks, for so many rows x components x restarts."""
+    return SHORT if work <= QUICK else SHORT // 5
+
+
+def lanes_wide(rows: int, densities: int, many: int) -> int:
+    """How many lanes go on side by side: a power of two, or all of them."""
+    most = max(1, LANE_ELEMENTS // max(1, rows * densities))
+    return min(many, 1 << (most.bit_length() - 1))
+
+
+def groups(going: np.ndarray, wide: int, many: int) -> np.ndarray:
+    """The lanes that go on, so many at a time; `many`, which is no lane, fills the last group."""
+    full = np.concatenate([going, np.full(-len(going) % wide, many, int)])
+    return full.reshape(-1, wide)
+
+
+def round_history(lanes: np.ndarray, parts: list[History], many: int) -> History | None:
+    """The traces of a round, a row a lane, NaN for lanes that did not take part; None of none."""
+    rows = lanes.ravel()
+    there = rows < many
+    if not there.any():
+        return None
+    traces = []
+    for part in zip(*parts, strict=True):
+        every = np.concatenate(part)
+        whole = np.full((many, every.shape[1]), np.nan, every.dtype)
+        whole[rows[there]] = every[there]
+        traces.append(whole)
+    return History(*traces)
+
+
+def standing(
+    states: State, history: list[History], codes: list[str], max_steps: int, used: int | None = None
+) -> Standing:
+    """Where each lane stands, from its state, its trace and the code of its result.
+
+    Those past the first `used` are none: they do not go on, and no lane is measured by them.
+    """
+    objective, many = states.expected.objective, len(codes)
+    weight = np.asarray(states.expected.weight, float)
+    total = np.asarray(objective.high, float) + np.asarray(objective.low, float)
+    level = (total + np.asarray(states.penalty, float)) / weight
+    level = np.where(np.isnan(level), -np.inf, level)
+    recent = [np.asarray(part.objective) for part in history[-6:]]
+    more = [_to_come(np.concatenate([p[lane] for p in recent] or [[]])) for lane in range(many)]
+    counts = [np.asarray(s.count, float).reshape(many, -1) for s in states.expected.stats]
+    shares = np.concatenate([np.sort(c, 1) for c in counts] or [np.zeros((many, 0))], 1)
+    steps = np.asarray(states.num_steps)  # -1 before the first pass
+    there = np.arange(many) < (many if used is None else used)
+    return Standing(
+        level, level + np.array(more) / weight, steps,
+        np.asarray(states.running) & (steps < max_steps) & there,
+        np.array([code in ("degenerate", "nonfinite") for code in codes]) | ~there,
+        shares / weight[:, None],
+    )  # fmt: skip
+
+
+def _to_come(trace: np.ndarray) -> float:
+    """The gain that a trace may still bring, were its gains to fall as they did; or infinity.
+
+    Aitken's extrapolation (Böhning et al. 1994), with slack, from the greatest of four gains and of
+    the four before them, since accelerated steps gain by turns. Gains that grow foretell nothing.
+    """
+    gains = np.diff(trace[~np.isnan(trace)].astype(float))
+    if len(gains) < 8:
+        return np.inf
+    now, before = gains[-4:].max(), gains[-8:-4].max()
+    if now <= 0:
+        return 0.0
+    rate = now / before if before > 0 else np.inf
+    return np.inf if rate >= 1 else SLACK * 4 * now * rate / (1 - rate)
+
+
+def verdicts(now: Standing, most: int) -> np.ndarray:
+    """What becomes of each lane: `GOES` on or has ended, or `DROPPED`, or the lane it follows.
+
+    - A twin follows another lane: it is on its way to where that one is, or will be, and behind it.
+    - A lane is dropped that can't reach the best one's level; that is behind, where a quarter of
+      all lanes have ended at the best one's; that is not among the best `most` after a short run;
+      or that sits on its floor, where some have ended that don't.
+    """
+    ended, clean = ~now.running, ~now.bad
+    best = np.max(now.level[clean], initial=-np.inf)
+    at_best = np.sum(ended & clean & (now.level > best - CLOSE))
+    settled = at_best >= max(2, len(ended) // 4)
+    out = np.full(len(ended), GOES)
+    better: list[int] = []
+    for lane in map(int, _ranked(now)):
+        if now.running[lane]:
+            behind = now.hope[lane] < best or (settled and now.level[lane] < best)
+            late = now.num_steps[lane] >= SHORT and len(better) >= most
+            collapsed = now.bad[lane] and bool((ended & clean).any())
+            twin = next((other for other in better if _twins(now, lane, other)), DROPPED)
+            if behind or late or collapsed or twin != DROPPED:
+                out[lane] = twin
+        if clean[lane]:
+            better.append(lane)
+    return out
+
+
+def _ranked(now: Standing) -> np.ndarray:
+    """Lanes from the best to the worst; those that collapsed come last."""
+    return np.lexsort((-now.level, now.bad))
+
+
+def _twins(now: Standing, one: int, other: int) -> bool:
+    """Whether two lanes are on their way to one optimum, as far as likelihood and shares tell."""
+    ends = np.where(now.running, now.hope, now.level)[[one, other]]
+    near = np.abs(now.shares[one] - now.shares[other]).max(initial=0.0) < ALIKE
+    return bool(near and np.isfinite(ends).all() and np.ptp(ends) < CLOSE)
+
+
+def finalists(now: Standing, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """At most two lanes of a search on a sample that go on on all rows, and all lanes' verdicts."""
+    now = now._replace(running=np.zeros_like(now.running))
+    first, *others = map(int, _ranked(now))
+    chosen, out = [first], np.full(len(now.bad), DROPPED)
+    for lane in others:
+        twin = next((other for other in chosen if _twins(now, lane, other)), DROPPED)
+        near = (now.level[first] - now.level[lane]) * rows < APART
+        if twin == DROPPED and near and len(chosen) < 2 and not now.bad[lane]:
+            chosen.append(lane)
+        out[lane] = twin
+    out[chosen] = GOES
+    return np.array(chosen), out
+
+
+def told(fates: np.ndarray, codes: list[str]) -> list[str]:
+    """The table's words: what became of a lane that was not run to its end, else its code."""
+    words = {GOES: None, DROPPED: "dropped"}
+    return [
+        words.get(int(fate), f"twin of {fate}") or code
+        for fate, code in zip(fates, codes, strict=True)
+    ]
+
+
+def search(key, template, data, weights, options, go) -> tuple[Searched, Restarts, Any]:
+    """The lanes that went on to the end, the table of all restarts, and the prior."""
     rows, many = num_rows(data), options.num_restarts
     k_start, k_rows = jax.random.split(key)
     models = starts(k_start, template, data, weights, many)
@@ -81,20 +250,34 @@ def search(key, template, data, weights, options, go):
     full = options.prior
     if full is None:
         full = floor_prior(template, data, weights, options.floor)
-    if rows * width(template) * many <= CHEAP:
-        found = go(models, data, weights, full, options.limits)
-        return found, np.asarray(found.state.expected.log_likelihood.value), full
-    part, part_weights = data, weights
-    if rows > SEARCH_ROWS:
-        index = jax.random.choice(k_rows, rows, (SEARCH_ROWS,), replace=False)
-        part = take(data, index)
-        part_weights = None if weights is None else weights[index]
-    shorter = options._replace(max_steps=min(BLOCK, options.max_steps)).limits
-    short = go(models, part, part_weights, full, shorter, "search")
-    means = np.asarray(short.state.expected.log_likelihood.value / short.state.expected.weight)
-    bad = np.array([name(take(short.result, i)) == "degenerate" for i in range(many)])
-    means = np.where(bad | np.isnan(means), -np.inf, means)
-    chosen = np.argsort(-means)[: max(1, min(many, 2 if rows > SEARCH_ROWS else 4))]
-    best = lift(take(short.state.model, jnp.asarray(chosen)))
-    found = go(best, data, weights, full, options.limits)
-    return found, np.asarray(found.state.expected.log_likelihood.value), full
+    if rows <= SEARCH_ROWS:
+        most = many if rows * width(template) * many <= CHEAP else 4
+        found = go(models, data, weights, full, options.limits, most=most)
+        return found, table_of(found), full
+    index = jax.random.choice(k_rows, rows, (SEARCH_ROWS,), replace=False)
+    part = take(data, index)
+    part_weights = None if weights is None else weights[index]
+    shorter = options._replace(max_steps=min(SHORT, options.max_steps)).limits
+    short = go(models, part, part_weights, full, shorter, "search", most=many)
+    now = standing(short.state, short.history, short.codes, 0)
+    chosen, fates = finalists(now, SEARCH_ROWS)
+    pair = np.resize(chosen, min(2, many))
+    best = lift(take(short.state.model, jnp.asarray(pair)))
+    found = go(best, data, weights, full, options.limits, most=many, used=len(chosen))
+    table, last = table_of(short), table_of(found)
+    share = np.asarray(found.state.expected.weight)[0] / np.asarray(short.state.expected.weight)
+    table = table._replace(log_likelihood=table.log_likelihood * share)
+    for name in ("log_likelihood", "num_steps"):
+        getattr(table, name)[chosen] = getattr(last, name)
+    verdict = np.where(found.fates >= 0, chosen[found.fates], found.fates)
+    fates[chosen], codes = verdict, list(short.codes)
+    for lane, code in zip(chosen, found.codes, strict=True):
+        codes[lane] = code
+    return found._replace(lanes=chosen), table._replace(result=told(fates, codes)), full
+
+
+def table_of(found: Searched) -> Restarts:
+    """The table of the lanes of one phase."""
+    scores = np.array(found.state.expected.log_likelihood.value)
+    steps = np.array(found.state.num_steps)
+    return Restarts(scores, None, steps, told(found.fates, found.codes))

@@ -18,7 +18,10 @@ from .state import History
 class Restarts(NamedTuple):
     """One entry a restart: totals in nats, steps, and outcomes.
 
-    A restart that was searched on a sample only has its mean there times the number of rows.
+    `result` is the name of a code of `jm.RESULTS`, or, for a restart that was not run to its end,
+    "dropped" where it could no longer be the best, and "twin of 3" where it was on its way to the
+    optimum of restart 3. Its other entries are those of the step at which it was left; one that was
+    searched on a sample only has its mean there times the number of rows, and no validation (NaN).
     """
 
     log_likelihood: np.ndarray
@@ -83,6 +86,17 @@ def name(result: RESULTS) -> str:
     """The name of a code."""
     items = RESULTS._name_to_item.items()
     return next(label for label, item in items if bool(item == result))
+
+
+def names(results: RESULTS) -> list[str]:
+    """The names of a stack of codes."""
+    labels = {int(item._value): label for label, item in RESULTS._name_to_item.items()}
+    return [labels[int(code)] for code in np.asarray(results._value)]
+
+
+def code_of(label: str) -> RESULTS:
+    """The code of a name."""
+    return RESULTS._name_to_item[label]
 
 
 def message(result: RESULTS) -> str:

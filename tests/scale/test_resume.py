@@ -8,7 +8,7 @@ import jaxmix as jm
 
 
 @pytest.fixture(scope="module")
-def search(problem):
+def search(problem, tmp_path_factory):
     """A search over restarts that a checkpoint may cut in two."""
     x, _ = problem
     template = jm.mixture_of(jm.DiagonalNormal.template(2), 3)
@@ -17,7 +17,7 @@ def search(problem):
         options = {"num_restarts": 3, "tol": None, "accelerate": "squarem", **options}
         return jm.fit(jax.random.key(1), template, options.pop("data", x), **options)
 
-    return run, run(max_steps=70)
+    return run, run(max_steps=70, checkpoint=tmp_path_factory.mktemp("whole"))
 
 
 def test_a_search_in_two_halves_is_as_in_one(search, tmp_path):
