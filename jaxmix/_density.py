@@ -5,9 +5,11 @@ from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree, Scalar
 
 from ._numerics import as_array
+from ._quantile import quantile
 
 
 class LogDensity(eqx.Module):
@@ -35,6 +37,20 @@ class LogDensity(eqx.Module):
     def sample(self, key: Key[Array, ""]) -> PyTree:
         """Draw one event."""
         raise NotImplementedError(f"{type(self).__name__} has no `sample`.")
+
+    def cdf(self, x: Scalar) -> Scalar:
+        """Probability of a number up to x."""
+        raise NotImplementedError(
+            f"{type(self).__name__} has no `cdf`: it is no density of a number, or none in closed form."
+        )
+
+    def log_cdf(self, x: Scalar) -> Scalar:
+        """Logarithm of the probability of a number up to x."""
+        return jnp.log(self.cdf(x))
+
+    def quantile(self, p: Scalar) -> Scalar:
+        """The least number with a probability of at least p up to it, of a density with a `cdf`."""
+        return quantile(self, p)
 
     @property
     def stack_shape(self) -> tuple[int, ...]:

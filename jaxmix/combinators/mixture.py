@@ -69,6 +69,13 @@ class AbstractMixture(HiddenLabel):
         under = self.component_log_probs(x)
         return label_log_probs(self.mixing, under.shape[0]), under
 
+    def cdf(self, x: Scalar) -> Scalar:
+        return jnp.exp(self.log_cdf(x))
+
+    def log_cdf(self, x: Scalar) -> Scalar:
+        under = self._over(lambda component: component.log_cdf(x))
+        return weighted_logsumexp(self._log_weights(), under)
+
     def observed_log_prob(self, event: PyTree) -> Scalar:
         """Log-density of what is observed of an event, a vector with NaN among them."""
         under = self._over(lambda component: observed(component, event))
@@ -164,12 +171,20 @@ class MixtureSameFamily(AbstractMixture):
 
     @property
     def mean(self) -> Array:
-        means = self.components.mean
+        return self._averaged(self.components.mean)
+
+    @property
+    def variance(self) -> Array:
+        """The mean variance of the components, and the variance of their means."""
+        parts, axis = self.components, self.weights.ndim - 1
+        away = parts.mean - jnp.expand_dims(self.mean, axis)
+        return self._averaged(parts.variance + away * away)
+
+    def _averaged(self, values: Array) -> Array:
+        """The mean over the components, whose axis is the last of the stack."""
         weights = self.weights
-        axis = weights.ndim - 1
-        return jnp.sum(
-            weights.reshape(weights.shape + (1,) * (means.ndim - axis - 1)) * means, axis
-        )
+        wide = weights.reshape(weights.shape + (1,) * (values.ndim - weights.ndim))
+        return jnp.sum(wide * values, weights.ndim - 1)
 
     def _over(self, function):
         return over_stack(function, self.components)
@@ -230,10 +245,19 @@ class Mixture(AbstractMixture):
 
     @property
     def mean(self) -> Array:
-        means = [component.mean for component in self.components]
+        return self._averaged([component.mean for component in self.components])
+
+    @property
+    def variance(self) -> Array:
+        """The mean variance of the components, and the variance of their means."""
+        centre = self.mean
+        spread = lambda c: c.variance + (c.mean - centre) ** 2
+        return self._averaged([spread(component) for component in self.components])
+
+    def _averaged(self, values: list[Array]) -> Array:
         return sum(  # pyright: ignore[reportReturnType]
-            (self.weights[..., k] * mean for k, mean in enumerate(means[1:], 1)),
-            self.weights[..., 0] * means[0],
+            (self.weights[..., k] * value for k, value in enumerate(values[1:], 1)),
+            self.weights[..., 0] * values[0],
         )
 
     def _over(self, function):

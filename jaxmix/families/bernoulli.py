@@ -74,6 +74,11 @@ class Bernoulli(ExponentialFamily):
         # The sign goes into the argument: a product with a logarithm of zero would be NaN.
         return jax.nn.log_sigmoid(jnp.where(one, self.logit, -self.logit)) + self.log_base(x)
 
+    def cdf(self, x) -> Scalar:
+        x = one_event(x, (), self).astype(self.logit.dtype)
+        below = jnp.where(x < 1, jax.nn.sigmoid(-self.logit), jnp.ones_like(x))
+        return jnp.where(x < 0, jnp.zeros_like(below), below)
+
     def sample(self, key: Key[Array, ""]) -> Bool[Array, ""]:
         return jax.random.bernoulli(key, self.prob, ())
 

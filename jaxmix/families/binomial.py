@@ -86,6 +86,14 @@ class Binomial(ExponentialFamily):
         x = one_event(x, (), self)
         return jnp.sum(times(self._outcomes(x)[0], self.natural().outcomes)) + self.log_base(x)
 
+    def cdf(self, x) -> Scalar:
+        x = one_event(x, (), self).astype(self.logit.dtype)
+        wins = jnp.floor(x) - self.low
+        inside = (wins >= 0) & (wins < self.trials)
+        k = jnp.where(inside, wins, jnp.zeros_like(wins))
+        below = jax.lax.betainc(self.trials - k, k + 1, jax.nn.sigmoid(-self.logit))
+        return jnp.where(inside, below, jnp.where(wins < 0, jnp.zeros_like(k), jnp.ones_like(k)))
+
     def sample(self, key: Key[Array, ""]) -> Int[Array, ""]:
         # As many coins: exact at every size, with an integer that no float has rounded.
         return self.low + jnp.sum(jax.random.bernoulli(key, self.prob, (self.trials,)))

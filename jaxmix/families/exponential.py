@@ -73,6 +73,10 @@ class Exponential(ExponentialFamily):
         value, base = self._safe(x)
         return self.log_rate - self.rate * value + base
 
+    def cdf(self, x) -> Scalar:
+        x = one_event(x, (), self)
+        return -jnp.expm1(-self.rate * jnp.maximum(x, 0))
+
     def sample(self, key: Key[Array, ""]) -> Scalar:
         return self.mean * jax.random.exponential(key, (), self.log_rate.dtype)
 

@@ -94,6 +94,10 @@ class Gamma(ExponentialFamily):
         s = self.stats(x)
         return stirling(self.shape) + self.shape * (s.log - s.excess) + self.log_base(x)
 
+    def cdf(self, x) -> Scalar:
+        x = one_event(x, (), self)
+        return jax.lax.igamma(self.shape, self.rate * jnp.maximum(x, 0))
+
     def sample(self, key: Key[Array, ""]) -> Scalar:
         # On the log scale: at small shapes the draw itself underflows.
         log_draw = jax.random.loggamma(key, self.shape, (), self.log_mean.dtype)

@@ -77,6 +77,10 @@ class Geometric(ExponentialFamily):
         natural = self.natural()
         return natural.count + times(value - 1, natural.failures) + base
 
+    def cdf(self, x) -> Scalar:
+        x = one_event(x, (), self).astype(self.logit.dtype)
+        return -jnp.expm1(jnp.maximum(jnp.floor(x), 0) * jax.nn.log_sigmoid(-self.logit))
+
     def sample(self, key: Key[Array, ""]) -> Int[Array, ""]:
         return jax.random.geometric(key, self.prob, ())
 

@@ -58,6 +58,12 @@ class _IntegerRange(Refittable):
         index, base = self._index(x, log_probs.dtype)
         return log_probs[index] + base
 
+    def cdf(self, x) -> Scalar:
+        probs = self.probs
+        x = one_event(x, (), self).astype(probs.dtype)
+        there = self.low + jnp.arange(self.size, dtype=x.dtype) <= x
+        return jnp.sum(jnp.where(there, probs, jnp.zeros_like(probs)))
+
     def sample(self, key: Key[Array, ""]) -> Int[Array, ""]:
         return self.low + jax.random.categorical(key, self.log_probs)
 

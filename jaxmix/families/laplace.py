@@ -76,6 +76,12 @@ class Laplace(Refittable):
         z = jnp.abs(x - self.loc) * jnp.exp(-self.log_scale)
         return -z - self.log_scale - jnp.log(jnp.full_like(z, 2))
 
+    def cdf(self, x) -> Scalar:
+        x = one_event(x, (), self)
+        z = (x - self.loc) * jnp.exp(-self.log_scale)
+        tail = 0.5 * jnp.exp(-jnp.abs(z))
+        return jnp.where(z < 0, tail, 1 - tail)
+
     def sample(self, key: Key[Array, ""]) -> Scalar:
         return self.loc + self.scale * jax.random.laplace(key, (), self.loc.dtype)
 

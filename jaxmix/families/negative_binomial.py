@@ -86,6 +86,11 @@ class NegativeBinomial(Refittable):
         log_win, log_loss = jax.nn.log_sigmoid(self.logit), jax.nn.log_sigmoid(-self.logit)
         return choices + r * log_win + times(value, log_loss) + base
 
+    def cdf(self, x) -> Scalar:
+        x = one_event(x, (), self).astype(self.logit.dtype)
+        below = jax.lax.betainc(self.successes, jnp.maximum(jnp.floor(x), 0) + 1, self.prob)
+        return jnp.where(x < 0, jnp.zeros_like(below), below)
+
     def sample(self, key: Key[Array, ""]) -> Int[Array, ""]:
         k_rate, k_count = jax.random.split(key)
         rate = jax.random.gamma(k_rate, self.successes, (), self.logit.dtype)

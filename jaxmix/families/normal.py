@@ -82,6 +82,14 @@ class Normal(ProductForm):
         z = (x - self.mean) * jnp.exp(-self.log_scale)
         return -0.5 * z * z - self.log_scale - 0.5 * LOG_2_PI
 
+    def cdf(self, x) -> Scalar:
+        x = one_event(x, (), self)
+        return jax.scipy.special.ndtr((x - self.mean) * jnp.exp(-self.log_scale))
+
+    def log_cdf(self, x) -> Scalar:
+        x = one_event(x, (), self)
+        return jax.scipy.special.log_ndtr((x - self.mean) * jnp.exp(-self.log_scale))
+
     def sample(self, key: Key[Array, ""]) -> Scalar:
         return self.mean + self.scale * jax.random.normal(key, (), self.mean.dtype)
 
@@ -196,6 +204,11 @@ class LogNormal(ExponentialFamily):
     def log_prob(self, x) -> Scalar:
         x = one_event(x, (), self)
         return self.log.log_prob(jnp.log(self._safe(x))) + self.log_base(x)
+
+    def cdf(self, x) -> Scalar:
+        x = one_event(x, (), self)
+        below = self.log.cdf(jnp.log(self._safe(x)))
+        return jnp.where(x > 0, below, jnp.zeros_like(below))
 
     def sample(self, key):
         return jnp.exp(self.log.sample(key))

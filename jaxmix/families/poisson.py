@@ -68,6 +68,11 @@ class Poisson(ExponentialFamily):
         value, _ = counted(x, self.log_rate.dtype)
         return times(value, self.log_rate) - self.rate + self.log_base(x)
 
+    def cdf(self, x) -> Scalar:
+        x = one_event(x, (), self).astype(self.log_rate.dtype)
+        below = jax.lax.igammac(jnp.maximum(jnp.floor(x), 0) + 1, self.rate)
+        return jnp.where(x < 0, jnp.zeros_like(below), below)
+
     def sample(self, key: Key[Array, ""]) -> Int[Array, ""]:
         return jax.random.poisson(key, self.rate, ())
 

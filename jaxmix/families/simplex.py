@@ -198,6 +198,11 @@ class Beta(_Concentrations):
         safe = jnp.where(inside, value, jnp.full_like(value, 0.5))
         return jnp.stack([jnp.log(safe), jnp.log1p(-safe)]), outside(inside, value)
 
+    def cdf(self, x) -> Scalar:
+        x = one_event(x, (), self)
+        a, b = jnp.exp(self._log_a)
+        return jax.lax.betainc(a, b, jnp.clip(x, 0, 1))
+
     def sample(self, key: Key[Array, ""]) -> Scalar:
         return jax.random.beta(key, self.a, self.b, (), self.log_a.dtype)
 

@@ -106,6 +106,13 @@ class StudentT(Refittable):
         head = a * jnp.log1p(0.5 / k) - 0.5 - stirling(a) + stirling(k) - 0.5 * LOG_2_PI
         return head - self.log_scale - a * jnp.log1p(z * z / self.df)
 
+    def cdf(self, x) -> Scalar:
+        x = one_event(x, (), self)
+        z = (x - self.loc) * jnp.exp(-self.log_scale)
+        ratio = z / jnp.sqrt(self.df)
+        tail = 0.5 * jax.lax.betainc(0.5 * self.df, jnp.full_like(z, 0.5), 1 / (1 + ratio * ratio))
+        return jnp.where(z < 0, tail, 1 - tail)
+
     def sample(self, key: Key[Array, ""]) -> Scalar:
         draw = jax.random.t(key, self.df, (), self.loc.dtype)
         return self.loc + self.scale * draw

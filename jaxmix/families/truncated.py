@@ -134,6 +134,13 @@ class TruncatedNormal(ExponentialFamily):
         z = (value - self.loc) * jnp.exp(-self.log_scale)
         return -0.5 * z * z - self.log_scale - 0.5 * LOG_2_PI - self.log_mass() + base
 
+    def cdf(self, x) -> Scalar:
+        x = one_event(x, (), self)
+        z = (jnp.clip(x, self.low, self.high) - self.loc) * jnp.exp(-self.log_scale)
+        (low, _), finite = self._ends(self.loc, self.scale), (self._finite[0], True)
+        below = jnp.exp(log_mass(low, z, finite) - self.log_mass())
+        return jnp.where(x <= self.low, jnp.zeros_like(below), below)
+
     def sample(self, key: Key[Array, ""]) -> Scalar:
         low, high = ((end - self.loc) / self.scale for end in (self.low, self.high))
         draw = jax.random.truncated_normal(key, low, high, (), self.loc.dtype)

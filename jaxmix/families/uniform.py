@@ -60,6 +60,10 @@ class Uniform(Refittable):
         inside = (value >= self.low) & (value <= self.high)
         return outside(inside, value) - jnp.log(self.high - self.low)
 
+    def cdf(self, x) -> Scalar:
+        x = one_event(x, (), self)
+        return jnp.clip((x - self.low) / (self.high - self.low), 0, 1)
+
     def sample(self, key: Key[Array, ""]) -> Scalar:
         share = jax.random.uniform(key, (), self.low.dtype)
         return self.low + share * (self.high - self.low)

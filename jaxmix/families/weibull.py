@@ -72,6 +72,12 @@ class Weibull(LogDensity):
         power = self.shape * log_ratio
         return self.log_shape - jnp.log(value) + power - jnp.exp(power) + base
 
+    def cdf(self, x) -> Scalar:
+        x = one_event(x, (), self)
+        value = jnp.where(x > 0, x, jnp.ones_like(x))
+        below = -jnp.expm1(-jnp.exp(self.shape * (jnp.log(value) - self.log_scale)))
+        return jnp.where(x > 0, below, jnp.zeros_like(below))
+
     def sample(self, key: Key[Array, ""]) -> Scalar:
         draw = jax.random.exponential(key, (), self.log_shape.dtype)
         return self.scale * draw ** (1 / self.shape)

@@ -1,0 +1,70 @@
+"""Distribution functions and quantiles of every family that has them, and of mixtures."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+import scipy.stats as st
+
+import jaxmix as jm
+
+from .registry import CASES, named
+
+WITH_CDF = [
+    c for c in CASES
+    if c.scipy is not None and type(c.make()).cdf is not jm.LogDensity.cdf
+]  # fmt: skip
+LEVELS = np.array([0.0, 1e-4, 0.03, 0.5, 0.8, 0.999, 1.0])
+
+
+def test_most_families_have_one():
+    assert len({type(c.make()) for c in WITH_CDF}) >= 15
+
+
+@pytest.mark.parametrize("case", WITH_CDF, ids=named)
+def test_they_are_scipys(case, x64):
+    density = case.make()
+    x = case.grid[:: max(1, len(case.grid) // 60)].astype(float)
+    x = np.concatenate([x, x + 0.4, [-1e9, 1e9]])
+    below, at = eqx.filter_jit(lambda d, x, p: (jax.vmap(d.cdf)(x), jax.vmap(d.quantile)(p)))(
+        density, x, LEVELS
+    )
+    np.testing.assert_allclose(below, case.scipy.cdf(x), rtol=1e-7, atol=1e-12)
+    inner = LEVELS[1:-1]
+    wanted = case.scipy.ppf(inner)
+    np.testing.assert_allclose(at[1:-1], wanted, rtol=1e-7, atol=1e-9)
+
+
+def test_of_a_mixture(x64):
+    weights, parts = np.array([0.3, 0.7]), [jm.Normal(-1.0, 1.0), jm.Laplace(2.0, 0.5)]
+    laws = [st.norm(-1, 1), st.laplace(2, 0.5)]
+    mixture = jm.Mixture(jnp.asarray(weights), parts)
+    total = lambda x: sum(w * law.cdf(x) for w, law in zip(weights, laws, strict=True))
+    found = eqx.filter_jit(
+        lambda m, p: (m.quantile(p), m.cdf(p), m.log_cdf(-40.0 * p), m.variance)
+    )(mixture, jnp.asarray(0.9))
+    np.testing.assert_allclose(found[0], scipy.optimize.brentq(lambda x: total(x) - 0.9, -9, 9))
+    np.testing.assert_allclose(found[1], total(0.9), rtol=1e-12)
+    far = [np.log(w) + law.logcdf(-36) for w, law in zip(weights, laws, strict=True)]
+    np.testing.assert_allclose(found[2], np.logaddexp(*far), rtol=1e-10)
+    mean = 0.3 * -1 + 0.7 * 2
+    second = 0.3 * (1 + 1) + 0.7 * (2 * 0.25 + 4)
+    np.testing.assert_allclose(found[3], second - mean**2, rtol=1e-12)
+    stack = jm.MixtureSameFamily(
+        jnp.asarray(weights), jax.vmap(jm.Normal)(jnp.array([-1.0, 2.0]), jnp.array([1.0, 3.0]))
+    )
+    np.testing.assert_allclose(stack.variance, 0.3 * 2 + 0.7 * 13 - mean**2, rtol=1e-12)
+
+
+def test_a_quantile_moves_with_the_level_and_the_parameters(x64):
+    at = lambda mean, scale, p: jm.Normal(mean, scale).quantile(p)
+    slopes = jax.jit(jax.grad(at, (0, 1, 2)))(1.0, 2.0, 0.9)
+    z = st.norm.ppf(0.9)
+    np.testing.assert_allclose(slopes, [1, z, 2 / st.norm.pdf(z)], rtol=1e-10)
+
+
+def test_where_there_is_none_it_is_said():
+    with pytest.raises(NotImplementedError, match="cdf"):
+        jm.MultivariateNormal.template(2).cdf(0.0)
