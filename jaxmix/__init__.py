@@ -1,5 +1,9 @@
 """jaxmix: mixtures and everything that is a logarithm of an average, as JAX pytrees."""
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
+from ._lazy import lazily as _lazily
+
 # Densities of one event; `jax.vmap` adds every batch axis.
 from ._density import LogDensity as LogDensity
 from ._exponential import ExponentialFamily as ExponentialFamily
@@ -73,53 +77,86 @@ from .regression import NegativeBinomialRegression as NegativeBinomialRegression
 from .regression import PoissonRegression as PoissonRegression
 from .regression import Regression as Regression
 
-# Expectation-maximisation.
-from . import em as em
-from .em import Fit as Fit
-from .em import fit as fit
-
-# Which model: sweeps over models, tests, merges and moves.
-from . import choice as choice
-
-# Importance sampling with mixtures.
-from . import importance as importance
-from .importance import imp_est as imp_est
-
-# Objectives: bounds and unbiased estimates of log p(x).
-from . import objectives as objectives
-from .objectives import ciwae as ciwae
-from .objectives import delta_method as delta_method
-from .objectives import elbo as elbo
-from .objectives import iwae as iwae
-from .objectives import jackknife as jackknife
-from .objectives import log_evidence as log_evidence
-from .objectives import miwae as miwae
-from .objectives import multilevel as multilevel
-from .objectives import piwae as piwae
-from .objectives import renyi as renyi
-from .objectives import sumo as sumo
-
 # What came of an iterative method.
 from ._results import RESULTS as RESULTS
 
-# Pictures, and small real tables to try things on.
-from . import datasets as datasets
-from . import plot as plot
+# Compiled programs that outlive the process.
+from ._compile import compilation_cache as compilation_cache
 
-# Python rows and tables, and events; data larger than memory.
-from . import data as data
-from .data import decode as decode
-from .data import encode as encode
-from .data import infer_template as infer_template
-from .data import load as load
-from .data import save as save
-from .data import partition as partition
+# What follows is imported when it is first used.
+if _TYPE_CHECKING:
+    # Expectation-maximisation.
+    from . import em as em
+    from .em import Fit as Fit
+    from .em import fit as fit
 
-# Divergences between densities.
-from . import divergences as divergences
-from .divergences import Divergence as Divergence
-from .divergences import empirical_kl as empirical_kl
-from .divergences import kl_divergence as kl_divergence
+    # Which model: sweeps over models, tests, merges and moves.
+    from . import choice as choice
 
-# Distributions of other libraries as densities, and ours as theirs. See also `jaxmix.sklearn`.
-from . import adapters as adapters
+    # Importance sampling with mixtures.
+    from . import importance as importance
+    from .importance import imp_est as imp_est
+
+    # Objectives: bounds and unbiased estimates of log p(x).
+    from . import objectives as objectives
+    from .objectives import ciwae as ciwae
+    from .objectives import delta_method as delta_method
+    from .objectives import elbo as elbo
+    from .objectives import iwae as iwae
+    from .objectives import jackknife as jackknife
+    from .objectives import log_evidence as log_evidence
+    from .objectives import miwae as miwae
+    from .objectives import multilevel as multilevel
+    from .objectives import piwae as piwae
+    from .objectives import renyi as renyi
+    from .objectives import sumo as sumo
+
+    # Pictures, and small real tables to try things on.
+    from . import datasets as datasets
+    from . import plot as plot
+
+    # Python rows and tables, and events; data larger than memory.
+    from . import data as data
+    from .data import decode as decode
+    from .data import encode as encode
+    from .data import infer_template as infer_template
+    from .data import load as load
+    from .data import save as save
+    from .data import partition as partition
+
+    # Divergences between densities.
+    from . import divergences as divergences
+    from .divergences import Divergence as Divergence
+    from .divergences import empirical_kl as empirical_kl
+    from .divergences import kl_divergence as kl_divergence
+
+    # Distributions of other libraries as densities, and ours as theirs. See also `jaxmix.sklearn`.
+    from . import adapters as adapters
+else:
+    __getattr__, __dir__ = _lazily(
+        __name__,
+        globals(),
+        {
+            "em": ("Fit", "fit"),
+            "choice": (),
+            "importance": ("imp_est",),
+            "objectives": (
+                "ciwae",
+                "delta_method",
+                "elbo",
+                "iwae",
+                "jackknife",
+                "log_evidence",
+                "miwae",
+                "multilevel",
+                "piwae",
+                "renyi",
+                "sumo",
+            ),
+            "datasets": (),
+            "plot": (),
+            "data": ("decode", "encode", "infer_template", "load", "save", "partition"),
+            "divergences": ("Divergence", "empirical_kl", "kl_divergence"),
+            "adapters": (),
+        },
+    )

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ._compile import compilation_cache
 from ._fit_table import components_of, fit_table
 from ._page import without_fusions
 from ._tour import tour
@@ -44,6 +45,7 @@ def _is_large(argument: str) -> bool:
 
 
 if __name__ == "__main__":
+    compilation_cache()
     if not any(map(_is_large, sys.argv[1:])):  # what runs once, or over few rows
         without_fusions()
     main()

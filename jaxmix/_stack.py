@@ -5,6 +5,8 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, PyTree
 
 from ._density import LogDensity
@@ -117,7 +119,12 @@ def repeat(template: PyTree, size: int) -> PyTree:
 
         def copies(path, array):
             once = bool(path) and path[0].name in shared
-            return array if once else jax.numpy.broadcast_to(array, (size, *array.shape))
+            if once:
+                return array
+            if isinstance(array, Tracer):
+                return jax.numpy.broadcast_to(array, (size, *array.shape))
+            # On the host: another size compiles nothing.
+            return jax.device_put(np.broadcast_to(np.asarray(array), (size, *array.shape)))
 
         return jax.tree_util.tree_map_with_path(copies, node)
 

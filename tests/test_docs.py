@@ -44,7 +44,7 @@ def test_links_lead_to_files():
 
 
 def public_names():
-    for name in vars(jm):
+    for name in dir(jm):
         thing = getattr(jm, name)
         if not name.startswith("_") and not inspect.ismodule(thing) and name != "RESULTS":
             yield pytest.param(thing, id=name)

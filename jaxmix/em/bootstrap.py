@@ -6,7 +6,6 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Key, PyTree
 
 from .._results import RESULTS
@@ -144,6 +143,8 @@ def matched(model: PyTree, reference: PyTree, data: PyTree) -> PyTree:
         alike = jnp.array([[a == b for b in kinds] for a in kinds])
         # A pair of different structures costs more than all that agreement could gain.
         shared = jnp.where(alike, shared, -size * num_rows(data))
+    import optax  # when it is used: it takes a tenth of a second
+
     rows, columns = optax.assignment.hungarian_algorithm(-shared)
     order = jnp.zeros_like(columns).at[rows].set(columns)
     if listed:

@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, PyTree
 
 from .._numerics import tree_vdot
@@ -26,12 +25,16 @@ def init_gradient_state(model: PyTree) -> GradientState | None:
 
 def gradient_state(loose: list[Array]) -> GradientState:
     """A fresh state for the step of some arrays."""
+    import optax  # when it is used: it takes a tenth of a second
+
     return GradientState(optax.scale_by_lbfgs().init(loose), jnp.ones((), loose[0].dtype))
 
 
 def climb(value, gradient, loose, state: GradientState) -> tuple[list[Array], GradientState]:
     """A quasi-Newton step up a value of some arrays, halved until it does not fall."""
     downhill = jax.tree.map(jnp.negative, gradient)
+    import optax
+
     rule = optax.scale_by_lbfgs()
     direction, memory = rule.update(downhill, state.memory, loose)
     # Optax's rules give what is to be subtracted; where curvature misleads, the gradient serves.

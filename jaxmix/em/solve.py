@@ -5,7 +5,6 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import lineax as lx
 from jaxtyping import Array, PyTree
 
 from .._results import RESULTS
@@ -114,6 +113,8 @@ def _matrix_free(vector, moves, force):
         return jnp.where(unmoved, v, jnp.zeros_like(v)) - push(v)[1]
 
     tolerance = jnp.finfo(vector.dtype).eps ** 0.75
+    import lineax as lx  # when it is used: most problems are dense
+
     operator = lx.FunctionLinearOperator(product, jax.eval_shape(lambda: vector))
     solver = lx.GMRES(rtol=float(tolerance), atol=0.0, restart=60)
     return lx.linear_solve(operator, force(unmoved, idle), solver, throw=False).value

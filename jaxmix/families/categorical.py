@@ -45,7 +45,7 @@ class Categorical(Refittable):
 
     def __init__(self, probs=None, *, logits=None, labels: Sequence[Hashable] | None = None):
         log, probs = entrance("Categorical", log_of, probs=probs, logits=logits)
-        on_host = isinstance(probs, np.ndarray)
+        host = probs if isinstance(probs, np.ndarray) and log is log_of else None
         (probs,) = as_float(probs)
         self.labels = None if labels is None else tuple(labels)
         if probs.ndim != 1:
@@ -55,9 +55,9 @@ class Categorical(Refittable):
             )
         if self.labels is not None and len(self.labels) != probs.shape[0]:
             raise ValueError(f"{probs.shape[0]} probabilities were given for {self.labels}.")
-        if on_host and log is log_of:  # the weights of a template: another size compiles nothing
+        if host is not None:  # the weights of a template: another size compiles nothing
             with np.errstate(divide="ignore", invalid="ignore"):
-                self.logits = constant(np.log(np.asarray(probs)))
+                self.logits = constant(np.log(host.astype(float)), probs.dtype)
         else:
             self.logits = log(probs)
 

@@ -1,0 +1,28 @@
+"""Parts of a package that are imported when they are first used."""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+
+def lazily(
+    package: str, there: dict[str, Any], names: Mapping[str, Sequence[str]]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """`__getattr__` and `__dir__` of a package (PEP 562).
+
+    Args:
+        package: its name.
+        there: its globals, in which what has been imported is kept.
+        names: for each module the names that it lends to the package.
+    """
+    home = {name: module for module, lent in names.items() for name in lent}
+    every = {*home, *names}
+
+    def get(name: str) -> Any:
+        if name not in every:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        module = importlib.import_module(f"{package}.{home.get(name, name)}")
+        there[name] = getattr(module, name) if name in home else module
+        return there[name]
+
+    return get, lambda: sorted({*there, *every})
