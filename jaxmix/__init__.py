@@ -1,6 +1,6 @@
 """jaxmix: mixtures and everything that is a logarithm of an average, as JAX pytrees."""
 
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+import typing as _typing
 
 from ._lazy import lazily as _lazily
 
@@ -84,7 +84,7 @@ from ._results import RESULTS as RESULTS
 from ._compile import compilation_cache as compilation_cache
 
 # What follows is imported when it is first used.
-if _TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     # Expectation-maximisation.
     from . import em as em
     from .em import Fit as Fit
