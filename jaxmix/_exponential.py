@@ -55,7 +55,8 @@ class Refittable(LogDensity):
     A family states `stats(x, origin)`, `from_stats(stats, origin)`, `expected_log_prob`, and
     `num_parameters`. Every statistics tree is a NamedTuple headed by `count`.
     `origin` is the point about which residual statistics are taken, None where there is none.
-    `zero_is_valid` says that a parameter may be -inf, the logarithm of a probability of 0.
+    `zero_is_valid` says that a parameter may be infinite, being the logarithm (or the logit) of a
+    probability or a rate of 0.
     `ascends` says that an M-step never lowers the likelihood: False where it is a Newton step,
     which a fit shortens where it overshoots.
     """

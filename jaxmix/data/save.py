@@ -16,8 +16,15 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .. import combinators, families
+from .._density import made
 from .._refuse import on_host
+from .._results import RESULTS
 from ..combinators.tied import Hole
+from ..em.run import Solution
+from ..em.solution import Fit, Restarts
+from ..em.solution import name as name_of_result
+from ..em.solve import FixedPoint
+from ..em.state import History
 
 VERSION = 1
 _DESCRIPTION = "description"
@@ -26,22 +33,26 @@ _DESCRIPTION = "description"
 def _known(classes: Sequence[type]) -> dict[str, type]:
     """The classes that a file may name, by their names."""
     house = [*vars(families).values(), *vars(combinators).values(), Hole]
-    house = [c for c in house if isinstance(c, type) and issubclass(c, eqx.Module)]
+    house = [c for c in house if isinstance(c, type) and issubclass(c, (eqx.Module, tuple))]
+    house += [Fit, Solution, FixedPoint, History, Restarts]
     return {c.__name__: c for c in [*house, *classes]}
 
 
 def _fields(cls: Any) -> set[str]:
+    if issubclass(cls, tuple):
+        return set(cls._fields)  # pyright: ignore[reportAttributeAccessIssue]
     return {field.name for field in dataclasses.fields(cls)}
 
 
 @on_host("save what the transformed function returns.")
 def save(path: str | Path, model: PyTree, *, classes: Sequence[type] = ()) -> None:
-    """Write a model to a file: its arrays and a description in JSON.
+    """Write a model, or a fit, to a file: its arrays and a description in JSON.
 
     Args:
         path: the file, `.safetensors` for that format (with the extra `safetensors`), any other
             name for a NumPy archive; overwritten, by a rename once all is written.
-        model: a density made of the house's, of tuples and of dicts.
+        model: a density made of the house's, of tuples and of dicts; or what `jm.fit`, `em.run`
+            and `em.fixed_point` give.
         classes: classes of your own (`equinox.Module`) that the model is made of.
 
     Raises:
@@ -69,9 +80,11 @@ def save(path: str | Path, model: PyTree, *, classes: Sequence[type] = ()) -> No
             return {type(node).__name__: items}
         if isinstance(node, dict) and all(isinstance(name, str) for name in node):
             return {"dict": {name: describe(v, f"{place}.{name}") for name, v in node.items()}}
+        if isinstance(node, RESULTS):
+            return {"result": name_of_result(node)}
         name = type(node).__name__
-        if isinstance(node, eqx.Module) and known.get(name) is type(node):
-            fields = {f: getattr(node, f) for f in _fields(node)}
+        if isinstance(node, eqx.Module | tuple) and known.get(name) is type(node):
+            fields = {f: getattr(node, f) for f in _fields(type(node))}
             inner = {f: describe(v, f"{place}.{f}") for f, v in fields.items()}
             return {"class": name, "fields": inner}
         raise ValueError(
@@ -129,7 +142,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], str]:
 
 
 def load(path: str | Path, *, classes: Sequence[type] = ()) -> PyTree:
-    """Read a model that `jm.save` wrote.
+    """Read a model, or a fit, that `jm.save` wrote.
 
     Args:
         path: the file.
@@ -163,6 +176,8 @@ def load(path: str | Path, *, classes: Sequence[type] = ()) -> PyTree:
             return node
         if "array" in node:
             return jnp.asarray(contents[f"array_{node['array']}"])
+        if "result" in node:
+            return getattr(RESULTS, node["result"])
         if "tuple" in node:
             return tuple(build(item) for item in node["tuple"])
         if "list" in node:
@@ -175,9 +190,9 @@ def load(path: str | Path, *, classes: Sequence[type] = ()) -> PyTree:
                 f"{path} holds a {node['class']}, which is not known here in that form; a class "
                 "of your own goes into `classes`."
             )
-        made = object.__new__(cls)
-        for name, value in node["fields"].items():
-            object.__setattr__(made, name, build(value))
-        return made
+        fields = {name: build(value) for name, value in node["fields"].items()}
+        if issubclass(cls, tuple):
+            return cls(**fields)
+        return made(cls, **fields)
 
     return build(tree)

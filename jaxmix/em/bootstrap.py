@@ -12,6 +12,7 @@ from .._results import RESULTS
 from .._stack import pick
 from ..combinators._labels import posterior_of
 from .chunks import num_rows
+from .entry import check_key, enter
 from .maximise import Prior
 from .solve import fixed_point
 
@@ -90,6 +91,8 @@ def bootstrap(
             "A parametric bootstrap draws its rows from the model, and rows so drawn have no case "
             "weights; leave out `weights`, or resample the rows with parametric=False."
         )
+    check_key(key)
+    data, weights = enter(model, data, weights)
     return _refits(key, model, data, weights, num, parametric, prior, max_steps)
 
 

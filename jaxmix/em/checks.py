@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from .._exponential import ProductForm
-from .._numerics import constant
+from .._numerics import constant, native
 from .._stack import of_arrays
 from .parts import take_apart
 
@@ -23,16 +23,16 @@ def _where(path: tuple) -> str:
     return f"field {text}" if text else "the data"
 
 
-def checked_data(data: PyTree, template: PyTree) -> PyTree:
-    """The data as JAX arrays, or a sentence naming the field, the row, the value.
+def as_arrays(data: PyTree) -> PyTree:
+    """Arrays, lists of numbers, columns and frames as JAX arrays with a leading axis of rows.
 
     Raises:
-        ValueError: for data that are empty, ragged, NaN or infinite, or of the wrong shape.
+        ValueError: naming the field that holds no numbers, or another number of rows.
     """
-    flat, structure = jax.tree_util.tree_flatten_with_path(data)
+    flat, structure = jax.tree_util.tree_flatten_with_path(data, is_leaf=lambda n: type(n) is list)
     if not flat:
         raise ValueError("The data hold no arrays.")
-    arrays, rows = [], None
+    arrays, rows, first = [], None, ()
     for path, leaf in flat:
         array = _converted(leaf, path)
         if array.ndim == 0:
@@ -41,14 +41,22 @@ def checked_data(data: PyTree, template: PyTree) -> PyTree:
             rows, first = array.shape[0], path
         if array.shape[0] != rows:
             raise ValueError(
-                f"{_where(path)} has {array.shape[0]} rows where {_where(first)} has {rows}."  # pyright: ignore[reportPossiblyUnboundVariable]
+                f"{_where(path)} has {array.shape[0]} rows where {_where(first)} has {rows}."
             )
         arrays.append(array)
     if rows == 0:
         raise ValueError("The data are empty: there are 0 rows to fit to.")
-    data = structure.unflatten(arrays)
-    data = _floating(data, template)
-    _check_event(data, template)
+    return structure.unflatten(arrays)
+
+
+def checked_data(data: PyTree, template: PyTree) -> PyTree:
+    """The data as JAX arrays, or a sentence naming the field, the row, the value.
+
+    Raises:
+        ValueError: for data that are empty, ragged, NaN or infinite, or of the wrong shape.
+    """
+    data = floating(as_arrays(data), template)
+    check_event(data, template)
     for path, array in jax.tree_util.tree_flatten_with_path(data)[0]:
         _check_finite(array, path, allow_nan=_takes_nan(template))
     return data
@@ -60,26 +68,50 @@ def _takes_nan(template: PyTree) -> bool:
 
 
 def _converted(leaf: Any, path: tuple) -> Array:
-    host = leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
-    if not isinstance(host, jax.Array) and host.dtype.kind not in "biuf":
-        raise ValueError(
-            f"{_where(path)} must be numeric; it has dtype {host.dtype}, such as {host.flat[0]!r} in "
-            "row 0. Encode rows of Python values with jm.encode."
-        )
-    array = jax.device_put(host)
-    if host.dtype == np.float64 and array.dtype != host.dtype and host.size:
-        spread = np.nanstd(host, axis=0)
-        lost = np.abs(host - np.asarray(array, np.float64)).max(0)
-        worst = np.max(lost / np.where(spread > 0, spread, 1), initial=0.0)
-        warnings.warn(
-            f"{_where(path)}: float64 values were rounded to float32 (by at most {worst:.1e} "
-            "standard deviations of a column). Centre the data first, or enable x64, to keep more.",
-            stacklevel=4,
-        )
+    if isinstance(leaf, jax.Array):
+        array = leaf
+    else:
+        host = _on_host(leaf, path)
+        array = jax.device_put(host)
+        if host.dtype == np.float64 and array.dtype != host.dtype and host.size:
+            _tell_of_lost_digits(host, array, path)
+    if array.dtype in (jnp.float16, jnp.bfloat16):
+        return array.astype(jnp.float32)  # every number of theirs is one of float32
     return array
 
 
-def _floating(data: PyTree, template: PyTree) -> PyTree:
+def _on_host(leaf: Any, path: tuple) -> np.ndarray:
+    if isinstance(leaf, np.ma.MaskedArray) and np.ma.is_masked(leaf):
+        leaf = leaf.astype(float).filled(np.nan)
+    try:
+        host = np.asarray(leaf)
+    except ValueError as error:
+        raise ValueError(
+            f"{_where(path)} is a list of rows of unequal lengths: encode sequences with jm.encode."
+        ) from error
+    if host.dtype == jnp.bfloat16:
+        return host.astype(np.float32)
+    if host.dtype.kind not in "biuf":
+        first = f", such as {host.flat[0]!r} in row 0" if host.size else ""
+        raise ValueError(
+            f"{_where(path)} must be numeric; it has dtype {host.dtype}{first}. Encode rows of "
+            "Python values, and columns of labels, with jm.encode."
+        )
+    return native(host)
+
+
+def _tell_of_lost_digits(host: np.ndarray, array: Array, path: tuple) -> None:
+    spread = np.nanstd(host, axis=0)
+    lost = np.abs(host - np.asarray(array, np.float64)).max(0)
+    worst = np.max(lost / np.where(spread > 0, spread, 1), initial=0.0)
+    warnings.warn(
+        f"{_where(path)}: float64 values were rounded to float32 (by at most {worst:.1e} "
+        "standard deviations of a column). Centre the data first, or enable x64, to keep more.",
+        stacklevel=5,
+    )
+
+
+def floating(data: PyTree, template: PyTree) -> PyTree:
     """Integers where the template's leaves are real-valued become floats."""
     leaves = jax.tree.leaves(data)
     real = [isinstance(leaf, ProductForm) for leaf in take_apart(template).leaves]
@@ -88,7 +120,7 @@ def _floating(data: PyTree, template: PyTree) -> PyTree:
     return data
 
 
-def _check_event(data: PyTree, template: PyTree) -> None:
+def check_event(data: PyTree, template: PyTree) -> None:
     """What a row looks like, once for all data and templates of these shapes: it is a trace."""
     shape = lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype) if eqx.is_array(a) else a
     row = lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype)
@@ -114,7 +146,7 @@ def _check_row(one: PyTree, template: PyTree) -> None:
         dim = getattr(leaf, "dim", None)
         if isinstance(leaf, ProductForm) and dim is not None and shapes != (dim,):
             raise ValueError(
-                f"The template has dimension {dim}, and a row of the data has shape {shapes}."
+                f"The template has dimension {dim}, and one event, a row of the data, has shape {shapes}."
             )
     try:
         out = jax.eval_shape(lambda m, x: m.log_prob(x), template, one)

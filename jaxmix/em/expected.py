@@ -14,6 +14,7 @@ from .._numerics import Sum, add, compensated_sum, merge, zero_sum
 from .._stack import of_arrays, rows_log_prob
 from .buckets import Buckets
 from .chunks import chunk_rows, is_brief, num_rows, take_chunk
+from .entry import enter
 from .parts import take_apart
 from .product_form import OwnOrigin, fields_asked, product_form, product_form_is_exact
 from .sharded import opened, pooled
@@ -215,6 +216,7 @@ def expected_stats(
         >>> float(stats.count), float(stats.first)
         (2.0, 4.0)
     """
+    data, weights = enter(model, data, weights)
     return _expected_stats(of_arrays(model), data, weights, chunk_size)
 
 

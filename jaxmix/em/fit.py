@@ -1,17 +1,21 @@
 """`jm.fit`: options are checked, then arrays are fitted in memory and sources by streaming."""
 
+import dataclasses
 from typing import Any
 
 from jaxtyping import Array, Key, PyTree
 
 from .._refuse import on_host
 from .accelerate import solver_of
+from .checks import as_arrays
+from .entry import check_key, check_model, check_start
 from .in_memory import fit_arrays
 from .maximise import DEFAULT_FLOOR, Prior
 from .options import Options, check
 from .solution import Fit
 from .solver import Solver
 from .stream import fit_source
+from .units import items_of_one_row
 
 
 @on_host("call jm.em.run, the pure function under it.")
@@ -51,7 +55,8 @@ def fit(
         init: "search", or "given" to go on from `template` as it is.
         assignment: "soft", or "hard" for classification EM (k-means among it).
         max_steps: at most so many steps for one start.
-        tol: stop at a gain below this, in nats a datum; None never stops early.
+        tol: stop at a gain below this, in nats a datum (a row; an item of the sequence where there
+            is one single row); None never stops early.
         accelerate: None, "squarem", "lbfgs", or a `jm.em.Solver`; a step is one pass over the
             data in each.
         stopping: "gain" holds the last step's gain against `tol`; "aitken" also what the
@@ -84,4 +89,19 @@ def fit(
     )  # fmt: skip
     check(options, key)
     streams = callable(getattr(data, "batches", None))
-    return (fit_source if streams else fit_arrays)(key, template, data, weights, options)
+    check_model(template, data, "template")
+    if key is not None:
+        check_key(key)
+    if init == "given":
+        check_start(template)
+    if streams:
+        return fit_source(key, template, data, weights, options)
+    data = as_arrays(data)
+    items = items_of_one_row(data)
+    if items is None:
+        return fit_arrays(key, template, data, weights, options)
+    items = float(items)
+    if tol is not None:  # in nats an item
+        options = options._replace(tol=tol * items)
+    found = fit_arrays(key, template, data, weights, options)
+    return dataclasses.replace(found, num_data=found.num_data * items, unit="item")

@@ -2,47 +2,97 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from .._density import is_density
 from .._results import RESULTS
+from .._stack import stack_axes
 from ..combinators._labels import posterior_of
 from .chunks import chunk_rows, num_rows
 from .expected import expect, log_likelihood
-from .maximise import Prior, about_own_origins, log_prior
+from .maximise import DEFAULT_FLOOR, Prior, about_own_origins, floors_of, log_prior, sound
 from .parts import take_apart
 from .residual import parameters
 
 
-def tangent_basis(model: PyTree, stats: list[Any], prior: Prior | None) -> Float[Array, "p r"]:
+class Directions(NamedTuple):
+    """Free directions of the parameters (p, r), which of them are there (r,), and what is held."""
+
+    basis: Array
+    live: Array
+    held: Array  # parameters (p,) on a boundary: no error is known of them
+
+
+def tangent_basis(
+    model: PyTree, stats: list[Any], prior: Prior | None, floors: list[Any], weight: Array
+) -> Directions:
     """Directions in which the refitted parameters can move: a chart of free coordinates.
 
     Unconstrained parameters are redundant (K logits for K - 1 weights, the unused half of a
     triangle); the M-step's values are not. The columns span the range of its derivative in the
-    statistics, orthonormal for each leaf in units of its own coordinates.
+    statistics, orthonormal for each leaf in units of its own coordinates. What sits on a boundary
+    (a probability of 0, a density on its floor, an emptied one) has no direction: its columns
+    are 0.
     """
     parts = take_apart(model)
     pseudo = [None] * len(parts.leaves) if prior is None else about_own_origins(parts.leaves, prior)
-    blocks = []
-    for leaf, s, extra in zip(parts.leaves, stats, pseudo, strict=True):
+    blocks, live, held = [], [], []
+    for leaf, s, extra, floor in zip(parts.leaves, stats, pseudo, floors, strict=True):
         total = s if extra is None else jax.tree.map(jnp.add, s, extra)
         flat, unravel = ravel_pytree(total)
         image = lambda v, leaf=leaf, u=unravel: parameters(leaf.from_stats(u(v), leaf.origin))[0]
         moves = jax.jacfwd(image)(flat)
         moves = jnp.where(jnp.isfinite(moves), moves, jnp.zeros_like(moves))
+        still, lost = _held(leaf, leaf.on_boundary(floor) | ~sound(leaf, total, weight))
+        moves = jnp.where(still[:, None], jnp.zeros_like(moves), moves)
         rows = _lengths(moves, 1)
         moves = moves / rows
         left = jnp.linalg.svd(moves / _lengths(moves, 0), full_matrices=False)[0]
-        blocks.append(left[:, : free_parameters(leaf)] * rows)
-    blocks += [jnp.eye(a.size, dtype=a.dtype) for a in parts.loose]
-    return jax.scipy.linalg.block_diag(*blocks)
+        left = left[:, : free_parameters(leaf)]
+        # Singular values come largest first: those of the directions lost are the last.
+        there = jnp.arange(left.shape[1]) < left.shape[1] - lost
+        blocks.append(jnp.where(there[None], left * rows, jnp.zeros_like(left)))
+        live.append(there)
+        held.append(still)
+    for loose in parts.loose:
+        blocks.append(jnp.eye(loose.size, dtype=loose.dtype))
+        live.append(jnp.ones(loose.size, bool))
+        held.append(jnp.zeros(loose.size, bool))
+    return Directions(
+        jax.scipy.linalg.block_diag(*blocks), jnp.concatenate(live), jnp.concatenate(held)
+    )
+
+
+def _held(leaf: Any, off: Array) -> tuple[Array, Array]:
+    """Which parameters of a leaf are held, given its densities that are, and directions lost."""
+    arrays, axes = eqx.filter(leaf, eqx.is_inexact_array), stack_axes(leaf)
+    lost = jnp.sum(off) * leaf.num_parameters
+
+    def of(own, array):
+        if array is None:
+            return None
+        # What a stack shares is held where any of its densities is.
+        there = jnp.any(off, axis=tuple(range(own, off.ndim)))
+        return jnp.broadcast_to(there.reshape(there.shape + (1,) * (array.ndim - own)), array.shape)
+
+    whole = jax.tree.map(of, axes, arrays, is_leaf=lambda n: n is None)
+    infinite = jax.tree.map(jnp.isinf, arrays)
+    lost = lost + sum(
+        jnp.sum(i & ~w)
+        for i, w in zip(jax.tree.leaves(infinite), jax.tree.leaves(whole), strict=True)
+    )
+    if getattr(leaf, "num_shared_parameters", 0):
+        outer = jnp.any(off, axis=-1) if off.ndim else off
+        lost = lost + jnp.sum(outer) * leaf.num_shared_parameters
+    still = jax.tree.map(jnp.logical_or, whole, infinite)
+    return ravel_pytree(jax.tree.map(lambda a: a.astype(jnp.float32), still))[0] > 0, lost
 
 
 def _lengths(matrix, axis):
@@ -64,6 +114,8 @@ class Chart(eqx.Module):
     model: PyTree
     vector: Float[Array, " p"]
     basis: Float[Array, "p r"]
+    live: Bool[Array, " r"]
+    held: Bool[Array, " p"]
 
     def at(self, free: Float[Array, " r"]) -> PyTree:
         step = jnp.dot(self.basis, free, precision="highest")
@@ -77,8 +129,24 @@ class Chart(eqx.Module):
 
 def chart(model, data, weights=None, prior=None) -> Chart:
     """The free coordinates about a model."""
-    stats = expect(model, data, weights).stats
-    return Chart(model, parameters(model)[0], tangent_basis(model, stats, prior))
+    expected = expect(model, data, weights)
+    leaves = take_apart(model).leaves
+    if prior is None:
+        floors = [_own_floor(leaf, s) for leaf, s in zip(leaves, expected.stats, strict=True)]
+    else:
+        floors = floors_of(prior) or [leaf.zero_stats() for leaf in leaves]
+    found = tangent_basis(model, expected.stats, prior, floors, expected.weight)
+    return Chart(model, parameters(model)[0], *found)
+
+
+def _own_floor(leaf: Any, stats: Any) -> Any:
+    """The default floor under a stack, from its pooled statistics: no pass over the data."""
+    depth = len(leaf.stack_shape)
+    first = lambda a: jnp.broadcast_to(a[(slice(0, 1),) * depth], a.shape)
+    new = None if leaf.origin is None else jax.tree.map(first, leaf.origin)
+    moved = leaf.recentre(stats, leaf.origin, new)
+    total = lambda a: jnp.broadcast_to(jnp.sum(a, tuple(range(depth)), keepdims=True), a.shape)
+    return leaf.floor(jax.tree.map(total, moved), DEFAULT_FLOOR)
 
 
 def objective(model, data, weights=None, prior=None, chunk_size=None) -> Array:
@@ -93,7 +161,13 @@ def observed_information(chart: Chart, data, weights=None, prior=None) -> Float[
     chunk = max(16, rows // max(1, chart.basis.shape[1]))
     value = lambda free: objective(chart.at(free), data, weights, prior, chunk)
     hessian = jax.jacfwd(jax.grad(value))(chart.origin)
-    return -0.5 * (hessian + hessian.T)
+    return with_unit(chart, -0.5 * (hessian + hessian.T))
+
+
+def with_unit(chart: Chart, information: Float[Array, "r r"]) -> Float[Array, "r r"]:
+    """The information with 1 on the diagonal for directions that are not there."""
+    both = chart.live[:, None] & chart.live[None]
+    return jnp.where(both, information, jnp.eye(len(chart.live), dtype=information.dtype))
 
 
 def scores(chart: Chart, data: PyTree) -> Float[Array, "n r"]:
@@ -132,7 +206,7 @@ def louis_information(chart: Chart, data, weights=None, prior=None) -> Float[Arr
     mean = jnp.sum(shares[..., None] * each, 1)
     square = jnp.einsum("nk,nki,nkj->ij", case[:, None] * shares, each, each, precision="highest")
     missing = square - jnp.einsum("n,ni,nj->ij", case, mean, mean, precision="highest")
-    return -jax.jacfwd(jax.grad(complete))(origin) - missing
+    return with_unit(chart, -jax.jacfwd(jax.grad(complete))(origin) - missing)
 
 
 def inverse_root(information: Float[Array, "r r"]) -> tuple[Float[Array, "r r"], Array]:
@@ -157,6 +231,7 @@ class Record(eqx.Module):
     model_: PyTree
     columns_: Float[Array, "p m"]
     result: RESULTS
+    held_: Bool[Array, " p"] | None = None
     summed_: bool = eqx.field(static=True, default=True)
     path_: tuple[Any, ...] = eqx.field(static=True, default=())
 
@@ -165,8 +240,12 @@ class Record(eqx.Module):
             model = getattr(model, step) if isinstance(step, str) else model[step[0]]
         return model
 
+    def _below(self, step: Any) -> "Record":
+        path = (*self.path_, step)
+        return Record(self.model_, self.columns_, self.result, self.held_, self.summed_, path)
+
     def _enter(self, step: Any) -> Any:
-        deeper = Record(self.model_, self.columns_, self.result, self.summed_, (*self.path_, step))
+        deeper = self._below(step)
         value = deeper._at(self.model_)
         if eqx.is_inexact_array(value):
             return deeper.of(deeper._at)
@@ -197,12 +276,36 @@ class Record(eqx.Module):
         flat = self._pushed(lambda model: jnp.ravel(function(model)))
         return jnp.dot(flat, flat.T, precision="highest")
 
+    @property
+    def at_boundary(self) -> list[str]:
+        """Names of the stored parameters that sit on a boundary, and have no error.
+
+        Probabilities of 0, densities on their floor, emptied ones: they are held as they are, with
+        0 in place of an error, and all other errors are those given them.
+        """
+        if self.held_ is None:
+            return []
+        vector, build = parameters(self.model_)
+        marks = self.held_.astype(vector.dtype)
+        marked = jax.tree_util.tree_flatten_with_path(build(marks))[0]
+        names = []
+        for (path, one), other in zip(marked, jax.tree.leaves(build(0 * marks)), strict=True):
+            if eqx.is_inexact_array(one):
+                where = np.argwhere(np.asarray(one) != np.asarray(other))
+                name = jax.tree_util.keystr(path)
+                names += [name + "".join(f"[{i}]" for i in index) for index in where]
+        return names
+
     def __repr__(self) -> str:
         lines = []
         for path, function in self.entries():
             text = lambda value, p=path: np.array2string(np.asarray(value), precision=4, prefix=p)
             error = text(self.of(function)) if self.summed_ else "..."
             lines.append(f"{path}: {text(function(self.model_))} +- {error}")
+        held = self.at_boundary
+        if held:
+            shown = ", ".join(held[:8]) + (f" and {len(held) - 8} more" if len(held) > 8 else "")
+            lines.append(f"held on a boundary, without an error: {shown}")
         return "\n".join(lines)
 
     def items(self) -> list[tuple[str, Array]]:
@@ -226,11 +329,11 @@ class Record(eqx.Module):
             for key in keys:
                 found += [(f"[{key!r}]{sub}", each) for sub, each in self[key].entries()]
             return found
-        for name in inspect.signature(type(model).__init__).parameters:
+        for name, given in inspect.signature(type(model).__init__).parameters.items():
             value = getattr(model, name, None) if name != "self" else None
-            if eqx.is_inexact_array(value):
-                deeper = Record(self.model_, self.columns_, self.result, path_=(*self.path_, name))
-                found.append((f".{name}", deeper._at))
+            other = given.kind == given.KEYWORD_ONLY  # another entrance of the same parameters
+            if eqx.is_inexact_array(value) and not other:
+                found.append((f".{name}", self._below(name)._at))
             elif isinstance(value, tuple | list | dict) or is_density(value):
                 found += [(f".{name}{sub}", each) for sub, each in getattr(self, name).entries()]
         return found

@@ -8,6 +8,7 @@ from jaxtyping import Array, Key, PyTree
 from .._compile import Quick
 from .._stack import of_arrays
 from .chunks import num_rows
+from .entry import check_key, enter
 from .expected import expect
 from .gradient_step import climb, gradient_state
 from .lanes import in_blocks, lanes_of
@@ -67,6 +68,8 @@ def init(
         >>> jnp.sort(start.components.mean).shape
         (2,)
     """
+    check_key(key)
+    data, weights = enter(template, data, weights, name="template")
     plus_plus = plus_plus if isinstance(plus_plus, jax.Array) else jax.device_put(plus_plus)
     return _init_blocks(key, of_arrays(template), data, weights, plus_plus)
 
@@ -200,7 +203,7 @@ def moved(build, noisy, sample, share, case=None):
 def has_zeros(models: PyTree) -> bool:
     """Whether some model gives probability 0 to a label: concrete arrays only."""
     leaves = [leaf for leaf in take_apart(models).leaves if leaf.zero_is_valid]
-    return any(bool(jnp.any(jnp.isneginf(a))) for leaf in leaves for a in jax.tree.leaves(leaf))
+    return any(bool(jnp.any(jnp.isinf(a))) for leaf in leaves for a in jax.tree.leaves(leaf))
 
 
 def everywhere(template: PyTree, data: PyTree, weights: Array | None) -> PyTree:
@@ -217,7 +220,7 @@ def supported(models: PyTree, whole: PyTree) -> PyTree:
     stacked, one = take_apart(models), take_apart(whole)
 
     def kept(many, single):
-        return jnp.where(jnp.isneginf(many) & jnp.isfinite(single)[None], single[None], many)
+        return jnp.where(jnp.isinf(many) & jnp.isfinite(single)[None], single[None], many)
 
     leaves = [
         jax.tree.map(kept, leaf, other) if leaf.zero_is_valid else leaf

@@ -214,7 +214,7 @@ def _finite(leaf: Refittable, use: Array) -> Array:
             continue
         fine = jnp.isfinite(array)
         if leaf.zero_is_valid:
-            fine = fine | jnp.isneginf(array)
+            fine = fine | jnp.isinf(array)
         fine = jnp.all(fine, axis=tuple(range(own, array.ndim)))
         use = use & fine.reshape(fine.shape + (1,) * (use.ndim - own))
     return use
@@ -287,5 +287,7 @@ def expected_gain(new: Refittable, old: Refittable, stats: Any) -> Array:
     origin = old.origin
     if not (isinstance(new, ExponentialFamily) and isinstance(old, ExponentialFamily)):
         return _expected(new, stats, origin) - _expected(old, stats, origin)
-    change = jax.tree.map(jnp.subtract, new.natural(origin), old.natural(origin))
+    # Of what no datum has, the logarithm may be -inf: 0 log 0 is 0.
+    seen = lambda s, n, o: jnp.where(s == 0, jnp.zeros_like(n), n - o)
+    change = jax.tree.map(seen, stats, new.natural(origin), old.natural(origin))
     return tree_vdot(change, stats)

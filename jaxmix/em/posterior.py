@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree, Scalar
 
 from .._results import RESULTS
+from .entry import enter
 from .information import Chart, chart, inverse_root, objective, observed_information
 from .maximise import Prior
 
@@ -41,7 +42,6 @@ class Posterior(eqx.Module):
         return self.chart.at(position)
 
 
-@eqx.filter_jit
 def posterior(
     model: PyTree, data: PyTree, *, weights: Array | None = None, prior: Prior | None = None
 ) -> Posterior:
@@ -66,6 +66,12 @@ def posterior(
         >>> post.log_density(post.origin).round(3), post.covariance.shape
         (Array(-5.676, dtype=float32), (2, 2))
     """
+    data, weights = enter(model, data, weights)
+    return _posterior(model, data, weights, prior)
+
+
+@eqx.filter_jit
+def _posterior(model, data, weights, prior):
     at = chart(model, data, weights, prior)
     root, regular = inverse_root(observed_information(at, data, weights, prior))
     covariance = jnp.dot(root, root.T, precision="highest")

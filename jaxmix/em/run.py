@@ -14,6 +14,7 @@ from .._results import RESULTS
 from .._stack import of_arrays
 from .accelerate import solver_of
 from .chunks import is_brief
+from .entry import check_start, enter
 from .expected import expect
 from .gradient_step import GradientState, init_gradient_state
 from .lanes import in_blocks, lanes_of
@@ -26,6 +27,7 @@ from .maximise import (
 from .options import check_assignment, check_stopping
 from .solver import Solver
 from .state import History, Limits, State, begin, judge, propose, result_of
+from .units import items_of_one_row
 
 
 class Solution(eqx.Module):
@@ -122,7 +124,8 @@ def run(
         data: events, stacked along a leading axis.
         weights: case weights (rows,), non-negative.
         max_steps: a traced number: changing it compiles nothing. At most `history_size`.
-        tol: stop when a step gains less than this, in nats a datum; None never stops early.
+        tol: stop when a step gains less than this, in nats a datum (a row; an item of the sequence
+            where there is one single row); None never stops early.
         assignment: "soft", or "hard" for classification EM (Celeux and Govaert 1992).
         accelerate: None, "squarem", "lbfgs", or a `jm.em.Solver`; a step is one pass over the
             data in each.
@@ -137,7 +140,8 @@ def run(
         A `Solution`, whose `result` tells why it stopped.
 
     Raises:
-        ValueError: for an unknown option, or traces of no length.
+        ValueError: for an unknown option, or traces of no length; rows that are no events of the
+            model; impossible weights; a start whose components are all alike.
 
     Example:
         >>> import jaxmix as jm, jax, jax.numpy as jnp
@@ -154,13 +158,16 @@ def run(
         raise ValueError(
             f"history_size bounds the steps and must be at least 1; it was {history_size}."
         )
+    model = of_arrays(model)
+    data, weights = enter(model, data, weights)
+    check_start(model)
     tol = -np.inf if tol is None else tol
     # Numbers go in as arrays, so that others compile nothing; they yield to the model's dtype.
     numbers = jax.tree.map(
         lambda n: n if isinstance(n, jax.Array) else jax.device_put(n), (floor, max_steps, tol)
     )
     solution = _run(
-        of_arrays(model), data, weights, prior, *numbers,
+        model, data, weights, prior, *numbers,
         assignment, solver, stopping, history_size, chunk_size,
     )  # fmt: skip
     return forward_only(
@@ -176,7 +183,9 @@ def _in_blocks(
 ) -> Solution:  # fmt: skip
     def whole(model, data, weights, prior, floor, max_steps, tol):
         prior = floor_prior(model, data, weights, floor) if prior is None else prior
-        limits = Limits(jnp.minimum(max_steps, history_size), tol, stopping)
+        items = items_of_one_row(data)
+        each = tol if items is None else tol * items  # nats a row, of which there is one
+        limits = Limits(jnp.minimum(max_steps, history_size), each, stopping)
         state, history = loop(
             begin(model, data, weights, solver), data, weights, prior, solver, limits,
             block=history_size, assignment=assignment, chunk_size=chunk_size,
@@ -225,6 +234,8 @@ def step(
         >>> float(model.mean)
         2.0
     """
+    check_assignment(assignment)
+    data, weights = enter(model, data, weights)
     return _step(of_arrays(model), data, state, weights, assignment, prior)
 
 

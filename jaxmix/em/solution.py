@@ -37,6 +37,8 @@ class Fit(eqx.Module):
     - `history`: one entry a step of the best restart; see `jm.em.History`.
     - `result`: a code of `jm.RESULTS`; `restarts`: the table of all restarts.
     - `bic`, `aic`, `icl`: smaller is better; `num_parameters` are the free ones.
+    - `num_data`: how many data there are, weights included, in units of `unit`: a "row", or an
+      "item" of its sequences where there is one single row, a whole series.
     """
 
     model: PyTree
@@ -50,6 +52,7 @@ class Fit(eqx.Module):
     num_data: float
     entropy: float
     validation_log_likelihood: float | None = None
+    unit: str = eqx.field(static=True, default="row")
 
     @property
     def bic(self) -> float:
@@ -71,13 +74,14 @@ class Fit(eqx.Module):
         same = np.sum(
             self.restarts.log_likelihood > float(self.log_likelihood) - 1e-3 * self.num_data
         )
+        total = float(self.log_likelihood)
         return (
-            f"Fit of {type(self.model).__name__}: log-likelihood {float(self.log_likelihood):.4f} nats "
-            f"({float(self.log_likelihood) / self.num_data:.4f} a datum) after {self.num_steps} steps\n"
+            f"Fit of {type(self.model).__name__}: log-likelihood {total:.4f} nats "
+            f"({total / self.num_data:.4f} a {self.unit}) after {self.num_steps} steps\n"
             f"  parameters {self.num_parameters}, BIC {self.bic:.2f}, AIC {self.aic:.2f}, "
             f"ICL {self.icl:.2f}\n"
             f"  stopped: {name(self.result)} ({reason})\n"
-            f"  restarts: {len(self.restarts.num_steps)}, of which {same} within 0.001 nats a datum "
+            f"  restarts: {len(self.restarts.num_steps)}, of which {same} within 0.001 nats a {self.unit} "
             f"of this one; densities left empty: {self.num_emptied}"
         )
 

@@ -9,6 +9,7 @@ from jaxtyping import Array, PyTree
 
 from .._results import RESULTS
 from .accelerate import solver_of
+from .entry import check_start, enter
 from .maximise import DEFAULT_FLOOR, Prior, floor_prior
 from .parts import parameters, take_apart
 from .residual import Sums, jacobian, residual, sums
@@ -160,7 +161,8 @@ def fixed_point(
         raise ValueError(
             f'linear_solve must be "auto", "dense" or "gmres"; it was {linear_solve!r}.'
         )
-    weights = None if weights is None else jnp.asarray(weights)
+    data, weights = enter(model, data, weights)
+    check_start(model)
     return _run(
         model,
         data,

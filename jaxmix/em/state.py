@@ -204,7 +204,7 @@ def _nearness(state: State, plain: Maximised) -> Nearness:
     smaller = seen & (size < jnp.where(tiny, before.best / 2, before.best))
     since = jnp.where(higher | smaller | ~seen, 0, before.since + 1)
     still = jnp.all(jnp.abs(change) <= 2 * eps * inside)
-    still = still & ~jnp.any(jnp.isneginf(there) & jnp.isfinite(here))
+    still = still & ~jnp.any(jnp.isinf(there) & jnp.isfinite(here))
     return Nearness(
         jnp.where(seen, change, before.change),
         jnp.where(seen, scale, before.scale),

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from .._results import RESULTS
+from .entry import enter
 from .information import (
     Record,
     chart,
@@ -32,7 +33,7 @@ def _errors(model, data, weights, prior, kind):
         # I^-1 (sum_n s_n s_n') I^-1 through its own root: the columns I^-1 s_n, summed in squares.
         root = jnp.dot(root, jnp.linalg.qr(jnp.dot(each, root, precision="highest"), "r").T)
     code = RESULTS.where(regular, RESULTS.successful, RESULTS.singular_information)
-    return Record(model, jnp.dot(at.basis, root, precision="highest"), code)
+    return Record(model, jnp.dot(at.basis, root, precision="highest"), code, at.held)
 
 
 def standard_errors(
@@ -65,7 +66,9 @@ def standard_errors(
 
     Returns:
         A `Record`: `errors.components.mean`, `errors.weights`, any other property of the model;
-        its `result` tells of a singular information matrix, whose errors are NaN.
+        its `result` tells of a singular information matrix, whose errors are NaN. What sits on a
+        boundary (a probability of 0, a density on its floor or without data) is held, and named
+        by `errors.at_boundary`; its error is 0, and the others are given it.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -78,11 +81,10 @@ def standard_errors(
         raise ValueError(f'kind must be "observed", "louis" or "sandwich"; it was {kind!r}.')
     if kind == "louis" and not callable(getattr(model, "joint_log_probs", None)):
         raise ValueError(f"Louis's identity is for mixtures; {type(model).__name__} is none.")
-    weights = None if weights is None else jnp.asarray(weights)
+    data, weights = enter(model, data, weights)
     return _errors(model, data, weights, prior, kind)
 
 
-@eqx.filter_jit
 def influence(
     model: PyTree, data: PyTree, *, weights: Array | None = None, prior: Prior | None = None
 ) -> Record:
@@ -100,11 +102,19 @@ def influence(
         >>> jm.em.influence(jm.Normal(0, 1), x).mean.tolist()
         [-0.250, 0.250, -0.250, 0.250]
     """
+    data, weights = enter(model, data, weights)
+    return _influence(model, data, weights, prior)
+
+
+@eqx.filter_jit
+def _influence(model, data, weights, prior):
     at = chart(model, data, weights, prior)
     root, regular = inverse_root(observed_information(at, data, weights, prior))
     moves = jnp.dot(root, jnp.dot(scores(at, data), root, precision="highest").T)
     code = RESULTS.where(regular, RESULTS.successful, RESULTS.singular_information)
-    return Record(model, jnp.dot(at.basis, moves, precision="highest"), code, summed_=False)
+    return Record(
+        model, jnp.dot(at.basis, moves, precision="highest"), code, at.held, summed_=False
+    )
 
 
 class Interval(NamedTuple):
@@ -150,6 +160,7 @@ def profile(
         >>> jm.em.profile(jm.Normal(0, 1), x, lambda m: m.mean).upper.round(2)
         Array(0.32, dtype=float32)
     """
+    data, weights = enter(model, data, weights)
     at = chart(model, data, weights, prior)
     target = lambda free: function(at.at(free))
     value = lambda free: objective(at.at(free), data, weights, prior)

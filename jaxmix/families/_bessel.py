@@ -38,7 +38,7 @@ def _expansion(n, s):
 def _start(order, kappa):
     """I_order / I_(order - 1), and 1 less it."""
     n = order - 1
-    s = jnp.sqrt(n * n + kappa * kappa)
+    s = jnp.hypot(jnp.full_like(kappa, n), kappa)
     bend = (kappa / s) * _expansion(n, s)[1]
     return kappa / (s + n) - bend, (n * n / (s + kappa) + n) / (s + n) + bend
 
@@ -87,7 +87,7 @@ def mean_length(dim: int, kappa: Float[Array, "*s"]) -> tuple[Array, Array]:
 def _log_mass(dim_like: Array, kappa: Array) -> Array:
     n = 0.5 * dim_like.shape[0] - 1
     high = n + _raised(kappa.dtype)
-    s = jnp.sqrt(high * high + kappa * kappa)
+    s = jnp.hypot(jnp.full_like(kappa, high), kappa)
     tail = jnp.log1p(_expansion(high, s)[0])
     start = high * high / (s + kappa) - high * jnp.log(high + s) - 0.5 * (LOG_2_PI + jnp.log(s))
     total = _recurrence(dim_like.shape[0], kappa)[2]

@@ -70,7 +70,7 @@ class Direction(ExponentialFamily):
 
     def on_boundary(self, floor: Directions):
         gap = mean_length(self.dim, self.concentration)[1]
-        return (gap <= 2 * floor.bend) | (floor.bend <= 0)
+        return gap <= 2 * floor.bend
 
     @abc.abstractmethod
     def _mean_vector(self, stats: Directions) -> tuple[Array, Array]:

@@ -45,9 +45,11 @@ def diagonal_matrix(diagonal: Array) -> Array:
 
 
 def at_floor(variance: Array, floor: Array, mean: Array) -> Array:
-    """Whether a variance is down at its floor, at the rounding of the mean, or has no floor.
+    """Whether a variance is down at its floor, or at the rounding of the mean."""
+    return variance <= floor_with_rounding(floor, mean)
 
-    A floor of 0 comes from data without any spread.
-    """
+
+def floor_with_rounding(floor: Array, mean: Array) -> Array:
+    """Variances that cannot be told from a floor, or from the rounding of the mean."""
     rounding = 4 * jnp.finfo(mean.dtype).eps * mean
-    return (variance <= 2 * floor + rounding * rounding) | (floor <= 0)
+    return 2 * floor + rounding * rounding

@@ -30,6 +30,41 @@ def stirling(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.where(which, series, direct)
 
 
+def log_factorial_gap(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The value x log x - x - log x!, 0 at 0, to its own digits at every x >= 0."""
+    small, large, which = _split(x)
+    positive = jnp.where(small > 0, small, jnp.ones_like(small))
+    direct = small * jnp.log(positive) - small - jax.lax.lgamma(small + 1)
+    return jnp.where(which, stirling(large) - jnp.log(large), direct)
+
+
+@jax.custom_jvp
+def deviance(x: Float[Array, "..."], log_m: Float[Array, "..."]) -> Float[Array, "..."]:
+    """x log(x / m) + m - x for x, m >= 0, m given by its logarithm: not below 0, no digits lost.
+
+    Log-densities of large counts are made of it, where their own terms cancel (Loader 2000, "Fast
+    and accurate computation of binomial probabilities").
+    """
+    m = jnp.exp(log_m)
+    gap, total = x - m, x + m
+    near = jnp.abs(gap) < 0.1 * total
+    v = jnp.where(near, gap / jnp.where(total > 0, total, jnp.ones_like(total)), 0 * m)
+    v2 = v * v
+    odd = v2 * (1 / 3 + v2 * (1 / 5 + v2 * (1 / 7 + v2 * (1 / 9 + v2 * (1 / 11 + v2 / 13)))))
+    none = x == 0
+    far = x * (jnp.log(jnp.where(none, jnp.ones_like(x), x)) - log_m) - gap
+    return jnp.where(none, m, jnp.where(near, gap * v + 2 * x * v * odd, far))
+
+
+@deviance.defjvp
+def _(primals, tangents):
+    x, log_m = primals
+    edge = (x == 0) | jnp.isneginf(log_m)
+    slope = jnp.log(jnp.where(edge, jnp.ones_like(x), x)) - jnp.where(edge, 0 * x, log_m)
+    move = tangents[0] * slope + tangents[1] * (jnp.exp(log_m) - x)
+    return deviance(x, log_m), move
+
+
 def log_minus_digamma(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """The gap log x - digamma(x), positive, about 1 / (2 x) at large x."""
     small, large, which = _split(x)

@@ -31,6 +31,7 @@ class Bernoulli(ExponentialFamily):
 
     ranks: ClassVar[dict[str, int]] = {"logit": 0}
     domain: ClassVar[Domain] = TRUTH
+    zero_is_valid: ClassVar[bool] = True
 
     logit: Float[Array, "*stack"]
 

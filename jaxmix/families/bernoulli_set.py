@@ -34,6 +34,7 @@ class BernoulliSet(ExponentialFamily):
     """
 
     ranks: ClassVar[dict[str, int]] = {"logits": 1}
+    zero_is_valid: ClassVar[bool] = True
 
     logits: Float[Array, "*stack n"]
     labels: tuple[Hashable, ...] | None = eqx.field(static=True)

@@ -12,6 +12,7 @@ from .._exponential import ExponentialFamily
 from .._numerics import as_float, logit_of, logsumexp
 from ._domain import Domain, whole
 from ._entrances import entrance
+from ._special import deviance, log_factorial_gap
 from ._support import counted, outside, times
 from .categorical import Counts
 
@@ -34,6 +35,7 @@ class Binomial(ExponentialFamily):
     """
 
     ranks: ClassVar[dict[str, int]] = {"logit": 0}
+    zero_is_valid: ClassVar[bool] = True
 
     logit: Float[Array, "*stack"]
     trials: int = eqx.field(static=True)
@@ -84,7 +86,11 @@ class Binomial(ExponentialFamily):
 
     def log_prob(self, x) -> Scalar:
         x = one_event(x, (), self)
-        return jnp.sum(times(self._outcomes(x)[0], self.natural().outcomes)) + self.log_base(x)
+        outcomes, base = self._outcomes(x)
+        n = jnp.asarray(self.trials, outcomes.dtype)
+        expected = jnp.log(n) + self.natural().outcomes
+        each = log_factorial_gap(outcomes) - deviance(outcomes, expected)
+        return jnp.sum(each) - log_factorial_gap(n) + base
 
     def cdf(self, x) -> Scalar:
         x = one_event(x, (), self).astype(self.logit.dtype)

@@ -80,7 +80,7 @@ class DiagonalNormal(ProductForm, SeenDiagonal):
     def log_prob(self, x: Float[Array, " d"]) -> Scalar:
         x = one_event(x, (self.dim,), self)
         z = (x - self.mean) * jnp.exp(-self.log_scale)
-        return -0.5 * jnp.sum(z * z) - jnp.sum(self.log_scale) - 0.5 * self.dim * LOG_2_PI
+        return -jnp.sum(0.5 * z * z) - jnp.sum(self.log_scale) - 0.5 * self.dim * LOG_2_PI
 
     def _vector(self, mean, covariance):
         return DiagonalNormal(mean, jnp.sqrt(jnp.diagonal(covariance)))
@@ -110,7 +110,8 @@ class DiagonalNormal(ProductForm, SeenDiagonal):
 
     def floor(self, stats: Moments, share) -> Moments:
         _, _, variance = mean_and_scatter(stats, 1, square=False)
-        second = share * jnp.mean(variance, -1, keepdims=True) * jnp.ones_like(variance)
+        # Each coordinate by its own variance: a fit in other units is the same fit.
+        second = share * variance
         return Moments(jnp.zeros_like(stats.count), jnp.zeros_like(stats.first), second)
 
     def recentre(self, stats: Moments, old, new) -> Moments:
@@ -203,7 +204,7 @@ class SphericalNormal(ProductForm, SeenDiagonal):
     def log_prob(self, x: Float[Array, " d"]) -> Scalar:
         x = one_event(x, (self.dim,), self)
         z = (x - self.mean) * jnp.exp(-self.log_scale)
-        return -0.5 * jnp.sum(z * z) - self.dim * (self.log_scale + 0.5 * LOG_2_PI)
+        return -jnp.sum(0.5 * z * z) - self.dim * (self.log_scale + 0.5 * LOG_2_PI)
 
     def _vector(self, mean, covariance):
         return DiagonalNormal(mean, jnp.sqrt(jnp.diagonal(covariance)))

@@ -39,6 +39,7 @@ class Geometric(ExponentialFamily):
 
     ranks: ClassVar[dict[str, int]] = {"logit": 0}
     domain: ClassVar[Domain] = TRIALS
+    zero_is_valid: ClassVar[bool] = True
 
     logit: Float[Array, "*stack"]
 

@@ -96,7 +96,7 @@ class Laplace(Refittable):
     def stats(self, x, origin=None) -> Weighed:
         r = x - (self.loc if origin is None else origin)
         size = jnp.maximum(jnp.abs(x - self.loc), NEAR * self.scale)
-        return Weighed(jnp.ones_like(r), 1 / size, r / size, r * r / size, size)
+        return Weighed(jnp.ones_like(r), 1 / size, r / size, r * (r / size), size)
 
     def from_stats(self, stats: Weighed, origin=None) -> Self:
         shift = stats.first / stats.weight
@@ -116,7 +116,10 @@ class Laplace(Refittable):
         zero = jnp.zeros_like(stats.count)
         # By the weights and not the counts: far from a template's location both are small alike.
         variance = (stats.second - stats.first**2 / stats.weight) / stats.weight
-        return Weighed(zero, zero, zero, zero, jnp.sqrt(share * variance))
+        floor = share * variance
+        none = floor <= 0  # the derivative of the root of 0 is infinite
+        root = jnp.where(none, zero, jnp.sqrt(jnp.where(none, jnp.ones_like(floor), floor)))
+        return Weighed(zero, zero, zero, zero, root)
 
     def recentre(self, stats: Weighed, old, new) -> Weighed:
         shift = old - new

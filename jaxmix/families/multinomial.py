@@ -12,6 +12,7 @@ from .._exponential import ExponentialFamily
 from .._numerics import as_float, log_of, logsumexp
 from ._domain import Domain
 from ._entrances import entrance
+from ._special import deviance, log_factorial_gap
 from ._support import outside, times
 from .categorical import Counts
 
@@ -34,6 +35,7 @@ class Multinomial(ExponentialFamily):
     """
 
     ranks: ClassVar[dict[str, int]] = {"logits": 1}
+    zero_is_valid: ClassVar[bool] = True
 
     logits: Float[Array, "*stack k"]
     trials: int = eqx.field(static=True)
@@ -91,8 +93,11 @@ class Multinomial(ExponentialFamily):
 
     def log_prob(self, x: Int[Array, " k"]) -> Scalar:
         x = one_event(x, (self.size,), self)
-        log_probs = jax.nn.log_softmax(self.logits)
-        return jnp.sum(times(self._counts(x)[0], log_probs)) + self.log_base(x)
+        counts, base = self._counts(x)
+        n = jnp.asarray(self.trials, counts.dtype)
+        expected = jnp.log(n) + jax.nn.log_softmax(self.logits)
+        each = log_factorial_gap(counts) - deviance(counts, expected)
+        return jnp.sum(each) - log_factorial_gap(n) + base
 
     def sample(self, key: Key[Array, ""]) -> Int[Array, " k"]:
         outcomes = jax.random.categorical(key, self.logits, shape=(self.trials,))

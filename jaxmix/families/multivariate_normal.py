@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Key, Scalar
 from .._density import made, one_event
 from .._exponential import Moments, ProductForm
 from .._numerics import as_float, zeros
-from ._moments import at_floor, diagonal_matrix, mean_and_scatter, recentred
+from ._moments import diagonal_matrix, floor_with_rounding, mean_and_scatter, recentred
 from ._pairs import matrix_of_pairs, products_of_pairs, weights_of_pairs
 from ._seen import SeenFull
 from ._triangular import inverse_of_lower
@@ -124,7 +124,7 @@ class _FullCovariance(ProductForm, SeenFull):
     def log_prob(self, x: Float[Array, " d"]) -> Scalar:
         x = one_event(x, (self.dim,), self)
         z = jnp.dot(x - self.mean, whitener(self.factor), precision=HIGHEST)
-        return self._log_det - 0.5 * jnp.sum(z * z) - 0.5 * self.dim * LOG_2_PI
+        return self._log_det - jnp.sum(0.5 * z * z) - 0.5 * self.dim * LOG_2_PI
 
     def _vector(self, mean, covariance):
         return MultivariateNormal(mean, covariance)
@@ -172,9 +172,8 @@ class _FullCovariance(ProductForm, SeenFull):
 
     def floor(self, stats: Moments, share) -> Moments:
         scatter = mean_and_scatter(stats, 1)[2]
-        variances = jnp.diagonal(scatter, axis1=-2, axis2=-1)
-        average = jnp.mean(variances, -1, keepdims=True)
-        second = diagonal_matrix(jnp.broadcast_to(share * average, variances.shape))
+        # Each coordinate by its own variance: a fit in other units is the same fit.
+        second = diagonal_matrix(share * jnp.diagonal(scatter, axis1=-2, axis2=-1))
         return Moments(jnp.zeros_like(stats.count), jnp.zeros_like(stats.first), second)
 
     def zero_stats(self) -> Moments:
@@ -185,13 +184,16 @@ class _FullCovariance(ProductForm, SeenFull):
         )
 
     def on_boundary(self, floor: Moments):
-        # The least variance from the largest precision, which is known to its own digits.
-        precisions = jnp.linalg.eigvalsh(precision_of(self._factors))
-        least, largest = 1 / precisions[..., -1], 1 / jnp.abs(precisions[..., 0])
+        # Least variances from the largest precision, which is known to its own digits, each
+        # coordinate in units of its own floor, then of its own scale.
+        precision, covariance = self.precision, self.covariance
+        diagonal = lambda matrix: jnp.diagonal(matrix, axis1=-2, axis2=-1)
+        in_units = lambda unit: precision * unit[..., :, None] * unit[..., None, :]
+        lowest = floor_with_rounding(diagonal(floor.second), self.mean)
+        at_floor = jnp.linalg.eigvalsh(in_units(jnp.sqrt(lowest)))[..., -1] >= 1
         # Below this share of the largest, a Cholesky factor cannot tell a variance from 0.
-        unseen = least <= 8 * jnp.finfo(least.dtype).eps * largest
-        lowest = at_floor(least, floor.second[..., 0, 0], jnp.max(jnp.abs(self.mean), -1))
-        return lowest | unseen
+        shares = jnp.abs(jnp.linalg.eigvalsh(in_units(jnp.sqrt(diagonal(covariance)))))
+        return at_floor | (shares[..., 0] <= 8 * jnp.finfo(shares.dtype).eps * shares[..., -1])
 
     def features(self, residual):
         # Pairs of (x - origin, 1): the quadratic terms, the linear ones, and a constant.

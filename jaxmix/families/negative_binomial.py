@@ -13,8 +13,8 @@ from .._exponential import Refittable
 from .._numerics import as_float, logit_of
 from ._domain import COUNT, Domain
 from ._entrances import entrance
-from ._special import log_minus_digamma
-from ._support import counted, times
+from ._special import deviance, log_factorial_gap, log_minus_digamma, stirling
+from ._support import counted
 
 
 class Groups(NamedTuple):
@@ -82,9 +82,11 @@ class NegativeBinomial(Refittable):
         x = one_event(x, (), self)
         value, base = counted(x, self.logit.dtype)
         r = self.successes
-        choices = jax.lax.lgamma(value + r) - jax.lax.lgamma(r) - jax.lax.lgamma(value + 1)
-        log_win, log_loss = jax.nn.log_sigmoid(self.logit), jax.nn.log_sigmoid(-self.logit)
-        return choices + r * log_win + times(value, log_loss) + base
+        n = value + r
+        wins = jnp.log(n) + jax.nn.log_sigmoid(self.logit)
+        losses = jnp.log(n) + jax.nn.log_sigmoid(-self.logit)
+        head = stirling(r) - stirling(n) + log_factorial_gap(value)
+        return head - deviance(r, wins) - deviance(value, losses) + base
 
     def cdf(self, x) -> Scalar:
         x = one_event(x, (), self).astype(self.logit.dtype)

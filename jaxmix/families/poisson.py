@@ -12,6 +12,7 @@ from .._exponential import ExponentialFamily, Total
 from .._numerics import as_float, log_of
 from ._domain import COUNT, Domain
 from ._entrances import entrance
+from ._special import deviance, log_factorial_gap
 from ._support import counted, times
 
 
@@ -30,6 +31,7 @@ class Poisson(ExponentialFamily):
 
     ranks: ClassVar[dict[str, int]] = {"log_rate": 0}
     domain: ClassVar[Domain] = COUNT
+    zero_is_valid: ClassVar[bool] = True
 
     log_rate: Float[Array, "*stack"]
 
@@ -65,8 +67,8 @@ class Poisson(ExponentialFamily):
 
     def log_prob(self, x) -> Scalar:
         x = one_event(x, (), self)
-        value, _ = counted(x, self.log_rate.dtype)
-        return times(value, self.log_rate) - self.rate + self.log_base(x)
+        value, base = counted(x, self.log_rate.dtype)
+        return log_factorial_gap(value) - deviance(value, self.log_rate) + base
 
     def cdf(self, x) -> Scalar:
         x = one_event(x, (), self).astype(self.log_rate.dtype)

@@ -14,7 +14,7 @@ from .._numerics import as_float
 from ._domain import UNIT, Domain
 from ._entrances import entrance
 from ._newton import newton_maximum
-from ._special import log_minus_digamma, stirling, trigamma
+from ._special import deviance, log_minus_digamma, stirling, trigamma
 from ._support import outside
 
 
@@ -62,8 +62,9 @@ class _Concentrations(ExponentialFamily):
         x = one_event(x, self._event_shape, self)
         logs, base = self._safe_logs(x)
         a = jnp.exp(self._log_a)
-        head = jnp.sum(stirling(a)) - stirling(jnp.sum(a))
-        return head + jnp.vdot(a, logs - self.origin) - jnp.sum(logs) + base
+        total = jnp.sum(a)
+        head = jnp.sum(stirling(a)) - stirling(total)
+        return head - jnp.sum(deviance(a, jnp.log(total) + logs)) - jnp.sum(logs) + base
 
     def stats(self, x, origin=None) -> Logs:
         logs, _ = self._safe_logs(x)

@@ -99,12 +99,21 @@ class StudentT(Refittable):
 
     def log_prob(self, x: Float[Array, ""]) -> Scalar:
         x = one_event(x, (), self)
-        z = (x - self.loc) * jnp.exp(-self.log_scale)
         k = 0.5 * self.df
         a = k + 0.5
         # The difference of the two log Gammas, without the digits they share at large df.
         head = a * jnp.log1p(0.5 / k) - 0.5 - stirling(a) + stirling(k) - 0.5 * LOG_2_PI
-        return head - self.log_scale - a * jnp.log1p(z * z / self.df)
+        return head - self.log_scale - a * self._log1p_square(x - self.loc)
+
+    def _log1p_square(self, residual):
+        """The logarithm of 1 + z^2 / df: beyond 1 of that of |z|, whose square may overflow."""
+        log_unit = self.log_scale + 0.5 * self.log_df
+        size = jnp.abs(residual)
+        log_u = jnp.log(jnp.where(size > 0, size, jnp.ones_like(size))) - log_unit
+        large = (log_u > 0) & (size > 0)
+        far = jnp.where(large, log_u, jnp.zeros_like(log_u))
+        near = jnp.where(large, jnp.zeros_like(size), residual) * jnp.exp(-log_unit)
+        return jnp.where(large, 2 * far + jnp.log1p(jnp.exp(-2 * far)), jnp.log1p(near * near))
 
     def cdf(self, x) -> Scalar:
         x = one_event(x, (), self)
@@ -121,12 +130,15 @@ class StudentT(Refittable):
         r = x - (self.loc if origin is None else origin)
         z = (x - self.loc) * jnp.exp(-self.log_scale)
         a = 0.5 * (self.df + 1)
-        u = (self.df + 1) / (self.df + z * z)
-        excess = (1 - z * z) / (self.df + z * z)  # u - 1, keeping the digits of its logarithm
+        # Ratios to sqrt(df + z^2), no square of which overflows.
+        size = jnp.hypot(jnp.sqrt(self.df), z)
+        root = jnp.sqrt(self.df + 1) / size
+        u = root * root
+        excess = (1 / size) ** 2 - (z / size) ** 2  # u - 1, keeping the digits of its logarithm
         near = excess > -0.5
-        log_u = jnp.where(near, jnp.log1p(jnp.where(near, excess, 0 * excess)), jnp.log(u))
+        log_u = jnp.where(near, jnp.log1p(jnp.where(near, excess, 0 * excess)), 2 * jnp.log(root))
         gap = excess - log_u + log_minus_digamma(a)
-        return LatentScales(jnp.ones_like(r), u, u * r, u * r * r, gap)
+        return LatentScales(jnp.ones_like(r), u, root * (root * r), (root * r) ** 2, gap)
 
     def from_stats(self, stats: LatentScales, origin=None) -> Self:
         shift = stats.first / stats.precision

@@ -192,7 +192,7 @@ class TruncatedNormal(ExponentialFamily):
         return recentred(stats, old, new, 0)
 
     def on_boundary(self, floor: Moments):
-        return (jnp.exp(2 * self.log_scale) <= 2 * floor.second) | (floor.second <= 0)
+        return jnp.exp(2 * self.log_scale) <= 2 * floor.second
 
     def zero_stats(self) -> Moments:
         zero = jnp.zeros_like(self.loc)

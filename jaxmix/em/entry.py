@@ -1,0 +1,115 @@
+"""What every entry of EM looks at first: keys, models, data and weights. No operation runs for it."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, PyTree
+
+from .._density import is_density
+from ..combinators import HiddenMarkov, HierarchicalMixture, JointMixture
+from .checks import as_arrays, check_event, checked_weights, float_of, floating
+from .chunks import num_rows
+
+
+def enter(
+    model: PyTree, data: PyTree, weights: Any = None, *, name: str = "model"
+) -> tuple[PyTree, Array | None]:
+    """Data and weights as arrays, or a sentence that says what they are not.
+
+    Shapes are static, and looked at once for all calls of the same ones; of weights their values
+    are looked at too, unless they are traced.
+
+    Raises:
+        ValueError: for arguments that are swapped or forgotten, rows that are no events of the
+            model, and weights that are negative, not finite, or not one a row.
+    """
+    check_model(model, data, name)
+    data = floating(as_arrays(data), model)
+    check_event(data, model)
+    if weights is None:
+        return data, None
+    if isinstance(weights, Tracer):
+        if weights.shape != (num_rows(data),):
+            raise ValueError(
+                f"weights must have shape ({num_rows(data)},), one a row; it was {weights.shape}."
+            )
+        return data, weights
+    return data, checked_weights(weights, num_rows(data), float_of(data))
+
+
+def check_model(model: Any, data: Any, name: str = "model") -> None:
+    """Refuse what is no density, with a word on what was meant."""
+    if isinstance(model, type):
+        example = "template()" if callable(getattr(model, "template", None)) else "(...)"
+        raise ValueError(
+            f"The {name} is the class {model.__name__}: a density was expected, such as "
+            f"jm.{model.__name__}.{example}."
+        )
+    if not is_density(model):
+        swapped = is_density(data)
+        raise ValueError(
+            f"The {name} comes before the data: they are swapped."
+            if swapped
+            else f"The {name} must be a density, with a method log_prob; it is a "
+            f"{type(model).__name__}."
+        )
+    if is_density(data) or isinstance(data, type):
+        raise ValueError(
+            f"The data are a density, {getattr(data, '__name__', type(data).__name__)}: arrays with "
+            "a leading axis of rows were expected."
+        )
+
+
+def check_key(key: Any) -> None:
+    """Refuse what is no key, such as a seed."""
+    kind = getattr(key, "dtype", None)
+    if kind is None or not (jnp.issubdtype(kind, jax.dtypes.prng_key) or kind == jnp.uint32):
+        raise ValueError(
+            "The first argument is a key, such as jax.random.key(0); a "
+            f"{type(key).__name__} was given."
+        )
+
+
+def check_start(model: PyTree) -> None:
+    """Refuse a start that no step moves: one whose components are all alike.
+
+    Raises:
+        ValueError: naming the part.
+    """
+    found = jax.tree.leaves(model, is_leaf=lambda node: bool(_stacks(node)))
+    for node in found:
+        for name, stack in _stacks(node):
+            if _alike(stack):
+                raise ValueError(
+                    f"The {name} of this {type(node).__name__} are all alike, as a template's are, "
+                    "and EM leaves them alike: start from jm.em.init(key, template, data)."
+                )
+
+
+def _stacks(node: Any) -> list[tuple[str, Any]]:
+    """The stacks that a hidden label chooses from, of a density that is itself no stack."""
+    if not is_density(node) or getattr(node, "stack_shape", ()) != ():
+        return []
+    if isinstance(node, HiddenMarkov):
+        return [("emissions", node.emissions)]
+    if isinstance(node, HierarchicalMixture):
+        return [("topics", node.topics)]
+    if isinstance(node, JointMixture):
+        return [("first", node.first), ("second", node.second)]
+    components = getattr(node, "components", None)
+    return (
+        [] if isinstance(components, tuple) or components is None else [("components", components)]
+    )
+
+
+def _alike(stack: Any) -> bool:
+    shape = getattr(stack, "stack_shape", ())
+    arrays = [a for a in jax.tree.leaves(stack) if eqx.is_inexact_array(a)]
+    if len(shape) != 1 or shape[0] < 2 or any(isinstance(a, Tracer) for a in arrays):
+        return False
+    own = [a for a in arrays if a.shape[:1] == shape]  # what is shared tells nothing apart
+    return bool(own) and all(bool(np.all(np.asarray(a) == np.asarray(a[:1]))) for a in own)
