@@ -126,15 +126,40 @@ def from_flowjax(distribution: Any, condition: Array | None = None) -> LogDensit
     return adapt(distribution, condition)
 
 
+def as_density(distribution: Any) -> Any:
+    """A distribution of numpyro, distrax, flowjax or TFP as a density; anything else as it is.
+
+    Objectives take a guide's distribution so; only what has a library's own class imports it.
+
+    Example:
+        >>> import numpyro.distributions as dist, jaxmix as jm
+        >>> jm.adapters.as_density(dist.Normal(0.0, 1.0)).reparametrised
+        True
+    """
+    libraries = {kind.__module__.split(".")[0] for kind in type(distribution).__mro__}
+    for library, adapt in _ADAPTERS.items():
+        if library in libraries and not isinstance(distribution, LogDensity):
+            return adapt(distribution)
+    return distribution
+
+
+_ADAPTERS = {
+    "numpyro": from_numpyro,
+    "distrax": from_distrax,
+    "flowjax": from_flowjax,
+    "tensorflow_probability": from_tfp,
+}
+
+
 def to_numpyro(density: PyTree, support: Any = None) -> Any:
     """A density of this package as a numpyro distribution, for `numpyro.sample`.
 
     Args:
-        density: one density whose events are single arrays.
+        density: a density whose events are single arrays; the axes of a stack are its batch shape.
         support: numpyro's constraint for the events; None to derive it from the density.
 
     Raises:
-        ValueError: for a stack, a density of records, or an unknown support.
+        ValueError: for a density of records, or an unknown support.
         ModuleNotFoundError: without the extra `numpyro`.
 
     Example:

@@ -1,5 +1,6 @@
 """Our densities as numpyro distributions."""
 
+import functools
 from typing import Any
 
 import equinox as eqx
@@ -9,6 +10,7 @@ from jaxtyping import PyTree
 from numpyro.distributions import Distribution, constraints
 
 from .._density import is_density
+from .._stack import over_stack, pick
 from ..data.encode import domain_of, structure
 from ..families._domain import Domain
 
@@ -41,6 +43,10 @@ def support_of(domain: Domain) -> Any:
     return numbers if domain.dim is None else constraints.independent(numbers, 1)
 
 
+def stack_of(density: PyTree) -> tuple[int, ...]:
+    return tuple(getattr(density, "stack_shape", ()))
+
+
 class FromJaxmix(Distribution):
     """A density of this package as a numpyro distribution; `to_numpyro` makes it."""
 
@@ -49,7 +55,7 @@ class FromJaxmix(Distribution):
 
     def __init__(self, density: PyTree, support: Any, event_shape: tuple[int, ...]):
         self.density, self._support = density, support
-        super().__init__((), event_shape, validate_args=False)
+        super().__init__(stack_of(density), event_shape, validate_args=False)
 
     @constraints.dependent_property
     def support(self):
@@ -64,34 +70,41 @@ class FromJaxmix(Distribution):
         return self.density.mean
 
     def sample(self, key: Any, sample_shape=()):
-        keys = jax.random.split(key, sample_shape) if sample_shape else key
-        draw = self.density.sample
+        shape = (*sample_shape, *self.batch_shape)
+        keys = jax.random.split(key, shape) if shape else key
+        draw = self._over_batch(lambda density, key: density.sample(key))
         for _ in sample_shape:
             draw = jax.vmap(draw)
         return draw(keys)
 
     def log_prob(self, value):
-        of_one = self.density.log_prob
-        for _ in range(jnp.ndim(value) - len(self.event_shape)):
+        value = jnp.asarray(value)
+        leading = value.shape[: value.ndim - len(self.event_shape)]
+        shape = jnp.broadcast_shapes(leading, self.batch_shape)
+        of_one = self._over_batch(lambda density, x: density.log_prob(x))
+        for _ in range(len(shape) - len(self.batch_shape)):
             of_one = jax.vmap(of_one)
-        return of_one(value)
+        return of_one(jnp.broadcast_to(value, (*shape, *self.event_shape)))
+
+    def _over_batch(self, function):
+        """A function of a density and its event, over the axes of the stack."""
+        for _ in self.batch_shape:
+            function = functools.partial(over_stack, function)
+        return functools.partial(function, self.density)
 
 
 def adapt(density: PyTree, support: Any = None) -> FromJaxmix:
     if not is_density(density):
         raise ValueError(f"to_numpyro takes a density; a {type(density).__name__} was given.")
-    stack = getattr(density, "stack_shape", ())
-    if stack:
-        raise ValueError(
-            f"to_numpyro takes one density; this is a stack of shape {stack}. Mix them with "
-            "jm.MixtureSameFamily, or pick one."
-        )
-    event = eqx.filter_eval_shape(density.sample, jax.random.key(0))
+    one = density
+    for _ in stack_of(density):
+        one = eqx.filter_eval_shape(pick, one, 0)
+    event = eqx.filter_eval_shape(lambda d, key: d.sample(key), one, jax.random.key(0))
     if not isinstance(event, jax.ShapeDtypeStruct):
         raise ValueError(
             f"A numpyro distribution is of one array; an event of this {type(density).__name__} is a "
             'record. Use numpyro.factor("name", density.log_prob(x)) instead.'
         )
     if support is None:
-        support = support_of(domain_of(structure(density)))
+        support = support_of(domain_of(structure(one)))
     return FromJaxmix(density, support, event.shape)

@@ -102,7 +102,7 @@ def _on_host(leaf: Any, path: tuple) -> np.ndarray:
 
 def _tell_of_lost_digits(host: np.ndarray, array: Array, path: tuple) -> None:
     spread = np.nanstd(host, axis=0)
-    lost = np.abs(host - np.asarray(array, np.float64)).max(0)
+    lost = np.abs(host - host.astype(array.dtype).astype(np.float64)).max(0)
     worst = np.max(lost / np.where(spread > 0, spread, 1), initial=0.0)
     warnings.warn(
         f"{_where(path)}: float64 values were rounded to float32 (by at most {worst:.1e} "
@@ -146,7 +146,8 @@ def _check_row(one: PyTree, template: PyTree) -> None:
         dim = getattr(leaf, "dim", None)
         if isinstance(leaf, ProductForm) and dim is not None and shapes != (dim,):
             raise ValueError(
-                f"The template has dimension {dim}, and one event, a row of the data, has shape {shapes}."
+                f"The template has dimension {dim}, and one event, a row of the data, has shape "
+                f"{shapes}."
             )
     try:
         out = jax.eval_shape(lambda m, x: m.log_prob(x), template, one)
@@ -189,20 +190,19 @@ def checked_weights(weights: Any, rows: int, dtype: Any) -> Array | None:
     if weights is None:
         return None
     host = weights if isinstance(weights, jax.Array) else np.asarray(weights, dtype)
-    weights = constant(host, dtype) if isinstance(host, np.ndarray) else jnp.asarray(host, dtype)
-    if weights.shape != (rows,):
-        raise ValueError(f"weights must have shape ({rows},), one a row; it was {weights.shape}.")
-    xp = _module_of(weights)
-    values = xp.asarray(weights)
+    if host.shape != (rows,):
+        raise ValueError(f"weights must have shape ({rows},), one a row; it was {host.shape}.")
+    xp = np if isinstance(host, np.ndarray) else _module_of(host)
+    values = xp.asarray(host)
     bad = ~(values >= 0) | xp.isinf(values)
     if bool(xp.any(bad)):
         row = int(xp.argmax(bad))
         raise ValueError(
-            f"weights[{row}] is {float(weights[row])}: weights must be finite and non-negative."
+            f"weights[{row}] is {float(values[row])}: weights must be finite and non-negative."
         )
     if not bool(xp.any(values > 0)):
         raise ValueError("All weights are 0: there is nothing to fit to.")
-    return weights
+    return constant(host, dtype) if isinstance(host, np.ndarray) else jnp.asarray(host, dtype)
 
 
 @eqx.filter_jit

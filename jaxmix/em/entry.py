@@ -111,5 +111,5 @@ def _alike(stack: Any) -> bool:
     arrays = [a for a in jax.tree.leaves(stack) if eqx.is_inexact_array(a)]
     if len(shape) != 1 or shape[0] < 2 or any(isinstance(a, Tracer) for a in arrays):
         return False
-    own = [a for a in arrays if a.shape[:1] == shape]  # what is shared tells nothing apart
-    return bool(own) and all(bool(np.all(np.asarray(a) == np.asarray(a[:1]))) for a in own)
+    own = [np.asarray(a) for a in arrays if a.shape[:1] == shape]  # the rest they share
+    return bool(own) and all(bool(np.all(a == a[:1])) for a in own)

