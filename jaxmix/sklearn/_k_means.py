@@ -3,44 +3,18 @@
 import warnings
 from typing import Any
 
-import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import pairwise_distances_argmin
 from sklearn.utils import Tags, check_random_state
 
-from ..combinators import MixtureSameFamily, frozen, mixture_of
-from ..families import PartialDiagonalNormal, SphericalNormal
+from ..em.k_means import canonical_order, lloyd, plus_plus
 from ._base import MissingAllowed, not_negative, whole_number
-from ._engine import Lloyd, lloyd
-from ._rows import checked_weights, filled, padded, padded_weights, precision
-from ._seeding import plus_plus
+from ._rows import checked_weights, filled
 
 TOL = 1e-4
 MAX_ITER = 300
-
-
-def _spheres(centres: np.ndarray, scale: float, *, partial: bool) -> MixtureSameFamily:
-    """Equal spheres of one fixed size about the centres: the nearest is the most probable."""
-    dim = centres.shape[1]
-    if partial:
-        one = PartialDiagonalNormal.template(dim, spherical=True)
-    else:
-        one = SphericalNormal.template(dim)
-    model = mixture_of(one, len(centres))
-    whole = lambda m: getattr(m.components, "whole", m.components)
-    model = eqx.tree_at(
-        lambda m: (m.mixing.logits, whole(m).mean, whole(m).log_scale),
-        model,
-        (
-            jnp.zeros(len(centres), centres.dtype),
-            jnp.asarray(centres),
-            jnp.full(len(centres), np.log(scale), centres.dtype),
-        ),
-    )
-    return eqx.tree_at(lambda m: m.mixing, model, frozen(model.mixing))
 
 
 def _spread(x: np.ndarray, weights: np.ndarray | None) -> float:
@@ -50,22 +24,27 @@ def _spread(x: np.ndarray, weights: np.ndarray | None) -> float:
     return float(np.average((x - centre) ** 2, axis=0, weights=weights).mean())
 
 
-def run_lloyd(x, centres, weights, *, tol=TOL, max_iter=MAX_ITER) -> Lloyd:
-    """k-means from given centres; `tol` is relative to the columns' mean variance."""
-    spread = _spread(x, weights)
-    with precision(x.dtype):
-        scale = np.sqrt(spread) if spread > 0 else 1.0
-        model = _spheres(centres.astype(x.dtype), scale, partial=bool(np.isnan(x).any()))
-        state = Lloyd(model, jnp.zeros((), int), jnp.asarray(False))
-        return lloyd(
-            state, padded(x), padded_weights(weights, len(x), x.dtype),
-            jnp.asarray(tol * spread, x.dtype), jnp.asarray(min(max_iter, 2**31 - 1)),
-        )  # fmt: skip
+def run_lloyd(x, centres, weights, *, tol=TOL, max_iter=MAX_ITER) -> tuple[np.ndarray, int]:
+    """Centres at the end of k-means from given ones, and its steps.
+
+    `tol` is relative to the columns' mean variance.
+    """
+    shift = filled(x, weights).mean(0)  # distances from products lose an offset's digits
+    case = np.ones(len(x), x.dtype) if weights is None else weights.astype(x.dtype)
+    found = lloyd(
+        (x - shift)[None], (centres - shift)[None], case[None],
+        tol=tol * _spread(x, weights), max_steps=max_iter,
+    )  # fmt: skip
+    return (found.centres[0] + shift).astype(x.dtype), int(found.num_steps[0])
 
 
-def centres_of(found: Lloyd) -> np.ndarray:
-    components = found.model.components
-    return np.array(getattr(components, "whole", components).mean)
+def plus_plus_rows(x: np.ndarray, size: int, weights: np.ndarray | None, random: Any) -> np.ndarray:
+    """Positions of the rows that greedy k-means++ draws, by what rows hold, not where they lie."""
+    whole = filled(x, weights)
+    whole = whole - np.average(whole, axis=0, weights=weights)
+    order = canonical_order(whole)
+    case = np.ones(len(x)) if weights is None else np.asarray(weights, float)
+    return order[plus_plus(whole[order][None], size, case[order][None], random)[0]]
 
 
 def squares(x: np.ndarray, centres: np.ndarray) -> np.ndarray:
@@ -84,12 +63,12 @@ def lloyd_labels(x, size: int, weights, random: np.random.RandomState) -> np.nda
     """Clusters of one run from k-means++ seeds: a start for a mixture."""
     if size == 1:
         return np.zeros(len(x), int)
-    seeds = filled(x, weights)[plus_plus(x, size, weights, random)]
-    return nearest(x, centres_of(run_lloyd(x, seeds, weights)))
+    seeds = filled(x, weights)[plus_plus_rows(x, size, weights, random)]
+    return nearest(x, run_lloyd(x, seeds, weights)[0])
 
 
 class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, MissingAllowed):
-    """k-means with the interface of `sklearn.cluster.KMeans`, run as hard EM of equal spheres.
+    """k-means with the interface of `sklearn.cluster.KMeans`, in NumPy, as `jm.fit` seeds mixtures.
 
     It minimises the sum of weights[i] |x_i - nearest centre|^2 (Lloyd 1982). Missing coordinates
     (NaN) are left out of the distance and filled in by the centre (Chi, Chi and Baraniuk 2016).
@@ -168,17 +147,16 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Mi
         random = check_random_state(self.random_state)
         best: Any = None
         for number in range(self._num_starts()):
-            found = run_lloyd(
+            centres, steps = run_lloyd(
                 x, self._seeds(x, weights, random), weights, tol=self.tol, max_iter=self.max_iter
             )
-            centres = centres_of(found)
             labels = nearest(x, centres)
             apart = np.nansum((x - centres[labels]) ** 2, axis=1)
             inertia = float(np.sum(apart if weights is None else weights * apart))
             if self.verbose:
-                print(f"Start {number}: inertia {inertia:.6g} after {int(found.num_steps)} steps.")
+                print(f"Start {number}: inertia {inertia:.6g} after {steps} steps.")
             if best is None or inertia < best[0]:
-                best = (inertia, centres, labels, int(found.num_steps))
+                best = (inertia, centres, labels, steps)
         self.inertia_, self.cluster_centers_, self.labels_, self.n_iter_ = best
         self._n_features_out = self.n_clusters
         distinct = len(np.unique(self.labels_))
@@ -213,7 +191,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Mi
                 raise ValueError(f"init must have shape {wanted}; it was {centres.shape}.")
             return centres
         if self.init == "k-means++":
-            rows = plus_plus(x, self.n_clusters, weights, random)
+            rows = plus_plus_rows(x, self.n_clusters, weights, random)
         else:
             odds = None if weights is None else weights.astype(float) / weights.sum(dtype=float)
             rows = random.choice(len(x), self.n_clusters, replace=False, p=odds)

@@ -4,8 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ._k_means import lloyd_labels
-from ._seeding import plus_plus
+from ._k_means import lloyd_labels, plus_plus_rows
 
 STARTS = ("kmeans", "k-means++", "random", "random_from_data")
 
@@ -24,7 +23,7 @@ def starting_groups(
         rows = random.choice(np.flatnonzero(w > 0), size=k, replace=False)
         return [([row], w[[row]]) for row in rows]
     if way == "k-means++":
-        return [([row], w[[row]]) for row in plus_plus(x, k, weights, random)]
+        return [([row], w[[row]]) for row in plus_plus_rows(x, k, weights, random)]
     labels = lloyd_labels(x, k, weights, random)
     members = [np.flatnonzero((labels == j) & (w > 0)) for j in range(k)]
     return [(rows, w[rows]) for rows in members]
