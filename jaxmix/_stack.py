@@ -98,7 +98,9 @@ def outcome_log_probs(density: Any, size: int) -> Array:
     One by one they would be a gradient of one-hot rows, `size` squared numbers.
     """
     own: Any = getattr(density, "outcome_log_probs", None)
-    return own(size) if callable(own) else jax.vmap(density.log_prob)(jax.numpy.arange(size))
+    if callable(own):
+        return own(size)  # pyright: ignore[reportReturnType]
+    return jax.vmap(density.log_prob)(jax.numpy.arange(size))
 
 
 def as_one_row(event: PyTree) -> PyTree:

@@ -81,7 +81,10 @@ def _by_logs(first, following, emitted, used) -> Scalar:
 
     emitted, heights = level(emitted)
     alpha, start = level(first + emitted[0])
-    alpha, peaks = jax.lax.scan(step, alpha, (emitted[1:], used[1:]))
+    # Differentiated, a step is computed again from the k numbers before it: of the k x k shares of
+    # all its transitions none are kept, and their sum grows within the loop backwards.
+    again = jax.checkpoint(step, prevent_cse=False)
+    alpha, peaks = jax.lax.scan(again, alpha, (emitted[1:], used[1:]))
     return logsumexp(alpha) + start + jnp.sum(peaks) + jnp.sum(heights)
 
 

@@ -8,12 +8,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from .._exponential import Refittable
+from ..combinators._lengths import SequenceEvent
 from .parts import take_apart
 
 # Bounds on the rows of a chunk, each times ...
 STACK_ELEMENTS = 1 << 18  # ... densities of the widest stack
 STATS_ELEMENTS = 1 << 22  # ... numbers in one density's statistics
 EVENT_ELEMENTS = 1 << 17  # ... numbers in an event, from `ROWS` rows on
+ITEM_ELEMENTS = 1 << 21  # ... numbers in a sequence's items times densities of the widest stack
 ROWS = 4096
 
 BRIEF = 500_000  # numbers times densities of the widest stack
@@ -40,9 +42,17 @@ def rows_of_chunk(model: PyTree, data: PyTree, restarts: int = 1) -> int:
         min(
             STACK_ELEMENTS // (width(model) * restarts),
             STATS_ELEMENTS // stats,
+            ITEM_ELEMENTS // (max(1, _item_numbers(data)) * width(model) * restarts),
             max(ROWS, EVENT_ELEMENTS // max(1, numbers)),
         ),
     )
+
+
+def _item_numbers(data: PyTree) -> int:
+    """Numbers in the items of one row's longest sequence: each is kept under each density."""
+    is_sequence = lambda node: isinstance(node, SequenceEvent)
+    found = [n.items for n in jax.tree.leaves(data, is_leaf=is_sequence) if is_sequence(n)]
+    return max([0, *(sum(math.prod(a.shape[1:]) for a in jax.tree.leaves(f)) for f in found)])
 
 
 def _stats_elements(leaf: Refittable) -> int:

@@ -1,0 +1,26 @@
+"""What a pass keeps beside the data."""
+
+import jax
+import jax.numpy as jnp
+
+import jaxmix as jm
+from jaxmix.em.chunks import rows_of_chunk
+
+
+def chain(states, length, rows):
+    emissions = jax.vmap(jm.Normal)(jnp.linspace(-3.0, 3.0, states), jnp.ones(states))
+    even = jnp.ones(states) / states
+    model = jm.HiddenMarkov(even, jnp.broadcast_to(even, (states, states)), emissions)
+    return model, jm.SequenceEvent(jnp.zeros((rows, length)), jnp.full((rows,), length))
+
+
+def test_a_hidden_chain_keeps_its_states_and_not_its_transitions():
+    model, data = chain(states=24, length=60, rows=64)
+    compiled = jax.jit(jm.em.expected_stats).lower(model, data).compile()
+    once = 4 * 24 * 60 * 64  # bytes of one number for each state, item and row
+    assert compiled.memory_analysis().temp_size_in_bytes < 12 * once  # and not 24 times as many
+
+
+def test_chunks_of_sequences_count_items_and_states():
+    sizes = [rows_of_chunk(*chain(states, length, 2)) for states, length in ((64, 1000), (8, 10))]
+    assert sizes[0] == 64 and sizes[1] >= 4096
