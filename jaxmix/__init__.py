@@ -45,8 +45,10 @@ from .families import Weibull as Weibull
 # Densities made of densities.
 from .combinators import Composite as Composite
 from .combinators import Conditional as Conditional
+from .combinators import Discretised as Discretised
 from .combinators import HiddenMarkov as HiddenMarkov
 from .combinators import HierarchicalMixture as HierarchicalMixture
+from .combinators import Hurdle as Hurdle
 from .combinators import JointMixture as JointMixture
 from .combinators import LabelledEvent as LabelledEvent
 from .combinators import MarkovChain as MarkovChain
@@ -55,6 +57,7 @@ from .combinators import MixtureSameFamily as MixtureSameFamily
 from .combinators import Optional as Optional
 from .combinators import OptionalEvent as OptionalEvent
 from .combinators import Repeated as Repeated
+from .combinators import Scaled as Scaled
 from .combinators import SemiSupervised as SemiSupervised
 from .combinators import Sequence as Sequence
 from .combinators import SequenceEvent as SequenceEvent

@@ -12,10 +12,12 @@ from jaxtyping import PyTree
 from tqdm.auto import tqdm
 
 from .._stack import pick
+from ..choice.sweep import FAILED
 from ..combinators import mixture_of
 from ..data import encode
 from ..em import fit
 from ..em.initialise import everywhere, supported
+from ..em.solution import name
 
 MANY_ROWS = 50_000  # beyond which sizes are compared on so many of the rows, drawn at random
 
@@ -60,11 +62,22 @@ def choose(
         bar = tqdm(done, total=len(tasks), desc="Fitting", unit="mixture", disable=None)
         fits = dict(task.result() for task in bar)
     fits = {k: fits[k] for k in sizes}
-    chosen = min(fits, key=lambda k: fits[k].bic)
+    sound = [k for k, fit in fits.items() if is_sound(fit)]
+    if not sound:
+        raise ValueError(
+            "Every mixture collapsed, so that no likelihood means anything: a column has values "
+            "that very many rows share. Leave it out with --ignore, or name its law with --as."
+        )
+    chosen = min(sound, key=lambda k: fits[k].bic)
     best = fits[chosen]
     if most > MANY_ROWS:
         best = fit(None, _possible(best.model, whole), whole, init="given")
     return Found(whole, fits, chosen, best, min(most, MANY_ROWS))
+
+
+def is_sound(fit: Any) -> bool:
+    """Whether a fit's likelihood means something: it neither collapsed nor left the finite."""
+    return name(fit.result) not in FAILED and bool(np.isfinite(fit.bic))
 
 
 @eqx.filter_jit
@@ -78,7 +91,7 @@ def compared(found: Found) -> tuple[tuple, list[tuple]]:
     """The header and the rows of a table of all sizes, the chosen one starred."""
     rows = [
         (
-            f"{k}{'*' if k == found.chosen else ''}",
+            f"{k}{'*' if k == found.chosen else '' if is_sound(fit) else ' (collapsed)'}",
             f"{float(fit.log_likelihood):.2f}",
             fit.num_parameters,
             f"{fit.bic:.1f}",

@@ -3,6 +3,8 @@
 from ._lengths import SequenceEvent as SequenceEvent
 from .composite import Composite as Composite
 from .conditional import Conditional as Conditional
+from .discretised import Discretised as Discretised
+from .discretised import Scaled as Scaled
 from .frozen import Frozen as Frozen
 from .frozen import frozen as frozen
 from .frozen import trainable as trainable
@@ -10,6 +12,7 @@ from .frozen import unwrap as unwrap
 from .gaussian import gaussian_mixture as gaussian_mixture
 from .hidden_markov import HiddenMarkov as HiddenMarkov
 from .hierarchical import HierarchicalMixture as HierarchicalMixture
+from .hurdle import Hurdle as Hurdle
 from .joint import JointMixture as JointMixture
 from .markov import MarkovChain as MarkovChain
 from .mixture import AbstractMixture as AbstractMixture

@@ -1,5 +1,6 @@
 """Independent fields: a tuple or a dict of densities over a tuple or a dict event."""
 
+from collections import OrderedDict
 from typing import Self
 
 import jax
@@ -27,7 +28,8 @@ class Composite(LogDensity):
     parts: tuple[PyTree, ...] | dict[str, PyTree]
 
     def __init__(self, parts):
-        self.parts = dict(parts) if isinstance(parts, dict) else tuple(parts)
+        # Ordered: a plain dict comes out of any transformation with its keys sorted.
+        self.parts = OrderedDict(parts) if isinstance(parts, dict) else tuple(parts)
         for name, part in self.items():
             if not is_density(part):
                 raise ValueError(
@@ -47,7 +49,7 @@ class Composite(LogDensity):
     def items(self) -> list[tuple]:
         """Pairs of a field's name (its position in a tuple) and its density."""
         if isinstance(self.parts, dict):
-            return sorted(self.parts.items())
+            return list(self.parts.items())
         return list(enumerate(self.parts))
 
     def _check(self, x):

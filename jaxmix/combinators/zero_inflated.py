@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from .._density import is_density, one_event
+from ..families._domain import Domain
 from ..families.bernoulli import Bernoulli
 from ._labels import HiddenLabel
 
@@ -50,6 +51,14 @@ class ZeroInflated(HiddenLabel):
     @property
     def mean(self) -> Float[Array, "*stack"]:
         return (1 - self.p_zero) * self.count.mean
+
+    @property
+    def variance(self) -> Float[Array, "*stack"]:
+        return (1 - self.p_zero) * (self.count.variance + self.p_zero * self.count.mean**2)
+
+    @property
+    def domain(self) -> Domain:
+        return self.count.domain
 
     def log_parts(self, x) -> tuple[Float[Array, " 2"], Float[Array, " 2"]]:
         """Of its being a count, and of its being the extra zero."""

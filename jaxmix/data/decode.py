@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._refuse import on_host
-from ..combinators import Composite, MarkovChain, Sequence
+from ..combinators import Composite, MarkovChain, OptionalEvent, Sequence
 from ..combinators import Optional as OptionalField
 from ..families import BernoulliSet, Categorical
 from .encode import domain_of, structure
@@ -17,13 +17,14 @@ from .encode import domain_of, structure
 def decode(model: PyTree, events: PyTree, *, columns: bool = False) -> Any:
     """The Python rows of stacked events: what `jm.encode` takes.
 
-    Missing values are None, sequences lists, sets of labels sets (lists in columns).
+    Missing values are None, sequences lists, sets of labels sets (lists in columns). What
+    `model.impute` filled in comes back as values, with nothing missing.
 
     Args:
         model: a density, of which only the structure is used.
         events: events, stacked along a leading axis.
         columns: give a record's columns by name rather than its rows: what `pandas.DataFrame`,
-            `polars.DataFrame` and `pyarrow.table` make a table of.
+            `polars.DataFrame` and `pyarrow.table` make a table of; in the template's own order.
 
     Returns:
         A list of rows, or a dict of columns.
@@ -63,6 +64,8 @@ def _decode(density: PyTree, events: Any) -> list:
             names = [name for name, _ in density.items()]
             return [dict(zip(names, row, strict=True)) for row in rows]
         return rows
+    if isinstance(density, OptionalField) and not isinstance(events, OptionalEvent):
+        return _decode(density.value, events)  # filled in
     if isinstance(density, OptionalField):
         values = _decode(density.value, events.value)
         return [

@@ -1,6 +1,7 @@
 """A template from a table: which family serves each column, chosen by held-out score."""
 
 from collections import Counter
+from collections.abc import Collection, Mapping
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -11,9 +12,10 @@ from ..combinators import Composite, Sequence
 from ..combinators import Optional as OptionalField
 from ..families import BernoulliSet, Categorical, Poisson
 from .candidates import MAX_LABELS, Chosen, choose_number
+from .copies import copies_among
 from .labels import OTHER
-from .numbers import is_date, is_missing
-from .tables import column, column_names, is_table
+from .numbers import is_date, present_values
+from .tables import columns_of, is_table
 
 RARE = 5  # rows below which a label of many goes to jm.data.OTHER
 
@@ -39,14 +41,14 @@ class Inferred(NamedTuple):
         return "\n".join(lines)
 
 
-def _choose(values: Any) -> Chosen:
+def _choose(values: Any, name: str = "", only: str | None = None) -> Chosen:
     """A family for a column's values, none of them missing."""
     if len(values) == 0:
         return Chosen("ignored", None, "no value at all")
     if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
-        return choose_number(values.astype(np.float64))
+        return _number(values.astype(np.float64), name, only)
     if all(_is_number(value) for value in values):
-        return choose_number(np.array(values, dtype=np.float64))
+        return _number(np.array(values, dtype=np.float64), name, only)
     if any(is_date(value) for value in values):
         return Chosen("ignored", None, "dates and times; turn them into numbers to use them")
     collections = (list, tuple, np.ndarray, set, frozenset)
@@ -59,6 +61,12 @@ def _choose(values: Any) -> Chosen:
     if len(kinds) > 1:
         return Chosen("ignored", None, f"it mixes {' and '.join(sorted(kinds))}")
     return _labels(values)
+
+
+def _number(values: np.ndarray, name: str, only: str | None) -> Chosen:
+    if only == "Categorical":
+        return _labels([int(v) if v == int(v) else v for v in values.tolist()])
+    return choose_number(values, name, only)
 
 
 def _is_number(value: Any) -> bool:
@@ -107,19 +115,28 @@ def _python(value: Any) -> Any:
 
 
 @on_host("infer the template before.")
-def infer_template(table: Any, *, ignore: tuple[str, ...] = ()) -> Inferred:
+def infer_template(
+    table: Any, *, ignore: Collection[str] = (), families: Mapping[str, str] | None = None
+) -> Inferred:
     """Propose a template for a table, one density a column, by held-out score.
 
     Text and truth values become a `Categorical` of their labels, rare ones of many together as
-    `jm.data.OTHER`; lists a `Sequence`, sets a `BernoulliSet`; whole numbers a Poisson, Geometric,
-    Categorical or Normal, other numbers an Exponential, Normal, LogNormal or Gamma: the family
-    whose mixtures of one to three score best on the half of the column that they were not fitted
-    to, the first of these within 2 nats of the best in total. A column with missing entries becomes an
-    `Optional`. Columns of one value, dates, and texts that hardly repeat are left out.
+    `jm.data.OTHER`; lists a `Sequence`, sets a `BernoulliSet`; numbers of up to three distinct
+    values a `Categorical` too. Of other numbers the family whose mixtures of one to three score
+    best on the half of the column that they were not fitted to is taken, or the simplest within 2
+    nats of it: whole numbers try a Poisson, Geometric, NegativeBinomial or Binomial, zero-inflated
+    ones, and all that other numbers try: a Normal, Exponential, LogNormal, Gamma, of heavy tails a
+    StudentT, of shares a Beta, of angles a VonMises. Values that many rows share are atoms of a
+    `Hurdle`; those with few digits, so that most rows share theirs, are `Discretised`, and all are
+    compared as probabilities of what was recorded. A column with missing entries becomes an
+    `Optional`. Columns of one value, dates, texts that hardly repeat, numbers that name the rows
+    and columns that copy or recode another one are left out.
 
     Args:
-        table: a pandas, polars or Arrow table, or a dict of columns.
+        table: a pandas, polars or Arrow table, a dict of columns, or a list of rows: of dicts, of
+            tuples, of records within records.
         ignore: columns to leave out.
+        families: from a column to the name of the family that it is to have, such as "Gamma".
 
     Returns:
         `Inferred(template, choices, ignored)`; `print` it to read what was chosen and why.
@@ -132,22 +149,27 @@ def infer_template(table: Any, *, ignore: tuple[str, ...] = ()) -> Inferred:
         >>> print(jm.infer_template({"kind": ["a", "b", "a", None]}))
         kind: Optional Categorical (2 labels: a, b; 1 missing)
     """
-    if not is_table(table):
-        raise ValueError(
-            f"A table or a dict of columns was expected; a {type(table).__name__} was given."
-        )
+    columns = columns_of(table)
+    families = {} if families is None else families
+    unknown = [name for name in families if name not in columns]
+    if unknown:
+        raise ValueError(f"There is no column {unknown[0]!r}; there are {list(columns)}.")
+    kept = {name: values for name, values in columns.items() if name not in ignore}
+    copies = copies_among(kept, set(families))
     parts, choices, left = {}, [], []
-    for name in column_names(table) or []:
-        if name in ignore:
+    for name, values in kept.items():
+        missing = int(np.sum(~_present(values)))
+        if name in copies:
+            left.append(Choice(str(name), "ignored", missing, copies[name]))
             continue
-        values = column(table, name)
-        if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
-            there = values[~np.isnan(values)]
+        there = _there(values)
+        if len(there) and all(isinstance(value, Mapping) for value in there):
+            family, template, reason = _record(there)
         else:
-            there = [_python(v) for v in values if not is_missing(v)]
-        family, template, reason = _choose(there)
-        missing = len(values) - len(there)
+            family, template, reason = _choose(there, str(name), families.get(name))
         if template is None:
+            if name in families:
+                raise ValueError(f"Column {name!r} is no {families[name]}: {reason}.")
             left.append(Choice(str(name), family, missing, reason))
             continue
         if missing:
@@ -158,4 +180,23 @@ def infer_template(table: Any, *, ignore: tuple[str, ...] = ()) -> Inferred:
     if not parts:
         listed = "; ".join(f"{c.column}: {c.reason}" for c in left)
         raise ValueError(f"The table has no column that a density fits ({listed}).")
-    return Inferred(Composite(parts), choices, left)
+    positions = all(isinstance(name, int) for name in kept) and len(parts) == len(kept)
+    of_tuples = positions and not is_table(table)
+    return Inferred(Composite(tuple(parts.values()) if of_tuples else parts), choices, left)
+
+
+def _present(values: Any) -> np.ndarray:
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
+        return ~np.isnan(values)
+    return present_values(values)
+
+
+def _there(values: Any) -> Any:
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
+        return values[_present(values)]
+    return [_python(v) for v, there in zip(values, _present(values), strict=True) if there]
+
+
+def _record(rows: list) -> Chosen:
+    inner = infer_template(rows)
+    return Chosen("Composite", inner.template, str(inner).replace("\n", ", "))

@@ -5,6 +5,8 @@ A path that ends in `.safetensors` is written in that format, any other as a Num
 
 import dataclasses
 import json
+import warnings
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,9 +35,10 @@ _DESCRIPTION = "description"
 def _known(classes: Sequence[type]) -> dict[str, type]:
     """The classes that a file may name, by their names."""
     house = [*vars(families).values(), *vars(combinators).values(), Hole]
-    house = [c for c in house if isinstance(c, type) and issubclass(c, (eqx.Module, tuple))]
     house += [Fit, Solution, FixedPoint, History, Restarts]
-    return {c.__name__: c for c in [*house, *classes]}
+    named = [c for c in house if isinstance(c, type) and issubclass(c, tuple)]
+    house = [c for c in house if isinstance(c, type) and issubclass(c, eqx.Module)]
+    return {c.__name__: c for c in [*named, *house, *classes]}
 
 
 def _fields(cls: Any) -> set[str]:
@@ -72,6 +75,8 @@ def save(path: str | Path, model: PyTree, *, classes: Sequence[type] = ()) -> No
     def describe(node: Any, place: str) -> Any:
         if node is None or isinstance(node, bool | int | float | str):
             return node
+        if isinstance(node, RESULTS):
+            return {"result": name_of(node)}
         if isinstance(node, jax.Array | np.ndarray | np.generic):
             arrays.append(np.asarray(node))
             return {"array": len(arrays) - 1}
@@ -79,11 +84,12 @@ def save(path: str | Path, model: PyTree, *, classes: Sequence[type] = ()) -> No
             items = [describe(item, f"{place}[{i}]") for i, item in enumerate(node)]
             return {type(node).__name__: items}
         if isinstance(node, dict) and all(isinstance(name, str) for name in node):
-            return {"dict": {name: describe(v, f"{place}.{name}") for name, v in node.items()}}
+            kind = "ordered" if isinstance(node, OrderedDict) else "dict"
+            return {kind: {name: describe(v, f"{place}.{name}") for name, v in node.items()}}
         if isinstance(node, RESULTS):
             return {"result": name_of_result(node)}
         name = type(node).__name__
-        if isinstance(node, eqx.Module | tuple) and known.get(name) is type(node):
+        if known.get(name) is type(node):
             fields = {f: getattr(node, f) for f in _fields(type(node))}
             inner = {f: describe(v, f"{place}.{f}") for f, v in fields.items()}
             return {"class": name, "fields": inner}
@@ -141,6 +147,21 @@ def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], str]:
         raise ValueError(str(error)) from error
 
 
+def _tell_lost_digits(path: Path, contents: dict[str, np.ndarray]) -> None:
+    """Say that numbers of 64 bits are read as numbers of 32, where they lose by it."""
+    if jax.config.read("jax_enable_x64"):
+        return
+    wide = [a for a in contents.values() if a.dtype in (np.float64, np.int64) and a.size]
+    off = [np.abs(a - a.astype(a.dtype.str.replace("8", "4")).astype(a.dtype)).max() for a in wide]
+    large = [float(o / max(np.abs(a).max(), 1e-300)) for o, a in zip(off, wide, strict=True)]
+    if max(large, default=0.0) > 0:
+        warnings.warn(
+            f"{path} was written with 64 bits and is read with 32: parameters move by up to "
+            f"{max(large):.1e} of their size. Enable x64 before loading to keep every digit.",
+            stacklevel=3,
+        )
+
+
 def load(path: str | Path, *, classes: Sequence[type] = ()) -> PyTree:
     """Read a model, or a fit, that `jm.save` wrote.
 
@@ -171,19 +192,26 @@ def load(path: str | Path, *, classes: Sequence[type] = ()) -> PyTree:
     if version > VERSION:
         raise ValueError(f"{path} is of version {version}; this jaxmix reads up to {VERSION}.")
 
+    _tell_lost_digits(path, contents)
+
     def build(node: Any) -> Any:
         if not isinstance(node, dict):
             return node
         if "array" in node:
-            return jnp.asarray(contents[f"array_{node['array']}"])
+            array = contents[f"array_{node['array']}"]
+            return jnp.asarray(array, jax.dtypes.canonicalize_dtype(array.dtype))
         if "result" in node:
             return getattr(RESULTS, node["result"])
         if "tuple" in node:
             return tuple(build(item) for item in node["tuple"])
         if "list" in node:
             return [build(item) for item in node["list"]]
+        if "ordered" in node:
+            return OrderedDict((name, build(item)) for name, item in node["ordered"].items())
         if "dict" in node:
             return {name: build(item) for name, item in node["dict"].items()}
+        if "result" in node:
+            return RESULTS._name_to_item[node["result"]]
         cls = known.get(node["class"])
         if cls is None or set(node["fields"]) != _fields(cls):
             raise ValueError(

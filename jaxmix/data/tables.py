@@ -53,6 +53,28 @@ def column(table: Any, name: Any) -> Any:
     return table[name]
 
 
+def columns_of(table: Any) -> dict[Any, Any]:
+    """All columns, of a table or of a list of rows: dicts by name, tuples by position.
+
+    Raises:
+        ValueError: for what is no table and no list of records.
+    """
+    if is_table(table):
+        return {name: column(table, name) for name in column_names(table) or []}
+    rows = list(table) if isinstance(table, Sequence) and not isinstance(table, str) else []
+    if rows and all(isinstance(row, Mapping) for row in rows):
+        names = dict.fromkeys(name for row in rows for name in row)
+        return {name: [row.get(name) for row in rows] for name in names}
+    if rows and all(isinstance(row, tuple | list) for row in rows):
+        if len(set(map(len, rows))) > 1:
+            raise ValueError(f"Rows differ in length: {sorted(set(map(len, rows)))} fields.")
+        return dict(enumerate(map(list, zip(*rows, strict=True))))
+    raise ValueError(
+        "A table, a dict of columns, or a list of rows was expected; "
+        f"a {type(table).__name__} was given."
+    )
+
+
 def as_columns(table: Any, fields: Sequence) -> dict:
     """The columns of a record's fields: by name, or by position where fields are numbered.
 

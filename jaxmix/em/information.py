@@ -219,6 +219,10 @@ def inverse_root(information: Float[Array, "r r"]) -> tuple[Float[Array, "r r"],
     return jnp.where(regular, root, jnp.full_like(root, jnp.nan)), regular
 
 
+def _has_parts(value: Any) -> bool:
+    return isinstance(value, tuple | list | dict) or is_density(value)
+
+
 class Record(eqx.Module):
     """Values at a model's own attribute paths: `errors.components.mean`, `errors.weights`.
 
@@ -326,6 +330,8 @@ class Record(eqx.Module):
         if isinstance(model, tuple | list | dict):
             keys = sorted(model) if isinstance(model, dict) else range(len(model))
             for key in keys:
+                if not _has_parts(model[key]):  # a label, say
+                    continue
                 found += [(f"[{key!r}]{sub}", each) for sub, each in self[key].entries()]
             return found
         for name, given in inspect.signature(type(model).__init__).parameters.items():
@@ -333,6 +339,6 @@ class Record(eqx.Module):
             other = given.kind == given.KEYWORD_ONLY  # another entrance of the same parameters
             if eqx.is_inexact_array(value) and not other:
                 found.append((f".{name}", self._below(name)._at))
-            elif isinstance(value, tuple | list | dict) or is_density(value):
+            elif _has_parts(value):
                 found += [(f".{name}{sub}", each) for sub, each in getattr(self, name).entries()]
         return found

@@ -17,6 +17,7 @@ class Domain(NamedTuple):
     dim: int | None = None  # length of a vector; None for numbers
     total: float | None = None  # what a vector's entries add up to
     nan: bool = False  # whether NaN is a missing coordinate
+    also: tuple[float, ...] = ()  # numbers that belong to it beside
 
     def holds(self, x: np.ndarray) -> np.ndarray:
         """Whether each number (or each row) lies in the domain."""
@@ -25,6 +26,8 @@ class Domain(NamedTuple):
         fine = above & below & np.isfinite(x)
         if self.whole:
             fine &= x == np.floor(x)
+        if self.also:
+            fine |= np.isin(x, self.also)
         if self.nan:
             fine |= np.isnan(x)
         if self.dim is None:

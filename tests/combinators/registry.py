@@ -133,6 +133,24 @@ def lines():
     return model, (jnp.asarray(draw.normal(0, 2, ROWS)), jnp.asarray(draw.normal(size=(ROWS, 2))))
 
 
+def recorded():
+    """A mixture of records of numbers as they are recorded: with lumps, rounded, in degrees."""
+    template = jm.Composite(
+        {
+            "claim": jm.Optional(jm.Hurdle.template(jm.LogNormal.template(), (0.0, 9.0))),
+            "rounded": jm.Discretised.template(jm.Gamma.template(), 0.5),
+            "turn": jm.Scaled.template(jm.VonMises.template(), 180 / np.pi),
+        }
+    )
+    draw = rng()
+    claims = np.where(
+        draw.random(ROWS) < 0.5, draw.choice([0.0, 9.0], ROWS), draw.gamma(2, 2, ROWS)
+    )
+    rounded, turn = np.round(2 * draw.gamma(2, 1, ROWS)) / 2, draw.uniform(0, 360, ROWS)
+    rows = {"claim": [*claims[:-2], None, None], "rounded": rounded, "turn": turn}
+    return started(jm.mixture_of(template, 2), rows)
+
+
 CASES = [
     Case("LinearRegression", lines),
     Case("record", record),
@@ -141,6 +159,7 @@ CASES = [
     Case("HierarchicalMixture", hierarchical),
     Case("JointMixture", joint),
     Case("SemiSupervised", labelled),
+    Case("Hurdle, Discretised, Scaled", recorded),
     Case("Conditional", conditional),
     Case("Repeated", repeated),
 ]

@@ -201,6 +201,29 @@ CASES = [
         fitted=False,
     ),
     Case(
+        "Discretised",
+        lambda: jm.Discretised(jm.Normal(40.0, 6.0), 1.0, cells=16),
+        np.arange(0, 81),
+        discrete=True,
+        fitted=False,
+    ),
+    Case(
+        "Scaled",
+        lambda: jm.Scaled(jm.Beta(2.5, 1.5), 100.0),
+        np.linspace(1e-4, 100 - 1e-4, 40001),
+        scipy=st.beta(2.5, 1.5, scale=100),
+        off=(-1.0, 101.0),
+        fitted=False,
+    ),
+    Case(
+        "Hurdle",  # with no mass at its atom, which has no length to integrate over
+        lambda: jm.Hurdle(jm.LogNormal(0.5, 0.7), jnp.array([0.0, 1.0]), atoms=(-3.0,)),
+        POSITIVES,
+        scipy=st.lognorm(0.7, scale=np.exp(0.5)),
+        off=(0.0, -1.0),
+        fitted=False,
+    ),
+    Case(
         "SpikeAndSlab",
         lambda: jm.SpikeAndSlab(7, 0.6, low=5, size=4),
         np.arange(5, 9),

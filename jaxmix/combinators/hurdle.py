@@ -1,0 +1,102 @@
+"""Numbers of which some values come in lumps: a claim of exactly 0, a score at its highest."""
+
+from collections.abc import Sequence
+from typing import Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, PyTree, Scalar
+
+from .._density import LogDensity, is_density, one_event
+from ..families._domain import REAL, Domain
+from ..families.categorical import Categorical
+
+
+class Hurdle(LogDensity):
+    """Density of a number that is an atom with positive probability, else continuous, in nats.
+
+    log p(a_i) = log w_i at the atom a_i; log p(x) = log(1 - sum_i w_i) + log q(x) elsewhere, with
+    q the density of the value (Cragg 1971, doi:10.2307/1909582). It is a density with respect to
+    length plus a unit mass at each atom. A fit is closed wherever that of the value is. For counts,
+    whose law has a probability at the atom of its own, see `ZeroInflated`.
+
+    Args:
+        value: density of what is no atom, of any continuous family.
+        weights: probabilities of the atoms and, last, of the rest; or a `Categorical` of them.
+        atoms: the atoms (static).
+
+    Example:
+        >>> import jaxmix as jm, jax.numpy as jnp
+        >>> claim = jm.Hurdle(jm.LogNormal(6, 1), jnp.array([0.75, 0.25]))
+        >>> claim.log_prob(jnp.array(0.0)).round(4)
+        Array(-0.2877, dtype=float32)
+    """
+
+    value: PyTree
+    which: PyTree
+    atoms: tuple[float, ...] = eqx.field(static=True)
+
+    def __init__(self, value, weights, atoms: Sequence[float] = (0.0,)):
+        self.atoms = tuple(float(atom) for atom in atoms)
+        if not is_density(value):
+            raise ValueError(f"Hurdle takes a density of the value; got a {type(value).__name__}.")
+        if domain_of_value(value).whole:
+            raise ValueError(
+                f"Hurdle takes a continuous density; {type(value).__name__} is of whole numbers, "
+                "which may be an atom by themselves: see ZeroInflated."
+            )
+        if not self.atoms or len(set(self.atoms)) < len(self.atoms):
+            raise ValueError(f"Hurdle takes one or more atoms, all different; got {self.atoms}.")
+        self.value, self.which = value, weights if is_density(weights) else Categorical(weights)
+        if self.which.size != len(self.atoms) + 1:
+            raise ValueError(
+                f"Hurdle takes {len(self.atoms) + 1} weights, one an atom and one of the rest; "
+                f"got {self.which.size}."
+            )
+
+    @classmethod
+    def template(cls, value, atoms: Sequence[float] = (0.0,)) -> Self:
+        """A placeholder for a fit: a template of the value."""
+        return cls(value, jnp.full(len(atoms) + 1, 1 / (len(atoms) + 1)), atoms)
+
+    @property
+    def domain(self) -> Domain:
+        inner = domain_of_value(self.value)
+        listed = ", ".join(f"{atom:g}" for atom in self.atoms)
+        return inner._replace(words=f"{inner.words}, or {listed}", also=self.atoms)
+
+    @property
+    def weights(self) -> Float[Array, "*stack a"]:
+        return self.which.probs
+
+    @property
+    def mean(self) -> Float[Array, "*stack"]:
+        w = self.weights
+        return jnp.dot(w[..., :-1], jnp.asarray(self.atoms, w.dtype)) + w[..., -1] * self.value.mean
+
+    @property
+    def variance(self) -> Float[Array, "*stack"]:
+        w, mean = self.weights, self.mean
+        away = jnp.asarray(self.atoms, w.dtype) - mean[..., None]
+        spread = self.value.variance + (self.value.mean - mean) ** 2
+        return jnp.sum(w[..., :-1] * away**2, -1) + w[..., -1] * spread
+
+    def log_prob(self, x) -> Scalar:
+        x = one_event(x, (), self)
+        hit = x == jnp.asarray(self.atoms, x.dtype)
+        atom = jnp.any(hit)
+        which = jnp.where(atom, jnp.argmax(hit), len(self.atoms))
+        value = self.value.log_prob(x)
+        # Selected, never added: off the support of the value an atom has -inf there.
+        return self.which.log_prob(which) + jnp.where(atom, jnp.zeros_like(value), value)
+
+    def sample(self, key: Key[Array, ""]) -> Scalar:
+        k_which, k_value = jax.random.split(key)
+        drawn = self.value.sample(k_value)
+        return jnp.append(jnp.asarray(self.atoms, drawn.dtype), drawn)[self.which.sample(k_which)]
+
+
+def domain_of_value(density: PyTree) -> Domain:
+    """Where a number's density lives; the real line where it does not say."""
+    return getattr(density, "domain", None) or REAL

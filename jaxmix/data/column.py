@@ -1,0 +1,110 @@
+"""What a column of numbers is like: its values, its last digit, its lumps."""
+
+import re
+from typing import NamedTuple
+
+import numpy as np
+
+from .score import ROWS
+
+DIGITS = 9
+HEAPED = 5.0  # rows a distinct value from which ties are no accident
+LUMP = 0.02  # least share of the rows of an atom
+TIMES = 8.0  # how much commoner than its neighbours an atom is
+KEYS = re.compile(r"(^|[\s_.-])(ids?|uuid|guid|key|code|index|nr|no|number|row|serial)$", re.I)
+CAMEL = re.compile(r"[a-z](Id|ID|Key|Code|Nr|No)$")
+
+
+class Column(NamedTuple):
+    """A column of numbers, none of them missing, and what its values show at a glance.
+
+    - `sample`: values in random order, at most as many as are scored.
+    - `labels`, `counts`: the distinct values, and how often each occurs.
+    - `step`: what all are multiples of, such as 0.1 for one decimal; None for a continuum.
+    - `atoms`: values that many rows share, where the others form a continuum.
+    - `heaped`: whether a typical value, and no atom, is shared by several rows.
+    """
+
+    name: str
+    size: int
+    sample: np.ndarray
+    labels: np.ndarray
+    counts: np.ndarray
+    step: float | None
+    atoms: tuple[float, ...]
+    heaped: bool
+
+    @property
+    def whole(self) -> bool:
+        return bool(np.all(self.labels == np.floor(self.labels)))
+
+    @property
+    def rest(self) -> np.ndarray:
+        """The sample without its atoms."""
+        return self.sample[~np.isin(self.sample, self.atoms)]
+
+
+def column_of(x: np.ndarray, name: str = "") -> Column:
+    labels, counts = np.unique(x, return_counts=True)
+    order = np.random.default_rng(0).permutation(len(x))[: ROWS[-1]]
+    step = step_of(labels)
+    atoms = _atoms(labels, counts, step)
+    rest = ~np.isin(labels, atoms)
+    heaped = step is not None and bool(counts[rest].sum() >= HEAPED * rest.sum())
+    return Column(name, len(x), x[order], labels, counts, step, atoms, heaped)
+
+
+def step_of(labels: np.ndarray) -> float | None:
+    """The largest number of which all differences from 0 are multiples, to a last digit."""
+    largest = float(np.abs(labels).max(initial=0))
+    for digits in range(-6, DIGITS):
+        unit = 10.0**-digits
+        if largest / unit > 1e12:
+            return None
+        whole = np.round(labels / unit)
+        if np.all(np.abs(labels - whole * unit) <= 1e-9 * np.maximum(np.abs(labels), unit)):
+            shared = int(np.gcd.reduce(whole.astype(np.int64)))
+            return float(f"{max(shared, 1) * unit:.12g}")
+    return None
+
+
+def _atoms(labels: np.ndarray, counts: np.ndarray, step: float | None) -> tuple[float, ...]:
+    """Values far commoner than those around them; where nearly all are, there are none."""
+    if len(labels) < 10:
+        return ()
+    total = counts.sum()
+    common = np.flatnonzero(counts >= max(5, LUMP * total))
+    found = []
+    for i in sorted(common, key=lambda i: -counts[i])[:3]:
+        near = [j for j in range(max(0, i - 8), min(len(labels), i + 9)) if j != i]
+        near = [j for j in near if labels[j] not in found]
+        # Per place of the grid: where values are rare, neighbours are as rare as their gaps.
+        span = (labels[near].max() - labels[near].min()) / (step or np.inf) + 1 if step else 1
+        around = counts[near].sum() / max(len(near), span)
+        if counts[i] >= TIMES * max(around, 1.0 if step is None else 0.5):
+            found.append(labels[i])
+    return tuple(sorted(float(value) for value in found))
+
+
+def names_rows(column: Column, x: np.ndarray) -> str | None:
+    """Why a column of whole numbers tells rows apart rather than measures them, or None."""
+    labels = column.labels
+    if len(labels) < len(x) or len(x) < 10 or not column.whole:
+        return None
+    gaps = np.diff(labels)
+    if gaps.min() == gaps.max():
+        apart = f", each {gaps[0]:g} after the last" if gaps[0] != 1 else ""
+        return f"it numbers the rows{apart}"
+    if KEYS.search(column.name) or CAMEL.search(column.name):
+        return "it names the rows: no two are alike"
+    steps = np.diff(x)
+    if np.all(steps > 0) and np.ptp(steps) <= 0.5 * steps.mean():
+        return "it numbers the rows: no two are alike, and they rise row by row"
+    digits = np.floor(np.log10(np.maximum(np.abs(labels), 1)))
+    low, high = 10 ** digits[0], 10 ** (digits[0] + 1)
+    if digits[0] == digits[-1] >= 4 and len(x) >= 30:
+        place = (labels - low) / (high - low)
+        apart = np.abs(place - (np.arange(len(place)) + 0.5) / len(place)).max()
+        if apart < 1.36 / np.sqrt(len(place)):  # Kolmogorov's test of evenness, at 5 %
+            return f"codes of {digits[0] + 1:.0f} digits, no two alike"
+    return None
