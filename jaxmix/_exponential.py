@@ -182,6 +182,16 @@ class ProductForm(ExponentialFamily):
     def from_features(self, count: Array, sums: Array) -> Any:
         """The family's statistics about the origin from summed features."""
 
+    def weighed_stats(self, events: Array, weights: Array) -> Any:
+        """Summed statistics of many events (rows, ...) about the density's own origin."""
+        residuals = events - self.origin[None]
+        dot = lambda a, b: jnp.dot(a, b, precision=jax.lax.Precision.HIGHEST)
+        if self.rows_last:
+            sums = dot(self.features(jnp.moveaxis(residuals, 0, -1)), weights)
+        else:
+            sums = dot(weights, jax.vmap(self.features)(residuals))
+        return self.from_features(jnp.sum(weights), sums)
+
     @abc.abstractmethod
     def spread(self, origin: Array) -> Array:
         """Squared distance of the mean from the origin, in units of the scale."""

@@ -308,6 +308,18 @@ def _(axis_size, in_batched, predicate):
     return jnp.all(predicate), False
 
 
+@jax.custom_batching.custom_vmap
+def most(count):
+    """The greatest of a number over every axis it is mapped over: a loop's length for all lanes."""
+    return count
+
+
+@most.def_vmap
+def _(axis_size, in_batched, count):
+    del axis_size, in_batched
+    return jnp.max(count), False
+
+
 def tree_vdot(a, b) -> Array:
     """Sum of products over two trees of one structure."""
     products = [jnp.sum(x * y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)]

@@ -1,27 +1,144 @@
 """Log-densities of many events under a stack of densities in product form: one matrix product."""
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ._exponential import ProductForm
+from ._numerics import most
+from ._stack import over_stack, pick, stack_axes
 
 FEW = 4  # features up to which a product is written out
 
 
 def common_origin(stack: ProductForm) -> Array:
-    """The middle of a stack's means; broadcast it to `stack.origin.shape` for `spread`."""
-    return jax.lax.stop_gradient(jnp.mean(stack.origin, tuple(range(len(stack.stack_shape)))))
+    """The middle of a stack's means; broadcast it to `stack.origin.shape` for `spread`.
 
-
-def is_near(stack: ProductForm) -> Array:
-    """Whether about one origin the rounding error of a log-density stays near 1e-5.
-
-    It grows with the means' distance from the origin, in units of the scales.
+    Far means draw it little: a weighted mean, the weights falling with the squared distance.
     """
-    wide = jnp.broadcast_to(common_origin(stack), stack.origin.shape)
-    spread = jax.lax.stop_gradient(stack.spread(wide))
-    return jnp.all(spread <= 2e-5 / jnp.finfo(spread.dtype).eps)
+    axes = tuple(range(len(stack.stack_shape)))
+    stack = jax.tree.map(jax.lax.stop_gradient, stack)
+    means, middle = stack.origin, jnp.mean(stack.origin, axes)
+    for _ in range(2 if axes else 0):
+        pull = 1 / (1 + _spread(stack, middle))
+        pull = pull.reshape(pull.shape + (1,) * (means.ndim - pull.ndim))
+        nearer = jnp.sum(pull * means, axes) / jnp.sum(pull)
+        middle = jnp.where(jnp.isfinite(nearer), nearer, middle)
+    return middle
+
+
+def _spread(stack: ProductForm, origin: Array) -> Float[Array, "*stack"]:
+    return stack.spread(jnp.broadcast_to(origin, stack.origin.shape))
+
+
+def is_far(stack: ProductForm, origin: Array) -> Bool[Array, "*stack"]:
+    """Of which densities the rounding error of a log-density about this origin exceeds 1e-5.
+
+    It grows with a mean's distance from the origin, in units of its scale.
+    """
+    spread = jax.lax.stop_gradient(_spread(stack, origin))
+    return ~(spread <= 2e-5 / jnp.finfo(spread.dtype).eps)
+
+
+class Far(NamedTuple):
+    """Which densities of a stack (in one axis) are far, and their places in blocks, the far first.
+
+    A loop goes over as many blocks as hold any, under `vmap` as any lane has: so a pass costs the
+    more, the more are far. What else is in its last block is evaluated to no harm.
+    """
+
+    is_far: Bool[Array, " k"]
+    blocks: Int[Array, "steps size"]
+    count: Int[Array, ""]
+
+
+STEPS = 64  # blocks into which a stack is cut at most
+
+
+def sorted_by(far: Bool[Array, "*stack"]) -> Far:
+    """The blocks of a stack's far densities."""
+    far = far.ravel()
+    order, size = jnp.argsort(~far), -(-far.size // STEPS)
+    blocks = jnp.pad(order, (0, -far.size % size), mode="edge").reshape(-1, size)
+    return Far(far, blocks, most(-(-jnp.sum(far) // size)))
+
+
+def _over_far(far: Far, stack: ProductForm, write: Callable, start: PyTree) -> PyTree:
+    """`write(carry, densities, places)` for each block in turn."""
+
+    def step(i, carry):
+        return write(carry, pick(stack, far.blocks[i]), far.blocks[i])
+
+    return jax.lax.fori_loop(0, far.count, step, start)
+
+
+def _where_far(far: Far, own: Array, other: Array) -> Array:
+    return jnp.where(far.is_far.reshape((-1,) + (1,) * (own.ndim - 1)), own, other)
+
+
+# The two rules below are those of what the loops compute, written for all densities at once: a loop
+# of unknown length has no reverse derivative.
+
+
+@jax.custom_jvp
+def far_log_probs(
+    far: Far, near: Float[Array, "k rows"], stack: ProductForm, events: Array
+) -> Array:
+    """The log-densities of the near as given, those of the far about their own origins."""
+    write = lambda values, part, places: values.at[places].set(_own_log_probs(part, events))
+    return _over_far(far, stack, write, near)
+
+
+def _own_log_probs(stack, events):
+    return over_stack(lambda density: jax.vmap(density.log_prob)(events), stack)
+
+
+@far_log_probs.defjvp
+def _(primals, tangents):
+    far = primals[0]
+    whole = lambda near, stack, events: _where_far(far, _own_log_probs(stack, events), near)
+    return far_log_probs(*primals), jax.jvp(whole, primals[1:], tangents[1:])[1]
+
+
+@jax.custom_jvp
+def far_stats(far: Far, shares: Float[Array, "k rows"], stack: ProductForm, events: Array) -> Any:
+    """Statistics of the far about their own origins, weighed by responsibilities; else 0."""
+
+    def write(totals, part, places):
+        own = _own_stats(part, events, shares[places])
+        return jax.tree.map(lambda total, one: total.at[places].set(one), totals, own)
+
+    return _over_far(far, stack, write, stack.zero_stats())
+
+
+def _own_stats(stack, events, shares):
+    return over_stack(lambda density, share: density.weighed_stats(events, share), stack, shares)
+
+
+@far_stats.defjvp
+def _(primals, tangents):
+    far = primals[0]
+
+    def whole(shares, stack, events):
+        own = _own_stats(stack, events, shares)
+        return jax.tree.map(lambda a: _where_far(far, a, jnp.zeros_like(a)), own)
+
+    return far_stats(*primals), jax.jvp(whole, primals[1:], tangents[1:])[1]
+
+
+def in_one_axis(stack: ProductForm) -> ProductForm:
+    """A stack of one axis, its densities in the order of the rows of the given one."""
+    shape = stack.stack_shape
+
+    def flat(own, array):
+        core = array.shape[own:]
+        wide = array.reshape(*array.shape[:own], *(1,) * (len(shape) - own), *core)
+        return jnp.broadcast_to(wide, (*shape, *core)).reshape(-1, *core)
+
+    return stack if len(shape) == 1 else jax.tree.map(flat, stack_axes(stack), stack)
 
 
 def features(stack: ProductForm, events: Array, origin: Array) -> Array:

@@ -16,7 +16,7 @@ from .buckets import Buckets
 from .chunks import chunk_rows, is_brief, num_rows, take_chunk
 from .entry import enter
 from .parts import take_apart
-from .product_form import OwnOrigin, fields_asked, product_form, product_form_is_exact
+from .product_form import OwnOrigin, all_near, far_apart, fields_asked, near_one_origin
 from .sharded import opened, pooled
 
 
@@ -154,18 +154,18 @@ def expect(
         stats = [way.stats(s) for way, s in zip(ways, sums, strict=True)]
         return soft, objective, stats, gradient
 
-    about_own = lambda: scan([OwnOrigin(leaf) for leaf in parts.leaves])
     if not residual and any(isinstance(p, ProductForm) and p.stack_shape for p in parts.leaves):
         build = lambda leaves: parts.model(leaves, parts.loose)
         # A model that lays out its own rows evaluates its leaves by itself.
         fields: list[int | None] = [None] * len(parts.leaves)
         if not by_rows:
             fields = fields_asked(parts.leaves, build, first_row)
-        in_products = lambda: scan(product_form(parts.leaves, fields))
-        exact = product_form_is_exact(parts.leaves)
-        soft, objective, stats, gradient = jax.lax.cond(exact, in_products, about_own)
+        near = near_one_origin(parts.leaves, fields)
+        soft, objective, stats, gradient = jax.lax.cond(
+            all_near(near), lambda: scan(near), lambda: scan(far_apart(parts.leaves, fields))
+        )
     else:
-        soft, objective, stats, gradient = about_own()
+        soft, objective, stats, gradient = scan([OwnOrigin(leaf) for leaf in parts.leaves])
     weight = jnp.asarray(rows, soft.high.dtype) if weights is None else jnp.sum(weights)
     return pooled(Expected(soft, objective, weight, stats, gradient), axes)
 

@@ -18,22 +18,17 @@ from .._numerics import unanimous
 from .._product_form import (
     by_density,
     common_origin,
+    far_log_probs,
+    far_stats,
     feature_sums,
     features,
-    is_near,
+    in_one_axis,
+    is_far,
     log_probs,
+    sorted_by,
     zero_sums,
 )
 from .._stack import Held
-
-
-def product_form_is_exact(leaves: list[Refittable]) -> Array:
-    """Whether every stack is near enough to one origin."""
-    safe = jnp.asarray(True)
-    for leaf in leaves:
-        if isinstance(leaf, ProductForm):
-            safe = safe & is_near(leaf)
-    return unanimous(safe)
 
 
 class Asked(LogDensity):
@@ -109,12 +104,13 @@ class OwnOrigin:
 
 
 class CommonOrigin(OwnOrigin):
-    """A stack in product form, evaluated within the model."""
+    """A stack in product form, all of it near one origin, evaluated within the model."""
 
     def __init__(self, leaf: ProductForm):
         super().__init__(leaf)
         self.origin = common_origin(leaf)
         self.natural = leaf.product_natural(self._wide_origin)
+        self.far = is_far(leaf, self.origin)
 
     @property
     def _wide_origin(self):
@@ -162,13 +158,63 @@ class Beforehand(CommonOrigin):
         return super().stats((count, by_density(self.leaf, sums)))
 
 
-def product_form(leaves: list[Refittable], fields: list[int | None]) -> list[OwnOrigin]:
-    """The fast ways: stacks of product form about one origin each, beforehand where it can be."""
+class FarApart(Beforehand):
+    """The same of a stack some of which are far from its origin: these about their own."""
+
+    def __init__(self, leaf: ProductForm, field: int):
+        super().__init__(leaf, field)
+        self.stack, self.blocks = in_one_axis(leaf), sorted_by(self.far)
+
+    def zero_sums(self):
+        return super().zero_sums(), self.stack.zero_stats()
+
+    def features(self, chunk):
+        return super().features(chunk), jax.tree.leaves(chunk)[self.field]
+
+    def log_probs(self, features):
+        features, events = features
+        near = super().log_probs(features)
+        flat = near.reshape(near.shape[0], -1).T
+        return far_log_probs(self.blocks, flat, self.stack, events).T.reshape(near.shape)
+
+    def sums(self, tilt_slope, responsibilities, features):
+        features, events = features
+        flat = responsibilities.reshape(responsibilities.shape[0], -1).T
+        own = far_stats(self.blocks, flat, self.stack, events)
+        return super().sums(tilt_slope, responsibilities, features), own
+
+    def stats(self, sums):
+        near, own = sums
+
+        def chosen(own, near):
+            far = self.far.reshape(self.far.shape + (1,) * (near.ndim - self.far.ndim))
+            return jnp.where(far, own.reshape(near.shape), near)
+
+        return jax.tree.map(chosen, own, super().stats(near))
+
+
+def near_one_origin(leaves: list[Refittable], fields: list[int | None]) -> list[OwnOrigin]:
+    """The fastest ways: stacks of product form about one origin each, beforehand where it can be."""
+    return _ways(leaves, fields, CommonOrigin, Beforehand)
+
+
+def far_apart(leaves: list[Refittable], fields: list[int | None]) -> list[OwnOrigin]:
+    """Ways that are right whatever the spread, and slower by the number of the far."""
+    return _ways(leaves, fields, OwnOrigin, FarApart)
+
+
+def _ways(leaves, fields, within, beforehand):
     return [
         OwnOrigin(leaf)
-        if not isinstance(leaf, ProductForm)
-        else CommonOrigin(leaf)
+        if not (isinstance(leaf, ProductForm) and leaf.stack_shape)
+        else within(leaf)
         if field is None
-        else Beforehand(leaf, field)
+        else beforehand(leaf, field)
         for leaf, field in zip(leaves, fields, strict=True)
     ]
+
+
+def all_near(ways: list[OwnOrigin]) -> Array:
+    """Whether every stack is near its one origin, and in every lane."""
+    far = [jnp.any(way.far) for way in ways if isinstance(way, CommonOrigin)]
+    return unanimous(~jnp.any(jnp.stack(far)))

@@ -210,6 +210,12 @@ class _FullCovariance(ProductForm, SeenFull):
         square = matrix_of_pairs(sums, self.dim + 1)
         return Moments(count, square[..., -1, :-1], square[..., :-1, :-1])
 
+    def weighed_stats(self, events, weights) -> Moments:
+        # One product with the residuals: there are half as many features as squares, to be made.
+        r = events - self.mean[None]
+        dot = lambda a, b: jnp.dot(a, b, precision=HIGHEST)
+        return Moments(jnp.sum(weights), dot(weights, r), dot((weights[:, None] * r).T, r))
+
     def spread(self, origin):
         shift = self.mean - origin
         return jnp.max(

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PyTree
 from .._density import LogDensity, is_density, stack_size
 from .._exponential import ProductForm
 from .._numerics import logsumexp, unanimous
-from .._product_form import common_origin, features, is_near
+from .._product_form import common_origin, features, is_far
 from .._product_form import log_probs as product_log_probs
 from .._stack import outcome_log_probs, over_stack
 from ..combinators import MixtureSameFamily
@@ -85,12 +85,14 @@ def _stack_log_probs(stack, events) -> Array:
     if not _has_product_form(stack):
         return direct()
 
+    origin = common_origin(stack)
+
     def product():
-        origin = common_origin(stack)
         natural = stack.product_natural(jnp.broadcast_to(origin, stack.origin.shape))
         return product_log_probs(stack, natural, features(stack, events, origin))
 
-    return jax.lax.cond(unanimous(is_near(stack)), product, direct)
+    near = unanimous(~jnp.any(is_far(stack, origin)))
+    return jax.lax.cond(near, product, direct)
 
 
 def _part_log_probs(part: Part, events) -> Array:
