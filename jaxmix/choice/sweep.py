@@ -4,17 +4,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from .._refuse import on_host
-from .._results import RESULTS
 from ..combinators import gaussian_mixture
 from ..combinators.gaussian import COVARIANCES
-from ..em import Fit, fit
+from ..em import Fit
+from ..em.checks import of_dtype
 from ..em.chunks import num_rows
+from ..em.fit import fit_each
+from ..em.seeds import generator, split
+from ..em.small import alike, rows_under
 from ..em.solution import name
 
 SMALLER = ("bic", "aic", "icl")
@@ -152,11 +153,6 @@ def _text(label: Any) -> str:
     return " ".join(map(str, label)) if isinstance(label, tuple) else str(label)
 
 
-@eqx.filter_jit
-def _row_log_probs(model, data):
-    return jax.lax.map(model.log_prob, data, batch_size=4096)
-
-
 @on_host("call it outside.")
 def sweep(
     key: Key[Array, ""],
@@ -205,28 +201,34 @@ def sweep(
     rows = num_rows(data)
     if folds and not 2 <= folds <= rows:
         raise ValueError(f"folds must be 0, or from 2 to the {rows} rows; it was {folds}.")
-    k_fit, k_fold = jax.random.split(key)
-    fold = np.asarray(jax.random.permutation(k_fold, np.arange(rows) % max(folds, 1)))
     case = None if weights is None else np.asarray(weights)
-    ones = jnp.ones(rows) if weights is None else jnp.asarray(weights)
+    ones = np.ones(rows) if case is None else case
     # Weights that leave rows out compile nothing that all ones have not compiled.
     weights = ones if folds else weights
+    labels = list(templates)
+    k_fold, *keys = split(key, 1 + len(labels) * (folds + 1))
+    fold = generator(k_fold).permutation(np.arange(rows) % max(folds, 1))
     fits, held, pointwise = {}, {}, {}
-    for label, k_one in zip(templates, jax.random.split(k_fit, len(templates)), strict=True):
-        k_whole, *k_folds = jax.random.split(k_one, folds + 1)
-        whole = fit(k_whole, templates[label], data, weights=weights, **options)
-        left_out = np.full(rows, np.nan)
-        for which, k_part in enumerate(k_folds):
-            if bool(whole.result == RESULTS.interrupted):
-                break
-            out = fold == which
-            part = fit(k_part, templates[label], data, weights=jnp.where(out, 0, ones), **options)
-            left_out[out] = np.asarray(_row_log_probs(part.model, data))[out]
-        fits[label] = whole
+    for group in alike([of_dtype(templates[label], data) for label in labels]):
+        models = [templates[labels[i]] for i in group]
+        of_group = [keys[i * (folds + 1) : (i + 1) * (folds + 1)] for i in group]
+        wholes = fit_each([k[0] for k in of_group], models, data, weights=weights, **options)
+        fits |= {labels[i]: whole for i, whole in zip(group, wholes, strict=True)}
         if validation is not None:
-            held[label] = float(jnp.mean(_row_log_probs(whole.model, validation)))
+            score = lambda whole: float(np.mean(rows_under(whole.model, validation)))
+            held |= {labels[i]: score(whole) for i, whole in zip(group, wholes, strict=True)}
+        over = any(name(whole.result) == "interrupted" for whole in wholes)
+        left_out = {labels[i]: np.full(rows, np.nan) for i in group}
+        for which in range(0 if over else folds):
+            out = fold == which
+            k_part = [k[1 + which] for k in of_group]
+            parts = fit_each(k_part, models, data, weights=np.where(out, 0, ones), **options)
+            for i, part in zip(group, parts, strict=True):
+                left_out[labels[i]][out] = rows_under(part.model, data)[out]
         if folds:
-            pointwise[label] = left_out
-        if bool(whole.result == RESULTS.interrupted):
+            pointwise |= left_out
+        if over:
             break
+    in_order = lambda found: {label: found[label] for label in labels if label in found}
+    fits, held, pointwise = map(in_order, (fits, held, pointwise))
     return Sweep(fits, held, pointwise, case)

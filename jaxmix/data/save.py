@@ -76,7 +76,7 @@ def save(path: str | Path, model: PyTree, *, classes: Sequence[type] = ()) -> No
         if node is None or isinstance(node, bool | int | float | str):
             return node
         if isinstance(node, RESULTS):
-            return {"result": name_of(node)}
+            return {"result": name_of_result(node)}
         if isinstance(node, jax.Array | np.ndarray | np.generic):
             arrays.append(np.asarray(node))
             return {"array": len(arrays) - 1}
@@ -86,8 +86,6 @@ def save(path: str | Path, model: PyTree, *, classes: Sequence[type] = ()) -> No
         if isinstance(node, dict) and all(isinstance(name, str) for name in node):
             kind = "ordered" if isinstance(node, OrderedDict) else "dict"
             return {kind: {name: describe(v, f"{place}.{name}") for name, v in node.items()}}
-        if isinstance(node, RESULTS):
-            return {"result": name_of_result(node)}
         name = type(node).__name__
         if known.get(name) is type(node):
             fields = {f: getattr(node, f) for f in _fields(type(node))}
@@ -210,8 +208,6 @@ def load(path: str | Path, *, classes: Sequence[type] = ()) -> PyTree:
             return OrderedDict((name, build(item)) for name, item in node["ordered"].items())
         if "dict" in node:
             return {name: build(item) for name, item in node["dict"].items()}
-        if "result" in node:
-            return RESULTS._name_to_item[node["result"]]
         cls = known.get(node["class"])
         if cls is None or set(node["fields"]) != _fields(cls):
             raise ValueError(

@@ -1,17 +1,20 @@
 """`jm.fit`: options are checked, then arrays are fitted in memory and sources by streaming."""
 
 import dataclasses
+import inspect
+from collections.abc import Sequence
 from typing import Any
 
 from jaxtyping import Array, Key, PyTree
 
 from .._refuse import on_host
 from .accelerate import solver_of
-from .checks import as_arrays
+from .checks import as_arrays, of_dtype
 from .entry import check_key, check_model, check_start
-from .in_memory import fit_arrays
+from .in_memory import fit_alike, fit_arrays
 from .maximise import DEFAULT_FLOOR, Prior
 from .options import Options, check
+from .small import alike
 from .solution import Fit
 from .solver import Solver
 from .stream import fit_source
@@ -105,3 +108,42 @@ def fit(
         options = options._replace(tol=tol * items)
     found = fit_arrays(key, template, data, weights, options)
     return dataclasses.replace(found, num_data=found.num_data * items, unit="item")
+
+
+def fit_each(
+    keys: Sequence[Key[Array, ""]], templates: Sequence[PyTree], data: PyTree, **options: Any
+) -> list[Fit]:
+    """`jm.fit` of several models to the same data, together where that can be."""
+    found = fit_together(keys, templates, data, **options) if len(templates) > 1 else None
+    if found is not None:
+        return found
+    return [fit(k, t, data, **options) for k, t in zip(keys, templates, strict=True)]
+
+
+def fit_together(
+    keys: Sequence[Key[Array, ""]], templates: Sequence[PyTree], data: PyTree, **options: Any
+) -> list[Fit] | None:
+    """`jm.fit` of several models in one launch, each with its own key; None where it can't be.
+
+    Mixtures of one family that differ in their number of components alone are lanes of one
+    program, where the data are few.
+    """
+    if callable(getattr(data, "batches", None)):
+        return None
+    for template in templates:
+        check_model(template, data, "template")
+    data = as_arrays(data)
+    if items_of_one_row(data) is not None or len(alike([of_dtype(t, data) for t in templates])) > 1:
+        return None
+    given = DEFAULTS | options
+    weights, solver = given.pop("weights"), solver_of(given.pop("accelerate"))
+    chosen = Options(solver=solver, **given)
+    check(chosen, keys[0])
+    return fit_alike(keys, templates, data, weights, chosen)
+
+
+DEFAULTS: dict[str, Any] = {
+    name: parameter.default
+    for name, parameter in inspect.signature(fit).parameters.items()
+    if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+}

@@ -23,7 +23,7 @@ from .progress import Progress
 from .restarts import GOES, Searched, floor_prior, search, table_of, take
 from .run import loop
 from .sharded import layout_of, over_rows, placed
-from .small import fit_small, suits
+from .small import fit_small, fits, suits
 from .solution import Fit, code_of, entropy, message, names, num_parameters, trimmed
 from .state import History, begin, result_of
 
@@ -167,6 +167,21 @@ def fit_arrays(
         float(rows if weights is None else jnp.sum(weights)), entropy(model, data, weights, layout),
         None if validated is None else float(validated[best]),
     )  # fmt: skip
+
+
+def fit_alike(keys, templates, data, weights, options: Options) -> list[Fit] | None:
+    """Fits of mixtures that differ in components alone in one launch; None for too many data."""
+    if layout_of(data) is not None:
+        return None
+    templates = [of_dtype(template, data) for template in templates]
+    widest = max(templates, key=width)
+    data = checked_data(data, widest)
+    weights = checked_weights(weights, num_rows(data), float_of(data))
+    held = options.validation
+    options = options._replace(validation=None if held is None else checked_data(held, widest))
+    if not suits(widest, data, weights, options, len(templates)):
+        return None
+    return fits(keys, templates, data, weights, options)
 
 
 def _belongs(key, template, data, weights, options):

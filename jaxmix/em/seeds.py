@@ -37,6 +37,14 @@ def generator(key: Key[Array, ""]) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(words.tolist())))
 
 
+def split(key: Key[Array, ""], count: int) -> list[Key[Array, ""]]:
+    """Keys from a key, as `jax.random.split` gives them, but drawn on the host."""
+    words = jax.random.key_data(key)
+    drawn = generator(key).integers(0, 1 << 32, (count, *words.shape), np.uint32)
+    impl = jax.random.key_impl(key)
+    return [jax.random.wrap_key_data(one, impl=impl) for one in jax.device_put(list(drawn))]
+
+
 def seeds(
     key: Key[Array, ""], data: PyTree, size: int | None, many: int, weights: Array | None = None
 ) -> Seeds:

@@ -23,7 +23,7 @@ from .._stack import pick
 from ..combinators import Composite, MixtureSameFamily, SequenceEvent
 from ..families.categorical import Categorical
 from .checks import check_support
-from .chunks import num_rows, width
+from .chunks import is_brief, num_rows, width
 from .expected import log_likelihood
 from .initialise import (
     NOISE,
@@ -42,7 +42,7 @@ from .parts import take_apart
 from .progress import Progress
 from .run import loop
 from .seeds import generator, seeds
-from .solution import Fit, Restarts, message, num_parameters, trimmed
+from .solution import NAMES, Fit, Restarts, message, name, num_parameters, trimmed
 from .solver import PlainEM
 from .state import History, Limits, State, begin, result_of
 
@@ -338,6 +338,35 @@ def fits(
     return found
 
 
+def alike(templates: list[PyTree]) -> list[list[int]]:
+    """Positions of the models that one launch can fit: those that differ in components alone."""
+    found: dict[Any, list[int]] = {}
+    for i, template in enumerate(templates):
+        kind: Any = i
+        if can_widen(template):
+            one = narrowed(jax.tree.map(_on_host, template), 1)
+            leaves, structure = jax.tree.flatten(one)
+            kind = (structure, *(getattr(a, "shape", a) for a in leaves))
+        found.setdefault(kind, []).append(i)
+    return list(found.values())
+
+
+def rows_under(model: PyTree, data: PyTree) -> np.ndarray:
+    """Log-density of each row under a model, in nats, by a program of bucketed shapes."""
+    model, rows = jax.tree.map(_on_host, model), num_rows(data)
+    if can_widen(model):
+        model = widened(model, bucket_of_components(model.mixing.size))
+    padded, _ = padded_rows(jax.tree.map(np.asarray, data), None, dtype_of(model))
+    return np.asarray(_row_log_probs(model, padded))[:rows]
+
+
+def _log_probs(model, data):
+    return jax.lax.map(model.log_prob, data, batch_size=4096)
+
+
+_row_log_probs = Quick(_log_probs, is_brief)
+
+
 def _on_host(leaf: Any) -> Any:
     return np.asarray(leaf) if eqx.is_array(leaf) else leaf
 
@@ -402,14 +431,14 @@ def _answer(last, traces, validated, cut, rows, padded, options, interrupted) ->
     """The best of some restarts, and what became of each."""
     state = last.state
     scores = np.asarray(state.expected.log_likelihood.high + state.expected.log_likelihood.low)
-    codes = [CODES[int(code)] for code in last.code]
+    codes = [NAMES[int(code)] for code in last.code]
     if not np.isfinite(scores[0]) and state.num_steps[0] == 0:
         check_support(cut(jax.tree.map(lambda a: a[0], state.model)), *rows)
     best = best_of(scores if validated is None else validated, codes)
     one = jax.tree.map(lambda a: a[best], state)
     model, steps = one.model, int(one.num_steps)
     result = RESULTS.interrupted if interrupted else RESULTS._name_to_item[codes[best]]
-    if options.throw and result is not RESULTS.successful:
+    if options.throw and name(result) != "successful":
         raise RuntimeError(message(result))
     small = jax.tree.map(lambda a: jax.device_put(a) if eqx.is_array(a) else a, cut(model))
     spare = _densities(model) - _densities(small)
@@ -428,9 +457,6 @@ def _answer(last, traces, validated, cut, rows, padded, options, interrupted) ->
 
 def _densities(model: PyTree) -> int:
     return sum(int(np.prod(leaf.stack_shape, dtype=int)) for leaf in take_apart(model).leaves)
-
-
-CODES = {int(item._value): label for label, item in RESULTS._name_to_item.items()}
 
 
 def best_of(scores: np.ndarray, codes: list[str]) -> int:

@@ -88,8 +88,10 @@ class Fit(eqx.Module):
 
 def name(result: RESULTS) -> str:
     """The name of a code."""
-    items = RESULTS._name_to_item.items()
-    return next(label for label, item in items if bool(item == result))
+    return NAMES[int(np.asarray(result._value))]
+
+
+NAMES = {int(item._value): label for label, item in RESULTS._name_to_item.items()}
 
 
 def names(results: RESULTS) -> list[str]:
