@@ -264,6 +264,17 @@ HOST = {
     "importance.amis": lambda x: jm.importance.amis(
         key(), above, targets(x[0]), num_draws=10, num_rounds=2, num_components=2
     ),
+    "importance.certify": lambda x: jm.importance.certify(
+        above, targets(x[0]), draws(x.ravel()), delta=0.1
+    ),
+    "importance.calibrate": lambda x: jm.importance.calibrate(
+        lambda y: y, targets(x[0]), draws(x.ravel()), alpha=0.1
+    ),
+    "importance.max_weight": lambda x: jm.importance.max_weight(targets(x[0]), draws(x.ravel())),
+    "importance.mean_upper": lambda x: jm.importance.mean_upper(jnp.abs(x[0]), 9, 3.0, 0.1, 0.5),
+    "importance.draw_labelled": lambda x: jm.importance.draw_labelled(key(), targets(x[0]), 9),
+    "importance.tilt_bound": lambda x: jm.importance.tilt_bound(0.1, _normal(x), _normal(2 * x)),
+    "importance.tilt_level": lambda x: jm.importance.tilt_level(0.1, _normal(x), _normal(2 * x)),
     "choice.sweep": lambda x: jm.choice.sweep(key(), {2: pair()}, x),
     "choice.likelihood_ratio_test": lambda x: jm.choice.likelihood_ratio_test(
         key(), pair(), pair(), x

@@ -22,6 +22,7 @@ class Draws(eqx.Module):
         stratum: number of the proposal that each draw came from.
         counts: how many draws each proposal gave.
         proposals: the densities they came from.
+        shares: of the proposals, where labels were drawn at random by `draw_labelled`.
     """
 
     events: PyTree
@@ -29,6 +30,7 @@ class Draws(eqx.Module):
     counts: Int[Array, " k"]
     proposals: PyTree
     each: int | None = eqx.field(static=True, default=None)  # the count, if all are equal
+    shares: Float[Array, " k"] | None = None
 
     @property
     def num_draws(self) -> int:

@@ -1,0 +1,288 @@
+"""Thresholds whose rejection probability is proved over a whole region."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key, PyTree
+
+from ..._refuse import on_host
+from ..draws import Draws, draw
+from .certify import bets_of, check_draws, pilot_variance, prepared, refuse_unbounded, vertex_limits
+from .max_weight import log_weights_over, shares_of
+from .progress import Progress
+from .support import boxes_of, holds
+from .sweep import BLOCK, Hits, Weighted, log_weights
+
+FINE = 2e-4  # relative number of draws by which the threshold may be off, on the safe side
+
+
+class Threshold(eqx.Module):
+    """A threshold above which a statistic may reject, with its proof.
+
+    Attributes:
+        value: reject where statistic > value; inf for never.
+        by_vertex: in expectation, the threshold that each vertex asks for; with probability 1 -
+            delta, the bound at each vertex at `value`.
+        level: the bound reached at `value`, at most alpha; in expectation, alpha.
+        alpha: the rejection probability to keep.
+        delta: error probability; None in expectation.
+        num_draws: how many draws.
+    """
+
+    value: float = eqx.field(static=True)
+    by_vertex: np.ndarray
+    level: float = eqx.field(static=True)
+    alpha: float = eqx.field(static=True)
+    delta: float | None = eqx.field(static=True)
+    num_draws: int = eqx.field(static=True)
+
+    def __str__(self) -> str:
+        rule = (
+            "never rejects"
+            if self.value == np.inf
+            else f"rejects where it exceeds {self.value:.6g}"
+        )
+        how = (
+            f"in the mean over repetitions of its {self.num_draws:,} draws"
+            if self.delta is None
+            else f"with probability {1 - self.delta:.6g} over its {self.num_draws:,} draws"
+        )
+        return (
+            f"The statistic {rule}: then it rejects with probability at most {self.alpha:.6g} for "
+            f"every parameter in the hulls of the {self.by_vertex.size} vertices' cells, {how}."
+        )
+
+
+@on_host("draw outside: counts are shapes.")
+def draw_labelled(
+    key: Key[Array, ""], proposals: PyTree, num_draws: int, shares: Float[Array, " k"] | None = None
+) -> Draws:
+    """Independent draws from the mixture of the proposals: their labels are drawn at random.
+
+    `draw` makes fixed counts, which vary less; `calibrate` in expectation needs exchangeable
+    draws, which these are.
+
+    Args:
+        key: a typed random key.
+        proposals: as in `draw`.
+        num_draws: how many draws from all proposals together.
+        shares: probabilities of the proposals; None for equal ones.
+
+    Raises:
+        ValueError: if the shares do not fit the proposals or do not add up to 1.
+
+    Example:
+        >>> import jax, jaxmix as jm, jax.numpy as jnp
+        >>> family = jax.vmap(jm.Normal)(jnp.zeros(2), jnp.ones(2))
+        >>> draws = jm.importance.draw_labelled(jax.random.key(0), family, 100)
+        >>> draws.num_draws, draws.shares.tolist()
+        (100, [0.5, 0.5])
+    """
+    from ..family import family_size
+
+    size = family_size(proposals)
+    shares = jnp.full(size, 1 / size) if shares is None else jnp.asarray(shares)
+    given = np.asarray(shares, np.float64)
+    if given.shape != (size,) or (given < 0).any() or not abs(given.sum() - 1) < 1e-4:
+        raise ValueError(
+            f"{size} probabilities that add up to 1 were expected; shares are {given}."
+        )
+    k_labels, k_draws = jax.random.split(key)
+    labels = jax.random.choice(k_labels, size, (num_draws,), p=shares)
+    counts = np.bincount(np.asarray(labels), minlength=size)
+    drawn = draw(k_draws, proposals, counts)
+    return eqx.tree_at(lambda d: d.shares, drawn, shares, is_leaf=lambda x: x is None)
+
+
+@on_host("calibrate outside.")
+def calibrate(
+    statistic: Callable,
+    grid: PyTree,
+    draws: Draws,
+    *,
+    alpha: float,
+    delta: float | None = None,
+    pilot: Draws | None = None,
+    bound: Any = None,
+    seen: Callable | None = None,
+    progress: bool | None = None,
+) -> Threshold:
+    """The least threshold above which a statistic may reject, at most alpha over the region.
+
+    With `delta`, P_t(statistic > value) <= alpha for all t of the region with probability 1 - delta:
+    the bound of `certify` at each threshold, bets that no threshold changes, and the least
+    threshold that keeps it; no union is paid, as the probability is monotone in the threshold.
+    Without, in expectation over the draws too: at each vertex the least c with (sum of p_v / q over
+    draws with statistic > c, + M) / (n + 1) <= alpha exp(-gap), the order statistic of conformal
+    risk control with known weights (Angelopoulos et al. 2022, arXiv 2208.02814).
+
+    Args:
+        statistic: function of one event, a number; large values reject. Of a design that stops, a
+            statistic of the final analysis (a threshold at an interim may not be monotone).
+        grid: as in `certify`.
+        draws: as in `certify`; in expectation, from `draw_labelled` (or from one proposal).
+        alpha: the rejection probability to keep, in (0, 1).
+        delta: error probability; None for the guarantee in expectation.
+        pilot: as in `certify`, for bets, with `delta`.
+        bound: as in `certify`: no draw above the threshold may lie outside.
+        seen: as in `certify`.
+        progress: as in `certify`.
+
+    Raises:
+        ValueError: as `certify`; or if labels were not drawn at random, in expectation.
+
+    Example:
+        >>> import jax, jaxmix as jm, jax.numpy as jnp
+        >>> family = lambda means: jax.vmap(jm.Normal, (0, None))(means, 1.0)
+        >>> draws = jm.importance.draw_labelled(
+        ...     jax.random.key(0), family(jnp.array([-1.2, 0.2, 2.2])), 20_000
+        ... )
+        >>> threshold = jm.importance.calibrate(
+        ...     lambda x: x, family(jnp.linspace(-1, 0, 5)), draws, alpha=0.025
+        ... )
+        >>> bool(1.9 < threshold.value < 2.05)
+        True
+    """
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha is a probability between 0 and 1; it is {alpha}.")
+    exact = delta is None
+    if exact and draws.shares is None and draws.num_proposals > 1:
+        raise ValueError(
+            "Calibration in expectation needs exchangeable draws, and `draw` fixes how many each "
+            "proposal gives: draw with jm.importance.draw_labelled, or give delta."
+        )
+    check_draws(draws, pilot, 0.5 if exact else delta, "normal" if exact else "betting", seen)
+    with Progress(progress, "calibrate") as bar:
+        region, proposals, logs = prepared(grid, draws)
+        largest = log_weights_over(region.coordinates, region.rows, proposals, logs, bound)
+        refuse_unbounded(largest)
+        hits = Hits(
+            statistic, region.coordinates, draws.events, seen=seen, unit=False, show=bar.blocks
+        )
+        order, scores = _ordered(hits)
+        features = hits.features[order]
+        if exact:
+            gaps = region.vertex_gaps()
+            room = (hits.count + 1) * alpha * np.exp(-gaps) - np.exp(largest)
+            by_vertex = _crossings(region, features, scores, proposals, logs, room)
+            value, level = float(by_vertex.max()), alpha
+        else:
+            assert pilot is not None  # refused above
+            early = Hits(statistic, region.coordinates, pilot.events, seen=seen, unit=False)
+            given = (region, proposals, logs, largest, -np.log(delta), alpha)
+            value, by_vertex, level = _least(features, scores, hits.count, early, pilot, *given)
+        _check_support(boxes_of(bound), draws.events, hits.places[order], scores > value)
+    shape = region.vertex_shape
+    return Threshold(value, by_vertex.reshape(shape), level, float(alpha), delta, hits.count)
+
+
+def _ordered(hits: Hits) -> tuple[np.ndarray, np.ndarray]:
+    if hits.values.shape[1] != 1:
+        raise ValueError(f"A statistic is one number an event; it was {hits.values.shape[1]}.")
+    scores = hits.values[:, 0]
+    if np.isnan(scores).any():
+        raise ValueError(f"The statistic is NaN at draw {int(np.argmax(np.isnan(scores)))}.")
+    order = np.argsort(-scores, kind="stable")
+    return order, scores[order]
+
+
+def _check_support(boxes, events, places, above) -> None:
+    if boxes == [None] or not above.any():
+        return
+    chosen = jax.tree.map(lambda a: jnp.asarray(a)[places[above]], events)
+    inside = np.asarray(jax.vmap(lambda event: holds(boxes, event))(chosen))
+    if not inside.all():
+        i = int(places[above][np.argmin(inside)])
+        raise ValueError(
+            f"Draw {i} lies above the threshold but outside the declared support: the promise in "
+            "bound is not kept."
+        )
+
+
+def _crossings(region, features, scores, proposals, logs, room) -> np.ndarray:
+    """Each vertex's threshold: where the weights, summed from the largest statistic, fill the room."""
+    ones = np.ones(len(scores), features.dtype)
+    sample = Weighted(ones, features, region.rows, proposals, logs, np.full(len(room), np.inf))
+    found = np.where(room < 0, np.inf, -np.inf)
+    total, open_ = np.zeros(len(room)), room >= 0
+    size = max(1, BLOCK // 8)
+    for start in range(0, len(scores), size):
+        if not open_.any():
+            break
+        block = sample.features[start : start + size]
+        w = np.exp(
+            np.asarray(
+                _weights(block, sample.rows, sample.proposals, sample.logs, sample.sizes),
+                np.float64,
+            )
+        )
+        sums = total + np.cumsum(w, 0)
+        crossed = open_ & (sums[-1] > room)
+        first = np.argmax(sums > room, 0)
+        # What is rejected is strictly above the first draw for which there is no room.
+        found = np.where(crossed, scores[np.minimum(start + first, len(scores) - 1)], found)
+        open_ &= ~crossed
+        total = sums[-1]
+    return found
+
+
+_weights = jax.jit(log_weights)
+
+
+def _least(features, scores, count, early, pilot, region, proposals, logs, largest, level, alpha):
+    """The least threshold whose bound is at most alpha, that bound at each vertex, and over all."""
+    early.values = _exceeding(early, pilot, region, alpha)
+    bets = bets_of(
+        pilot_variance(early, 0, pilot, region, proposals, logs), count, level,
+        np.exp(largest), features.dtype,
+    )  # fmt: skip
+    gaps = np.exp(region.gaps())
+    seen: dict[int, np.ndarray] = {}
+
+    def bound(top: int) -> float:
+        """Of rejecting the `top` draws of the largest statistics."""
+        ones = np.ones(top, features.dtype)
+        args = (region.rows, proposals, logs, np.exp(largest))
+        sample = Weighted(ones, features[:top], *args)
+        mean = sample.moments()[0] / count if top else np.zeros(len(bets))
+        seen[top] = vertex_limits(sample, count, bets, level, mean)
+        flat = gaps * seen[top][region.corners].max(1)
+        return float(np.minimum(region.inside(seen[top])[0], flat).max())
+
+    low, at_low = 0, bound(0)
+    if at_low > alpha:
+        return np.inf, seen[0], at_low
+    high, at_high = len(scores), bound(len(scores))
+    if at_high <= alpha:
+        return -np.inf, seen[high], at_high
+    side = 0
+    while high - low > max(1, FINE * low):
+        share = (alpha - at_low) / max(at_high - at_low, 1e-300)
+        middle = int(low + (high - low) * min(max(share, 0.02), 0.98))
+        middle = min(max(middle, low + 1), high - 1)
+        if side > 1:  # one end has not moved for long
+            middle, side = (low + high) // 2, 0
+        value = bound(middle)
+        if value <= alpha:
+            side = side + 1 if value < alpha - 1e-3 * alpha else 0
+            low, at_low = middle, value
+        else:
+            side += 1
+            high, at_high = middle, value
+    # Ties with the first draw that is not rejected are not rejected either.
+    return float(scores[low]), seen[low], at_low
+
+
+def _exceeding(early: Hits, pilot: Draws, region, alpha) -> np.ndarray:
+    """Where the pilot's statistic exceeds the threshold that the pilot would choose."""
+    order, scores = _ordered(early)
+    from .coordinates import proposal_rows
+
+    own, own_logs = proposal_rows(region.coordinates, pilot.proposals, shares_of(pilot))
+    room = np.full(len(region.rows), alpha * early.count)
+    found = _crossings(region, early.features[order], scores, own, own_logs, room)
+    return (early.values > found.max()).astype(early.values.dtype)

@@ -1,0 +1,167 @@
+"""The tilt bound of continuous simulation extension, for comparison and extrapolation."""
+
+import itertools
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from ..._refuse import on_host
+from ...combinators.natural import same_family
+from .coordinates import Coordinates, check_inside, doubled
+
+GOLDEN = (5**0.5 - 1) / 2
+
+
+@on_host("bound outside.")
+def tilt_bound(f: float, centre: PyTree, at: PyTree, *, order: float | None = None) -> float:
+    """Upper bound of E_t F, 0 <= F <= 1, from one (an upper limit f) at the density `centre`.
+
+    f^(1-1/q) exp{[A(t + q v) - A(t)] / q - [A(t + v) - A(t)]}, by Hoelder's inequality, at its best
+    q (Yang, Thompson and Sklar 2022, arXiv 2212.10042). Over the hull of several members, their
+    largest where the exponent is known to be largest at a corner: in one natural parameter, for normal
+    means of known variance, and for boxes of independent one-parameter densities about the
+    centre. Elsewhere (where the published vertex rule is false) the convex [A(t + q v) - A(t)] / q -
+    <v, grad A(t)>, which is larger by KL(t || t + v), at its largest corner.
+
+    Args:
+        f: expectation of F at the centre, or an upper limit of it.
+        centre: a member of an exponential family.
+        at: the member to bound at; or a stack, to bound over the hull of its members.
+        order: q, at least 1; None for the best.
+
+    Raises:
+        ValueError: if f is not in [0, 1] or the densities are not of one family.
+
+    Example:
+        >>> import jaxmix as jm
+        >>> round(jm.importance.tilt_bound(0.01355, jm.Normal(-0.25, 1), jm.Normal(0, 1)), 4)
+        0.0273
+    """
+    if not 0 <= f <= 1:
+        raise ValueError(f"f is an expectation between 0 and 1; it is {f}.")
+    if order is not None and not order >= 1:
+        raise ValueError(f"The order is a number from 1 up; it is {order}.")
+    if f in (0.0, 1.0):
+        return float(f)
+    level = np.log(f)
+    exponent = _exponents(centre, at)
+    value = lambda q: float((1 - 1 / q) * level + np.max(exponent(q)))
+    if order is not None:
+        return float(min(np.exp(value(order)), 1.0))
+    q = _least(lambda s: value(1 + np.exp(s)))
+    return float(min(np.exp(value(1 + np.exp(q))), 1.0))
+
+
+@on_host("bound outside.")
+def tilt_level(alpha: float, centre: PyTree, at: PyTree) -> float:
+    """The largest f at `centre` for which `tilt_bound` stays at alpha: sup_q of its inverse.
+
+    Args:
+        alpha: the level to keep over the hull of `at`, in (0, 1).
+        centre: as in `tilt_bound`.
+        at: as in `tilt_bound`.
+
+    Raises:
+        ValueError: as there.
+
+    Example:
+        >>> import jaxmix as jm, jax, jax.numpy as jnp
+        >>> ends = jax.vmap(jm.Normal, (0, None))(jnp.array([-0.1, 0.1]), 1.0)
+        >>> round(jm.importance.tilt_level(0.025, jm.Normal(0, 1), ends), 5)
+        0.01896
+    """
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha is a level between 0 and 1; it is {alpha}.")
+    exponent = _exponents(centre, at)
+    value = lambda q: float((np.max(exponent(q)) - np.log(alpha)) * q / (q - 1))
+    q = _least(lambda s: value(1 + np.exp(s)))
+    return float(np.exp(-value(1 + np.exp(q))))
+
+
+def _exponents(centre: Any, at: Any):
+    """The exponent at each corner as a function of q, or the convex one that is above it."""
+    why = same_family(centre, at)
+    if why:
+        raise ValueError(f"The densities must be of one exponential family: {why}.")
+    coordinates = Coordinates.of(centre)
+    rows, start = coordinates.rows(at), coordinates.rows(centre)
+    check_inside(np.concatenate([start, rows]), "Density")
+    heads = len(coordinates.parts)
+    middle, steps = start[0, heads:], rows[:, heads:] - start[:, heads:]
+    direct = len(rows) == 1 or _corner_rule(coordinates, steps)
+
+    def exponent(q: float) -> np.ndarray:
+        with jax.enable_x64(True):
+            return np.asarray(_tilt(doubled(coordinates), middle, steps, jnp.asarray(q), direct))
+
+    return exponent
+
+
+def _corner_rule(coordinates: Coordinates, steps: np.ndarray) -> bool:
+    moving = np.abs(steps).max(0) > 0
+    if moving.sum() <= 1:
+        return True
+    known = [hasattr(p.leaf, "log_scale") or hasattr(p.leaf, "factor") for p in coordinates.parts]
+    sizes = [len(_columns(p.leaf)) for p in coordinates.parts]
+    own = np.split(moving, np.cumsum(sizes)[:-1])
+    if all(known) and not any(
+        m[i]
+        for p, m in zip(coordinates.parts, own, strict=True)
+        for i in _columns(p.leaf)
+        if _columns(p.leaf)[i]
+    ):
+        return True
+    if any(m.sum() > 1 for m in own):
+        return False
+    lines = [sorted(set(column)) for column in steps[:, moving].T]
+    if any(len(line) != 2 or line[0] > 0 or line[1] < 0 for line in lines):
+        return False
+    corners = set(itertools.product(*lines))
+    return {tuple(row) for row in steps[:, moving]} == corners
+
+
+def _columns(leaf) -> dict[int, bool]:
+    """Each column of a leaf's natural parameters, and whether it is a (co)variance's."""
+    from .coordinates import shortened
+
+    out: dict[int, bool] = {}
+    for j, part in enumerate(shortened(leaf.natural(leaf.origin))):
+        for _ in range(int(np.prod(part.shape))):
+            out[len(out)] = j > 0
+    return out
+
+
+@eqx.filter_jit
+def _tilt(coordinates, middle, steps, q, direct: bool):
+    a = coordinates.log_normaliser
+    at_middle = a(middle)
+    far = jax.vmap(lambda v: a(middle + q * v))(steps)
+    if direct:
+        near = jax.vmap(lambda v: a(middle + v))(steps) - at_middle
+    else:
+        near = steps @ jax.grad(a)(middle)
+    return (far - at_middle) / q - near
+
+
+def _least(value) -> float:
+    """The least of a quasi-convex function of log(q - 1), by golden sections."""
+    grid = np.linspace(-12, 12, 97)
+    finite = [v if np.isfinite(v) else np.inf for v in map(value, grid)]
+    middle = int(np.argmin(finite))
+    low, high = grid[max(middle - 1, 0)], grid[min(middle + 1, len(grid) - 1)]
+    left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
+    at_left, at_right = value(left), value(right)
+    for _ in range(60):
+        if not at_left > at_right:
+            high, right, at_right = right, left, at_left
+            left = high - GOLDEN * (high - low)
+            at_left = value(left)
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + GOLDEN * (high - low)
+            at_right = value(right)
+    return 0.5 * (low + high)
