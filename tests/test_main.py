@@ -17,6 +17,7 @@ from sklearn.metrics import adjusted_rand_score
 import jaxmix as jm
 from jaxmix import _tour
 from jaxmix.__main__ import main
+from jaxmix._tour.certified import certified
 from jaxmix._tour.clusters import adjusted_rand, clusters
 from jaxmix._tour.evidence import evidence
 from jaxmix._tour.integrals import integrals
@@ -103,6 +104,15 @@ def test_evidence_chapter_orders_the_bounds(tmp_path, capsys):
     assert gap["IWAE, 6 samples"][2] < -4
     for name in ("multilevel, single term", "multilevel, roulette", "SUMO"):
         assert abs(gap[name][2]) < 4.5, name
+
+
+def test_certified_chapter_bounds_the_truth(tmp_path, capsys):
+    written = certified(tmp_path, num_draws=20_000)
+    page = capsys.readouterr().out
+    bound = float(re.search(r"is at most ([\d.]+) for every", page).group(1))
+    threshold = float(re.search(r"exceeds ([\d.]+):", page).group(1))
+    assert 0.049372 < bound < 0.056 and 1.9545 < threshold < 2.05
+    assert [path.name for path in written] == ["certified_square.png", "certified_threshold.png"]
 
 
 def test_main_writes_where_it_says(tmp_path, capsys, monkeypatch):

@@ -172,3 +172,50 @@ def test_many_components_and_many_points():
     assert len(np.unique(colours(30), axis=0)) == 30
     assert len(thinned(np.arange(10 * MAX_POINTS + 7))) <= MAX_POINTS
     assert len(thinned(np.arange(0))) == 0
+
+
+def test_certified_bounds_are_drawn_cell_by_cell():
+    shape = {"supremum": np.array(0.04), "delta": 0.01, "num_draws": 9, "method": "betting"}
+    fields = {"max_weight": 1.0, "bet": 1.0, "simultaneous": False, "again": None}
+    upper, line = np.array([0.02, 0.04]), np.array([-1.0, -0.5, 0.0])
+    one = jm.importance.Certificate(
+        upper=upper, vertex_upper=np.array([0.01, 0.02, 0.04]), value=np.array([0.01, 0.02, 0.03]),
+        where=np.array([1]), gap=np.zeros(2), **shape, **fields,
+    )  # fmt: skip
+    ax = jm.plot.certificate(one, line, truth=lambda t: 0.03 * np.exp(t), names=("mean",))
+    (steps,) = [patch for patch in ax.patches if hasattr(patch, "get_data")]
+    assert steps.get_data().values.tolist() == upper.tolist() and ax.get_xlabel() == "mean"
+    upper = np.array([[0.01, 0.02, 0.015], [0.02, 0.04, 0.03]])
+    two = jm.importance.Certificate(
+        upper=upper, vertex_upper=0, value=0, where=np.array([1, 1]), gap=np.zeros((2, 3)), **shape,
+        **fields,
+    )  # fmt: skip
+    other = np.array([0.0, 1.0, 2.0, 3.0])
+    ax = jm.plot.certificate(two, line, other, truth=lambda a, b: 0.01 * (b - a))
+    mesh = ax.collections[0]
+    np.testing.assert_allclose(mesh.get_array().ravel(), upper.T.ravel())
+    assert ax.patches[0].get_xy()[:2].tolist() == [[-0.5, 1.0], [0.0, 1.0]]
+    assert len(saved(ax)) > 5000
+    three = jm.importance.Certificate(
+        upper=upper[0, :2], vertex_upper=0, value=0, where=np.array([1]), gap=np.zeros(2), **shape,
+        **fields,
+    )  # fmt: skip
+    corners = np.array([[0, 1, 2], [1, 2, 3]])
+    ax = jm.plot.certificate(three, np.array([0.0, 0, 1, 1]), np.array([0.0, 1, 0, 1]), corners)
+    assert ax.patches[0].get_xy()[:3].tolist() == [[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]
+    with pytest.raises(ValueError, match="cells have shape"):
+        jm.plot.certificate(two, line)
+
+
+def test_what_a_threshold_rejects():
+    found = jm.importance.Threshold(1.5, np.zeros(2), 0.05, 0.05, 0.01, 100)
+    pair = jm.Composite((jm.Normal(0.0, 1.0), jm.Normal(1.0, 1.0)))
+    draws = jm.importance.draw(jax.random.key(0), pair, 200)
+    ax = jm.plot.threshold(found, lambda x: x[0] + x[1], draws)
+    lines = [path for c in ax.collections for path in c.get_paths() if len(path.vertices) > 50]
+    sums = [p.vertices.sum(1) for p in lines]
+    assert any(np.ptp(s) < 1e-3 and abs(s.mean() - 1.5) < 1e-3 for s in sums)
+    with pytest.raises(ValueError, match="Events of 2 numbers"):
+        jm.plot.threshold(
+            found, lambda x: x, jm.importance.draw(jax.random.key(0), jm.Normal(0, 1), 9)
+        )

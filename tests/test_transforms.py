@@ -293,6 +293,9 @@ HOST = {
     "plot.proposals": lambda x: jm.plot.proposals(
         jm.importance.Draws.of(x.reshape(2, 12), proposals(x))
     ),
+    "plot.certificate": lambda x: jm.plot.certificate(x),
+    "plot.threshold": lambda x: jm.plot.threshold(x, above, None),
+    "importance.place": lambda x: jm.importance.place(key(), above, targets(x[0])),
     "plot.weights": lambda x: jm.plot.weights(x),
     "plot.comparison": lambda x: jm.plot.comparison(x),
 }

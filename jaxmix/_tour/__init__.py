@@ -5,12 +5,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .._page import quickly_compiled
+from .certified import certified
 from .clusters import clusters
 from .evidence import evidence
 from .integrals import integrals
 from .records import records
 
-CHAPTERS: tuple[Callable[..., list[Path]], ...] = (clusters, records, integrals, evidence)
+CHAPTERS: tuple[Callable[..., list[Path]], ...] = (
+    clusters,
+    records,
+    integrals,
+    evidence,
+    certified,
+)
 
 
 def tour(folder: Path) -> list[Path]:

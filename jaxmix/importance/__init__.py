@@ -6,6 +6,7 @@ from .amis import Rounds as Rounds
 from .amis import amis as amis
 from .certified import Box as Box
 from .certified import Certificate as Certificate
+from .certified import Placement as Placement
 from .certified import Simplices as Simplices
 from .certified import Threshold as Threshold
 from .certified import calibrate as calibrate
@@ -13,6 +14,7 @@ from .certified import certify as certify
 from .certified import draw_labelled as draw_labelled
 from .certified import max_weight as max_weight
 from .certified import mean_upper as mean_upper
+from .certified import place as place
 from .certified import tilt_bound as tilt_bound
 from .certified import tilt_level as tilt_level
 from .constants import Constants as Constants

@@ -1,6 +1,8 @@
 """Pictures of models and fits; matplotlib (the extra `plot`) is imported when one is drawn."""
 
 from .assignments import assignments as assignments
+from .certified import certificate as certificate
+from .certified import threshold as threshold
 from .choice import merging as merging
 from .choice import sweep as sweep
 from .errors import influence as influence

@@ -7,6 +7,8 @@ from .calibrate import draw_labelled as draw_labelled
 from .cells import Simplices as Simplices
 from .certify import certify as certify
 from .max_weight import max_weight as max_weight
+from .placement import Placement as Placement
+from .placement import place as place
 from .result import Certificate as Certificate
 from .support import Box as Box
 from .tilt import tilt_bound as tilt_bound

@@ -144,7 +144,7 @@ def _joined(stacks: list) -> Simplices:
         why = same_family(stacks[0], other)
         if why:
             raise ValueError(f"The simplices must be of one family: {why}.")
-    (size,) = next(iter(sizes))
+    size: int = stacks[0].stack_shape[0]
     vertices = jax.tree.map(lambda *a: jnp.concatenate(a), *stacks)
     return Simplices(vertices, jnp.arange(len(stacks) * size).reshape(-1, size))
 
@@ -152,7 +152,7 @@ def _joined(stacks: list) -> Simplices:
 def _refuse_bent(stack: Any) -> None:
     """A box of these families' parameters is no polytope in natural parameters."""
     for part in family_parts(stack):
-        leaf = part.leaf
+        leaf: Any = part.leaf
         bent = isinstance(leaf, Direction | Multinomial)
         if isinstance(leaf, MultivariateNormal | TiedMultivariateNormal):
             factor = np.asarray(leaf._factor)

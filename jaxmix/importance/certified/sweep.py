@@ -126,7 +126,7 @@ class Weighted:
         dtype = features.dtype
         every = np.concatenate([rows, proposals])
         self._given = (values, features, proposals, logs)
-        moving = np.ptp(every, axis=0) > 0
+        moving = np.ptp(every, axis=0) > 1e-13 * (1 + np.abs(every).max(0))
         self.dtype, self.hits = dtype, len(values)
         cast = lambda a: jnp.asarray(np.asarray(a, dtype))
         self.rows, self.proposals = cast(rows[:, moving]), cast(proposals[:, moving])

@@ -1,0 +1,235 @@
+"""Proposals for a region: a little outside of its hull, and where f is not 0."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key, PyTree
+
+from ..._refuse import on_host
+from ..draws import draw
+from .cells import Region
+from .coordinates import Coordinates, doubled, proposal_rows
+from .sweep import Hits
+
+DIRECTIONS = 64  # in which the region's extreme members are looked for
+STEPS = 200
+
+
+class Placement(eqx.Module):
+    """Proposals for a region, and the shares of the draws that they should have.
+
+    Attributes:
+        proposals: a stack of members of the region's family: give them to `draw`.
+        weights: their shares: give them to `allocate`, or to `draw_labelled`.
+        calls: evaluations of f.
+    """
+
+    proposals: PyTree
+    weights: Array
+    calls: int = eqx.field(static=True)
+
+
+@on_host("place the proposals before.")
+def place(
+    key: Key[Array, ""],
+    f: Callable,
+    grid: PyTree,
+    *,
+    num_draws: int = 4000,
+    num_components: int | None = None,
+    margin: float = 0.25,
+    defensive: float = 0.15,
+) -> Placement:
+    """Place proposals so that a certificate over a region is tight.
+
+    The region's extreme members, moved `margin` standard deviations (of the Fisher information)
+    outward, so that every weight is bounded; and members tilted to where f is not 0 under the
+    vertex of the largest expectation, one for each cluster of such events (cross-entropy). Shares
+    minimise that vertex's second moment, `defensive` of them left even. f's draws here are no part
+    of the certificate.
+
+    Args:
+        key: a typed random key.
+        f: as in `certify`, one value.
+        grid: as in `certify`.
+        num_draws: draws in each of the two rounds.
+        num_components: members tilted to f; None for one more than the region's axes.
+        margin: how far outside of the hull, in standard deviations.
+        defensive: share of the draws that is spread evenly.
+
+    Raises:
+        ValueError: if no draw hits: raise num_draws.
+
+    Example:
+        >>> import jax, jaxmix as jm, jax.numpy as jnp
+        >>> family = lambda means: jax.vmap(jm.Normal, (0, None))(means, 1.0)
+        >>> placement = jm.importance.place(
+        ...     jax.random.key(0), lambda x: x > 1.96, family(jnp.linspace(-1, 0, 5))
+        ... )
+        >>> means = placement.proposals.mean
+        >>> bool(means.min() < -1 and means.max() > 1.5)
+        True
+    """
+    k_first, k_second = jax.random.split(key)
+    region = Region(grid)
+    heads = len(region.coordinates.parts)
+    natural = region.rows[:, heads:]
+    outer = _outside(region.coordinates, natural, margin)
+    first = _members(region, outer)
+    # Some hits from the hull alone, then from members tilted to them: rare ones come nearer.
+    drawn = draw(k_first, first, max(1, num_draws // len(outer)))
+    count = num_components or len(np.atleast_1d(region.cell_shape)) + 1
+    tilted, _ = _tilted(region, f, drawn, natural, count)
+    both = np.concatenate([outer, tilted])
+    stack = _members(region, both)
+    drawn = draw(k_second, stack, max(1, num_draws // len(both)))
+    tilted, best = _tilted(region, f, drawn, natural, count)
+    both = np.concatenate([outer, tilted])
+    shares = _shares(region, f, drawn, region.rows[best], both, defensive)
+    calls = 2 * num_draws
+    return Placement(_members(region, both), jnp.asarray(shares, jnp.result_type(float)), calls)
+
+
+def _outside(coordinates: Coordinates, natural, margin) -> np.ndarray:
+    """Extreme members in many directions, moved outward while the family lasts."""
+    middle = natural.mean(0)
+    spread = natural.std(0)
+    moving = spread > 1e-12 * (1 + np.abs(middle))
+    if not moving.any():
+        return natural[:1]
+    rng = np.random.default_rng(0)
+    ways = rng.normal(size=(DIRECTIONS, moving.sum()))
+    signs = np.stack(np.meshgrid(*[[-1, 1]] * min(int(moving.sum()), 6)), -1).reshape(
+        -1, min(int(moving.sum()), 6)
+    )
+    if signs.shape[1] == ways.shape[1]:
+        ways = np.concatenate([signs, ways])
+    scores = (natural[:, moving] / spread[moving]) @ ways.T
+    extreme = natural[np.unique(scores.argmax(0))]
+    out = []
+    with jax.enable_x64(True):
+        told = doubled(coordinates)
+        for t in extreme:
+            way = t - middle
+            size = np.sqrt(float(_information(told, jnp.asarray(t), jnp.asarray(way))))
+            step = margin / max(size, 1e-12)
+            while not np.isfinite(float(_normaliser(told, jnp.asarray(t + step * way)))):
+                step *= 0.5
+            out.append(t + step * way)
+    return np.array(out)
+
+
+@eqx.filter_jit
+def _information(coordinates, t, way):
+    return way @ jax.jvp(jax.grad(coordinates.log_normaliser), (t,), (way,))[1]
+
+
+@eqx.filter_jit
+def _normaliser(coordinates, t):
+    return coordinates.log_normaliser(t)
+
+
+def _members(region: Region, natural: np.ndarray) -> PyTree:
+    """A stack of the members of these natural parameters, in the grid's own dtypes."""
+    with jax.enable_x64(True):
+        stack = _built(doubled(region.coordinates), jnp.asarray(natural))
+        stack = jax.tree.map(np.asarray, stack)
+    like = region.coordinates.member
+    return jax.tree.map(lambda a, b: jnp.asarray(a, b.dtype), stack, like)
+
+
+@eqx.filter_jit
+def _built(coordinates, natural):
+    return jax.vmap(coordinates.densities)(natural)
+
+
+def _tilted(region: Region, f, drawn, natural, count) -> tuple[np.ndarray, int]:
+    """Members whose mean statistics are those of each cluster of hits; and the largest vertex."""
+    hits = Hits(f, region.coordinates, drawn.events)
+    values, features = hits.column(0)
+    if not len(values):
+        raise ValueError(f"None of {hits.count} draws hit f: raise num_draws.")
+    shares = np.full(drawn.num_proposals, 1 / drawn.num_proposals)
+    own, logs = proposal_rows(region.coordinates, drawn.proposals, shares)
+    log_q = np.logaddexp.reduce(features @ own.T + logs, axis=1)
+    weights = values[:, None] * np.exp(features @ region.rows.T - log_q[:, None])
+    best = int(np.argmax(weights.sum(0)))
+    heads = len(region.coordinates.parts)
+    statistics = np.asarray(features[:, heads:], np.float64)
+    moving = np.ptp(natural, axis=0) > 1e-12
+    moving = moving if moving.any() else np.ones(natural.shape[1], bool)
+    centres = _clusters(statistics[:, moving], np.asarray(weights[:, best], np.float64), count)
+    found = [_matched(region.coordinates, natural[best], moving, centre) for centre in centres]
+    return np.array(found), best
+
+
+def _clusters(x, weights, count) -> np.ndarray:
+    """Weighted k-means from evenly spaced points along the longest spread."""
+    scaled = x / (x.std(0) + 1e-12)
+    count = min(count, len(np.unique(scaled, axis=0)))
+    order = np.random.default_rng(0)
+    centres = scaled[order.choice(len(x), 1, p=weights / weights.sum())]
+    while len(centres) < count:
+        apart = ((scaled[:, None] - centres[None]) ** 2).sum(2).min(1) * weights
+        centres = np.concatenate([centres, scaled[[np.argmax(apart)]]])
+    for _ in range(20):
+        near = ((scaled[:, None] - centres[None]) ** 2).sum(2).argmin(1)
+        mass = np.bincount(near, weights, len(centres))
+        sums = np.stack([np.bincount(near, weights * c, len(centres)) for c in scaled.T], 1)
+        centres = np.where(mass[:, None] > 0, sums / np.maximum(mass, 1e-300)[:, None], centres)
+    return centres * (x.std(0) + 1e-12)
+
+
+def _matched(coordinates, start, moving, wanted) -> np.ndarray:
+    """The member whose moving statistics have this mean: Newton, halved while it leaves the family."""
+    t = start.copy()
+    with jax.enable_x64(True):
+        told = doubled(coordinates)
+        level = lambda t: float(_normaliser(told, jnp.asarray(t))) - t[moving] @ wanted
+        value = level(t)
+        for _ in range(30):
+            slope, bend = map(np.asarray, _derivatives(told, jnp.asarray(t)))
+            gap = slope[moving] - wanted
+            step = np.zeros_like(t)
+            step[moving] = -np.linalg.lstsq(bend[np.ix_(moving, moving)], gap, rcond=None)[0]
+            size = 1.0
+            while size > 1e-6 and not level(t + size * step) <= value:
+                size *= 0.5
+            if size <= 1e-6 or np.abs(step).max() < 1e-8:
+                break
+            t, value = t + size * step, level(t + size * step)
+    return t
+
+
+@eqx.filter_jit
+def _derivatives(coordinates, t):
+    return jax.grad(coordinates.log_normaliser)(t), jax.hessian(coordinates.log_normaliser)(t)
+
+
+def _shares(region: Region, f, drawn, target, natural, defensive) -> Float[np.ndarray, " k"]:
+    """Shares that minimise sum f^2 p^2 / (q q_drawn), by its multiplicative fixed point."""
+    hits = Hits(f, region.coordinates, drawn.events)
+    values, features = hits.column(0)
+    features = np.asarray(features, np.float64)
+    own, logs = proposal_rows(
+        region.coordinates, drawn.proposals, np.full(drawn.num_proposals, 1 / drawn.num_proposals)
+    )
+    with jax.enable_x64(True):
+        from .cells import _heads
+
+        head = np.asarray(_heads(doubled(region.coordinates), jnp.asarray(natural)))
+    rows = np.concatenate([head, natural], 1)
+    shift = features @ target
+    table = np.exp(features @ rows.T - shift[:, None])  # p_k / p
+    drawn_q = np.exp(np.logaddexp.reduce(features @ own.T + logs, axis=1) - shift)
+    even = np.full(len(rows), 1 / len(rows))
+    shares = even
+    for _ in range(STEPS):
+        q = table @ (defensive * even + (1 - defensive) * shares)
+        pull = (values**2 / (drawn_q * q * q)) @ table
+        shares = shares * np.sqrt(pull)
+        shares = shares / shares.sum()
+    return defensive * even + (1 - defensive) * shares
