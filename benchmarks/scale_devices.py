@@ -77,7 +77,8 @@ def worker(sizes):
         layout = layout_of(data)
         states = internals._begin(models, data, weights, solver)
         # No step: the start's own pass alone.
-        given = (states, data, weights, prior, solver, none, "soft", 2048, layout)
+        lane = np.zeros(1, int)
+        given = (states, lane, data, weights, prior, solver, none, 50, "soft", 2048, layout)
         run = lambda given=given: jax.block_until_ready(internals._advance(*given))
         run()
         best = float("inf")

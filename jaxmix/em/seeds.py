@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Key, PyTree
 
 from .initialise import ROWS_A_COMPONENT, ROWS_ALONE, SEED_ROWS, is_vector_event
@@ -81,7 +82,7 @@ def seeds(
     """
     random = generator(key)
     num_rows = jax.tree.leaves(data)[0].shape[0]
-    case = np.ones(num_rows) if weights is None else np.asarray(weights, float)
+    case = np.ones(num_rows) if weights is None else _read(weights, None).astype(float)
     rows = None
     if num_rows > SEED_ROWS:
         rows = _quantiles(case, random.uniform(size=(many, SEED_ROWS)))
@@ -152,14 +153,20 @@ def _principal(x: np.ndarray, case: np.ndarray) -> np.ndarray:
     return x @ (axes * (there / np.where(there, values, 1) ** 0.25)[..., None, :])
 
 
+def _read(array: Any, rows: np.ndarray | None) -> np.ndarray:
+    """Rows of an array on the host, wherever it lies; of one spread over processes, by all."""
+    away = isinstance(array, jax.Array) and not array.is_fully_addressable
+    if not away and (rows is None or array.nbytes <= READ_WHOLE):
+        return np.asarray(array)[slice(None) if rows is None else rows]
+    wanted = np.arange(len(array)) if rows is None else rows
+    mesh: Any = getattr(getattr(array, "sharding", None), "mesh", None)
+    everywhere = NamedSharding(mesh, PartitionSpec()) if away else None
+    return np.asarray(jax.jit(lambda a, r: a[r], out_shardings=everywhere)(array, wanted))
+
+
 def _vectors(data: PyTree, rows: np.ndarray | None) -> np.ndarray:
     """Vectors (1, n, d), or the rows drawn for each start (restarts, n, d)."""
-    leaf = jax.tree.leaves(data)[0]
-    if rows is not None and leaf.nbytes > READ_WHOLE:
-        x = np.asarray(leaf[rows])
-    else:
-        x = np.asarray(leaf)[slice(None) if rows is None else rows]
-    x = x.astype(float)
+    x = _read(jax.tree.leaves(data)[0], rows).astype(float)
     x = x[None] if rows is None else x
     return x if x.ndim == 3 else x[..., None]
 

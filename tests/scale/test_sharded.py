@@ -48,7 +48,7 @@ limits = Limits(jnp.asarray(5), jnp.asarray(0.0), "gain")
 solver = jm.em.PlainEM()
 states = internals._begin(models, data, weights, solver)
 text = internals._advance.lower(
-    states, data, weights, prior, solver, limits, "soft", 64, layout
+    states, np.zeros(1, int), data, weights, prior, solver, limits, 50, "soft", 64, layout
 ).compile().compiled.as_text()
 kinds = "all-reduce|all-gather|all-to-all|collective-permute"
 for line in text.splitlines():
