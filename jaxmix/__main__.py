@@ -1,4 +1,6 @@
-"""The command line: a tour on real data, or `fit TABLE` for a mixture over a file's columns."""
+"""The command line: a tour on real data, `fit TABLE` for a mixture over a file's columns,
+`apply MODEL TABLE` for what it says of other rows.
+"""
 
 import argparse
 import sys
@@ -6,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ._compile import compilation_cache
-from ._fit_table import components_of, fit_table
+from ._fit_table import Asked, apply, components_of, fit_table
 from ._page import without_fusions
 from ._tour import tour
 
@@ -20,21 +22,41 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=OUT, help="folder for the pictures")
     commands = parser.add_subparsers(dest="command")
     fitting = commands.add_parser("fit", help="fit a mixture to a table, with K chosen by BIC")
-    fitting.add_argument("table", type=Path, help="a .csv or .parquet file")
+    fitting.add_argument("table", type=Path, help="a file, a folder of Parquet files, or -")
     fitting.add_argument("--components", default="1:8", help="A:B, numbers of components to try")
     fitting.add_argument("--ignore", action="append", default=[], help="a column to leave out")
+    fitting.add_argument(
+        "--as", action="append", default=[], dest="families", metavar="COLUMN=Family",
+        help="the family of a column",
+    )  # fmt: skip
+    fitting.add_argument("--proposal", type=Path, help="an edited proposal of --dry-run")
+    fitting.add_argument("--dry-run", action="store_true", help="only print the proposal")
+    fitting.add_argument("--weights", metavar="COLUMN", help="a column of case weights")
+    fitting.add_argument("--prior", type=float, default=0.0, help="pseudo-rows for each density")
+    fitting.add_argument("--decimal", choices=[".", ","], help="the mark before decimals")
+    fitting.add_argument("--thousands", help="the mark between thousands")
+    fitting.add_argument("--date-parts", action="store_true", help="add months, days and hours")
     fitting.add_argument("--restarts", type=int, default=16, help="starts for each K")
     fitting.add_argument("--seed", type=int, default=0, help="of the starts")
-    fitting.add_argument("--out", type=Path, default=OUT, help="folder for the report")
+    fitting.add_argument("--only-summary", action="store_true", help="a report and a model only")
+    applying = commands.add_parser("apply", help="what a fitted mixture says of a table's rows")
+    applying.add_argument("model", type=Path, help="the model.npz of a fit")
+    applying.add_argument("table", type=Path, help="a file with the columns of the fitted one")
+    for command in (fitting, applying):
+        command.add_argument("--na", action="append", default=[], help="a text for what is missing")
+        command.add_argument("--out", type=Path, default=OUT, help="folder for the report")
+        command.add_argument("--force", action="store_true", help="overwrite what is in the folder")
     options = parser.parse_args(arguments)
     if options.command is None:
         tour(options.out)
         return
     try:
-        components = components_of(options.components)
-        fit_table(
-            options.table, options.out, components, options.ignore, options.restarts, options.seed
-        )
+        if options.command == "apply":
+            apply(options.model, options.table, options.out, na=options.na, force=options.force)
+            return
+        given = {name: getattr(options, name) for name in Asked._fields}
+        given["components"] = components_of(options.components)
+        fit_table(options.table, options.out, Asked(**given))
     except (ValueError, OSError, ModuleNotFoundError) as trouble:
         parser.exit(2, f"{trouble}\n")
 

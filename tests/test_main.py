@@ -148,7 +148,8 @@ def test_fit_reads_a_table_of_mixed_columns(tmp_path, capsys):
     assert "Chosen by BIC: K = 2" in capsys.readouterr().out
     posterior = np.loadtxt(out / "posteriors.csv", delimiter=",", skiprows=1)
     assert posterior.shape == (len(rows), 2) and np.allclose(posterior.sum(1), 1, atol=1e-4)
-    model = jm.load(out / "model.npz")
+    with pytest.warns(UserWarning, match="read with 32"):
+        model = jm.load(out / "model.npz")
     data = jm.encode(model.components, [dict(r) for r in rows])
     assert np.allclose(jax.vmap(model.posterior)(data), posterior, atol=1e-4)
     # The species is a column, and the strongest: no species is shared out between components.
@@ -188,7 +189,7 @@ def _file(folder, name, content):
     [
         ("absent.csv", None, [], "There is no file"),
         ("folder.csv/", None, [], "There is no file"),
-        ("table.txt", "a\n1\n", [], "must be a .csv or a .parquet"),
+        ("table.doc", "a\n1\n", [], "TABLE must be a .csv, .tsv"),
         ("table.csv", "a\n1\n2\n", ["--components", "3:1"], "1 <= A <= B"),
         ("table.csv", "a\n1\n2\n", ["--components", "3"], "3 components are more than the 2 rows"),
         ("table.csv", "a\n1\n2\n", ["--ignore", "b"], "--ignore b: the columns are a"),
@@ -199,6 +200,8 @@ def _file(folder, name, content):
         ("ragged.csv", "a,b\n1,2\n1,2,3\n", [], "can't be read as csv: .*line 3, saw 3"),
         ("one.csv", "a,b\n1,2\n", [], "1 row: a mixture needs at least 2"),
         ("nothing.csv", "a,b\n,\n,\n", [], "a: no value at all; b: no value at all"),
+        ("table.csv", "a\n1\n2\n", ["--as", "a=Gauss"], "no family 'Gauss'"),
+        ("table.csv", "a\n1\n2\n", ["--weights", "w"], "--weights w: the columns are a"),
         ("ids.csv", "id\n" + "\n".join(map(str, range(99))), [], "id: it numbers the rows"),
         ("names.csv", "who\n" + "\n".join(f"n{i}" for i in range(99)), [], "99 different texts"),
         ("same.csv", "a\n1\n1\n", [], "a: every value is 1"),

@@ -1,53 +1,125 @@
 """`python -m jaxmix fit TABLE`: a mixture over the columns of a file, chosen by BIC."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from .._page import heading, quickly_compiled, table
 from ..data import infer_template
+from ..data import save as save_model
+from .apply import apply
 from .choose import choose, compared
-from .read import components_of, read_table
+from .proposal import as_text, pair, read_proposal
+from .read import Table, components_of, read_table
+from .safe import Place, stopped_by_ctrl_c
+from .texts import with_parts
 from .write import on_a_part, write
 
 FEW_ROWS = 5000  # up to which a fit takes less time than its compilation
 
 
-def fit_table(
-    path: Path,
-    folder: Path,
-    components: Sequence[int] = range(1, 9),
-    ignore: Sequence[str] = (),
-    restarts: int = 16,
-    seed: int = 0,
-) -> None:
+class Asked(NamedTuple):
+    """What a fit to a table is asked for beside the table itself."""
+
+    components: Sequence[int] = range(1, 9)
+    ignore: Sequence[str] = ()
+    families: Sequence[str] = ()
+    proposal: Path | None = None
+    weights: str | None = None
+    prior: float = 0.0
+    restarts: int = 16
+    seed: int = 0
+    na: Sequence[str] = ()
+    decimal: str | None = None
+    thousands: str | None = None
+    date_parts: bool = False
+    only_summary: bool = False
+    force: bool = False
+    dry_run: bool = False
+
+
+def fit_table(path: Path, folder: Path, asked: Asked) -> None:
     """Fit mixtures of each size to a table, and write the best one and what it says.
 
     Raises:
         ValueError: for a file or a column that can't be used, by a sentence.
         OSError: for a file that can't be read, or a folder that can't be written.
     """
-    frame = read_table(path)
-    unknown = [name for name in ignore if name not in list(frame.columns)]
-    if unknown:
-        raise ValueError(f"--ignore {unknown[0]}: the columns are {', '.join(map(str, frame))}.")
-    if len(frame) < 2:
-        raise ValueError(f"{path.name} has 1 row: a mixture needs at least 2.")
-    proposed = infer_template(frame, ignore=tuple(ignore))
-    folder.mkdir(parents=True, exist_ok=True)
-    heading(f"{path.name}: {len(frame)} rows, {len(frame.columns)} columns")
-    print(f"{proposed}\n")
-    # A file's numbers may need every digit: dates as seconds, measurements far from 0.
-    with jax.enable_x64(True), quickly_compiled(len(frame) <= FEW_ROWS):
-        found = choose(proposed.template, frame, components, restarts, seed)
-        table(*compared(found))
-        print(*on_a_part(found, len(frame)), sep="\n", end="")
-        print(f"\nChosen by BIC: K = {found.chosen}.\n{found.best}\n")
-        written = write(folder, path.name, frame, proposed, found)
-    print(f"Written to {folder.resolve()}:")
-    for file in written:
+    read = read_table(path, na=asked.na, decimal=asked.decimal, thousands=asked.thousands)
+    if asked.date_parts:
+        read = read._replace(frame=with_parts(read.frame, read.readings))
+    if len(read.frame) < 2:
+        raise ValueError(f"{read.name} has 1 row: a mixture needs at least 2.")
+    if asked.dry_run:
+        print(*(f"# {note}" for note in read.notes), sep="\n")
+        print(as_text(read.name, _proposed(read, asked)))
+        return
+    weights = _weights(read, asked.weights)
+    most = len(read.frame)
+    if asked.components[0] > most:
+        raise ValueError(f"{asked.components[0]} components are more than the {most} rows.")
+    place = Place(folder, asked.force)
+    with stopped_by_ctrl_c(place):
+        proposed = _proposed(read, asked)
+        heading(f"{read.name}: {most} rows, {len(read.frame.columns)} columns")
+        for note in read.notes:
+            print(note)
+        print(f"{proposed}\n")
+        # A file's numbers may need every digit: dates as seconds, measurements far from 0.
+        with jax.enable_x64(True), quickly_compiled(most <= FEW_ROWS):
+            found = choose(
+                proposed.template, read.frame, asked.components, asked.restarts, asked.seed,
+                weights=weights, prior=asked.prior,
+            )  # fmt: skip
+            table(*compared(found))
+            print(*on_a_part(found, most), sep="\n", end="")
+            print(f"\nChosen by BIC: K = {found.chosen}.\n{found.best}\n")
+            save_model(place.part / "model.npz", found.best.model)
+            readings = {name: reading._asdict() for name, reading in read.readings.items()}
+            text = json.dumps(readings, ensure_ascii=False, indent=1)
+            (place.part / "reading.json").write_text(text, encoding="utf-8")
+            place.keep("model.npz", "reading.json")
+            write(place.part, read, proposed, found, asked)
+            place.keep()
+    print(f"Written to {place.folder.resolve()}:")
+    for file in sorted(place.folder.iterdir()):
         print(f"  {file.name}")
 
 
-__all__ = ["components_of", "fit_table", "read_table"]
+def _proposed(read: Table, asked: Asked) -> Any:
+    ignore, families = (list(asked.ignore), {})
+    if asked.proposal is not None:
+        out, families = read_proposal(asked.proposal)
+        ignore += out
+    families |= dict(map(pair, asked.families))
+    names = list(read.frame.columns)
+    for option, columns in (("--ignore", ignore), ("--as", list(families))):
+        unknown = [name for name in columns if name not in names]
+        if unknown:
+            raise ValueError(f"{option} {unknown[0]}: the columns are {', '.join(names)}.")
+    if asked.weights is not None:
+        ignore.append(asked.weights)
+    return infer_template(read.frame, ignore=tuple(ignore), families=families)
+
+
+def _weights(read: Table, column: str | None) -> np.ndarray | None:
+    if column is None:
+        return None
+    if column not in read.frame.columns:
+        raise ValueError(f"--weights {column}: the columns are {', '.join(read.frame.columns)}.")
+    try:
+        weights = read.frame[column].to_numpy(float)
+    except (TypeError, ValueError):
+        weights = np.full(len(read.frame), np.nan)
+    bad = np.flatnonzero(~(weights >= 0) | np.isinf(weights))
+    if bad.size:
+        value = read.frame[column].iloc[bad[0]]
+        raise ValueError(f"--weights {column}, row {bad[0]}: {value!r} is no number from 0 up.")
+    return weights
+
+
+__all__ = ["Asked", "apply", "components_of", "fit_table", "read_table"]

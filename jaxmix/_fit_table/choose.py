@@ -15,7 +15,7 @@ from .._stack import pick
 from ..choice.sweep import FAILED
 from ..combinators import mixture_of
 from ..data import encode
-from ..em import fit
+from ..em import conjugate_prior, fit
 from ..em.initialise import everywhere, supported
 from ..em.solution import name
 
@@ -33,17 +33,38 @@ class Found(NamedTuple):
 
 
 def choose(
-    template: PyTree, rows: Any, components: Sequence[int], restarts: int, seed: int
+    template: PyTree,
+    rows: Any,
+    components: Sequence[int],
+    restarts: int,
+    seed: int,
+    *,
+    weights: np.ndarray | None = None,
+    prior: float = 0.0,
 ) -> Found:
     """Fit mixtures of each size, at most as large as the table, and take the least BIC.
 
     Of a long table a part chooses, and the mixture chosen goes on from there over all rows.
+
+    Args:
+        template: of one component.
+        rows: the table.
+        components: numbers of components.
+        restarts: starts for each.
+        seed: of the starts.
+        weights: case weights.
+        prior: pseudo-rows of the global fit for every density.
+
+    Raises:
+        ValueError: for more components than rows, or if every mixture collapsed.
     """
     whole = data = encode(template, rows)
     most = len(jax.tree.leaves(data)[0])
+    case = weights
     if most > MANY_ROWS:
         few = np.sort(np.random.default_rng(seed).choice(most, MANY_ROWS, replace=False))
         data = jax.tree.map(lambda array: array[few], whole)
+        case = None if weights is None else weights[few]
     sizes = [k for k in components if k <= most]
     if not sizes:
         raise ValueError(f"{components[0]} components are more than the {most} rows.")
@@ -52,7 +73,11 @@ def choose(
     def fitted(k):
         with jax.enable_x64(x64):  # a setting of each thread's own
             model = mixture_of(template, k)
-            return k, fit(jax.random.key(seed), model, data, num_restarts=restarts, progress=False)
+            law = conjugate_prior(model, data, rows=prior) if prior else None
+            return k, fit(
+                jax.random.key(seed), model, data, weights=case, num_restarts=restarts,
+                prior=law, progress=False,
+            )  # fmt: skip
 
     # Each size is a compilation of its own, and compilations run beside one another.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -71,7 +96,9 @@ def choose(
     chosen = min(sound, key=lambda k: fits[k].bic)
     best = fits[chosen]
     if most > MANY_ROWS:
-        best = fit(None, _possible(best.model, whole), whole, init="given")
+        law = conjugate_prior(best.model, data, rows=prior) if prior else None
+        begun = _possible(best.model, whole)
+        best = fit(None, begun, whole, weights=weights, prior=law, init="given")
     return Found(whole, fits, chosen, best, min(most, MANY_ROWS))
 
 

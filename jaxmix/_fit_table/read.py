@@ -1,27 +1,90 @@
-"""What the command line is given: a file, and a range of numbers."""
+"""What the command line is given: files of every usual kind, and a range of numbers."""
 
-import re
+import csv
+import io
+import sys
+from collections.abc import Collection, Sequence
+from glob import glob
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-ABSENT = {"", "?", "-", "--", ".", "na", "n/a", "n.a.", "none", "null", "missing", "unknown"}
+from .texts import Reading, read_columns
+
+TEXT = (".csv", ".tsv", ".txt", ".tab", ".dat")
+PACKED = (".gz", ".bz2", ".xz", ".zip", ".zst")
+COLUMNAR = (".parquet", ".pq")
+OTHERS = (".jsonl", ".ndjson", ".json", ".feather", ".arrow", ".xlsx", ".xls", ".ods")
+BEGIN = 1 << 18  # bytes in which the separator is looked for
 
 
-def read_table(path: Path) -> Any:
-    """A CSV or Parquet file as a pandas table.
+class Table(NamedTuple):
+    """A table of numbers and labels, how each column was read, and what is to be said of it."""
 
-    The separator of a CSV is whichever of `,`, `;`, tab and `|` is commonest in its first line;
-    after another than `,` numbers may have decimal commas. In a column of numbers what is spelled
-    as in `ABSENT` is missing.
+    name: str
+    frame: Any
+    readings: dict[str, Reading]
+    notes: list[str]
+
+
+def read_table(
+    path: str | Path,
+    *,
+    na: Collection[str] = (),
+    decimal: str | None = None,
+    thousands: str | None = None,
+    readings: dict[str, Reading] | None = None,
+) -> Table:
+    """A file as a pandas table: text, Parquet (a folder, a pattern), JSON lines, Feather, Excel.
+
+    Args:
+        path: the file, a folder or a pattern of Parquet files, or `-` for standard input.
+        na: texts that stand for a missing value in every column.
+        decimal: the mark before decimals, where it is not told by the columns themselves.
+        thousands: the mark between thousands.
+        readings: how the columns of an earlier table were read, to read these alike.
 
     Raises:
         ValueError: for another kind of file, or one that can't be read as what it is called.
         OSError: for a file that is absent.
         ModuleNotFoundError: without the extra `tables`.
     """
-    kind = path.suffix.lower()
-    if kind not in (".csv", ".parquet"):
-        raise ValueError(f"TABLE must be a .csv or a .parquet file; it was {path.name}.")
+    pd = _pandas()
+    path, notes = Path(path), []
+    name = "standard input" if str(path) == "-" else path.name
+    mark = ","
+    try:
+        if str(path) == "-":
+            frame, mark = _text(pd, sys.stdin.buffer.read(), notes)
+        elif path.is_dir() or any(sign in str(path) for sign in "*?["):
+            frame = _many(path)
+        else:
+            kind = _kind(path)
+            if not path.is_file():
+                raise FileNotFoundError(f"There is no file {path}.")
+            if kind in TEXT:
+                frame, mark = _text(pd, path, notes)
+            else:
+                frame = _columnar(pd, path, kind)
+    except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        if str(error).startswith("TABLE must"):
+            raise
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise ValueError(
+            f"{name} can't be read as {path.suffix[1:] or 'text'}: {reason}."
+        ) from error
+    except ImportError as missing:
+        raise ModuleNotFoundError(f"{name}: {missing}") from missing
+    if len(frame) == 0:
+        raise ValueError(f"{name} has no rows.")
+    frame.columns = [str(column) for column in frame.columns]
+    twice = [column for column in frame.columns if list(frame.columns).count(column) > 1]
+    if twice:
+        raise ValueError(f"{name} has two columns called {twice[0]!r}.")
+    frame, found, said = read_columns(frame, mark, set(na), decimal, thousands, readings)
+    return Table(name, frame, found, notes + said)
+
+
+def _pandas() -> Any:
     try:
         import pandas as pd
     except ModuleNotFoundError as missing:
@@ -29,51 +92,121 @@ def read_table(path: Path) -> Any:
             "Tables need pandas and pyarrow, which the extra `tables` installs: "
             "pip install 'jaxmix[tables]'."
         ) from missing
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}.")
-    try:
-        frame = _read_csv(pd, path) if kind == ".csv" else pd.read_parquet(path)
-    except (ValueError, pd.errors.ParserError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise ValueError(f"{path.name} can't be read as {kind[1:]}: {reason}.") from error
-    if len(frame) == 0:
-        raise ValueError(f"{path.name} has no rows.")
-    return frame
+    return pd
 
 
-def _read_csv(pd: Any, path: Path) -> Any:
-    with path.open("rb") as file:
-        begin = file.read(1 << 16)
-    first, _, rest = begin.partition(b"\n")
-    if b"\0" in begin:
+def _kind(path: Path) -> str:
+    """What a file's name says that it is; a packed one by the name inside its own."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in PACKED:
+        return suffixes[-2] if len(suffixes) > 1 and suffixes[-2] in (*TEXT, *OTHERS) else ".csv"
+    if suffixes and suffixes[-1] in (*TEXT, *COLUMNAR, *OTHERS):
+        return suffixes[-1]
+    raise ValueError(
+        f"TABLE must be a {', '.join((*TEXT, *COLUMNAR, *OTHERS))} file, a packed one "
+        f"({', '.join(PACKED)}), a folder or a pattern of Parquet files, or -; it was {path.name}."
+    )
+
+
+def _many(path: Path) -> Any:
+    """All Parquet files of a folder or a pattern, as one table."""
+    import pyarrow.dataset
+
+    if path.is_dir():
+        files = sorted(str(file) for kind in COLUMNAR for file in path.rglob(f"*{kind}"))
+    else:
+        files = sorted(glob(str(path)))
+    if not files:
+        raise FileNotFoundError(f"There is no Parquet file at {path}.")
+    return pyarrow.dataset.dataset(files, format="parquet").to_table().to_pandas()
+
+
+def _columnar(pd: Any, path: Path, kind: str) -> Any:
+    if kind in COLUMNAR:
+        return pd.read_parquet(path)
+    if kind in (".feather", ".arrow"):
+        return pd.read_feather(path)
+    if kind in (".jsonl", ".ndjson"):
+        return pd.read_json(path, lines=True, convert_dates=False)
+    return pd.read_json(path, convert_dates=False) if kind == ".json" else pd.read_excel(path)
+
+
+def _text(pd: Any, source: Path | bytes, notes: list[str]) -> tuple[Any, str]:
+    """A table in text: comments are skipped, the separator is that of like lines, told in notes."""
+    packed = isinstance(source, Path) and source.suffix.lower() in PACKED
+    whole: Any = source if isinstance(source, Path) else io.BytesIO(source)
+    if packed:
+        from pandas.io.common import get_handle
+
+        with get_handle(source, "rb", compression="infer", is_text=False) as handle:
+            begin = handle.handle.read(BEGIN)  # pyright: ignore[reportCallIssue]
+    elif isinstance(source, Path):
+        with source.open("rb") as file:
+            begin = file.read(BEGIN)
+    else:
+        begin = source[:BEGIN]
+    if b"\0" in begin and not begin.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise ValueError("it is no text")
-    counts = {mark: first.count(mark.encode()) for mark in ",;\t|"}
-    mark = max(counts, key=lambda mark: counts[mark])
-    commas = mark != "," and re.search(rb"\d,\d", rest) and not re.search(rb"\d\.\d", rest)
-    try:
-        frame = pd.read_csv(path, sep=mark, decimal="," if commas else ".", low_memory=False)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"it is no UTF-8 text ({error.reason}); save it as UTF-8") from error
-    for name in frame.columns:
-        if frame[name].dtype.kind == "O":
-            frame[name] = _numbers(pd, frame[name])
-    return frame
+    coding = _coding(begin)
+    if coding not in ("utf-8", "utf-8-sig"):
+        notes.append(f"The text is no UTF-8; it was read as {coding}.")
+    lines = begin.decode(coding, "ignore").splitlines()
+    if len(begin) == BEGIN:
+        lines = lines[:-1]
+    skipped = 0
+    while skipped < len(lines) and (not lines[skipped].strip() or lines[skipped].startswith("#")):
+        skipped += 1
+    if comments := [line for line in lines[:skipped] if line.strip()]:
+        notes.append(f"{len(comments)} lines of comment were skipped: {comments[0][:60]!r}.")
+    mark, rows = _separator(lines[skipped : skipped + 60])
+    longer = len(rows) > 1 and all(len(row) == len(rows[0]) + 1 for row in rows[1:])
+    trailing = longer and all(not row[-1] for row in rows[1:])
+    options: dict[str, Any] = {"index_col": False} if trailing else {}
+    if longer and not trailing:
+        options = {"index_col": 0}
+        notes.append("The first column has no name: it was taken for names of the rows.")
+    frame = pd.read_csv(
+        whole, sep=mark, skiprows=skipped, keep_default_na=False, na_values=[""],
+        low_memory=False, encoding=coding, skip_blank_lines=True, **options,
+    )  # fmt: skip
+    # A number in three decimals may be one of thousands: its own text tells.
+    few = pd.read_csv(
+        io.StringIO("\n".join(lines[skipped:])), sep=mark, dtype=str, keep_default_na=False,
+        on_bad_lines="skip", **options,
+    )  # fmt: skip
+    frame.attrs["texts"] = {str(column): few[column].tolist() for column in few.columns}
+    return frame, mark
 
 
-def _numbers(pd: Any, column: Any) -> Any:
-    """A column whose texts are numbers or ways to say that one is missing, as numbers."""
-    there = column.dropna()
-    if there.empty or not all(isinstance(value, str) for value in there.iloc[:100]):
-        return column
-    levels = there.unique()
-    kept = [level for level in levels if str(level).strip().lower() not in ABSENT]
-    if not kept or len(kept) == len(levels):
-        return column
-    try:
-        pd.to_numeric(pd.Series(kept))
-    except (ValueError, TypeError):
-        return column
-    return pd.to_numeric(column, errors="coerce")
+def _coding(begin: bytes) -> str:
+    if begin.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    for end in range(4):  # a character may be cut at the end
+        try:
+            begin[: len(begin) - end].decode("utf-8")
+            return "utf-8-sig" if begin.startswith(b"\xef\xbb\xbf") else "utf-8"
+        except UnicodeDecodeError:
+            continue
+    return "cp1252"
+
+
+def _separator(lines: Sequence[str]) -> tuple[str, list[list[str]]]:
+    """The mark that cuts all lines alike, quotes respected, and the lines as it cuts them."""
+    best, found = (0.0, 0), (",", [])
+    for mark in ",;\t| ":
+        rows = [row for row in csv.reader(lines, delimiter=mark) if row]
+        widths = [len(row) for row in rows]
+        body = widths[1:] or widths
+        usual = max(set(body), key=body.count) if body else 1
+        # A header is as long as the lines, or lacks the name of the rows' names.
+        if usual < 2 or not (widths[0] == usual or widths[0] == usual - 1 >= 2):
+            continue
+        score = (body.count(usual) / len(body), usual if mark != " " else 1)
+        if score > best:
+            best, found = score, (mark, rows)
+    if not found[1] and lines and not any(mark in lines[0] for mark in ",;\t|"):
+        return "\x1f", []  # one column: a mark that nobody writes
+    return found
 
 
 def components_of(text: str) -> range:

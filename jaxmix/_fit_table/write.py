@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from .. import plot
@@ -11,48 +14,38 @@ from .._page import save
 from ..combinators import Composite
 from ..combinators import Optional as OptionalField
 from ..data import decode
-from ..data import save as save_model
 from ..data.numbers import is_missing
 from ..plot._canvas import each
 from .choose import Found, compared
 from .describe import described
 
 
-def write(folder: Path, name: str, frame: Any, proposed: Any, found: Found) -> list[Path]:
-    """Write everything into a folder that exists, and return the files' paths."""
-    model, data = found.best.model, found.data
+def write(folder: Path, read: Any, proposed: Any, found: Found, asked: Any) -> None:
+    """Write everything but the model into a folder that exists."""
+    model, data, frame = found.best.model, found.data, read.frame
     fields = [column for column in frame.columns if column in data]
     posterior = each(model, "posterior", data)
-    save_model(folder / "model.npz", model)
-    files = [folder / "model.npz", _posteriors(folder, posterior)]
-    filled = imputed(model, proposed.template, data, frame)
-    if filled is not None:
-        filled.to_csv(folder / "imputed.csv", index=False)
-        files.append(folder / "imputed.csv")
-    pictures = save(
-        folder,
-        {
+    if not asked.only_summary:
+        posteriors(folder, posterior)
+        filled = imputed(model, proposed.template, data, frame)
+        if filled is not None:
+            filled.to_csv(folder / "imputed.csv", index=False)
+        drawn = {
             "fields": lambda: plot.fields(model, data, fields, posterior=posterior)[0],
             "assignments": lambda: plot.assignments(model, data, posterior=posterior),
             "history": lambda: plot.history(found.best),
-        },
-    )
-    files += pictures
-    report = folder / "report.md"
-    report.write_text(
-        _report(name, frame, fields, proposed, found, posterior, [f.name for f in files]),
-        encoding="utf-8",
-    )
-    return [report, *files]
+        }
+        save(folder, drawn)
+    files = sorted(file.name for file in folder.iterdir())
+    text = _report(read.name, frame, fields, proposed, found, posterior, files)
+    (folder / "report.md").write_text(text, encoding="utf-8")
 
 
-def _posteriors(folder: Path, posterior: np.ndarray) -> Path:
-    path = folder / "posteriors.csv"
-    with open(path, "w", encoding="utf-8") as file:
+def posteriors(folder: Path, posterior: np.ndarray) -> None:
+    with open(folder / "posteriors.csv", "w", encoding="utf-8") as file:
         file.write(",".join(f"component {k}" for k in range(posterior.shape[1])) + "\n")
         line = ",".join(["%.6g"] * posterior.shape[1]) + "\n"
         file.writelines(line % tuple(row) for row in posterior)
-    return path
 
 
 def imputed(model: Any, template: Composite, data: Any, frame: Any) -> Any:
@@ -73,7 +66,32 @@ def imputed(model: Any, template: Composite, data: Any, frame: Any) -> Any:
         pairs = zip(column, values[name], absent, strict=True)
         frame[name] = [new if gone else old for old, new, gone in pairs]
         frame[f"{name} imputed"] = np.array(absent, int)
+        spread = _spreads(model, data, name)
+        if spread is not None:
+            frame[f"{name} sd"] = np.where(absent, spread, np.nan)
     return frame
+
+
+def _spreads(model: Any, data: Any, field: str) -> np.ndarray | None:
+    """The standard deviation of a field given the row's others; None where it has none."""
+
+    @eqx.filter_jit
+    def of_rows(model, data):
+        return jax.lax.map(
+            lambda row: deviation(model.conditional(row, field)), data, batch_size=4096
+        )
+
+    try:
+        return np.asarray(of_rows(model, data))
+    except (AttributeError, NotImplementedError, TypeError):
+        return None
+
+
+def deviation(mixture: Any) -> Any:
+    """The standard deviation of a mixture of numbers."""
+    parts, weights = mixture.components, mixture.weights
+    mean = jnp.sum(weights * parts.mean)
+    return jnp.sqrt(jnp.sum(weights * (parts.variance + (parts.mean - mean) ** 2)))
 
 
 def on_a_part(found: Found, rows: int) -> list[str]:

@@ -78,9 +78,9 @@ class Hurdle(LogDensity):
     @property
     def variance(self) -> Float[Array, "*stack"]:
         w, mean = self.weights, self.mean
-        away = jnp.asarray(self.atoms, w.dtype) - mean[..., None]
+        away = jnp.stack([(atom - mean) ** 2 for atom in self.atoms], -1)
         spread = self.value.variance + (self.value.mean - mean) ** 2
-        return jnp.sum(w[..., :-1] * away**2, -1) + w[..., -1] * spread
+        return jnp.sum(w[..., :-1] * away, -1) + w[..., -1] * spread
 
     def log_prob(self, x) -> Scalar:
         x = one_event(x, (), self)

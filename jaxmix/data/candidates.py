@@ -67,6 +67,8 @@ def _tails(c: Column) -> bool:
 
 def _skewed(c: Column) -> bool:
     """Whether laws of positive numbers differ from a Normal."""
+    if c.whole and c.heaped and c.labels[0] >= 0 and len(c.labels) <= MAX_NUMBERS:
+        return False  # a few whole numbers: laws of counts, and labels
     x = c.rest
     skew = np.mean((x - x.mean()) ** 3) / max(x.std(), 1e-300) ** 3
     return bool(x.min() < 0.3 * x.mean() or skew > 0.8)
@@ -95,7 +97,8 @@ def _part(c: Column) -> float | None:
 # A new family joins by a line, before those that it is simpler than. What it can't hold is told by
 # its own domain.
 CANDIDATES = (
-    Candidate("Poisson", lambda c: Poisson.template(), lambda c: c.labels[0] < 30, whole=True),
+    Candidate("Poisson", lambda c: Poisson.template(),
+              lambda c: c.labels[0] < 30 and _spread(c) < 30, whole=True),
     Candidate("Geometric", lambda c: Geometric.template(), lambda c: c.labels[0] < 3, whole=True),
     Candidate("Categorical", lambda c: _labels(c), lambda c: _as_labels(c), whole=True),
     Candidate("NegativeBinomial", lambda c: NegativeBinomial.template(),
@@ -107,7 +110,7 @@ CANDIDATES = (
     Candidate("ZeroInflated NegativeBinomial",
               lambda c: ZeroInflated.template(NegativeBinomial.template()), _zeros, whole=True),
     Candidate("Exponential", lambda c: Exponential.template(),
-              lambda c: 0 <= c.rest.min() < 0.2 * c.rest.mean()),
+              lambda c: _skewed(c) and 0 <= c.rest.min() < 0.2 * c.rest.mean()),
     Candidate("Normal", lambda c: Normal.template(), lambda c: True),
     Candidate("LogNormal", lambda c: LogNormal.template(), _skewed),
     Candidate("Gamma", lambda c: Gamma.template(), _skewed),
@@ -117,6 +120,27 @@ CANDIDATES = (
     Candidate("VonMises", lambda c: Scaled.template(VonMises.template(), _turn(c)),
               lambda c: _turn(c) is not None),
 )  # fmt: skip
+
+
+WRAPPERS = ("Optional", "Hurdle", "Discretised")  # which the values themselves ask for
+
+
+def known_family(name: str) -> str:
+    """The name of a family as it is listed here, from what a proposal calls it.
+
+    Raises:
+        ValueError: for a name that is none.
+
+    Example:
+        >>> known_family("Optional Hurdle Gamma")
+        'Gamma'
+    """
+    plain = " ".join(word for word in name.split() if word not in WRAPPERS)
+    names = [one.name for one in CANDIDATES]
+    others = ("BernoulliSet", "Composite")
+    if plain not in (*names, *others) and not plain.startswith("Sequence of "):
+        raise ValueError(f"There is no family {name!r} for a column; there are {', '.join(names)}.")
+    return plain
 
 
 def _as_labels(c: Column) -> bool:

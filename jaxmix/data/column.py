@@ -9,6 +9,7 @@ from .score import ROWS
 
 DIGITS = 9
 HEAPED = 5.0  # rows a distinct value from which ties are no accident
+LEAST = 10  # rows of an atom
 LUMP = 0.02  # least share of the rows of an atom
 TIMES = 8.0  # how much commoner than its neighbours an atom is
 KEYS = re.compile(r"(^|[\s_.-])(ids?|uuid|guid|key|code|index|nr|no|number|row|serial)$", re.I)
@@ -73,7 +74,7 @@ def _atoms(labels: np.ndarray, counts: np.ndarray, step: float | None) -> tuple[
     if len(labels) < 10:
         return ()
     total = counts.sum()
-    common = np.flatnonzero(counts >= max(5, LUMP * total))
+    common = np.flatnonzero(counts >= max(LEAST, LUMP * total))
     found = []
     for i in sorted(common, key=lambda i: -counts[i])[:3]:
         near = [j for j in range(max(0, i - 8), min(len(labels), i + 9)) if j != i]
@@ -81,7 +82,7 @@ def _atoms(labels: np.ndarray, counts: np.ndarray, step: float | None) -> tuple[
         # Per place of the grid: where values are rare, neighbours are as rare as their gaps.
         span = (labels[near].max() - labels[near].min()) / (step or np.inf) + 1 if step else 1
         around = counts[near].sum() / max(len(near), span)
-        if counts[i] >= TIMES * max(around, 1.0 if step is None else 0.5):
+        if counts[i] >= TIMES * max(around, 1.0):
             found.append(labels[i])
     return tuple(sorted(float(value) for value in found))
 

@@ -11,7 +11,7 @@ from .._refuse import on_host
 from ..combinators import Composite, Sequence
 from ..combinators import Optional as OptionalField
 from ..families import BernoulliSet, Categorical, Poisson
-from .candidates import MAX_LABELS, Chosen, choose_number
+from .candidates import MAX_LABELS, Chosen, choose_number, known_family
 from .copies import copies_among
 from .labels import OTHER
 from .numbers import is_date, present_values
@@ -49,6 +49,8 @@ def _choose(values: Any, name: str = "", only: str | None = None) -> Chosen:
         return _number(values.astype(np.float64), name, only)
     if all(_is_number(value) for value in values):
         return _number(np.array(values, dtype=np.float64), name, only)
+    if only not in (None, "Categorical") and all(isinstance(value, str) for value in values):
+        return Chosen("ignored", None, "its values are texts")
     if any(is_date(value) for value in values):
         return Chosen("ignored", None, "dates and times; turn them into numbers to use them")
     collections = (list, tuple, np.ndarray, set, frozenset)
@@ -154,6 +156,7 @@ def infer_template(
     unknown = [name for name in families if name not in columns]
     if unknown:
         raise ValueError(f"There is no column {unknown[0]!r}; there are {list(columns)}.")
+    families = {name: known_family(family) for name, family in families.items()}
     kept = {name: values for name, values in columns.items() if name not in ignore}
     copies = copies_among(kept, set(families))
     parts, choices, left = {}, [], []

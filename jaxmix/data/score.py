@@ -32,19 +32,21 @@ def held_out(template: PyTree, x: np.ndarray) -> np.ndarray:
     halves = np.stack([real & (np.arange(rows) % 2 == side) for side in (0, 1)])
     filled = np.resize(x, rows)
     with jax.enable_x64(True):
-        scores = _scores(template, jnp.asarray(filled), jnp.asarray(halves, float))
+        scores = _scores(
+            mixture_of(template, MOST), jnp.asarray(filled), jnp.asarray(halves, float)
+        )
     return np.asarray(scores)
 
 
 @jax.jit
-def _scores(template: PyTree, x: Array, halves: Array) -> Array:
-    template = jax.tree.map(lambda a: a.astype(halves.dtype), template)
-    one = lambda half, k: _mixture(template, x, halves[half], halves[1 - half], k)
+def _scores(mixture: PyTree, x: Array, halves: Array) -> Array:
+    mixture = jax.tree.map(lambda a: a.astype(halves.dtype), mixture)
+    one = lambda half, k: _mixture(mixture, x, halves[half], halves[1 - half], k)
     each = lambda k: jnp.mean(jax.vmap(lambda half: one(half, k))(jnp.arange(2)))
     return jax.vmap(each)(1 + jnp.arange(MOST))
 
 
-def _mixture(template: PyTree, x: Array, used: Array, held: Array, k: Array) -> Array:
+def _mixture(mixture: PyTree, x: Array, used: Array, held: Array, k: Array) -> Array:
     """Mean log-density of the values held out under a mixture of k fitted to those used."""
     order = jnp.argsort(jnp.argsort(jnp.where(used > 0, x.astype(used.dtype), jnp.inf)))
     group = jnp.minimum(order * k // jnp.sum(used).astype(int), k - 1)
@@ -74,6 +76,6 @@ def _mixture(template: PyTree, x: Array, used: Array, held: Array, k: Array) -> 
         ]
         return parts.model(leaves, parts.loose)
 
-    model = jax.lax.fori_loop(0, STEPS, step, mixture_of(template, MOST))
+    model = jax.lax.fori_loop(0, STEPS, step, mixture)
     values = jax.vmap(model.log_prob)(x)
     return jnp.sum(jnp.where(held > 0, values, 0) * held) / jnp.sum(held)

@@ -1,0 +1,95 @@
+"""Work that stops when it is told to, and a folder that is written whole or not at all."""
+
+import os
+import shutil
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class Place:
+    """A folder to write into: what is begun in `part` appears in `folder` at the end.
+
+    It is made before the work: one that can't be written is found at once. One with a report in
+    it is kept, and another is taken beside it, unless `force` says to overwrite.
+    """
+
+    def __init__(self, folder: Path, force: bool = False):
+        wanted, number = folder, 2
+        taken = lambda at: (at / "report.md").exists() or (at / "model.npz").exists()
+        while not force and taken(folder):
+            folder, number = wanted.with_name(f"{wanted.name}-{number}"), number + 1
+        if folder != wanted:
+            print(
+                f"{wanted} holds a report already: this one goes to {folder} (--force overwrites)."
+            )
+        self.folder = folder
+        self.made = not folder.exists()
+        folder.mkdir(parents=True, exist_ok=True)
+        self.part = folder / ".part"
+        shutil.rmtree(self.part, ignore_errors=True)
+        self.part.mkdir()
+
+    def keep(self, *names: str) -> list[Path]:
+        """Move finished files (all of them, if none is named) to the folder."""
+        files = [self.part / name for name in names] or sorted(self.part.iterdir())
+        for file in files:
+            os.replace(file, self.folder / file.name)
+        return [self.folder / file.name for file in files]
+
+    def clear(self) -> None:
+        """Remove what was begun, and the folder if nothing is in it that was finished."""
+        shutil.rmtree(self.part, ignore_errors=True)
+        if self.made and self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+
+@contextmanager
+def stopped_by_ctrl_c(place: Place) -> Iterator[None]:
+    """End the process within moments of Ctrl-C, with a sentence, and nothing half-written.
+
+    Compilations and fits run in compiled code, from which Python returns too late: a thread of
+    its own is told of the signal by the interpreter's wake-up descriptor.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    told, tells = socket.socketpair()
+    tells.setblocking(False)
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            number = told.recv(1)
+            if done.is_set() or not number:
+                return
+            if number[0] == signal.SIGINT:
+                place.clear()
+                kept = (place.folder / "model.npz").exists()
+                ending = f"the model is in {place.folder}." if kept else "nothing was written."
+                sys.stdout.flush()
+                print(f"\nInterrupted: {ending}", file=sys.stderr, flush=True)
+                os._exit(130)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    before = signal.set_wakeup_fd(tells.fileno(), warn_on_full_buffer=False)
+    handler = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        yield
+    except BaseException:
+        place.clear()
+        raise
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        signal.set_wakeup_fd(before)
+        done.set()
+        tells.send(b"\0")
+        watcher.join()
+        told.close()
+        tells.close()
+    place.clear()
