@@ -36,6 +36,17 @@ def check_sequence(owner: PyTree, x: SequenceEvent) -> None:
         raise ValueError(refused_shape(owner, expected, jnp.shape(x.length)))
 
 
+def as_sequence(owner: PyTree, x: PyTree) -> SequenceEvent:
+    """A sequence as it is; items by themselves are one of all of them."""
+    if not hasattr(x, "length"):
+        lengths = {jnp.shape(a)[:1] for a in jax.tree.leaves(x)}
+        if len(lengths) == 1 and lengths != {()}:
+            ((size,),) = lengths
+            return SequenceEvent(jax.tree.map(jnp.asarray, x), jnp.asarray(size))
+    check_sequence(owner, x)
+    return x
+
+
 def flat_items(rows: SequenceEvent) -> tuple[PyTree, Array]:
     """The items of many sequences as one batch, unused ones 0; and which are used (t, rows).
 

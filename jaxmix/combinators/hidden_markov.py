@@ -14,7 +14,7 @@ from ..families.categorical import Categorical
 from ._labels import as_law, as_rows, entered
 from ._lengths import (
     SequenceEvent,
-    check_sequence,
+    as_sequence,
     checked_length,
     draw_length,
     length_log_prob,
@@ -30,6 +30,8 @@ HIGHEST = jax.lax.Precision.HIGHEST
 
 def _forward(first, following, emitted, used) -> Scalar:
     """Log of the sum over all paths; what comes after the length leaves it as it is."""
+    if following.ndim == 3:  # transitions that change from item to item
+        return jnp.sum(filtered(first, following, emitted, used).log_density)
     # A probability that underflows beside its step's greatest is lost to every later state. That
     # is below the rounding error unless a transition leaves out the greatest one almost surely.
     limits = jnp.finfo(following.dtype)
@@ -103,6 +105,12 @@ class HiddenMarkov(LogDensity):
             any numbers, instead of them.
         length: density of the length; None says nothing of it.
         max_length: capacity of the events that `sample` and `jm.encode` make.
+        driven: None; or items are pairs (y, u) of which u drives the transition into an item, the
+            rows of `transition` being densities of a pair (state, u) such as a stack of
+            `jm.MultinomialRegression` (static). With "transitions" the emissions are densities
+            of y, with "both" of (y, u), as regressions are.
+
+    An event is a `SequenceEvent`; items by themselves are a sequence of all of them.
 
     Example:
         >>> import jax, jaxmix as jm, jax.numpy as jnp
@@ -117,11 +125,16 @@ class HiddenMarkov(LogDensity):
     emissions: PyTree
     length: PyTree
     max_length: int | None = eqx.field(static=True)
+    driven: str | None = eqx.field(static=True)
 
     def __init__(
         self, initial=None, transition=None, emissions=None, *,
         initial_logits=None, transition_logits=None, length=None, max_length=None,
+        driven: str | None = None,
     ):  # fmt: skip
+        if driven not in (None, "transitions", "both"):
+            raise ValueError(f'driven must be None, "transitions" or "both"; it was {driven!r}.')
+        self.driven = driven
         owner, names = "HiddenMarkov", "transition and transition_logits"
         self.initial = as_law(
             *entered(owner, "initial and initial_logits", initial, initial_logits)
@@ -138,11 +151,18 @@ class HiddenMarkov(LogDensity):
             )
 
     @classmethod
-    def template(cls, emission, num_states: int, *, length=None, max_length=None) -> Self:
-        """A placeholder for a fit, with states that emit as `emission` does."""
+    def template(
+        cls, emission, num_states: int, *, transition=None, length=None, max_length=None,
+        driven: str | None = None,
+    ) -> Self:  # fmt: skip
+        """A placeholder for a fit, with states that emit as `emission` does.
+
+        `transition` is a row of the transitions, where it is no `Categorical`.
+        """
         one = Categorical.template(num_states)
-        parts = repeat(one, num_states), repeat(emission, num_states)
-        return cls(one, *parts, length=length, max_length=max_length)
+        row = one if transition is None else transition
+        parts = repeat(row, num_states), repeat(emission, num_states)
+        return cls(one, *parts, length=length, max_length=max_length, driven=driven)
 
     @property
     def num_states(self) -> int:
@@ -155,17 +175,26 @@ class HiddenMarkov(LogDensity):
 
     def _log_parts(self, x: SequenceEvent):
         """Initial, transition and emission log-probabilities, the latter 0 beyond the length."""
-        check_sequence(self, x)
-        items, n = x
+        items, n = x = as_sequence(self, x)
         capacity = jax.tree.leaves(items)[0].shape[0]
         used = jnp.arange(capacity) < n
+        items = masked(used, items)
+        seen = items[0] if self.driven == "transitions" else items
         under = lambda item: over_stack(lambda state: state.log_prob(item), self.emissions)
-        emitted = jax.vmap(under)(masked(used, items))
+        emitted = jax.vmap(under)(seen)
         emitted = jnp.where(used[:, None], emitted, jnp.zeros_like(emitted))
-        states = emitted.shape[1]
-        first = outcome_log_probs(self.initial, states)
-        following = over_stack(lambda row: outcome_log_probs(row, states), self.transition)
+        first = outcome_log_probs(self.initial, emitted.shape[1])
+        following = self._following(None if self.driven is None else items[1][1:])
         return first, following, emitted, used
+
+    def _following(self, inputs) -> Float[Array, "*t k k"]:
+        """Log-probabilities of the transitions, or of those into items with these inputs."""
+        size = self.num_states
+        if inputs is None:
+            return over_stack(lambda row: outcome_log_probs(row, size), self.transition)
+        states = jnp.arange(size)
+        row = lambda row, u: jax.vmap(lambda state: row.log_prob((state, u)))(states)
+        return jax.vmap(lambda u: over_stack(lambda r: row(r, u), self.transition))(inputs)
 
     def log_prob(self, x: SequenceEvent) -> Scalar:
         first, following, emitted, used = self._log_parts(x)
@@ -173,7 +202,8 @@ class HiddenMarkov(LogDensity):
         total = _forward(first, following, emitted, used)
         # An empty sequence emits nothing, and starts in no state.
         total = jnp.where(used[0], total, jnp.zeros_like(total))
-        return total + length_log_prob(self.length, x.length, used.shape[0]).astype(total.dtype)
+        length = as_sequence(self, x).length
+        return total + length_log_prob(self.length, length, used.shape[0]).astype(total.dtype)
 
     def smoothed(self, x: SequenceEvent) -> Float[Array, "t k"]:
         """Probability of each state at each item given the sequence; 0 beyond its length.
@@ -201,10 +231,11 @@ class HiddenMarkov(LogDensity):
         """
         return filtered(*self._log_parts(x)).log_density
 
-    def predict(self, x: SequenceEvent, steps: int = 1) -> PyTree:
+    def predict(self, x: SequenceEvent, steps: int = 1, inputs: Array | None = None) -> PyTree:
         """The density of the item `steps` after the last one given the sequence: a mixture.
 
-        Of an empty sequence it is that of item `steps`.
+        Of an empty sequence it is that of item `steps`. Where inputs drive the chain, or emissions
+        are regressions, `inputs` (steps, p) are those of the items to come.
 
         Example:
             >>> import jax, jaxmix as jm, jax.numpy as jnp
@@ -216,23 +247,31 @@ class HiddenMarkov(LogDensity):
             (Array(3., dtype=float32), Array(-3., dtype=float32))
         """
         first, following, emitted, used = self._log_parts(x)
+        if self.driven is not None and inputs is None:
+            raise ValueError("To foretell a chain that is driven, give the inputs to come.")
         last = filtered(first, following, emitted, used).log_probs[-1]
-        ahead = foretold(last, following, steps)[-1]
+        moves = following if self.driven is None else self._following(inputs)
+        ahead = foretold(last, moves, steps)[-1]
         # The first item of an empty sequence is in its first state.
-        begun = jnp.concatenate([first[None], foretold(first, following, steps)])[steps - 1]
-        return MixtureSameFamily(logits=jnp.where(used[0], ahead, begun), components=self.emissions)
+        later = foretold(first, moves if moves.ndim == 2 else moves[1:], steps - 1)
+        begun = jnp.concatenate([first[None], later])[-1]
+        parts = self.emissions
+        if inputs is not None and self.driven != "transitions":
+            parts = over_stack(lambda state: state.given(inputs[-1]), parts)
+        return MixtureSameFamily(logits=jnp.where(used[0], ahead, begun), components=parts)
 
     def viterbi(self, x: SequenceEvent) -> Int[Array, " t"]:
         """The most probable path of states; 0 beyond the sequence's length."""
         first, following, emitted, used = self._log_parts(x)
 
         def forward(best, part):
-            log_emitted, there = part
-            through = best[:, None] + following
+            log_emitted, moves, there = part
+            through = best[:, None] + moves
             back = jnp.where(there, jnp.argmax(through, 0), jnp.arange(best.shape[0]))
             return jnp.where(there, jnp.max(through, 0) + log_emitted, best), back
 
-        best, backs = jax.lax.scan(forward, first + emitted[0], (emitted[1:], used[1:]))
+        moves = jnp.broadcast_to(following, (used.shape[0] - 1, *following.shape[-2:]))
+        best, backs = jax.lax.scan(forward, first + emitted[0], (emitted[1:], moves, used[1:]))
 
         def backward(state, back):
             return back[state], state
@@ -242,6 +281,8 @@ class HiddenMarkov(LogDensity):
         return jnp.where(used, path, jnp.zeros_like(path))
 
     def sample(self, key: Key[Array, ""]) -> SequenceEvent:
+        if self.driven is not None:
+            raise ValueError("A chain that is driven by inputs has none to draw from: see predict.")
         k_length, k_first, k_states, k_items = jax.random.split(key, 4)
         n = draw_length(self.length, k_length, self.max_length, "a HiddenMarkov")
 

@@ -61,3 +61,36 @@ def test_items_foretold_are_mixtures_by_the_powers_of_the_transitions(x64):
         np.testing.assert_allclose(law.mean, ahead @ MEANS, rtol=1e-12)
     begun = model().predict(event([]), 2)
     np.testing.assert_allclose(begun.weights, FIRST @ MOVES, rtol=1e-12)
+
+
+def test_items_by_themselves_are_a_sequence_of_all_of_them(x64):
+    both = jax.jit(lambda m, x: (m.log_prob(x), m.log_prob(jm.SequenceEvent(x, jnp.array(4)))))
+    np.testing.assert_allclose(*both(model(), jnp.asarray(ITEMS)), rtol=1e-12)
+
+
+def test_a_chain_driven_by_inputs_against_every_path(x64):
+    slopes = np.array([[[1.0], [-2.0]], [[0.5], [0.3]], [[-1.0], [2.0]]])
+    starts = np.array([[0.1, 0.2], [-0.3, 0.4], [0.0, -0.5]])
+    inputs = np.array([[0.3], [-1.0], [0.8], [2.0]])
+    rows = jax.vmap(jm.MultinomialRegression)(jnp.asarray(slopes), jnp.asarray(starts))
+    emissions = jax.vmap(jm.Normal)(jnp.asarray(MEANS), jnp.asarray(SCALES))
+    chain = jm.HiddenMarkov(jnp.asarray(FIRST), rows, emissions, driven="transitions")
+
+    def moves(u):
+        logits = np.concatenate([np.zeros((3, 1)), starts + slopes @ u], 1)
+        odds = np.exp(logits)
+        return odds / odds.sum(1, keepdims=True)
+
+    total, ends = 0.0, np.zeros(3)
+    for path in itertools.product(range(3), repeat=4):
+        odds = FIRST[path[0]]
+        for t in range(4):
+            odds *= st.norm(MEANS[path[t]], SCALES[path[t]]).pdf(ITEMS[t])
+            odds *= moves(inputs[t])[path[t - 1], path[t]] if t else 1
+        total, ends[path[-1]] = total + odds, ends[path[-1]] + odds
+    x = (jnp.asarray(ITEMS), jnp.asarray(inputs))
+    later = np.array([[1.0], [-1.0]])
+    found = jax.jit(lambda m, x: (m.log_prob(x), m.predict(x, 2, jnp.asarray(later)).weights))
+    value, ahead = found(chain, x)
+    np.testing.assert_allclose(value, np.log(total), rtol=1e-12)
+    np.testing.assert_allclose(ahead, ends / total @ moves(later[0]) @ moves(later[1]), rtol=1e-12)
