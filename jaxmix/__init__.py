@@ -62,6 +62,7 @@ from .combinators import SemiSupervised as SemiSupervised
 from .combinators import Sequence as Sequence
 from .combinators import SequenceEvent as SequenceEvent
 from .combinators import ZeroInflated as ZeroInflated
+from ._stand_ins import constant as constant
 from .combinators import frozen as frozen
 from .combinators import gaussian_mixture as gaussian_mixture
 from .combinators import mixture_of as mixture_of

@@ -14,6 +14,8 @@ from ._check_numbers import evaluate
 from ._density import is_density
 from ._exponential import Refittable
 from ._refuse import on_host
+from ._stand_ins import Tilted
+from .em.parts import take_apart
 
 NUM_DRAWS = 2000
 SIGMAS = 5.0  # of a mean over draws: beyond the largest of a hundred parameters by chance
@@ -56,7 +58,7 @@ def check_density(
     key: Key[Array, ""] | None = None,
     num_draws: int = NUM_DRAWS,
     regular: bool = True,
-    throw: bool = True,
+    throw: bool = False,
 ) -> Checked:
     """Whether a class of one's own keeps the contract of a log-density, a sentence a clause.
 
@@ -67,7 +69,8 @@ def check_density(
     too where the density does not integrate to 1 for every value of its parameters. Where
     `reparametrised` is True, the gradient along the draws is the score-function gradient (both of
     the mean of log p; Mohamed et al. 2020, arXiv 1906.10652). A refittable leaf's M-step does not
-    fall below the parameters that it had.
+    fall below the parameters that it had; a combinator asks its parts for `log_prob` alone, which
+    is all that they know in a fit (see `jm.constant`).
 
     Args:
         density: the density, with parameters away from the boundary of their space.
@@ -135,6 +138,9 @@ def _run(density, event, key, num_draws, regular) -> Checked:
         clause("log_prob of one event is traced by jit.", f"It raises: {error}")
         return done()
     clause("log_prob of one event is traced by jit.")
+    clause(
+        "In a fit, where its parts know `log_prob` alone, it is defined.", _in_a_fit(density, one)
+    )
     parameters, static = eqx.partition(density, eqx.is_inexact_array)
     if not clause("log_prob of one event is a floating scalar.", _not_a_scalar(value, parameters)):
         return done()
@@ -168,6 +174,16 @@ def _not_a_pytree(density) -> str:
     except Exception:  # an array has no truth value
         alike = False
     return "" if alike else "A static field is unlike its copy: arrays belong in ordinary fields."
+
+
+def _in_a_fit(density, event) -> str:
+    parts = take_apart(density)
+    tilted = [Tilted(leaf, leaf.zero_stats(), leaf.origin) for leaf in parts.leaves]
+    try:
+        jax.eval_shape(lambda d, x: d.log_prob(x), parts.model(tilted, parts.loose), event)
+    except Exception as error:
+        return f"It raises: {error}"
+    return ""
 
 
 def _not_a_scalar(value, parameters) -> str:

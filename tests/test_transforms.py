@@ -122,6 +122,7 @@ TABLE = {
     "em.matched": Row(lambda x: jm.em.matched(pair(x.dtype), pair(x.dtype), x), ROWS),
     "em.conjugate_prior": Row(lambda x: jm.em.conjugate_prior(pair(x.dtype), x, rows=1.0), ROWS),
     "jm.frozen": Row(lambda m: jm.frozen(jm.Normal(m, m)).log_prob(m), np.array(1.5)),
+    "jm.constant": Row(lambda m: jm.constant(jm.Normal(m, m)).mean, np.array(1.5)),
     "jm.tie": Row(lambda x: _tied(x).log_prob(x), ROWS[0], smooth=True),
     "jm.unwrap": Row(lambda x: jm.unwrap(_tied(x)).log_prob(x), ROWS[0], smooth=True),
     "jm.trainable": Row(

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from .._exponential import Blank, ExponentialFamily, Refittable
+from .._exponential import ExponentialFamily, Refittable
 from .._numerics import tree_vdot
 from .._stack import stack_axes
+from .._stand_ins import Blank
 from .chunks import num_rows, take_chunk
 from .expected import Expected, log_likelihood
 from .gradient_step import GradientState, climb

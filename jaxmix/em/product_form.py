@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from .._density import LogDensity
-from .._exponential import Known, ProductForm, Refittable, Tilted, TiltedProduct
+from .._exponential import ProductForm, Refittable
 from .._numerics import unanimous
 from .._product_form import (
     by_density,
@@ -29,9 +29,10 @@ from .._product_form import (
     zero_sums,
 )
 from .._stack import Held
+from .._stand_ins import Known, StandIn, Tilted, TiltedProduct
 
 
-class Asked(LogDensity):
+class Asked(StandIn):
     """A leaf that notes the events it is asked about."""
 
     leaf: Any
@@ -148,7 +149,7 @@ class Beforehand(CommonOrigin):
         return log_probs(self.leaf, self.natural, features)
 
     def part(self, tilt, log_probs):
-        return Known(log_probs)
+        return Known(self.leaf, log_probs)
 
     def sums(self, tilt_slope, responsibilities, features):
         return jnp.sum(responsibilities, 0), feature_sums(self.leaf, features, responsibilities)

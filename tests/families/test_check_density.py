@@ -1,6 +1,7 @@
 """`check_density`: every family keeps the contract, and each way to break it gets its sentence."""
 
 import dataclasses
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -15,7 +16,7 @@ from .registry import CASES, named
 
 @pytest.mark.parametrize("case", CASES, ids=named)
 def test_every_family_keeps_the_contract(case):
-    found = jm.check_density(case.make(), regular=case.name != "Uniform")
+    found = jm.check_density(case.make(), regular=case.name != "Uniform", throw=True)
     assert found.passed and len(found.checks) >= 10
 
 
@@ -37,7 +38,7 @@ def made(kind):
 
 
 def test_two_methods_are_enough(dtype):
-    found = jm.check_density(made(Gauss))
+    found = jm.check_density(made(Gauss), throw=True)
     assert found.passed and not found.skipped
 
 
@@ -113,7 +114,7 @@ class Opaque:
 )
 def test_each_breach_has_its_sentence(kind, sentence):
     with pytest.raises(ValueError, match="FAILS") as caught:
-        jm.check_density(made(kind))
+        jm.check_density(made(kind), throw=True)
     assert sentence in str(caught.value)
 
 
@@ -133,5 +134,32 @@ def test_arrays_in_static_fields_are_told():
 
 
 def test_a_density_without_sample_is_checked_at_an_event():
-    found = jm.check_density(made(NoSample), jnp.asarray(0.1))
+    found = jm.check_density(made(NoSample), jnp.asarray(0.1), throw=True)
     assert found.passed and len(found.skipped) == 1
+
+
+class Centred(jm.LogDensity):
+    """A combinator that reads its part's mean: what stands for a part in a fit does not know it."""
+
+    part: Any
+    fixed: bool = eqx.field(static=True, default=False)
+
+    def log_prob(self, x):
+        part = jm.constant(self.part) if self.fixed else self.part
+        return self.part.log_prob(x + part.mean)
+
+
+def test_a_combinator_that_asks_more_than_log_prob_is_told_so_before_a_fit_and_in_it():
+    density = Centred(jm.Normal(0.5, 1.0))
+    x = jnp.array([0.1, 0.5])
+    found = jm.check_density(density, x[0])
+    assert not found.passed and "jm.constant(part).mean" in str(found)
+    for call in (jm.em.step, jm.em.expected_stats):
+        with pytest.raises(AttributeError, match="`mean` of a Normal was asked"):
+            call(density, x)
+    with pytest.raises(AttributeError, match="know `log_prob` alone"):
+        jm.em.init(jax.random.key(0), density, x)
+    # As a constant of the step: the data moved by it are fitted by their own mean.
+    fixed = Centred(jm.Normal(0.5, 1.0), fixed=True)
+    assert ["slope" in c.asks for c in jm.check_density(fixed, x[0]).failed] == [True]
+    np.testing.assert_allclose(jm.em.step(fixed, x)[0].part.mean, x.mean() + 0.5, rtol=1e-6)

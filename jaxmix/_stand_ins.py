@@ -1,0 +1,163 @@
+"""What stands for the parts of a model while EM looks at it, and what they may be asked.
+
+A combinator sees its parts through `log_prob` alone. In a fit each refittable one is replaced by a
+stand-in, whose log-density carries a tilt, or was computed beforehand, or is noise: what else a part
+knows (its mean, its sample) would let nothing of this through, so a stand-in refuses to tell.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from ._density import LogDensity
+from ._exponential import tilt
+from ._stack import lent, outcome_log_probs, release
+
+
+class StandIn(LogDensity):
+    """The base of what stands for a leaf."""
+
+    leaf: eqx.AbstractVar[Any]
+
+    def sample(self, key):
+        del key
+        raise AttributeError(_refusal(self, "sample"))
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name in type(self).__dataclass_fields__:
+            raise AttributeError(name)
+        raise AttributeError(_refusal(self, name))
+
+
+def _refusal(stand_in: StandIn, name: str) -> str:
+    return (
+        f"In a fit the parts of a density know `log_prob` alone: `{name}` of a "
+        f"{type(stand_in.leaf).__name__} was asked for, through which nothing that the data tell of "
+        f"it would pass. Write the density by `log_prob` of its parts; or ask jm.constant(part)."
+        f"{name}, which the fit takes for a constant at each step."
+    )
+
+
+def constant(part: PyTree) -> PyTree:
+    """A copy of a part that a combinator's `log_prob` may ask for more than `log_prob`.
+
+    In a fit the parts of a density know `log_prob` alone. The copy has all else (`mean`, `scale`),
+    at the parameters of the present step, as constants: no gradient passes through it, and no
+    expected statistics. A step is then that of EM with what was asked held fixed, which need not
+    climb; a density whose maximum depends on what was asked should state it by `log_prob`.
+
+    Example:
+        >>> import jax, jaxmix as jm
+        >>> jax.grad(lambda m: jm.constant(jm.Normal(m, 1.0)).mean)(2.0)
+        Array(0., dtype=float32, weak_type=True)
+    """
+    is_stand_in = lambda node: isinstance(node, StandIn)
+    whole = jax.tree.map(
+        lambda node: node.leaf if is_stand_in(node) else node, lent(part), is_leaf=is_stand_in
+    )
+    still = lambda a: jax.lax.stop_gradient(a) if eqx.is_inexact_array(a) else a
+    return jax.tree.map(still, whole)
+
+
+class Tilted(StandIn):
+    """A leaf under a tilt t about an origin."""
+
+    leaf: Any
+    t: Any
+    origin: Any
+
+    def log_prob(self, x):
+        origin, t = release(self.origin), release_all(self.t)
+        return tilt(self.leaf.log_prob(x), self.leaf.pair(t, x, origin))
+
+    def outcome_log_probs(self, size):
+        t = release_all(self.t)
+        return tilt(outcome_log_probs(self.leaf, size), self.leaf.pair_outcomes(t, size))
+
+
+class TiltedProduct(StandIn):
+    """A leaf in product form: affine in one feature vector, tilted in head and weights."""
+
+    leaf: Any
+    natural: Any
+    t: Any
+    origin: Any
+
+    def log_prob(self, x):
+        features = self.leaf.features(x - release(self.origin))
+        dot = lambda weights: jnp.dot(weights, features, precision=jax.lax.Precision.HIGHEST)
+        (head, weights), (t_head, t_weights) = self.natural, self.t
+        return tilt(head + dot(weights), t_head + dot(t_weights))
+
+    def items_log_prob(self, items, used):
+        """Sums over the used items of each row, of items (t * rows, ...) and `used` (t, rows).
+
+        The features add up before they meet the parameters: one product a row, not one an item.
+        """
+        features = jax.vmap(lambda x: self.leaf.features(x - release(self.origin)), out_axes=-1)
+        features = features(items)
+        features = features.reshape(-1, *used.shape)
+        there = jnp.broadcast_to(used, features.shape)
+        features = jnp.sum(jnp.where(there, features, jnp.zeros_like(features)), -2)
+        count = jnp.sum(used, 0).astype(features.dtype)
+        dot = lambda weights: jnp.matmul(weights, features, precision=jax.lax.Precision.HIGHEST)
+        (head, weights), (t_head, t_weights) = self.natural, self.t
+        return tilt(count * head + dot(weights), count * t_head + dot(t_weights))
+
+
+class Known(StandIn):
+    """A leaf whose log-density of the event at hand has been computed beforehand."""
+
+    leaf: Any
+    value: Any
+
+    def log_prob(self, x):
+        del x
+        return self.value
+
+
+class Blank(StandIn):
+    """A leaf whose log-density is noise drawn from the event's own content, for initialisation.
+
+    Without a seed it is 0 everywhere, and components are all alike.
+    """
+
+    leaf: Any
+    t: Any
+    origin: Any
+    seed: Any
+    level: Any
+
+    def log_prob(self, x):
+        origin, t = release(self.origin), release_all(self.t)
+        return self._drawn(x, self.leaf.pair(t, x, origin))
+
+    def outcome_log_probs(self, size):
+        pairings = self.leaf.pair_outcomes(release_all(self.t), size)
+        return jax.vmap(self._drawn)(jnp.arange(size), pairings)
+
+    def _drawn(self, x, pairing):
+        if self.seed is None:
+            # Mapped over whatever the pairing is: second derivatives of a rule that is mapped over
+            # one argument alone go wrong in jax 0.10.2. The pairing's value is still not computed.
+            value = jnp.where(False, pairing, jnp.zeros_like(pairing))
+        else:
+            value = self.level * jax.random.gumbel(_content_key(self.seed, x), (), self.level.dtype)
+        return tilt(value, pairing)
+
+
+def _content_key(seed, x):
+    key = jax.random.wrap_key_data(seed)
+    for part in jax.tree.leaves(x):
+        kind = jnp.float32 if jnp.issubdtype(part.dtype, jnp.inexact) else jnp.int32
+        bits = jax.lax.bitcast_convert_type(part.astype(kind), jnp.uint32)
+        mixed = jnp.ravel(bits) * (2 * jnp.arange(bits.size, dtype=jnp.uint32) + 1)
+        key = jax.random.fold_in(key, jnp.sum(mixed, dtype=jnp.uint32))
+    return key
+
+
+def release_all(tree: PyTree) -> PyTree:
+    return jax.tree.map(release, tree, is_leaf=lambda node: node is not release(node))
