@@ -105,12 +105,14 @@ def outcome_log_probs(density: Any, size: int) -> Array:
 
 def as_one_row(event: PyTree) -> PyTree:
     """An event as a batch of one."""
-    return jax.tree.map(lambda array: array[None], event)
+    return jax.tree.map(lambda array: jax.numpy.asarray(array)[None], event)
 
 
 def pick(components: PyTree, index) -> PyTree:
     """One density of a stack."""
-    return _by_stack(lambda array, has_axis: array[index] if has_axis else array, lent(components))
+    return _by_stack(
+        lambda array, own: jax.numpy.asarray(array)[index] if own else array, lent(components)
+    )
 
 
 def repeat(template: PyTree, size: int) -> PyTree:

@@ -20,6 +20,11 @@ def plain(part: PyTree) -> PyTree:
     return part
 
 
+def check_one_event(density: PyTree, event: PyTree) -> None:
+    """Refuse a batch where no log-density is asked for: by shapes alone."""
+    jax.eval_shape(density.log_prob, event)
+
+
 def split(density: PyTree, event: PyTree, field: Any) -> tuple[Scalar, PyTree]:
     """`density.split`, or a sentence where it is of neither records nor vectors."""
     if not callable(getattr(density, "split", None)):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree, Scalar
 
 from .._density import LogDensity, is_density
-from ._conditioning import filled, plain, typical
+from ._conditioning import check_one_event, filled, plain, typical
 from .optional import Optional
 
 
@@ -83,6 +83,7 @@ class Composite(LogDensity):
 
     def conditional(self, event: PyTree, field) -> PyTree:
         """The density of one field's value: that of its part, for fields are independent."""
+        check_one_event(self, event)
         return self.split(event, field)[1]
 
     def marginal(self, fields) -> PyTree:
@@ -102,11 +103,12 @@ class Composite(LogDensity):
 
     def impute(self, event: PyTree, key: Key[Array, ""] | None = None) -> PyTree:
         """A record with its missing fields filled in (means, or draws), its Optionals stripped."""
+        check_one_event(self, event)
         if key is None:
-            return filled(event, lambda name: typical(self.conditional(event, name)))
+            return filled(event, lambda name: typical(self.split(event, name)[1]))
         names = [name for name, _ in self.items()]
         keys = dict(zip(names, jax.random.split(key, len(names)), strict=True))
-        return filled(event, lambda name: self.conditional(event, name).sample(keys[name]))
+        return filled(event, lambda name: self.split(event, name)[1].sample(keys[name]))
 
     def sample(self, key: Key[Array, ""]) -> PyTree:
         names = [name for name, _ in self.items()]

@@ -162,7 +162,7 @@ class JointMixture(HiddenLabel):
     def second_given(self, x: PyTree) -> MixtureSameFamily:
         """The density of y given x."""
         first = self._first(x)
-        joint = (self._mixing_log_probs() + first - _finite_peak(first))[:, None]
+        joint = (self._mixing_log_probs() + (first - _finite_peak(first)))[:, None]
         joint = logsumexp(joint + self._link_log_probs(), axis=0)
         return MixtureSameFamily(from_logs(jnp.zeros_like(joint), joint), self.second)
 

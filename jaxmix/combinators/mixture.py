@@ -16,7 +16,7 @@ from .._density import is_density, stack_size
 from .._numerics import weighted_logsumexp, weighted_softmax
 from .._stack import over_stack, pick, repeat
 from ..families.categorical import Categorical
-from ._conditioning import filled, observed, split, typical
+from ._conditioning import check_one_event, filled, observed, split, typical
 from ._labels import HiddenLabel, as_law, entered, from_logs, label_log_probs
 
 
@@ -109,6 +109,7 @@ class AbstractMixture(HiddenLabel):
             >>> pair.conditional((jnp.array(8.0), jnp.array(0.0)), 1).mean
             Array(9., dtype=float32)
         """
+        check_one_event(self, event)
         return self.split(event, field)[1]
 
     def impute(self, event: PyTree, key: Key[Array, ""] | None = None) -> PyTree:
@@ -117,9 +118,10 @@ class AbstractMixture(HiddenLabel):
         Without a key by the conditional mean (for labels the most probable one); with one by a
         joint draw given all that was observed.
         """
+        check_one_event(self, event)
         vector = not isinstance(event, tuple | list | dict)
         if key is None and not vector:
-            return filled(event, lambda name: typical(self.conditional(event, name)))
+            return filled(event, lambda name: typical(self.split(event, name)[1]))
         under = self._over(lambda component: observed(component, event))
         log_weights = self._log_weights()
         if key is None:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree, Scalar
 
-from .._density import LogDensity, is_density
+from .._density import LogDensity, is_density, refused_shape
 
 
 class Repeated(LogDensity):
@@ -46,10 +46,8 @@ class Repeated(LogDensity):
     def _check(self, x):
         leading = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(x)}
         if leading != {(self.times,)}:
-            raise ValueError(
-                f"An event of this Repeated is {self.times} observations stacked along a leading "
-                f"axis; it was given leading axes {sorted(leading)}."
-            )
+            given = f"with leading axes {sorted(leading)}"
+            raise ValueError(refused_shape(self, f"({self.times}, ...)", given))
 
     def log_prob(self, x: PyTree) -> Scalar:
         self._check(x)
