@@ -104,6 +104,8 @@ def _tell_of_lost_digits(host: np.ndarray, array: Array, path: tuple) -> None:
     spread = np.nanstd(host, axis=0)
     lost = np.abs(host - host.astype(array.dtype).astype(np.float64)).max(0)
     worst = np.max(lost / np.where(spread > 0, spread, 1), initial=0.0)
+    if worst == 0:
+        return
     warnings.warn(
         f"{_where(path)}: float64 values were rounded to float32 (by at most {worst:.1e} "
         "standard deviations of a column). Centre the data first, or enable x64, to keep more.",

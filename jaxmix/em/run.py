@@ -158,9 +158,9 @@ def run(
         raise ValueError(
             f"history_size bounds the steps and must be at least 1; it was {history_size}."
         )
-    model = of_arrays(model)
     data, weights = enter(model, data, weights)
     check_start(model)
+    model = of_arrays(model)
     tol = -np.inf if tol is None else tol
     # Numbers go in as arrays, so that others compile nothing; they yield to the model's dtype.
     numbers = jax.tree.map(

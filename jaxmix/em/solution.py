@@ -78,8 +78,8 @@ class Fit(eqx.Module):
         return (
             f"Fit of {type(self.model).__name__}: log-likelihood {total:.4f} nats "
             f"({total / self.num_data:.4f} a datum) after {self.num_steps} steps\n"
-            f"  data {self.num_data:g} ({self.unit}s), parameters {self.num_parameters}, BIC {self.bic:.2f}, AIC {self.aic:.2f}, "
-            f"ICL {self.icl:.2f}\n"
+            f"  data {self.num_data:g} ({self.unit}s), parameters {self.num_parameters}, "
+            f"BIC {self.bic:.2f}, AIC {self.aic:.2f}, ICL {self.icl:.2f}\n"
             f"  stopped: {name(self.result)} ({reason})\n"
             f"  restarts: {len(self.restarts.num_steps)}, of which {same} within 0.001 nats a datum "
             f"of this one; densities left empty: {self.num_emptied}"
