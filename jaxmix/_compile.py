@@ -68,7 +68,7 @@ def compilation_cache(folder: str | Path | None = None) -> Path | None:
         >>> jm.compilation_cache()  # doctest: +SKIP
         PosixPath('/home/someone/.cache/jaxmix')
     """
-    given = jax.config.read("jax_compilation_cache_dir")
+    given = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
     if given is not None:
         return Path(given)
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
