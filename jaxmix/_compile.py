@@ -1,5 +1,6 @@
 """What compilation costs: quick options for programs that run briefly, a cache that outlives us."""
 
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,9 @@ QUICK: dict[str, Any] = {
     "xla_llvm_disable_expensive_passes": True,
     "xla_cpu_use_fusion_emitters": False,
 }
+
+
+FEW_NUMBERS = 200_000
 
 
 class Quick:
@@ -35,18 +39,28 @@ class Quick:
         self.full = eqx.filter_jit(function)
         self.quick = eqx.filter_jit(function, **options)
         self.when = when
+        functools.update_wrapper(self, function)
 
-    def __call__(self, *args: Any) -> Any:
-        traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(args))
-        if traced or not Quick.known or (self.when is not None and not self.when(*args)):
-            return self.full(*args)
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((args, kwargs)))
+        if traced or not Quick.known or not (self.when is None or self.when(*args, **kwargs)):
+            return self.full(*args, **kwargs)
         try:
-            return self.quick(*args)
+            return self.quick(*args, **kwargs)
         except jax.errors.JaxRuntimeError as error:
             if not any(option in str(error) for option in QUICK):
                 raise
             Quick.known = False
-            return self.full(*args)
+            return self.full(*args, **kwargs)
+
+
+def of_few_numbers(function: Callable) -> Quick:
+    """`Quick` where all arguments together hold few numbers: a decorator for what runs briefly."""
+
+    def few(*args: Any, **kwargs: Any) -> bool:
+        return sum(getattr(a, "size", 1) for a in jax.tree.leaves((args, kwargs))) <= FEW_NUMBERS
+
+    return Quick(function, few)
 
 
 def compilation_cache(folder: str | Path | None = None) -> Path | None:

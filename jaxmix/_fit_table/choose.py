@@ -16,6 +16,7 @@ from ..choice.sweep import FAILED
 from ..combinators import mixture_of
 from ..data import encode
 from ..em import conjugate_prior, fit
+from ..em.fit import fit_together
 from ..em.initialise import everywhere, supported
 from ..em.solution import name
 
@@ -79,13 +80,21 @@ def choose(
                 prior=law, progress=False,
             )  # fmt: skip
 
-    # Each size is a compilation of its own, and compilations run beside one another.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        tasks = [pool.submit(fitted, k) for k in sizes]
-        done = as_completed(tasks)
-        # A bar belongs on a terminal.
-        bar = tqdm(done, total=len(tasks), desc="Fitting", unit="mixture", disable=None)
-        fits = dict(task.result() for task in bar)
+    keys = [jax.random.key(seed)] * len(sizes)
+    models = [mixture_of(template, k) for k in sizes]
+    together = None
+    if not prior:  # in one launch, where the rows are few
+        together = fit_together(keys, models, data, weights=case, num_restarts=restarts)
+    if together is not None:
+        fits = dict(zip(sizes, together, strict=True))
+    else:
+        # Each size is a compilation of its own, and compilations run beside one another.
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            tasks = [pool.submit(fitted, k) for k in sizes]
+            done = as_completed(tasks)
+            # A bar belongs on a terminal.
+            bar = tqdm(done, total=len(tasks), desc="Fitting", unit="mixture", disable=None)
+            fits = dict(task.result() for task in bar)
     fits = {k: fits[k] for k in sizes}
     sound = [k for k, fit in fits.items() if is_sound(fit)]
     if not sound:

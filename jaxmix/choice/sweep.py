@@ -204,7 +204,7 @@ def sweep(
     case = None if weights is None else np.asarray(weights)
     ones = np.ones(rows) if case is None else case
     # Weights that leave rows out compile nothing that all ones have not compiled.
-    weights = ones if folds else weights
+    every = ones if folds else case
     labels = list(templates)
     k_fold, *keys = split(key, 1 + len(labels) * (folds + 1))
     fold = generator(k_fold).permutation(np.arange(rows) % max(folds, 1))
@@ -212,7 +212,7 @@ def sweep(
     for group in alike([of_dtype(templates[label], data) for label in labels]):
         models = [templates[labels[i]] for i in group]
         of_group = [keys[i * (folds + 1) : (i + 1) * (folds + 1)] for i in group]
-        wholes = fit_each([k[0] for k in of_group], models, data, weights=weights, **options)
+        wholes = fit_each([k[0] for k in of_group], models, data, weights=every, **options)
         fits |= {labels[i]: whole for i, whole in zip(group, wholes, strict=True)}
         if validation is not None:
             score = lambda whole: float(np.mean(rows_under(whole.model, validation)))

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from .._compile import Quick
 from .._exponential import Tilted
 from ..combinators import mixture_of
 from ..em.maximise import refit
@@ -38,7 +39,7 @@ def held_out(template: PyTree, x: np.ndarray) -> np.ndarray:
     return np.asarray(scores)
 
 
-@jax.jit
+@Quick
 def _scores(mixture: PyTree, x: Array, halves: Array) -> Array:
     mixture = jax.tree.map(lambda a: a.astype(halves.dtype), mixture)
     one = lambda half, k: _mixture(mixture, x, halves[half], halves[1 - half], k)

@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, PyTree
 
 from .._exponential import ProductForm
@@ -244,6 +245,13 @@ def float_of(data: PyTree) -> Any:
 def of_dtype(template: PyTree, data: PyTree) -> PyTree:
     """The template in the dtype of the data: dtypes follow the data."""
     dtype = float_of(data)
-    return jax.tree.map(
-        lambda a: jnp.asarray(a, dtype) if eqx.is_inexact_array_like(a) else a, of_arrays(template)
-    )
+
+    def cast(leaf):
+        if not eqx.is_inexact_array_like(leaf):
+            return leaf
+        same = isinstance(leaf, jax.Array) and leaf.dtype == dtype
+        if same or isinstance(leaf, Tracer) or len(getattr(leaf, "devices", set)()) > 1:
+            return jnp.asarray(leaf, dtype)
+        return constant(leaf, dtype)
+
+    return jax.tree.map(cast, of_arrays(template))

@@ -2,12 +2,12 @@
 
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Scalar
 
+from .._compile import of_few_numbers
 from .._numerics import logsumexp
 from .._pareto import pareto_k
 from .checks import as_table, checked_counts, checked_efficiency
@@ -118,7 +118,7 @@ def normalising_constants(
     return _solve(log_table, counts.astype(log_table.dtype), max_steps, tol, float(r_eff))
 
 
-@eqx.filter_jit
+@of_few_numbers
 def _solve(log_table, counts, max_steps, tol, r_eff) -> Constants:
     held = jax.lax.stop_gradient(log_table)
     # A constant added to a column moves its log_z by just itself: taken out, it costs no digits.

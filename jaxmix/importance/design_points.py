@@ -2,12 +2,12 @@
 
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from .._compile import of_few_numbers
 from .mixtures import Fitted, Frame
 
 STEPS = 7
@@ -22,7 +22,7 @@ class Found(NamedTuple):
     calls: int
 
 
-@eqx.filter_jit
+@of_few_numbers
 def _search(score, frame: Frame, starts: Array, scalar: bool):
     def value_and_grad(u):
         def g(u):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from .._compile import of_few_numbers
 from .._refuse import checked_key, on_host
 from .._stack import over_stack, pick
 from .family import family_size, parts_of
@@ -76,7 +77,7 @@ def _strata(counts) -> tuple[Array, Array]:
     return jnp.asarray(np.repeat(np.arange(counts.size), counts)), jnp.asarray(counts)
 
 
-@eqx.filter_jit
+@of_few_numbers
 def _sample_part(part, keys, which):
     if part.single:
         return jax.vmap(part.density.sample)(keys)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from .._compile import of_few_numbers
 from .._density import is_normalised
 from .._pareto import pareto_k, psis
 from .._refuse import forward_only
@@ -236,7 +237,7 @@ def _weights(sample: Sample, weights):
     return sample.strata.shares(dtype)[None, :] if weights is None else weights
 
 
-@eqx.filter_jit
+@of_few_numbers
 def _plain(sample: Sample, weights, truths, self_normalised, r_eff):
     w = _weights(sample, weights)
     sums, logs = sweep(sample, w)
@@ -246,7 +247,7 @@ def _plain(sample: Sample, weights, truths, self_normalised, r_eff):
     return summary, upper, _pareto(logs), _wrong(sample.values, logs)
 
 
-@eqx.filter_jit
+@of_few_numbers
 def _with_table(
     sample: Sample, weights, controls, truths, self_normalised, smooth, covariance, r_eff
 ):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from .._compile import of_few_numbers
 from .._density import LogDensity, is_density, stack_size
 from .._exponential import ProductForm
 from .._numerics import logsumexp, unanimous
@@ -112,7 +113,7 @@ def log_probs(parts: list[Part], events: PyTree) -> Float[Array, "n k"]:
     return jnp.concatenate([column.astype(dtype) for column in columns], 1)
 
 
-@eqx.filter_jit
+@of_few_numbers
 def _log_table(parts, events):
     return over_blocks(lambda block: log_probs(parts, block), events)
 

@@ -1,10 +1,10 @@
 """Weights of a pilot's draws: the optimum for all targets, and levels towards a rare event."""
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from .._compile import of_few_numbers
 from .._numerics import logsumexp
 from .mixtures import Frame
 
@@ -12,18 +12,18 @@ ENOUGH = 0.15  # effective share of a level's draws
 ARRIVED = 0.07  # the same of those in the event itself
 
 
-@eqx.filter_jit
+@of_few_numbers
 def evaluate(score, events):
     return jax.lax.map(score, events, batch_size=4096)
 
 
-@eqx.filter_jit
+@of_few_numbers
 def log_pooled(log_proposals, counts):
     counts = counts.astype(log_proposals.dtype)
     return logsumexp(log_proposals + jnp.log(counts / jnp.sum(counts))[None, :])
 
 
-@eqx.filter_jit
+@of_few_numbers
 def radius(rows, weights, frame: Frame) -> Array:
     """Root mean square distance of the elites from the origin a coordinate, at least 1."""
     u = (rows - frame.origin[None]) / frame.scale[None]
@@ -31,7 +31,7 @@ def radius(rows, weights, frame: Frame) -> Array:
     return jnp.maximum(jnp.sqrt(mean), jnp.ones_like(mean))
 
 
-@eqx.filter_jit
+@of_few_numbers
 def importance_of(log_f: Array, log_p: Array, log_q: Array) -> tuple[Array, Array]:
     """Log-weights of draws for the common optimum of all targets, and their effective number."""
     joint = log_f[:, None] + log_p
@@ -47,7 +47,7 @@ def importance_of(log_f: Array, log_p: Array, log_q: Array) -> tuple[Array, Arra
     return log_w, jnp.where(some, jnp.exp(2 * total - jnp.where(some, squares, 0)), 0)
 
 
-@eqx.filter_jit
+@of_few_numbers
 def smoothed(scores, log_p, log_q, last_width):
     """The smallest width that leaves enough effective draws: 0 if the event itself does."""
     wrong = jnp.isnan(scores)

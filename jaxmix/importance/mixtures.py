@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from .. import em
+from .._compile import of_few_numbers
 from ..combinators import mixture_of
 from ..families import DiagonalNormal, MultivariateNormal, Normal, SphericalNormal, StudentT
 from .low_rank import LowRankNormal, MultivariateT
@@ -84,7 +85,7 @@ def joined(a: Fitted, b: Fitted | None, share: float) -> Fitted:
     return jax.tree.map(lambda x, y: jnp.concatenate([x, y]), a, b)
 
 
-@eqx.filter_jit
+@of_few_numbers
 def steadied(fitted: Fitted, before: Array, frame: Frame) -> Fitted:
     """Means whose part across their former direction is shrunk (James and Stein 1961).
 
@@ -105,7 +106,7 @@ def steadied(fitted: Fitted, before: Array, frame: Frame) -> Fitted:
     return fitted._replace(means=jax.vmap(one)(fitted.means, before, fitted.effective))
 
 
-@eqx.filter_jit
+@of_few_numbers
 def fit_moments(
     key, events: Array, weights: Array, num: int, start: Fitted | None, covariance: str
 ) -> Fitted:
@@ -168,7 +169,7 @@ def _of_moments(template, start: Fitted, covariance: str):
     return model
 
 
-@eqx.filter_jit
+@of_few_numbers
 def components_of(fitted: Fitted, frame: Frame, wide: Array, shape: Shape, scalar: bool) -> PyTree:
     """The stack of proposals: the fitted components, shrunk and widened, and the wide one last.
 

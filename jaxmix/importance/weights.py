@@ -2,11 +2,11 @@
 
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree, Scalar
 
+from .._compile import of_few_numbers
 from .._numerics import log_mean_exp
 from .._refuse import forward_only
 from .draws import Draws, checked_draws
@@ -108,7 +108,7 @@ def _moments(table: Table, family: Array, flat: Array) -> tuple[Array, Array]:
     return ratios, relative**2 / terms.shape[0]
 
 
-@eqx.filter_jit
+@of_few_numbers
 def _optimise(table, family, flat, criterion, floor, max_steps, tol) -> OptimalWeights:
     ratios, squares = _moments(table, family, flat)
     size = ratios.shape[1]

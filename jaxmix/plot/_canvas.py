@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import equinox as eqx
 import jax
 import numpy as np
+
+from .._compile import of_few_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,7 +67,7 @@ def each(model: Any, method: str, x) -> Any:
     return jax.tree.map(np.asarray, _each(model, method, x))
 
 
-@eqx.filter_jit
+@of_few_numbers
 def _each(model, method, x):
     return jax.lax.map(getattr(model, method), x, batch_size=AT_ONCE)
 

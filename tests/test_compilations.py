@@ -1,0 +1,124 @@
+"""Compilation is a cost: what compiles nothing a second time, and what another size may compile."""
+
+import contextlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxmix as jm
+
+EVENT = "/jax/core/compile/backend_compile_duration"
+
+
+@contextlib.contextmanager
+def compilations():
+    """A list that grows by one for every program that is compiled, or read from a cache."""
+    seen: list[str] = []
+
+    def note(name, *_, **__):
+        if name == EVENT:
+            seen.append(name)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        yield seen
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)
+
+
+def rows(n=100, seed=0):
+    draw = np.random.default_rng(seed)
+    return draw.normal(size=(n, 2)).astype(np.float32) + 4 * draw.integers(0, 2, (n, 1))
+
+
+def fitted(n=100, k=3, **options):
+    template = jm.gaussian_mixture(k, 2)
+    return jm.fit(jax.random.key(0), template, np.float32(rows(n)), num_restarts=4, **options)
+
+
+def test_the_count_counts():
+    with compilations() as seen:
+        jax.jit(lambda x: jnp.cos(x) + 0.125)(np.ones(3, np.float32))
+    assert len(seen) == 1
+
+
+def test_a_fit_of_other_rows_components_or_weights_compiles_nothing():
+    fitted(weights=np.ones(100, np.float32))
+    with compilations() as seen:
+        for n in (97, 98, 104, 128):
+            fitted(n)
+        fitted(k=4)
+        fitted(weights=np.arange(100, dtype=np.float32))
+        fitted(tol=1e-4, max_steps=50, floor=1e-6)
+    assert not seen
+
+
+def record(k):
+    return jm.mixture_of(jm.Composite((jm.Normal.template(), jm.Poisson.template())), k)
+
+
+def test_a_fit_of_other_records_compiles_nothing():
+    draw = np.random.default_rng(0)
+
+    def one(n, k):
+        data = (draw.normal(size=n).astype(np.float32), draw.poisson(3, n))
+        return jm.fit(jax.random.key(0), record(k), data, num_restarts=4)
+
+    one(100, 3)
+    with compilations() as seen:
+        one(110, 3)
+        one(100, 4)
+    assert not seen
+
+
+def test_a_sweep_is_one_launch_and_another_compiles_nothing():
+    templates = jm.choice.gaussian_templates(2, [1, 2, 3], ["diag"])
+    with compilations() as seen:
+        jm.choice.sweep(jax.random.key(0), templates, np.float32(rows()), num_restarts=2)
+    assert len(seen) <= 3, "starts, steps, and no more"
+    with compilations() as seen:
+        jm.choice.sweep(jax.random.key(1), templates, np.float32(rows(99, 1)), num_restarts=2)
+    assert not seen
+
+
+@pytest.mark.parametrize("call", ["step", "run", "expected_stats", "solve", "init"])
+def test_an_eager_call_compiles_once(call):
+    x = jnp.asarray(np.float32(rows()))
+    template = jm.gaussian_mixture(2, 2)
+    parts = jax.vmap(jm.MultivariateNormal, (0, None))(
+        jnp.array([[0.0, 0.0], [4.0, 4.0]]), jnp.eye(2)
+    )
+    model = jm.MixtureSameFamily(jnp.array([0.5, 0.5]), parts)
+    calls = {
+        "step": lambda: jm.em.step(model, x),
+        "run": lambda: jm.em.run(model, x, max_steps=3),
+        "expected_stats": lambda: jm.em.expected_stats(model, x),
+        "solve": lambda: jm.em.solve(model, x),
+        "init": lambda: jm.em.init(jax.random.key(0), template, x),
+    }
+    calls[call]()
+    with compilations() as seen:
+        calls[call]()
+    assert not seen
+
+
+def test_padding_changes_no_fit():
+    """Five components of 99 rows lie in room for eight and 128: the same fit as without the room."""
+    from jaxmix.em import small
+
+    x = np.float32(rows(99))
+    fits = []
+    for exact in (False, True):
+        with pytest.MonkeyPatch.context() as patch:
+            if exact:
+                patch.setattr(small, "bucket", lambda count: count)
+                patch.setattr(small, "bucket_of_components", lambda count: count)
+            fits.append(jm.fit(jax.random.key(3), jm.gaussian_mixture(5, 2), x, num_restarts=2))
+    padded, plain = fits
+    np.testing.assert_allclose(padded.log_likelihood, plain.log_likelihood, rtol=1e-5)
+    np.testing.assert_allclose(padded.model.weights, plain.model.weights, atol=1e-3)
+    np.testing.assert_allclose(padded.entropy, plain.entropy, atol=1e-2)
+    assert padded.num_emptied == plain.num_emptied == 0
+    assert padded.num_parameters == plain.num_parameters == 4 + 5 * 5
