@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from .._compile import Quick
-from .._exponential import Tilted
+from .._stand_ins import Tilted
 from ..combinators import mixture_of
 from ..em.maximise import refit
 from ..em.parts import take_apart
