@@ -184,12 +184,12 @@ class HiddenMarkov(LogDensity):
         emitted = jax.vmap(under)(seen)
         emitted = jnp.where(used[:, None], emitted, jnp.zeros_like(emitted))
         first = outcome_log_probs(self.initial, emitted.shape[1])
-        following = self._following(None if self.driven is None else items[1][1:])
+        inputs = None if self.driven is None else items[1][1:]
+        following = self._following(inputs, emitted.shape[1])
         return first, following, emitted, used
 
-    def _following(self, inputs) -> Float[Array, "*t k k"]:
+    def _following(self, inputs, size: int) -> Float[Array, "*t k k"]:
         """Log-probabilities of the transitions, or of those into items with these inputs."""
-        size = self.num_states
         if inputs is None:
             return over_stack(lambda row: outcome_log_probs(row, size), self.transition)
         states = jnp.arange(size)

@@ -103,7 +103,8 @@ def _on_host(leaf: Any, path: tuple) -> np.ndarray:
 
 def _tell_of_lost_digits(host: np.ndarray, array: Array, path: tuple) -> None:
     spread = np.nanstd(host, axis=0)
-    lost = np.abs(host - host.astype(array.dtype).astype(np.float64)).max(0)
+    lost = np.abs(host - host.astype(array.dtype).astype(np.float64))
+    lost = np.where(np.isnan(lost), 0, lost).max(0)
     worst = np.max(lost / np.where(spread > 0, spread, 1), initial=0.0)
     if worst == 0:
         return
