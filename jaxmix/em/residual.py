@@ -1,5 +1,6 @@
 """EM as an equation: a model's parameters as one vector, and what one EM step changes in it."""
 
+import functools
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..combinators.frozen import Frozen
-from .chunks import chunk_rows
+from .chunks import chunk_rows, is_brief
 from .expected import Expected, expect
 from .maximise import about_own_origins, floor_stats, keep, keep_densities, sound
 from .parts import is_part, parameters, take_apart
@@ -29,21 +30,47 @@ class Sums(NamedTuple):
     gradient: list[Array]
 
 
-def sums(expected: Expected) -> Sums:
-    """The part of what a pass gives that the step is made of."""
-    return Sums(expected.weight, expected.stats, expected.gradient)
+class Known(NamedTuple):
+    """What is known, as numbers, of a model over which a pass has been made.
+
+    - `used`: for each leaf, its densities that have data to be refitted to.
+    - `spare`: harmless statistics, for those that have none.
+    """
+
+    sums: Sums
+    used: list[Array]
+    spare: list[Any]
+
+
+def known_of(model, data, weights, prior, expected: Expected) -> Known:
+    """What a derivative of the residual asks of a pass, found once and not in each derivative."""
+    leaves = take_apart(model).leaves
+    used = [
+        sound(leaf, total, expected.weight)
+        for leaf, total in zip(leaves, _totals(leaves, expected.stats, prior), strict=True)
+    ]
+    spare = _spare(model, used, data, weights, expected.weight)
+    return Known(Sums(expected.weight, expected.stats, expected.gradient), used, spare)
+
+
+def _totals(leaves, stats, prior) -> list[Any]:
+    """Statistics and the prior's own."""
+    if prior is None:
+        return stats
+    add = functools.partial(jax.tree.map, jnp.add)
+    return [add(s, extra) for s, extra in zip(stats, about_own_origins(leaves, prior), strict=True)]
 
 
 @eqx.filter_custom_jvp
-def _known(value, model, data, weights, chunk_size):
+def _summed(value, model, data, weights, chunk_size):
     """The sums of a pass whose value is at hand: only their derivatives go over the data."""
     del model, data, weights, chunk_size
     return value
 
 
-@_known.def_jvp
+@_summed.def_jvp
 def _(primals, tangents):
-    # `_known(*primals)` and not the value: else second derivatives would be silently 0.
+    # `_summed(*primals)` and not the value: else second derivatives would be silently 0.
     _, *given, chunk_size = primals
     is_none = lambda t: t is None
     still = jax.tree.map(is_none, tangents[1:4], is_leaf=is_none)
@@ -55,35 +82,28 @@ def _(primals, tangents):
 
     def again(varied):
         model, data, weights = eqx.combine(varied, fixed)
-        return sums(expect(model, data, weights, chunk_size=chunk_size, cut=True))
+        brief = is_brief(model, data)
+        found = expect(model, data, weights, chunk_size=chunk_size, cut=True, residual=brief)
+        return Sums(found.weight, found.stats, found.gradient)
 
-    return _known(*primals), eqx.filter_jvp(again, (varied,), (along,))[1]
+    return _summed(*primals), eqx.filter_jvp(again, (varied,), (along,))[1]
 
 
-def residual(model, data, weights, prior, known: Sums, chunk_size=None) -> Drift:
+def residual(model, data, weights, prior, known: Known, chunk_size=None) -> Drift:
     """What vanishes at a fixed point, as a differentiable function of everything it is given.
 
     For leaves it is the EM map less the identity; for arrays without sufficient statistics the
     gradient of the mean log-likelihood (Fisher's identity). Parameters at -inf (a weight of 0)
     are held where they are. Frozen parts are differentiated: here they are hyperparameters.
-    `known` are the sums at this model, as numbers.
     """
     model = jax.tree.map(_heeded, model, is_leaf=is_part)
-    known = _known(known, model, data, weights, chunk_size)
+    sums = _summed(known.sums, model, data, weights, chunk_size)
     parts = take_apart(model)
-    pseudo = [None] * len(parts.leaves) if prior is None else about_own_origins(parts.leaves, prior)
-    totals = [
-        stats if extra is None else jax.tree.map(jnp.add, stats, extra)
-        for stats, extra in zip(known.stats, pseudo, strict=True)
-    ]
-    still = jax.lax.stop_gradient
-    used = [
-        sound(still(leaf), still(total), known.weight)
-        for leaf, total in zip(parts.leaves, totals, strict=True)
-    ]
-    spare = _spare(model, used, data, weights, still(known.weight))
+    totals = _totals(parts.leaves, sums.stats, prior)
     new, idle = [], []
-    for leaf, total, use, instead in zip(parts.leaves, totals, used, spare, strict=True):
+    for leaf, total, use, instead in zip(
+        parts.leaves, totals, known.used, known.spare, strict=True
+    ):
         # Selected before the M-step and after it: the derivative of 0 / 0 is NaN, unused or not.
         safe = jax.tree.map(lambda t, s, u=use: keep(u, t, s), total, instead)
         image = leaf.from_stats(safe, leaf.origin)
@@ -91,12 +111,12 @@ def residual(model, data, weights, prior, known: Sums, chunk_size=None) -> Drift
         ones, zeros = (jax.tree.map(like, leaf) for like in (jnp.ones_like, jnp.zeros_like))
         idle.append(keep_densities(use, zeros, ones))
     slopes = [
-        old + gradient / known.weight.astype(gradient.dtype)
-        for old, gradient in zip(parts.loose, known.gradient, strict=True)
+        old + gradient / sums.weight.astype(gradient.dtype)
+        for old, gradient in zip(parts.loose, sums.gradient, strict=True)
     ]
     old, new = parameters(model)[0], parameters(parts.model(new, slopes))[0]
     none = jax.tree.map(jnp.zeros_like, parts.loose)
-    idle = still(parameters(parts.model(idle, none))[0] > 0)
+    idle = jax.lax.stop_gradient(parameters(parts.model(idle, none))[0] > 0)
     held = ~(jnp.isfinite(old) & jnp.isfinite(new))
     zero = jnp.zeros_like(old)
     return Drift(jnp.where(held, zero, new - jnp.where(held, zero, old)), idle | held)
@@ -136,7 +156,7 @@ class Slope(NamedTuple):
     idle: Array  # those of them that belong to an emptied density, or to a weight of 0
 
 
-def jacobian(model, data, weights, prior, known: Sums) -> Slope:
+def jacobian(model, data, weights, prior, known: Known) -> Slope:
     """Minus the derivative of the residual in the parameters: I - dEM, invertible at an optimum.
 
     A parameter that no step moves (an emptied component's, fixed degrees of freedom, a triangle's

@@ -1,23 +1,28 @@
 """EM to its fixed point: accelerated inside, differentiated by the implicit function theorem."""
 
-from typing import NamedTuple
+import functools
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.scipy.sparse.linalg import gmres
 from jaxtyping import Array, PyTree
 
+from .._compile import Quick
 from .._results import RESULTS
 from .accelerate import solver_of
+from .chunks import is_brief
 from .entry import check_start, enter
 from .maximise import DEFAULT_FLOOR, Prior, floor_prior
 from .parts import parameters, take_apart
-from .residual import Sums, jacobian, residual, sums
+from .residual import Known, jacobian, known_of, residual
 from .run import loop
 from .solver import PlainEM, Solver
 from .state import Limits, begin, on_boundary
 
-DENSE = 500  # parameters up to which the implicit equations are solved by a matrix
+DENSE = 500  # parameters up to which the implicit equations are solved by a matrix ...
+DENSE_BRIEF = 1500  # ... and where a pass over the data takes no time
 
 
 class FixedPoint(NamedTuple):
@@ -36,104 +41,137 @@ class FixedPoint(NamedTuple):
     result: RESULTS
 
 
-class _Info(NamedTuple):
+class Arrival(NamedTuple):
+    """How a fixed point was reached, and what is known of it, as numbers without derivatives."""
+
     log_likelihood: Array
     residual: Array
-    moved: Array  # the largest change, relative to the parameter where that is above 1
     num_steps: Array
     num_emptied: Array
-    is_over: Array  # whether it came to rest
-    is_finite: Array
-    sums: Sums
+    result: RESULTS
+    known: Known
 
 
-@eqx.filter_custom_jvp
-def _rest(model, data, weights, prior, max_steps, method, solver):
+def _search(model, data, weights, prior, floor, max_steps, solver) -> tuple[Array, Arrival]:
     """The parameters at the fixed point, as a vector, and how it was reached."""
+    prior = floor_prior(model, data, weights, floor) if prior is None else prior
     if take_apart(model).loose:  # their own steps are guarded by the value: no jump crosses them
         solver = PlainEM()
     limits = Limits(max_steps, -jnp.inf, "rest")
-    state = begin(model, data, weights, solver, "rest")
-    state, _ = loop(state, data, weights, prior, solver, limits, block=0)
+    state, _ = loop(
+        begin(model, data, weights, solver, "rest"), data, weights, prior, solver, limits,
+        block=0, residual=is_brief(model, data),
+    )  # fmt: skip
     point, near = parameters(state.model)[0], state.nearness
     assert near is not None
     size = jnp.abs(near.change)
-    inside = jnp.where(jnp.isfinite(point), point, jnp.zeros_like(point))
-    moved = jnp.max(size / jnp.maximum(1, jnp.abs(inside)), initial=0.0)
+    inside = jnp.where(jnp.isfinite(point), jnp.abs(point), 0)
+    moved = jnp.max(size / jnp.maximum(1, inside), initial=0.0)
     finite = jnp.isfinite(state.expected.objective.value) & ~jnp.isnan(state.gain)
-    return point, _Info(
-        state.expected.log_likelihood.value, jnp.max(size, initial=0.0), moved,
-        state.num_steps + 1, state.num_emptied, near.is_over, finite, sums(state.expected),
+    stuck = moved > jnp.sqrt(jnp.finfo(point.dtype).eps)
+    code = RESULTS.where(stuck, RESULTS.stalled, RESULTS.successful)
+    code = RESULTS.where(~near.is_over, RESULTS.max_steps_reached, code)
+    code = RESULTS.where(on_boundary(state.model, prior), RESULTS.degenerate, code)
+    code = RESULTS.where(~finite, RESULTS.nonfinite, code)
+    return point, Arrival(
+        state.expected.log_likelihood.value, jnp.max(size, initial=0.0), state.num_steps + 1,
+        state.num_emptied, code, known_of(state.model, data, weights, prior, state.expected),
     )  # fmt: skip
+
+
+_searched = Quick(_search, is_brief)
+
+
+@eqx.filter_custom_jvp
+def _rest(model, data, weights, prior, floor, max_steps, method, solver):
+    return _searched(model, data, weights, prior, floor, max_steps, solver)
 
 
 @_rest.def_jvp
 def _(primals, tangents):
-    # At rest G(theta, given) = 0, so that dtheta = -(dG/dtheta)^-1 dG/dgiven . dgiven.
-    model, data, weights, prior, _, method, _ = primals
-    vector, info = _rest(*primals)
-    given, moved = (model, data, weights, prior), tangents[:4]
-    still = jax.tree.map(lambda t: t is None, moved, is_leaf=lambda t: t is None)
-    fixed, varied = eqx.partition(given, still)
-    leaves, structure = jax.tree.flatten(varied)
-    directions = tuple(jax.tree.leaves(moved))
-    if not leaves:
-        return (vector, info), (None, jax.tree.map(lambda _: None, info))
-    whole = lambda leaves: eqx.combine(structure.unflatten(leaves), fixed)
-
-    def drift(*leaves):
-        model, data, weights, prior = whole(leaves)
-        at = parameters(model)[1](vector)
-        return residual(at, data, weights, prior, info.sums).change
-
-    def started(*leaves):
-        return parameters(whole(leaves)[0])[0]
-
-    build = parameters(model)[1]
-    _, force = jax.jvp(drift, tuple(leaves), directions)
-    start = jax.jvp(started, tuple(leaves), directions)[1]
-    # What no step moves keeps its start (fixed degrees of freedom), unless it was emptied.
-    kept = lambda unmoved, idle: jnp.where(unmoved & ~idle, start, jnp.zeros_like(start))
-    if method == "dense" or (method == "auto" and vector.shape[0] <= DENSE):
-        slope = jacobian(build(vector), data, weights, prior, info.sums)
-        force = force + kept(slope.unmoved, slope.idle)
-        tangent = jnp.linalg.solve(slope.matrix, force)
-    else:
-        moves = lambda v: tuple(residual(build(v), data, weights, prior, info.sums))
-        tangent = _matrix_free(vector, moves, lambda *still: force + kept(*still))
-    return (vector, info), (tangent, jax.tree.map(lambda _: None, info))
+    model, data, weights, prior, floor, _, method, _ = primals
+    vector, arrival = _rest(*primals)
+    none = jax.tree.map(lambda _: None, arrival)
+    given, moved = primals[:5], tangents[:5]
+    if not jax.tree.leaves(moved):
+        return (vector, arrival), (None, none)
+    known = arrival.known
+    few = vector.shape[0] <= DENSE or (is_brief(model, data) and vector.shape[0] <= DENSE_BRIEF)
+    factors = None
+    if method == "dense" or (method == "auto" and few):
+        still = jax.lax.stop_gradient
+        factors = _factored(
+            *jax.tree.map(still, (model, data, weights, prior, floor, vector, known))
+        )
+    return (vector, arrival), (_moved(vector, known, factors, given, moved), none)
 
 
-def _matrix_free(vector, moves, force):
-    """The same equations by GMRES: products with the matrix only, each one EM step's cost."""
-    push = lambda v: jax.jvp(moves, (vector,), (v,), has_aux=True)
-    _, probed, idle = push(jnp.cos(jnp.arange(vector.shape[0], dtype=vector.dtype)))
-    unmoved = jax.lax.stop_gradient(probed) == 0
+class Factors(NamedTuple):
+    """I - dEM by its triangles, and the rows that are those of the identity."""
 
-    def product(v):
-        return jnp.where(unmoved, v, jnp.zeros_like(v)) - push(v)[1]
+    lu: Any
+    unmoved: Array
+    idle: Array
 
-    tolerance = jnp.finfo(vector.dtype).eps ** 0.75
-    import lineax as lx  # when it is used: most problems are dense
 
-    operator = lx.FunctionLinearOperator(product, jax.eval_shape(lambda: vector))
-    solver = lx.GMRES(rtol=float(tolerance), atol=0.0, restart=60)
-    return lx.linear_solve(operator, force(unmoved, idle), solver, throw=False).value
+def _factor(model, data, weights, prior, floor, vector, known: Known) -> Factors:
+    prior = floor_prior(model, data, weights, floor) if prior is None else prior
+    slope = jacobian(parameters(model)[1](vector), data, weights, prior, known)
+    return Factors(jax.scipy.linalg.lu_factor(slope.matrix), slope.unmoved, slope.idle)
+
+
+_factored = Quick(_factor, is_brief)
 
 
 @eqx.filter_jit
-def _run(model, data, weights, prior, floor, max_steps, method, solver):
-    prior = floor_prior(model, data, weights, floor) if prior is None else prior
-    vector, info = _rest(model, data, weights, prior, max_steps, method, solver)
-    model = parameters(model)[1](vector)
-    stuck = info.moved > jnp.sqrt(jnp.finfo(vector.dtype).eps)
-    code = RESULTS.where(stuck, RESULTS.stalled, RESULTS.successful)
-    code = RESULTS.where(~info.is_over, RESULTS.max_steps_reached, code)
-    code = RESULTS.where(on_boundary(model, prior), RESULTS.degenerate, code)
-    code = RESULTS.where(~info.is_finite, RESULTS.nonfinite, code)
-    return FixedPoint(
-        model, info.log_likelihood, info.residual, info.num_steps, info.num_emptied, code
+@functools.partial(eqx.filter_checkpoint, prevent_cse=False)
+def _moved(vector, known: Known, factors: Factors | None, given, moved) -> Array:
+    """How the fixed point moves with what is given.
+
+    At rest G(theta, given) = 0, so that dtheta = -(dG/dtheta)^-1 dG/dgiven . dgiven. The matrix is
+    the same in derivatives of any order: only products with it are ever differentiated. Backwards
+    all of it is computed in one sweep, with nothing kept from a sweep before.
+    """
+    fixed, varied = eqx.partition(given, jax.tree.map(lambda t: t is None, moved, is_leaf=_is_none))
+    leaves, structure = jax.tree.flatten(varied)
+    directions = tuple(jax.tree.leaves(moved))
+
+    def drift(vector, *leaves):
+        model, data, weights, prior, floor = eqx.combine(structure.unflatten(leaves), fixed)
+        prior = floor_prior(model, data, weights, floor) if prior is None else prior
+        return tuple(residual(parameters(model)[1](vector), data, weights, prior, known))
+
+    def push(v):
+        return jax.jvp(lambda u: drift(u, *leaves), (vector,), (v,), has_aux=True)[1:]
+
+    if factors is None:
+        probed, idle = push(jnp.cos(jnp.arange(vector.shape[0], dtype=vector.dtype)))
+        unmoved = jax.lax.stop_gradient(probed) == 0
+    else:
+        _, unmoved, idle = factors
+    _, force, _ = jax.jvp(
+        lambda *leaves: drift(vector, *leaves), tuple(leaves), directions, has_aux=True
     )
+    # What no step moves keeps its start (fixed degrees of freedom), unless it was emptied.
+    started = lambda *leaves: parameters(eqx.combine(structure.unflatten(leaves), fixed)[0])[0]
+    start = jax.jvp(started, tuple(leaves), directions)[1]
+    force = force + jnp.where(unmoved & ~idle, start, jnp.zeros_like(start))
+
+    def product(v):
+        return jnp.where(unmoved, v, jnp.zeros_like(v)) - push(v)[0]
+
+    def solved(transposed):
+        if factors is not None:
+            triangles = factors.lu
+            return lambda _, b: jax.scipy.linalg.lu_solve(triangles, b, trans=int(transposed))
+        tol = float(jnp.finfo(vector.dtype).eps ** 0.75)
+        return lambda product, b: gmres(product, b, tol=tol, restart=60, maxiter=20)[0]
+
+    return jax.lax.custom_linear_solve(product, force, solved(False), solved(True))
+
+
+def _is_none(node) -> bool:
+    return node is None
 
 
 def fixed_point(
@@ -163,16 +201,17 @@ def fixed_point(
         )
     data, weights = enter(model, data, weights)
     check_start(model)
-    return _run(
-        model,
-        data,
-        weights,
-        prior,
-        floor,
-        jnp.asarray(max_steps),
-        linear_solve,
+    vector, arrival = _rest(
+        model, data, weights, prior, _number(floor), _number(max_steps), linear_solve,
         solver_of(accelerate, model),
-    )
+    )  # fmt: skip
+    build = parameters(model)[1]
+    return FixedPoint(build(vector), *arrival[:-1])
+
+
+def _number(value):
+    """A number as an array, so that another compiles nothing; it yields to the model's dtype."""
+    return value if isinstance(value, jax.Array) else jax.device_put(value)
 
 
 def solve(
@@ -209,7 +248,8 @@ def solve(
         max_steps: passes over the data, at most. A derivative assumes that they were enough;
             `fixed_point` tells.
         linear_solve: how derivatives solve their linear equations: "dense" by a matrix, "gmres"
-            by products with it, each the cost of an EM step; "auto" is dense up to 500 parameters.
+            by products with it, each the cost of an EM step; "auto" is dense up to 500 parameters,
+            or 1,500 where a pass over the data takes no time.
         accelerate: None, "squarem", "lbfgs", or a `jm.em.Solver`.
 
     Returns:
