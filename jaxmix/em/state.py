@@ -231,7 +231,9 @@ def judge(
     left = gain
     if jump is None and limits.stopping == "aitken":
         left = jnp.where(first, gain, jnp.maximum(gain, to_come(gain, state.gain)))
-    finite = jnp.isfinite(expected.objective.value) & jnp.isfinite(penalty)
+    # A start may lie where the prior has no density (a rate of 0): a step leads away from it.
+    is_density = jnp.isfinite(penalty) | (first & jnp.isneginf(penalty))
+    finite = jnp.isfinite(expected.objective.value) & is_density
     steps = state.num_steps + 1
     more = steps < limits.max_steps
     new = State(
