@@ -250,7 +250,7 @@ class HiddenMarkov(LogDensity):
         if self.driven is not None and inputs is None:
             raise ValueError("To foretell a chain that is driven, give the inputs to come.")
         last = filtered(first, following, emitted, used).log_probs[-1]
-        moves = following if self.driven is None else self._following(inputs)
+        moves = following if self.driven is None else self._following(inputs, emitted.shape[1])
         ahead = foretold(last, moves, steps)[-1]
         # The first item of an empty sequence is in its first state.
         later = foretold(first, moves if moves.ndim == 2 else moves[1:], steps - 1)
