@@ -30,6 +30,11 @@ def width(model: PyTree) -> int:
     return max([1, *(math.prod(leaf.stack_shape) for leaf in take_apart(model).leaves)])
 
 
+def densities(model: PyTree) -> int:
+    """Densities in all of the model's stacks: what a pass evaluates under each row."""
+    return sum(math.prod(leaf.stack_shape) for leaf in take_apart(model).leaves)
+
+
 def rows_of_chunk(model: PyTree, data: PyTree, restarts: int = 1) -> int:
     """Rows of a chunk, where so many models of one structure are evaluated side by side.
 

@@ -14,7 +14,7 @@ from . import restarts
 from .buckets import bucketed
 from .checkpoint import digest
 from .checks import check_support, checked_data, checked_weights, float_of, of_dtype
-from .chunks import num_rows, rows_of_chunk, width
+from .chunks import densities, num_rows, rows_of_chunk, width
 from .expected import log_likelihood
 from .keeper import Keeper
 from .maximise import FLOOR_ROWS
@@ -87,8 +87,9 @@ def fit_arrays(
         Models past the first `used` fill a stack whose size is to compile nothing anew.
         """
         many, rows = jax.tree.leaves(models)[0].shape[0], num_rows(data)
-        wide = restarts.lanes_wide(rows, width(template), many)
-        block = restarts.round_steps(rows * width(template) * many)
+        each = densities(template)
+        wide = restarts.lanes_wide(rows, each, many)
+        block = restarts.round_steps(rows * each * many)
         chunk, layout = rows_of_chunk(template, data, wide), layout_of(data)
         if layout is None:
             data, weights = bucketed(data, weights, width(template) * wide)

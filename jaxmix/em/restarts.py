@@ -18,7 +18,7 @@ from jaxtyping import PyTree
 
 from . import maximise
 from .checks import check_support
-from .chunks import num_rows, width
+from .chunks import densities, num_rows
 from .initialise import components, dtype_of, everywhere, has_zeros, started, supported
 from .seeds import seeds
 from .sharded import layout_of, over_rows
@@ -28,13 +28,13 @@ from .state import History, State
 GOES, DROPPED = -1, -2  # verdicts; that on a twin is the lane which it follows
 SHORT = 50  # steps of a short run, after which only the best few go on where steps are dear
 SEARCH_ROWS = 16_384
-# Rows x components x restarts up to which ...
+# Rows x densities x restarts up to which ...
 QUICK = 400_000  # ... steps cost less than looks, and lanes are judged after a short run only
 CHEAP = 4_000_000  # ... every lane that may still win goes on
-LANE_ELEMENTS = 1 << 17  # rows x components x lanes that go on side by side, and stay in a cache
+LANE_ELEMENTS = 1 << 17  # rows x densities x lanes that go on side by side, and stay in a cache
 SLACK = 10.0  # a lane may gain so many times what its gains foretell
 CLOSE = 1e-4  # nats a datum between lanes at one optimum
-ALIKE = 1e-3  # of the data, between the shares of components of lanes at one optimum
+ALIKE = 5e-3  # of the data, between the shares of components of lanes at one optimum
 APART = 100.0  # nats of a sample by which no lane is behind that wins on all the data
 
 floor_prior = jax.jit(maximise.floor_prior)
@@ -103,13 +103,13 @@ def _supported(models, template, data, weights, layout):
 
 
 def round_steps(work: int) -> int:
-    """Steps between two looks, for so many rows x components x restarts."""
+    """Steps between two looks, for so many rows x densities x restarts."""
     return SHORT if work <= QUICK else SHORT // 5
 
 
-def lanes_wide(rows: int, densities: int, many: int) -> int:
-    """How many lanes go on side by side: a power of two, or all of them."""
-    most = max(1, LANE_ELEMENTS // max(1, rows * densities))
+def lanes_wide(rows: int, each: int, many: int) -> int:
+    """How many lanes go on side by side, of `each` densities: a power of two, or all of them."""
+    most = max(1, LANE_ELEMENTS // max(1, rows * each))
     return min(many, 1 << (most.bit_length() - 1))
 
 
@@ -181,16 +181,18 @@ def verdicts(now: Standing, most: int) -> np.ndarray:
 
     - A twin follows another lane: it is on its way to where that one is, or will be, and behind it.
     - A lane is dropped that can't reach the best one's level; that is behind, where a quarter of
-      all lanes have ended at the best one's; that is not among the best `most` after a short run;
-      or that sits on its floor, where some have ended that don't.
+      all lanes (at least three) are where the best one is, or follow it; that is not among the best
+      `most` after a short run; or that sits on its floor, where some have ended that don't.
     """
     ended, clean = ~now.running, ~now.bad
     best = np.max(now.level[clean], initial=-np.inf)
-    at_best = np.sum(ended & clean & (now.level > best - CLOSE))
-    settled = at_best >= max(2, len(ended) // 4)
+    order = [int(lane) for lane in _ranked(now)]
+    at_best = ended & clean & (now.level > best - CLOSE)
+    found = sum(bool(at_best[j]) or (clean[j] and _twins(now, j, order[0])) for j in order)
+    settled = found >= max(3, len(ended) // 4)
     out = np.full(len(ended), GOES)
     better: list[int] = []
-    for lane in map(int, _ranked(now)):
+    for lane in order:
         if now.running[lane]:
             behind = now.hope[lane] < best or (settled and now.level[lane] < best)
             late = now.num_steps[lane] >= SHORT and len(better) >= most
@@ -210,7 +212,8 @@ def _ranked(now: Standing) -> np.ndarray:
 
 def _twins(now: Standing, one: int, other: int) -> bool:
     """Whether two lanes are on their way to one optimum, as far as likelihood and shares tell."""
-    ends = np.where(now.running, now.hope, now.level)[[one, other]]
+    foretold = now.level + (now.hope - now.level) / SLACK
+    ends = np.where(now.running, foretold, now.level)[[one, other]]
     near = np.abs(now.shares[one] - now.shares[other]).max(initial=0.0) < ALIKE
     return bool(near and np.isfinite(ends).all() and np.ptp(ends) < CLOSE)
 
@@ -251,7 +254,7 @@ def search(key, template, data, weights, options, go) -> tuple[Searched, Restart
     if full is None:
         full = floor_prior(template, data, weights, options.floor)
     if rows <= SEARCH_ROWS:
-        most = many if rows * width(template) * many <= CHEAP else 4
+        most = many if rows * densities(template) * many <= CHEAP else 4
         found = go(models, data, weights, full, options.limits, most=most)
         return found, table_of(found), full
     index = jax.random.choice(k_rows, rows, (SEARCH_ROWS,), replace=False)

@@ -23,7 +23,7 @@ from .._stack import pick
 from ..combinators import Composite, MixtureSameFamily, SequenceEvent
 from ..families.categorical import Categorical
 from .checks import check_support
-from .chunks import is_brief, num_rows, width
+from .chunks import densities, is_brief, num_rows
 from .expected import log_likelihood
 from .initialise import (
     NOISE,
@@ -242,7 +242,8 @@ def suits(template: PyTree, data: PyTree, weights: Any, options: Options, many: 
         return False
     restarts = 1 if options.init == "given" else options.num_restarts
     items = max([1, *(np.prod(c, dtype=int) for c in _capacities(data))])
-    return num_rows(data) * items * width(template) * restarts * many <= ELEMENTS
+    each = max(1, densities(template))
+    return num_rows(data) * items * each * restarts * many <= ELEMENTS
 
 
 def _capacities(data: PyTree) -> list[tuple[int, ...]]:
@@ -441,7 +442,7 @@ def _answer(last, traces, validated, cut, rows, padded, options, interrupted) ->
     if options.throw and name(result) != "successful":
         raise RuntimeError(message(result))
     small = jax.tree.map(lambda a: jax.device_put(a) if eqx.is_array(a) else a, cut(model))
-    spare = _densities(model) - _densities(small)
+    spare = densities(model) - densities(small)
     entropy = 0.0
     if callable(getattr(model, "joint_log_probs", None)):
         entropy = last.entropy[best] if last.entropy is not None else _entropy(model, *padded)
@@ -453,10 +454,6 @@ def _answer(last, traces, validated, cut, rows, padded, options, interrupted) ->
         float(num_rows(data) if weights is None else np.sum(weights)), float(entropy),
         None if validated is None else float(validated[best]),
     )  # fmt: skip
-
-
-def _densities(model: PyTree) -> int:
-    return sum(int(np.prod(leaf.stack_shape, dtype=int)) for leaf in take_apart(model).leaves)
 
 
 def best_of(scores: np.ndarray, codes: list[str]) -> int:
