@@ -7,6 +7,9 @@ from ._lazy import lazily as _lazily
 # Densities of one event; `jax.vmap` adds every batch axis.
 from ._density import LogDensity as LogDensity
 from ._exponential import ExponentialFamily as ExponentialFamily
+from ._exponential import Moments as Moments
+from ._exponential import Total as Total
+from .families._domain import Domain as Domain
 from ._exponential import Refittable as Refittable
 from ._check import Checked as Checked
 from ._check import check_density as check_density

@@ -7,6 +7,7 @@ Algorithms Are Just Backprop").
 """
 
 import abc
+import math
 from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
@@ -34,7 +35,10 @@ def _(primals, tangents):
 
 
 class Moments(NamedTuple):
-    """Statistics of one real quantity: counts, and sums of a residual and of its square."""
+    """Statistics of one real quantity: counts, and sums of a residual and of its square.
+
+    The residual is from the family's `origin`.
+    """
 
     count: Array
     first: Array
@@ -81,9 +85,13 @@ class Refittable(LogDensity):
         """Expected complete-data log-density of summed statistics, up to a constant, in nats."""
 
     @property
-    @abc.abstractmethod
     def num_parameters(self) -> int:
-        """Free parameters of ONE density of the family."""
+        """Free parameters of ONE density of the family: all numbers in what `ranks` declares.
+
+        A family says otherwise where they are not free, as probabilities that sum to 1.
+        """
+        own = [(getattr(self, f), rank) for f, rank in self.ranks.items() if f not in self.shared]
+        return sum(math.prod(a.shape[a.ndim - rank :]) for a, rank in own)
 
     def floor(self, stats: Any, share: Scalar) -> Any:
         """Pseudo-statistics, a share of the data's own, that keep the leaf off its boundary."""
@@ -114,7 +122,46 @@ class Refittable(LogDensity):
 
 
 class ExponentialFamily(Refittable):
-    """log p(x) = <natural(origin), stats(x, origin)> + log_base(x), natural headed by -A."""
+    """log p(x) = <natural(origin), stats(x, origin)> + log_base(x), natural headed by -A, in nats.
+
+    A family of one's own states, with `ranks` (of which parameters, what rank each has):
+
+    - `stats(x, origin)`: T(x) of ONE event, a NamedTuple headed by `count`, which is 1. Where two
+      or three sums suffice, `jm.Total` (count, total) and `jm.Moments` (count, first, second) serve.
+    - `natural(origin)`: what multiplies each statistic; minus the log-normaliser multiplies `count`.
+    - `log_base(x)`: what is left of log p(x); -inf off the support. 0 if it is not stated.
+    - `from_stats(stats, origin)`: the density of maximum likelihood for summed statistics.
+    - `sample(key)`: one event, or not at all.
+
+    `natural` and `from_stats` are of a stack, too: write them for any leading axes. All else is
+    derived; a family overrides `log_prob` where another order of operations keeps more digits,
+    `floor` and `on_boundary` where its likelihood has no bound, `num_parameters` where not all of
+    its parameters are free, `origin` and `recentre` where residuals do. `domain = jm.Domain(...)`
+    says in words and numbers where events lie, for the check of the data before a fit.
+
+    Example:
+        >>> import jax, jaxmix as jm, jax.numpy as jnp
+        >>> class Rayleigh(jm.ExponentialFamily):
+        ...     log_square: jax.Array  # log p(x) = log x - log s - x^2 / (2 s), s = exp(log_square)
+        ...     ranks = {"log_square": 0}
+        ...     domain = jm.Domain("a positive number", low=0.0, open=True)
+        ...
+        ...     def stats(self, x, origin=None):
+        ...         return jm.Total(jnp.ones_like(x), x**2)
+        ...
+        ...     def natural(self, origin=None):
+        ...         return jm.Total(-self.log_square, -0.5 * jnp.exp(-self.log_square))
+        ...
+        ...     def log_base(self, x):
+        ...         return jnp.log(x)
+        ...
+        ...     def from_stats(self, stats, origin=None):
+        ...         return Rayleigh(jnp.log(stats.total / (2 * stats.count)))
+        >>> start = jm.mixture_of(Rayleigh(jnp.zeros(())), 2)
+        >>> model = jm.em.solve(jm.em.init(jax.random.key(0), start, x := jnp.array([1.0, 2.0])), x)
+        >>> model.components.stack_shape, start.components.num_parameters
+        ((2,), 1)
+    """
 
     @abc.abstractmethod
     def natural(self, origin: Array | None = None) -> Any:
@@ -137,6 +184,10 @@ class ExponentialFamily(Refittable):
         natural = self.natural(origin)
         total = lambda natural: jnp.sum(self.log_normaliser(natural, origin))
         return jax.grad(total)(natural)._replace(count=jnp.ones_like(natural.count))
+
+    def zero_stats(self) -> Any:
+        shapes = jax.eval_shape(lambda family: family.natural(family.origin), self)
+        return jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
 
     def log_base(self, x: PyTree) -> Scalar:
         """Logarithm of the base measure: -inf off the support."""

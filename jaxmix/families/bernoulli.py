@@ -57,10 +57,6 @@ class Bernoulli(ExponentialFamily):
     def variance(self) -> Float[Array, "*stack"]:
         return self.prob * jax.nn.sigmoid(-self.logit)
 
-    @property
-    def num_parameters(self) -> int:
-        return 1
-
     def _hot(self, x):
         value = jnp.asarray(x).astype(self.logit.dtype)
         return (value == 0, value == 1), value
@@ -104,7 +100,3 @@ class Bernoulli(ExponentialFamily):
     def floor(self, stats: Counts, share) -> Counts:
         half = jnp.full_like(stats.outcomes, 0.5)
         return Counts(share * jnp.ones_like(stats.count), share * half)
-
-    def zero_stats(self) -> Counts:
-        zero = jnp.zeros_like(self.logit)
-        return Counts(zero, jnp.stack([zero, zero], axis=-1))

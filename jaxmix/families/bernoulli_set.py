@@ -73,10 +73,6 @@ class BernoulliSet(ExponentialFamily):
     def variance(self) -> Float[Array, "*stack n"]:
         return self.probs * jax.nn.sigmoid(-self.logits)
 
-    @property
-    def num_parameters(self) -> int:
-        return self.size
-
     def _hot(self, x):
         x = one_event(x, (self.size,), self)
         value = x.astype(self.logits.dtype)
@@ -117,7 +113,3 @@ class BernoulliSet(ExponentialFamily):
     def floor(self, stats: Counts, share) -> Counts:
         half = jnp.full_like(stats.outcomes, 0.5)
         return Counts(share * jnp.ones_like(stats.count), share * half)
-
-    def zero_stats(self) -> Counts:
-        zero = jnp.zeros_like(self.logits)
-        return Counts(zero[..., 0], jnp.stack([zero, zero], axis=-1))

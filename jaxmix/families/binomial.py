@@ -67,10 +67,6 @@ class Binomial(ExponentialFamily):
     def variance(self) -> Float[Array, "*stack"]:
         return self.trials * self.prob * jax.nn.sigmoid(-self.logit)
 
-    @property
-    def num_parameters(self) -> int:
-        return 1
-
     def _outcomes(self, x):
         """Failures and successes, safe off the support, and 0 or -inf by it."""
         value, base = counted(x, self.logit.dtype, self.low)
@@ -125,7 +121,3 @@ class Binomial(ExponentialFamily):
     def floor(self, stats: Counts, share) -> Counts:
         half = jnp.full_like(stats.outcomes, 0.5 * self.trials)
         return Counts(share * jnp.ones_like(stats.count), share * half)
-
-    def zero_stats(self) -> Counts:
-        zero = jnp.zeros_like(self.logit)
-        return Counts(zero, jnp.stack([zero, zero], axis=-1))

@@ -56,10 +56,6 @@ class Exponential(ExponentialFamily):
     def variance(self) -> Float[Array, "*stack"]:
         return jnp.exp(-2 * self.log_rate)
 
-    @property
-    def num_parameters(self) -> int:
-        return 1
-
     def _safe(self, x):
         value = jnp.asarray(x).astype(self.log_rate.dtype)
         inside = (value >= 0) & jnp.isfinite(value)
@@ -101,7 +97,3 @@ class Exponential(ExponentialFamily):
 
     def on_boundary(self, floor: Total):
         return self.mean <= 2 * floor.total
-
-    def zero_stats(self) -> Total:
-        zero = jnp.zeros_like(self.log_rate)
-        return Total(zero, zero)

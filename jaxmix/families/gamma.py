@@ -81,10 +81,6 @@ class Gamma(ExponentialFamily):
     def origin(self):
         return self.log_mean
 
-    @property
-    def num_parameters(self) -> int:
-        return 2
-
     def log_base(self, x) -> Scalar:
         value, base = positive(x, self.log_mean.dtype)
         return base - jnp.log(value)
@@ -140,7 +136,3 @@ class Gamma(ExponentialFamily):
 
     def on_boundary(self, floor: GammaMoments):
         return 0.5 / self.shape <= -2 * floor.log
-
-    def zero_stats(self) -> GammaMoments:
-        zero = jnp.zeros_like(self.log_mean)
-        return GammaMoments(zero, zero, zero)

@@ -65,10 +65,6 @@ class Geometric(ExponentialFamily):
     def variance(self) -> Float[Array, "*stack"]:
         return jnp.exp(-self.logit) * self.mean
 
-    @property
-    def num_parameters(self) -> int:
-        return 1
-
     def log_base(self, x) -> Scalar:
         return counted(x, self.logit.dtype, 1)[1]
 
@@ -108,7 +104,3 @@ class Geometric(ExponentialFamily):
 
     def floor(self, stats: Trials, share) -> Trials:
         return Trials(jnp.zeros_like(stats.count), share * (1 + stats.failures / stats.count))
-
-    def zero_stats(self) -> Trials:
-        zero = jnp.zeros_like(self.logit)
-        return Trials(zero, zero)

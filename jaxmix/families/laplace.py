@@ -89,10 +89,6 @@ class Laplace(Refittable):
     def origin(self):
         return self.loc
 
-    @property
-    def num_parameters(self) -> int:
-        return 2
-
     def stats(self, x, origin=None) -> Weighed:
         r = x - (self.loc if origin is None else origin)
         size = jnp.maximum(jnp.abs(x - self.loc), NEAR * self.scale)

@@ -123,7 +123,3 @@ class Multinomial(ExponentialFamily):
     def floor(self, stats: Counts, share) -> Counts:
         even = jnp.full_like(stats.outcomes, self.trials / self.size)
         return Counts(share * jnp.ones_like(stats.count), share * even)
-
-    def zero_stats(self) -> Counts:
-        zeros = jnp.zeros_like(self.logits)
-        return Counts(zeros[..., 0], zeros)

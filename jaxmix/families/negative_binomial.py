@@ -98,10 +98,6 @@ class NegativeBinomial(Refittable):
         rate = jax.random.gamma(k_rate, self.successes, (), self.logit.dtype)
         return jax.random.poisson(k_count, rate * jnp.exp(-self.logit), ())
 
-    @property
-    def num_parameters(self) -> int:
-        return 2
-
     def stats(self, x, origin=None) -> Groups:
         value, _ = counted(x, self.logit.dtype)
         r = self.successes

@@ -73,10 +73,6 @@ class Normal(ProductForm):
     def origin(self):
         return self.mean
 
-    @property
-    def num_parameters(self) -> int:
-        return 2
-
     def log_prob(self, x) -> Scalar:
         x = one_event(x, (), self)
         z = (x - self.mean) * jnp.exp(-self.log_scale)
@@ -119,10 +115,6 @@ class Normal(ProductForm):
 
     def recentre(self, stats: Moments, old, new) -> Moments:
         return recentred(stats, old, new, 0)
-
-    def zero_stats(self) -> Moments:
-        zero = jnp.zeros_like(self.mean)
-        return Moments(zero, zero, zero)
 
     def features(self, residual):
         return jnp.stack([residual, residual * residual])
@@ -230,9 +222,6 @@ class LogNormal(ExponentialFamily):
 
     def recentre(self, stats, old, new):
         return self.log.recentre(stats, old, new)
-
-    def zero_stats(self) -> Moments:
-        return self.log.zero_stats()
 
     def on_boundary(self, floor: Moments):
         return self.log.on_boundary(floor)

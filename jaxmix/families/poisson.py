@@ -57,10 +57,6 @@ class Poisson(ExponentialFamily):
     def variance(self) -> Float[Array, "*stack"]:
         return self.rate
 
-    @property
-    def num_parameters(self) -> int:
-        return 1
-
     def log_base(self, x) -> Scalar:
         value, base = counted(x, self.log_rate.dtype)
         return base - jax.lax.lgamma(value + 1)
@@ -97,7 +93,3 @@ class Poisson(ExponentialFamily):
 
     def floor(self, stats: Total, share) -> Total:
         return Total(jnp.zeros_like(stats.count), share * (1 + stats.total / stats.count))
-
-    def zero_stats(self) -> Total:
-        zero = jnp.zeros_like(self.log_rate)
-        return Total(zero, zero)

@@ -180,10 +180,6 @@ class Beta(_Concentrations):
         return self.mean * (1 - self.mean) / (self.a + self.b + 1)
 
     @property
-    def num_parameters(self) -> int:
-        return 2
-
-    @property
     def _log_a(self):
         return jnp.stack([self.log_a, self.log_b], -1)
 
@@ -268,10 +264,6 @@ class Dirichlet(_Concentrations):
     def variance(self) -> Float[Array, "*stack d"]:
         total = jnp.sum(self.concentration, -1, keepdims=True)
         return self.mean * (1 - self.mean) / (total + 1)
-
-    @property
-    def num_parameters(self) -> int:
-        return self.dim
 
     @property
     def _log_a(self):

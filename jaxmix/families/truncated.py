@@ -115,10 +115,6 @@ class TruncatedNormal(ExponentialFamily):
     def origin(self):
         return self.loc
 
-    @property
-    def num_parameters(self) -> int:
-        return 2
-
     def _safe(self, x):
         value = jnp.asarray(x).astype(self.loc.dtype)
         inside = (value >= self.low) & (value <= self.high)
@@ -193,7 +189,3 @@ class TruncatedNormal(ExponentialFamily):
 
     def on_boundary(self, floor: Moments):
         return jnp.exp(2 * self.log_scale) <= 2 * floor.second
-
-    def zero_stats(self) -> Moments:
-        zero = jnp.zeros_like(self.loc)
-        return Moments(zero, zero, zero)

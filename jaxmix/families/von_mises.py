@@ -54,10 +54,6 @@ class VonMises(Direction):
     def origin(self):
         return self.loc
 
-    @property
-    def num_parameters(self) -> int:
-        return 2
-
     def log_prob(self, x: Float[Array, ""]) -> Scalar:
         x = one_event(x, (), self)
         return self._head() - 2 * self.concentration * jnp.sin(0.5 * (x - self.loc)) ** 2
@@ -94,10 +90,6 @@ class VonMises(Direction):
         straight = stats.count - stats.bend
         shift = stats.shift * (1 - less) + straight * sine
         return Directions(stats.count, shift, stats.bend + straight * less + stats.shift * sine)
-
-    def zero_stats(self) -> Directions:
-        zero = jnp.zeros_like(self.loc)
-        return Directions(zero, zero, zero)
 
     def sample(self, key: Key[Array, ""]) -> Scalar:
         """By rejection from a wrapped Cauchy (Best and Fisher 1979), in [-pi, pi)."""

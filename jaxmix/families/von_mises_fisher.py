@@ -144,10 +144,6 @@ class VonMisesFisher(Direction):
         half = 0.5 * stats.count * jnp.sum(apart * apart, -1)
         return Directions(stats.count, shift, stats.bend + jnp.sum(stats.shift * apart, -1) + half)
 
-    def zero_stats(self) -> Directions:
-        zero = jnp.zeros_like(self.log_concentration)
-        return Directions(zero, jnp.zeros_like(self.direction), zero)
-
     def sample(self, key: Key[Array, ""]) -> Float[Array, " d"]:
         """By rejection of the angle to the mean direction (Wood 1994), then an even turn."""
         k_angle, k_turn = jax.random.split(key)
