@@ -96,6 +96,15 @@ LOGS = np.sort(np.log(np.arange(1.0, 41.0)) * np.cos(np.arange(40.0)))
 REVERSE = "refused: em.solve"
 
 TABLE = {
+    "em.m_step": Row(
+        lambda x: jm.em.m_step(pair(x.dtype), jm.em.expected_stats(pair(x.dtype), x)[1]), ROWS,
+        rows=True,
+    ),
+    "em.recentre": Row(
+        lambda x: jm.em.recentre(
+            jm.em.expected_stats(pair(x.dtype), x)[1], pair(x.dtype), pair(x.dtype)
+        ), ROWS, rows=True,
+    ),
     "em.expected_stats": Row(lambda x: jm.em.expected_stats(pair(x.dtype), x), ROWS, rows=True),
     "em.init": Row(lambda x: jm.em.init(key(), pair(x.dtype), x), ROWS, rows=True),
     "em.step": Row(lambda x: jm.em.step(pair(x.dtype), x)[0], ROWS, rows=True, smooth=True),

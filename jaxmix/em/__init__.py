@@ -16,6 +16,9 @@ from .expected import expected_stats as expected_stats
 from .fit import fit as fit
 from .information import Record as Record
 from .initialise import init as init
+from .m_step import MStep as MStep
+from .m_step import m_step as m_step
+from .m_step import recentre as recentre
 from .maximise import Prior as Prior
 from .online import Online as Online
 from .online import online as online

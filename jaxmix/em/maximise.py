@@ -251,6 +251,25 @@ def refit(
     return keep_densities(use, new, leaf), jnp.sum(~alive), jnp.sum(alive & ~use)
 
 
+def refit_all(
+    leaves: list[Refittable], stats: list[Any], weight: Array, prior: Prior | None
+) -> tuple[list[Any], Array, Array, Array]:
+    """Every leaf refitted, what the step gains, and how many densities were emptied, collapsed."""
+    none = [None] * len(leaves)
+    pseudo = none if prior is None else _moved(leaves, prior)
+    still = none if prior is None or prior.at_mean is None else prior.at_mean
+    new_leaves, gains = [], []
+    emptied = collapsed = jnp.zeros((), int)
+    for leaf, own, extra, many in zip(leaves, stats, pseudo, still, strict=True):
+        many = None if many is None else many.astype(own.count.dtype)
+        new, empty, collapse = refit(leaf, own, extra, weight, many)
+        new_leaves.append(new)
+        emptied, collapsed = emptied + empty, collapsed + collapse
+        gains.append(expected_gain(new, leaf, own))
+    gain = sum(gains[1:], gains[0]) if gains else jnp.zeros(())
+    return new_leaves, gain, emptied, collapsed
+
+
 def maximise(
     model: PyTree,
     expected: Expected,
@@ -261,18 +280,9 @@ def maximise(
 ) -> Maximised:
     """The M-step: refit every leaf; move the loose arrays uphill, never below."""
     parts = take_apart(model)
-    none = [None] * len(parts.leaves)
-    pseudo = none if prior is None else _moved(parts.leaves, prior)
-    still = none if prior is None or prior.at_mean is None else prior.at_mean
-    new_leaves, gains = [], []
-    emptied = collapsed = jnp.zeros((), int)
-    for leaf, stats, extra, many in zip(parts.leaves, expected.stats, pseudo, still, strict=True):
-        many = None if many is None else many.astype(stats.count.dtype)
-        new, empty, collapse = refit(leaf, stats, extra, expected.weight, many)
-        new_leaves.append(new)
-        emptied, collapsed = emptied + empty, collapsed + collapse
-        gains.append(expected_gain(new, leaf, stats))
-    gain = sum(gains[1:], gains[0]) if gains else jnp.zeros(())
+    new_leaves, gain, emptied, collapsed = refit_all(
+        parts.leaves, expected.stats, expected.weight, prior
+    )
     loose = parts.loose
     if loose:
         build = lambda loose: parts.model(new_leaves, loose)

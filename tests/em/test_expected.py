@@ -195,3 +195,27 @@ def test_tilt_has_its_second_derivative(x64):
     )(0.0)
     np.testing.assert_allclose(tilted, direct, rtol=1e-12)
     assert abs(log_partition(0.0) - jnp.log(0.6)) < 1e-12
+
+
+def test_the_m_step_alone_is_that_of_a_step():
+    """From a tree of statistics, averaged or summed over batches under several models."""
+    model, data = nested(), nested_data()
+    model = eqx.tree_at(lambda m: m.components.parts[1], model, replace_fn=jm.frozen)
+    _, stats = jm.em.expected_stats(model, data)
+    whole = jm.em.step(model, data)[0]
+    average = jax.tree.map(lambda a: a / 50, stats)
+    for given in (stats, average):
+        for a, b in zip(
+            jax.tree.leaves(jm.em.m_step(model, given).model), jax.tree.leaves(whole), strict=True
+        ):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    # About another model's origin, statistics of known rows are what it would have given.
+    x = jnp.array([1.0, 2.0, 4.0])
+    old, new = jm.Normal(0.0, 1.0), jm.Normal(7.0, 2.0)
+    moved = jm.em.recentre(jm.em.expected_stats(old, x)[1], old, new)
+    for a, b in zip(moved, jm.em.expected_stats(new, x)[1], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+    with pytest.raises(ValueError, match="not the structure of the model"):
+        jm.em.m_step(model, [stats])
+    with pytest.raises(ValueError, match="statistics of a Normal are Moments"):
+        jm.em.m_step(old, jm.Moments(jnp.ones(2), jnp.ones(2), jnp.ones(2)))
