@@ -7,6 +7,7 @@ buckets, rows at weight 0 and components at probability 0, so that data of anoth
 another number of components, compile nothing.
 """
 
+import time
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -48,6 +49,7 @@ from .state import History, Limits, State, begin, result_of
 
 ELEMENTS = 500_000  # rows x densities x restarts up to which compiling costs more than running
 FEW_ROWS = 256
+PATIENCE = 2.0  # seconds
 BLOCK = 100  # steps between two looks of the host
 
 
@@ -262,6 +264,9 @@ def _capacities(data: PyTree) -> list[tuple[int, ...]]:
     return found
 
 
+_spent: dict[Any, float] = {}  # seconds that steps of these shapes have run, compiled quickly
+
+
 def fit_small(key: Any, template: PyTree, data: PyTree, weights: Any, options: Options) -> Fit:
     """`jm.fit` of few rows."""
     return fits([key], [template], data, weights, options)[0]
@@ -303,12 +308,18 @@ def fits(
     traces: list[History] = []
     with Progress(options.max_steps, options.progress) as bar:
         states, prior = started(widest, padded, case, starts, floor, options.prior, options.solver)
+        shapes = jax.tree.map(jnp.shape, (states, padded))
+        kind = (jax.tree.structure(shapes), *jax.tree.leaves(shapes))
         while True:
-            out = advanced(
+            # What has run for as long as it would take to compile well is compiled well.
+            known, began = kind in _spent, time.monotonic()
+            step = advanced.full if _spent.get(kind, 0.0) > PATIENCE else advanced
+            out = step(
                 states, padded, case, prior, options.solver, max_steps, tol,
                 options.stopping, options.assignment,
             )  # fmt: skip
-            states = out.state
+            states = jax.block_until_ready(out.state)
+            _spent[kind] = known * (_spent.get(kind, 0.0) + time.monotonic() - began)
             going, steps = np.asarray(states.running), np.asarray(states.num_steps)
             traces.append(jax.tree.map(np.asarray, out.history))
             bar.show(states)
