@@ -305,7 +305,22 @@ def unanimous(predicate):
 @unanimous.def_vmap
 def _(axis_size, in_batched, predicate):
     del axis_size, in_batched
-    return jnp.all(predicate), False
+    return unanimous(jnp.all(predicate)), False
+
+
+@jax.custom_batching.custom_vmap
+def largest_mapped(number):
+    """The largest of a number over every axis it is mapped over; it stays unmapped.
+
+    What branches or loops on it does so once for all, where each mapped row would run them all.
+    """
+    return number
+
+
+@largest_mapped.def_vmap
+def _(axis_size, in_batched, number):
+    del axis_size, in_batched
+    return largest_mapped(jnp.max(number, 0)), False
 
 
 @jax.custom_batching.custom_vmap

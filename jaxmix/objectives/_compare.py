@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
 from .._refuse import on_host
-from ._draws import num_rows
+from ._draws import check_call, num_rows
 from ._evidence import log_evidence
 from ._named import iwae
 
@@ -130,6 +130,7 @@ def compare(
         >>> table.rows[0].bias < table.rows[1].bias < 0
         True
     """
+    check_call("compare", key, model, guide)
     if repeats < 2:
         raise ValueError(f"A variance needs at least 2 repeats; repeats was {repeats}.")
     if not objectives:

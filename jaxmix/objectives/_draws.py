@@ -1,6 +1,9 @@
 """Draws of a guide, their log-weights, and the surrogate that carries the coefficients."""
 
-from typing import Any
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 import equinox as eqx
 import jax
@@ -8,8 +11,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree, Scalar
 
 from .._density import is_density
+from .._refuse import checked_key
 from ..adapters import as_density
 from ._rules import PATHWISE, Coefficients
+
+P = ParamSpec("P")
+R = TypeVar("R")
+HERE = ("cubo", "eubo")  # which are not in the package's own table of contents
 
 
 def stopped(tree: PyTree) -> PyTree:
@@ -30,6 +38,50 @@ def num_rows(xs: PyTree) -> int:
     if not rows:
         raise ValueError("xs has no rows: an objective needs at least one datum.")
     return rows
+
+
+def configures(factory: Callable[P, R]) -> Callable[P, R]:
+    """Mark a function that makes an objective: called as the objective itself, it says so."""
+
+    @functools.wraps(factory)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        given = [*args, *kwargs.values()]
+        is_array = lambda a: hasattr(a, "dtype") and jnp.ndim(a) > 0
+        is_key = lambda a: jnp.issubdtype(getattr(a, "dtype", jnp.float32), jax.dtypes.prng_key)
+        if len(args) > 3 or any(callable(a) or is_array(a) or is_key(a) for a in given):
+            name = (
+                f"jm.{factory.__name__}"
+                if factory.__name__ not in HERE
+                else (f"jm.objectives.{factory.__name__}")
+            )
+            raise TypeError(
+                f"{name}(...) makes an objective, and takes numbers and rules; the objective takes "
+                f"the rest: {name}(...)(key, model, guide, xs)."
+            )
+        return factory(*args, **kwargs)
+
+    return checked
+
+
+def check_call(name: str, key: Any, model: Any, guide: Any) -> None:
+    """Sentences for a key, a model or a guide that are missing, or stand in another's place."""
+    checked_key(key, name)
+    wanted = (("model", model, 2, "model(z, x)"), ("guide", guide, 1, "guide(x)"))
+    for role, function, size, call in wanted:
+        if not callable(function):
+            raise TypeError(
+                f"{name} is called as (key, model, guide, xs), with functions model(z, x) and "
+                f"guide(x); the {role} was a {type(function).__name__}."
+            )
+        try:
+            inspect.signature(function).bind(*[None] * size)
+        except TypeError:
+            raise TypeError(
+                f"{name} is called as (key, model, guide, xs) and calls {call}: what stands in the "
+                f"{role}'s place takes other arguments. Were model and guide swapped?"
+            ) from None
+        except ValueError:  # it has no signature to be read
+            pass
 
 
 def checked_guide(guide: Any, x: PyTree, guide_gradient: str) -> Any:
@@ -129,4 +181,24 @@ def attach(value: Array, carrier: Array) -> Array:
 
 @attach.defjvp
 def _(primals, tangents):
-    return attach(*primals), tangents[1]
+    value, carrier = primals
+    return attach(value, once(carrier)), tangents[1]
+
+
+@jax.custom_jvp
+def _once(array):
+    return array
+
+
+@_once.defjvp
+def _(primals, tangents):
+    raise ValueError(
+        "The gradient of this objective is a surrogate with held coefficients: its own derivative "
+        "is no second derivative of anything. jm.iwae, jm.elbo, jm.miwae, jm.ciwae, jm.renyi and "
+        "jm.objectives.cubo with guide_gradient='reparametrised' have derivatives of every order."
+    )
+
+
+def once(tree: PyTree) -> PyTree:
+    """What a rule for derivatives is made from: a derivative of the rule itself is refused."""
+    return jax.tree.map(lambda a: _once(a) if eqx.is_inexact_array(a) else a, tree)

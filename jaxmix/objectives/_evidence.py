@@ -13,7 +13,7 @@ from .._numerics import log_mean_exp
 from .._pareto import pareto_k
 from .._results import RESULTS
 from ._combine import combine, softmax
-from ._draws import checked_guide, log_weight, num_rows
+from ._draws import check_call, checked_guide, log_weight, num_rows
 from ._terms import LeaveOut
 
 # From the gravest.
@@ -123,6 +123,7 @@ def log_evidence(
         >>> bool(abs(found.value[0] + 1.2655) < 4 * found.std_error[0])
         True
     """
+    check_call("log_evidence", key, model, guide)
     if num_samples < 2 or repeats < 2:
         raise ValueError(
             "A standard error needs num_samples and repeats of at least 2; they were "
@@ -220,6 +221,12 @@ def posterior_mean(
         >>> bool(abs(mean[0] - 0.5) < 4 * error[0])
         True
     """
+    check_call("posterior_mean", key, model, guide)
+    if not callable(function) or num_samples < 1:
+        raise ValueError(
+            "posterior_mean takes a function of one latent, and at least 1 sample; they were "
+            f"{function!r} and {num_samples}."
+        )
 
     def one(key, x):
         q = checked_guide(guide, x, "score")

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from ._combine import Combined, Term, combine
-from ._draws import attach, checked_guide, log_weight, num_rows, stopped, surrogate
+from ._draws import attach, check_call, checked_guide, log_weight, num_rows, stopped, surrogate
 from ._rules import check_rules, coefficients
 
 
@@ -60,6 +60,7 @@ class FixedObjective:
         Returns:
             Values (N,). For a minibatch of a data set, N_total times their mean is the total.
         """
+        check_call(self.name, key, model, guide)
         return self.evaluate(key, model, guide, xs)[0]
 
     def evaluate(self, key, model, guide, xs):
@@ -72,9 +73,19 @@ class FixedObjective:
         """The value and its coefficients from log-weights that are already there."""
         return combine(log_w, self.terms)
 
+    @property
+    def _is_plain(self) -> bool:
+        """Whether the gradient is the value's own derivative, which has derivatives itself."""
+        rules = (self.guide_gradient, self.model_gradient)
+        return rules == ("reparametrised", "value") and self.terms == self.bound
+
     def _row(self, key, model, guide, x):
         q = checked_guide(guide, x, self.guide_gradient)
         zs = jax.vmap(q.sample)(jax.random.split(key, self.num_samples))
+        if self._is_plain:
+            log_w = jax.vmap(lambda z: log_weight(model, q, z, x))(zs)
+            plain = combine(log_w, self.terms)
+            return plain.value, jax.lax.stop_gradient(plain.largest)
         frozen_model, frozen_q = stopped(model), stopped(q)
         log_w = jax.vmap(lambda z: log_weight(frozen_model, frozen_q, z, x))(stopped(zs))
         value = combine(jax.lax.stop_gradient(log_w), self.terms)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 
 from ._combine import Blocks, Prefixes
+from ._draws import configures
 from ._laws import OPTIMAL_RATIO, GeometricLevels, HarmonicCounts, InfiniteVarianceWarning
 from ._random import RandomObjective
 from ._tree import Tree
@@ -64,6 +65,7 @@ class Multilevel(RandomObjective):
         return 1 / (self.law.survival(k) - after)
 
 
+@configures
 def multilevel(
     kind: str = "russian-roulette",
     *,
@@ -141,6 +143,7 @@ class Sumo(RandomObjective):
         return [Prefixes(self.base_samples, jnp.where(k <= level, weight, jnp.zeros_like(weight)))]
 
 
+@configures
 def sumo(
     *,
     base_samples: int = 1,
@@ -174,6 +177,6 @@ def sumo(
             "SUMO under this law is unbiased but has infinite variance: its sample variance "
             "never settles. jm.multilevel() is unbiased with finite variance and cost.",
             InfiniteVarianceWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
     return Sumo(law, base_samples, model_gradient, guide_gradient)

@@ -1,10 +1,12 @@
 """The named objectives with a fixed number of draws a datum."""
 
 from ._combine import Blocks
+from ._draws import configures
 from ._fixed import FixedObjective
 from ._terms import DeltaCorrection, LeaveOut, Posterior, Tempered, leave_out_sets
 
 
+@configures
 def elbo(
     num_samples: int = 1, *, guide_gradient: str = "dreg", model_gradient: str = "value"
 ) -> FixedObjective:
@@ -31,6 +33,7 @@ def elbo(
     )
 
 
+@configures
 def iwae(
     num_samples: int, *, guide_gradient: str = "dreg", model_gradient: str = "value"
 ) -> FixedObjective:
@@ -57,6 +60,7 @@ def iwae(
     )
 
 
+@configures
 def miwae(num_groups: int, num_samples: int, *, guide_gradient: str = "dreg") -> FixedObjective:
     """The mean of `num_groups` importance-weighted bounds of `num_samples` draws each, in nats.
 
@@ -73,6 +77,7 @@ def miwae(num_groups: int, num_samples: int, *, guide_gradient: str = "dreg") ->
     )
 
 
+@configures
 def piwae(num_groups: int, num_samples: int, *, guide_gradient: str = "dreg") -> FixedObjective:
     """The model follows one bound of all the draws, the guide the mean of `num_groups` bounds.
 
@@ -89,6 +94,7 @@ def piwae(num_groups: int, num_samples: int, *, guide_gradient: str = "dreg") ->
     )
 
 
+@configures
 def ciwae(num_samples: int, beta: float = 0.05, *, guide_gradient: str = "dreg") -> FixedObjective:
     """beta ELBO + (1 - beta) IWAE on the same draws, in nats (Rainforth et al. 2018, 1802.04537).
 
@@ -103,6 +109,7 @@ def ciwae(num_samples: int, beta: float = 0.05, *, guide_gradient: str = "dreg")
     return FixedObjective("ciwae", num_samples, terms, terms, "lower", "value", guide_gradient)
 
 
+@configures
 def renyi(num_samples: int, alpha: float, *, guide_gradient: str = "dreg") -> FixedObjective:
     """(1 / (1 - alpha)) log mean w^(1 - alpha), in nats: ELBO at 1 (excluded), IWAE at 0.
 
@@ -121,6 +128,7 @@ def renyi(num_samples: int, alpha: float, *, guide_gradient: str = "dreg") -> Fi
     return FixedObjective("renyi", num_samples, terms, terms, direction, "value", guide_gradient)
 
 
+@configures
 def jackknife(num_samples: int, order: int = 1, *, guide_gradient: str = "dreg") -> FixedObjective:
     """The jackknifed importance-weighted bound: bias O(num_samples^-(order + 1)), no bound.
 
@@ -146,6 +154,7 @@ def jackknife(num_samples: int, order: int = 1, *, guide_gradient: str = "dreg")
     )
 
 
+@configures
 def delta_method(num_samples: int, *, guide_gradient: str = "dreg") -> FixedObjective:
     """IWAE plus (1 / 2K) var(w) / mean(w)^2: bias O(K^-2), heavy tails, no bound.
 
@@ -170,6 +179,7 @@ def delta_method(num_samples: int, *, guide_gradient: str = "dreg") -> FixedObje
     )
 
 
+@configures
 def eubo(num_samples: int) -> FixedObjective:
     """An upper bound: E_posterior[log w], self-normalised over the draws, in nats. Minimise it.
 
@@ -188,6 +198,7 @@ def eubo(num_samples: int) -> FixedObjective:
     )
 
 
+@configures
 def cubo(num_samples: int, order: float = 2.0, *, guide_gradient: str = "dreg") -> FixedObjective:
     """An upper bound before the log: (1 / n) log mean w^n, n = `order` > 1, in nats. Minimise it.
 

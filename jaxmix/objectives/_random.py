@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 from ._combine import Blocks, Combined, combine
-from ._draws import attach, checked_guide, log_weight, num_rows, stopped, surrogate
+from ._draws import attach, check_call, checked_guide, log_weight, num_rows, stopped, surrogate
 from ._rules import check_rules, coefficients
 from ._tail import tail
 
@@ -101,6 +101,7 @@ class RandomObjective:
         Returns:
             Values (N,). For a minibatch of a data set, N_total times their mean is the total.
         """
+        check_call(self.name, key, model, guide)
         return self.evaluate(key, model, guide, xs).value
 
     def evaluate(self, key, model, guide, xs) -> Rows:

@@ -12,7 +12,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree, Scalar
 
-from ._draws import log_weight, stopped, surrogate
+from .._numerics import largest_mapped
+from .._sharding import varying
+from ._draws import log_weight, once, stopped, surrogate
 from ._rules import Coefficients
 
 SMALLEST_CHUNK = 64
@@ -54,10 +56,20 @@ def tail(
         def body(carry):
             index, log_w = carry
             new = weights_of(raw, moving, fixed, index)
-            return index + 1, jax.lax.dynamic_update_slice_in_dim(log_w, new, index * chunk, 0)
+            return jax.lax.dynamic_update_slice_in_dim(log_w, new, index * chunk, 0)
 
-        start = (jnp.zeros_like(count), jnp.full((length,), -jnp.inf, dtype))
-        return jax.lax.while_loop(lambda c: c[0] * chunk < count, body, start)[1]
+        start = jnp.full((length,), -jnp.inf, dtype)
+        return loop(body, start, count)
+
+    def loop(body, start, count):
+        # Mapped over keys, all rows go as far as the longest: the loop's condition is one, and
+        # what is beyond a row's own count has weight 0.
+        longest = largest_mapped(count)
+        step = lambda i, carry: body((i, carry))
+        going = lambda c: c[0] * chunk < longest
+        run = lambda c: (c[0] + 1, step(*c))
+        first = (jnp.zeros((), int), start)
+        return jax.lax.while_loop(going, run, varying(run, first))[1]
 
     def second_pass(raw, count, moving, fixed, given):
         def part(moving, index):
@@ -73,10 +85,9 @@ def tail(
 
         def body(carry):
             index, total = carry
-            return index + 1, jax.tree.map(jnp.add, total, jax.grad(part)(moving, index))
+            return jax.tree.map(jnp.add, total, jax.grad(part)(moving, index))
 
-        start = (jnp.zeros_like(count), jax.tree.map(jnp.zeros_like, moving))
-        return jax.lax.while_loop(lambda c: c[0] * chunk < count, body, start)[1]
+        return loop(body, jax.tree.map(jnp.zeros_like, moving), count)
 
     def branch(length, with_gradient):
         def run(raw, level, moving, fixed):
@@ -94,7 +105,8 @@ def tail(
         branches = [branch(length, with_gradient) for length in lengths]
         if len(branches) == 1:
             return branches[0](raw, level, moving, fixed)
-        which = sum((objective.count(level) > length).astype(int) for length in lengths[:-1])
+        count = largest_mapped(objective.count(level))
+        which = sum((count > length).astype(int) for length in lengths[:-1])
         return jax.lax.switch(which, branches, raw, level, moving, fixed)
 
     # The rule is linear in the tangents, so that it serves forward and reverse mode alike.
@@ -104,7 +116,8 @@ def tail(
 
     @run.defjvp
     def _(primals, tangents):
-        value, largest, gradient = choose(True, *primals)  # pyright: ignore[reportAssignmentType]
+        raw, level, moving, fixed = primals
+        value, largest, gradient = choose(True, raw, level, once(moving), fixed)
         along = jax.tree.map(jnp.vdot, gradient, tangents[2])
         moved = sum(jax.tree.leaves(along), jnp.zeros_like(value))
         return (value, largest), (moved, jnp.zeros_like(largest))
