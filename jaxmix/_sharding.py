@@ -1,9 +1,10 @@
-"""What loops need inside `jax.shard_map`: carries that vary over devices as their bodies do."""
+"""Arrays over several devices: carries of loops inside `jax.shard_map`, and explicit mesh axes."""
 
 from collections.abc import Callable
 from typing import TypeVar
 
 import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 C = TypeVar("C", bound=PyTree)
@@ -15,18 +16,95 @@ def varying(body: Callable[[C], PyTree], carry: C) -> C:
     A loop asks that both be alike; constants and zeros, of which a carry starts, vary on none.
     Outside `jax.shard_map` it is the carry itself.
     """
-    axes = lambda leaf: getattr(jax.typeof(leaf), "vma", frozenset())
     while True:
-        given = jax.tree.leaves(carry)
-        out = [
-            getattr(a, "vma", None) or frozenset()
-            for a in jax.tree.leaves(jax.eval_shape(body, carry))
-        ]
-        missing = [tuple(a - axes(leaf)) for a, leaf in zip(out, given, strict=True)]
-        if not any(missing):
+        out = jax.tree.leaves(jax.eval_shape(body, carry))
+        given, structure = jax.tree.flatten(carry)
+        moved = [_as_of(leaf, like) for leaf, like in zip(given, out, strict=True)]
+        if all(one is other for one, other in zip(moved, given, strict=True)):
             return carry
-        marked = [
-            jax.lax.pcast(leaf, names, to="varying") if names else leaf
-            for leaf, names in zip(given, missing, strict=True)
-        ]
-        carry = jax.tree.unflatten(jax.tree.structure(carry), marked)
+        carry = jax.tree.unflatten(structure, moved)
+
+
+def _as_of(leaf, like):
+    wanted = getattr(like, "vma", None) or frozenset()
+    missing = tuple(wanted - getattr(jax.typeof(leaf), "vma", frozenset()))
+    if missing:
+        return jax.lax.pcast(leaf, missing, to="varying")
+    return leaf
+
+
+def on_its_mesh(function: Callable, rows: PyTree, *args) -> PyTree:
+    """`function(rows, *args)`; where rows lie on a mesh with explicit axes, inside that mesh.
+
+    What the function makes of itself (keys, zeros) then has the mesh's type too, as under
+    `jax.set_mesh`. Outside `jit` the rows are taken as spread over automatic axes.
+    """
+    rows = _automatic(rows)
+    meshes = [jax.typeof(leaf).sharding.mesh for leaf in jax.tree.leaves(rows)]
+    mesh = next((m for m in meshes if AxisType.Explicit in m.axis_types), None)
+    if mesh is None or not jax.sharding.get_abstract_mesh().empty:
+        return function(rows, *args)
+
+    def inside(*given):
+        with jax.sharding.use_abstract_mesh(mesh):
+            return function(*given)
+
+    return jax.jit(inside)(rows, *args)  # one program, which lies on all the mesh's devices
+
+
+def _automatic(tree: PyTree) -> PyTree:
+    """Arrays whose place is known, on explicit axes, as arrays on automatic ones: no data moves.
+
+    JAX differentiates nothing on explicit axes outside `jit` and `jax.set_mesh`.
+    """
+
+    def retyped(leaf):
+        sharding = getattr(leaf, "sharding", None)
+        if isinstance(leaf, jax.core.Tracer) or not isinstance(sharding, NamedSharding):  # pyright: ignore[reportAttributeAccessIssue]
+            return leaf
+        mesh = sharding.mesh
+        if AxisType.Explicit not in mesh.axis_types or not isinstance(mesh, Mesh):
+            return leaf
+        names = mesh.axis_names
+        mesh = Mesh(mesh.devices, names, axis_types=(AxisType.Auto,) * len(names))
+        return jax.device_put(leaf, NamedSharding(mesh, sharding.spec))
+
+    return jax.tree.map(retyped, tree) if jax.sharding.get_abstract_mesh().empty else tree
+
+
+def _spread(leaf) -> PartitionSpec | None:
+    """How an array is spread over explicit mesh axes; None if it is not."""
+    spec = jax.typeof(leaf).sharding.spec
+    return spec if any(names is not None for names in spec) else None
+
+
+def gathered(tree: PyTree) -> PyTree:
+    """Arrays spread over explicit mesh axes, whole on every device; others as they are.
+
+    Over automatic axes the compiler spreads whatever is done with the rows. Explicit ones ask that
+    each operation says where its result lies, and sorts, blocks and gathers of rows have no such
+    place: they are done on all the rows everywhere.
+    """
+
+    def whole(leaf):
+        if not hasattr(leaf, "dtype") or _spread(leaf) is None:
+            return leaf
+        mesh = jax.typeof(leaf).sharding.mesh
+        return jax.sharding.reshard(leaf, NamedSharding(mesh, PartitionSpec()))
+
+    return jax.tree.map(whole, _automatic(tree))
+
+
+def aligned(rows: PyTree) -> PyTree:
+    """Arrays with a common leading axis, spread alike over explicit mesh axes if one of them is."""
+    found = [(leaf, _spread(leaf)) for leaf in jax.tree.leaves(rows)]
+    first = next((leaf for leaf, spec in found if spec is not None and spec[0] is not None), None)
+    if first is None:
+        return rows
+    mesh, names = jax.typeof(first).sharding.mesh, jax.typeof(first).sharding.spec[0]
+
+    def spread(leaf):
+        rest = jax.typeof(leaf).sharding.spec[1:]
+        return jax.sharding.reshard(leaf, NamedSharding(mesh, PartitionSpec(names, *rest)))
+
+    return jax.tree.map(spread, rows)

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from .._sharding import gathered
+
 DRAWS_PER_VARIATE = 50
 
 
@@ -51,7 +53,7 @@ def is_traced(array) -> bool:
 
 def as_table(table, role: str) -> Array:
     """A floating (n, k) table of log-densities, none of them NaN or +inf where they are known."""
-    table = jnp.asarray(table)
+    table = gathered(jnp.asarray(table))
     if table.ndim != 2 or 0 in table.shape or not jnp.issubdtype(table.dtype, jnp.floating):
         raise ValueError(
             f"{role} must be real numbers (n, k), a row a draw and a column a density; its shape "
@@ -70,7 +72,7 @@ def as_table(table, role: str) -> Array:
 
 def checked_counts(counts, rows: int, size: int) -> Array:
     """One whole number of draws for each density, `rows` in all."""
-    counts = jnp.asarray(counts)
+    counts = gathered(jnp.asarray(counts))
     if counts.shape != (size,) or not jnp.issubdtype(counts.dtype, jnp.integer):
         raise ValueError(
             f"log_table must be (n, k) with k counts, whole numbers; its shape is {(rows, size)}, "

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from .._compile import of_few_numbers
 from .._refuse import checked_key, on_host
+from .._sharding import gathered
 from .._stack import over_stack, pick
 from .family import family_size, parts_of
 from .tables import Strata
@@ -148,7 +149,7 @@ def checked_draws(draws: Any) -> Draws:
             f"draws must be Draws, from jm.importance.draw(key, proposals, num_draws) or, of events "
             f"made elsewhere, jm.importance.Draws.of; a {type(draws).__name__} was given."
         )
-    return draws
+    return gathered(draws)
 
 
 def concatenate(*draws: Draws) -> Draws:

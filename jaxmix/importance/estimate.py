@@ -13,6 +13,7 @@ from .._compile import of_few_numbers
 from .._density import is_normalised
 from .._pareto import pareto_k, psis
 from .._refuse import forward_only
+from .._sharding import gathered
 from .checks import (
     check_controls,
     checked_efficiencies,
@@ -151,6 +152,7 @@ def from_table(
         >>> jm.importance.from_table(table, jnp.array([0.0, 1.0, 1.0, 0.0])).value
         Array([0.5], dtype=float32)
     """
+    table, values, log_controls = gathered((table, values, log_controls))
     return _estimate(
         Given(),
         (table.log_targets, table.log_proposals),

@@ -13,6 +13,7 @@ from .._exponential import ProductForm
 from .._numerics import logsumexp, unanimous
 from .._product_form import common_origin, features, is_far
 from .._product_form import log_probs as product_log_probs
+from .._sharding import gathered
 from .._stack import outcome_log_probs, over_stack
 from ..combinators import MixtureSameFamily
 from .blocks import over_blocks
@@ -135,4 +136,4 @@ def log_table(densities: PyTree, events: PyTree, role: str = "densities") -> Flo
         >>> jm.importance.log_table(family, jnp.zeros(5)).shape
         (5, 3)
     """
-    return _log_table(parts_of(densities, role), events)
+    return _log_table(parts_of(densities, role), gathered(events))

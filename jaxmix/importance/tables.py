@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from .._numerics import logsumexp, unanimous
+from .._sharding import gathered
 
 
 class Strata(NamedTuple):
@@ -77,6 +78,7 @@ def log_mixtures(
         >>> jnp.exp(jm.importance.log_mixtures(table, jnp.array([[0.5, 0.5]]))).tolist()
         [[0.300]]
     """
+    log_proposals, weights = gathered((log_proposals, weights))
     if weights.shape[0] == 1:  # one row: its logsumexp is no dearer than the product
         return logsumexp(log_proposals + jnp.log(weights))[:, None]
     peak, product, kept = _product(log_proposals, weights, needed)

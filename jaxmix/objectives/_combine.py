@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Scalar
 
 from .._numerics import logsumexp
+from .._sharding import gathered
 
 
 class Combined(NamedTuple):
@@ -67,6 +68,7 @@ def combine(log_w: Float[Array, " K"], groups: Sequence[Term]) -> Combined:
     """
     # One shift by the largest log-weight keeps differences of levels right in float32. It is a
     # constant of the differentiation, since every term moves with it by its own mass.
+    log_w = gathered(log_w)
     peak = jax.lax.stop_gradient(jnp.max(log_w))
     peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
     shifted = log_w - peak

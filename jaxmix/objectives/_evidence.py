@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from .._numerics import log_mean_exp
 from .._pareto import pareto_k
 from .._results import RESULTS
+from .._sharding import aligned, gathered, on_its_mesh
 from ._combine import combine, softmax
 from ._draws import check_call, checked_guide, log_weight, num_rows
 from ._terms import LeaveOut
@@ -129,7 +130,7 @@ def log_evidence(
             "A standard error needs num_samples and repeats of at least 2; they were "
             f"{num_samples} and {repeats}."
         )
-    rows = num_rows(xs)
+    rows, xs = num_rows(xs), gathered(xs)
     k_weights, k_repeats = jax.random.split(key)
 
     def one(given):
@@ -238,7 +239,10 @@ def posterior_mean(
         error = jnp.sqrt(jnp.tensordot(share**2, (values - mean[None]) ** 2, 1))
         return mean, error
 
-    return jax.vmap(one)(jax.random.split(key, num_rows(xs)), xs)
+    def run(xs, key):
+        return jax.vmap(one)(*aligned((jax.random.split(key, num_rows(xs)), xs)))
+
+    return on_its_mesh(run, xs, key)
 
 
 def jackknifed(log_w: Float[Array, " K"], order: int = 1) -> Array:

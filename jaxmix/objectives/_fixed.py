@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
+from .._sharding import aligned, on_its_mesh
 from ._combine import Combined, Term, combine
 from ._draws import attach, check_call, checked_guide, log_weight, num_rows, stopped, surrogate
 from ._rules import check_rules, coefficients
@@ -65,8 +66,12 @@ class FixedObjective:
 
     def evaluate(self, key, model, guide, xs):
         """Values (N,), samples used (N,), and the largest contribution of a level (N,)."""
-        keys = jax.random.split(key, num_rows(xs))
-        values, largest = jax.vmap(lambda k, x: self._row(k, model, guide, x))(keys, xs)
+
+        def run(xs, key):
+            keys, xs = aligned((jax.random.split(key, num_rows(xs)), xs))
+            return jax.vmap(lambda k, x: self._row(k, model, guide, x))(keys, xs)
+
+        values, largest = on_its_mesh(run, xs, key)
         return values, jnp.full(values.shape, self.num_samples), largest
 
     def combine(self, log_w: Float[Array, " K"]) -> Combined:

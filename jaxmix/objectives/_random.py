@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
+from .._sharding import gathered, on_its_mesh
 from ._combine import Blocks, Combined, combine
 from ._draws import attach, check_call, checked_guide, log_weight, num_rows, stopped, surrogate
 from ._rules import check_rules, coefficients
@@ -106,6 +107,9 @@ class RandomObjective:
 
     def evaluate(self, key, model, guide, xs) -> Rows:
         """Values (N,), samples used (N,), and the largest contribution of a level (N,)."""
+        return on_its_mesh(lambda xs, key: self._evaluate(key, model, guide, gathered(xs)), xs, key)
+
+    def _evaluate(self, key, model, guide, xs) -> Rows:
         rows = num_rows(xs)
         layout = self.layout(rows)
         k_uniform, k_order, k_draws, k_tail = jax.random.split(key, 4)

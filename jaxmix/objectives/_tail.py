@@ -117,7 +117,7 @@ def tail(
     @run.defjvp
     def _(primals, tangents):
         raw, level, moving, fixed = primals
-        value, largest, gradient = choose(True, raw, level, once(moving), fixed)
+        value, largest, gradient = choose(True, raw, level, once(moving), fixed)  # pyright: ignore[reportAssignmentType]
         along = jax.tree.map(jnp.vdot, gradient, tangents[2])
         moved = sum(jax.tree.leaves(along), jnp.zeros_like(value))
         return (value, largest), (moved, jnp.zeros_like(largest))
