@@ -316,6 +316,7 @@ THE_SAME = {"em.fixed_point"}
 ADAPTERS = {f"adapters.{name}" for name in vars(jm.adapters) if "_" in name or name == "needed"}
 WITHOUT_ARRAYS = {
     "choice.gaussian_templates",
+    "em.sized_for",
     "jm.gaussian_mixture",
     "jm.mixture_of",
     "jm.load",

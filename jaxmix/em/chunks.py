@@ -1,7 +1,10 @@
 """Chunks of rows: so many that a chunk's arrays stay in cache, and a scan's own rows of each."""
 
+import contextlib
 import math
-from typing import Any
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +14,54 @@ from .._exponential import Refittable
 from ..combinators._lengths import SequenceEvent
 from .parts import take_apart
 
-# Bounds on the rows of a chunk, each times ...
-STACK_ELEMENTS = 1 << 18  # ... densities of the widest stack
-STATS_ELEMENTS = 1 << 22  # ... numbers in one density's statistics
-EVENT_ELEMENTS = 1 << 17  # ... numbers in an event, from `ROWS` rows on
-ITEM_ELEMENTS = 1 << 21  # ... numbers in a sequence's items times densities of the widest stack
-ROWS = 4096
+
+class Sizes(NamedTuple):
+    """What suits a kind of device: bounds on the rows of a chunk, each times what it says."""
+
+    stack: int  # densities of the widest stack
+    stats: int  # numbers in one density's statistics
+    event: int  # numbers in an event, from `rows` rows on
+    items: int  # numbers in a sequence's items times densities of the widest stack
+    rows: int
+    multiple: int  # of which the rows of a chunk are one
+
+
+CACHE = Sizes(1 << 18, 1 << 22, 1 << 17, 1 << 21, 4096, 16)
+# Launches and padded copies cost, not cache misses: 128 MiB of float32 a chunk's widest array.
+MEMORY = Sizes(1 << 25, 1 << 27, 1 << 24, 1 << 25, 1 << 17, 1024)
+
+_asked: ContextVar[str | None] = ContextVar("platform", default=None)
+
+
+def sizes() -> Sizes:
+    """What suits the platform that programs are made for."""
+    return CACHE if (_asked.get() or jax.default_backend()) == "cpu" else MEMORY
+
+
+@contextlib.contextmanager
+def sized_for(platform: str) -> Iterator[None]:
+    """Passes traced inside have chunks that suit this platform: as large as a cache, or as memory.
+
+    By default that of `jax.default_backend()`. For programs that are lowered here and run elsewhere
+    (`jax.export`), or to try sizes; `chunk_size=` has the last word. What was compiled before keeps
+    its own. The answer is the same up to rounding.
+
+    Args:
+        platform: "cpu", or "cuda", "rocm", "tpu" and any other name for an accelerator.
+
+    Example:
+        >>> import jax, jaxmix as jm, jax.numpy as jnp
+        >>> rows = jax.ShapeDtypeStruct((100_000, 2), jnp.float32)
+        >>> model = jm.gaussian_mixture(8, 2, covariance="diag")
+        >>> with jm.em.sized_for("tpu"):
+        ...     program = jax.jit(jm.em.expected_stats).trace(model, rows)
+    """
+    token = _asked.set(platform)
+    try:
+        yield
+    finally:
+        _asked.reset(token)
+
 
 BRIEF = 500_000  # numbers times densities of the widest stack
 
@@ -42,15 +87,14 @@ def rows_of_chunk(model: PyTree, data: PyTree, restarts: int = 1) -> int:
     """
     numbers = sum(math.prod(a.shape[1:]) for a in jax.tree.leaves(data))
     stats = max([1, *map(_stats_elements, take_apart(model).leaves)])
-    return max(
-        64,
-        min(
-            STACK_ELEMENTS // (width(model) * restarts),
-            STATS_ELEMENTS // stats,
-            ITEM_ELEMENTS // (max(1, _item_numbers(data)) * width(model) * restarts),
-            max(ROWS, EVENT_ELEMENTS // max(1, numbers)),
-        ),
+    suits = sizes()
+    most = min(
+        suits.stack // (width(model) * restarts),
+        suits.stats // stats,
+        suits.items // (max(1, _item_numbers(data)) * width(model) * restarts),
+        max(suits.rows, suits.event // max(1, numbers)),
     )
+    return max(64, most)
 
 
 def _item_numbers(data: PyTree) -> int:
@@ -71,7 +115,10 @@ def chunk_rows(model: PyTree, data: PyTree, chunk_size: int | None) -> int:
     rows = num_rows(data)
     most = rows_of_chunk(model, data) if chunk_size is None else chunk_size
     count = -(-rows // max(1, most))
-    return max(1, min(rows, most, 16 * -(-rows // (16 * count))))
+    even = -(-rows // count)
+    multiple = sizes().multiple
+    multiple = multiple if even >= multiple else 16
+    return max(1, min(rows, most, multiple * -(-even // multiple)))
 
 
 def take_chunk(

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 import jaxmix as jm
-from jaxmix.em.chunks import rows_of_chunk
+from jaxmix.em.chunks import chunk_rows, rows_of_chunk
 
 
 def chain(states, length, rows):
@@ -24,3 +24,14 @@ def test_a_hidden_chain_keeps_its_states_and_not_its_transitions():
 def test_chunks_of_sequences_count_items_and_states():
     sizes = [rows_of_chunk(*chain(states, length, 2)) for states, length in ((64, 1000), (8, 10))]
     assert sizes[0] == 64 and sizes[1] >= 4096
+
+
+def test_chunks_for_an_accelerator_are_few_and_whole_tiles():
+    """A million rows, 128 columns, 1,024 components: at most 50 trips, each of arrays that fit."""
+    model = jm.gaussian_mixture(1024, 128, covariance="diag")
+    data = jax.ShapeDtypeStruct((1_000_000, 128), jnp.float32)
+    with jm.em.sized_for("cuda"):
+        rows = chunk_rows(model, data, None)
+        assert chunk_rows(model, data, 500) <= 500  # what is asked for has the last word
+    assert rows % 1024 == 0 and 1e6 / rows <= 50 and rows * 1024 * 4 < 2e8
+    assert chunk_rows(model, data, None) < 1024  # here, as large as a cache
