@@ -15,8 +15,8 @@ R = TypeVar("R")
 
 
 def _is_long(node) -> bool:
-    """Whether a node is a table of rows, too long to look for traced values in it."""
-    return type(node) is list and len(node) > 1000
+    """Whether a node is a table of rows, too long to look for traced values in it, or read once."""
+    return (type(node) is list and len(node) > 1000) or hasattr(node, "__next__")
 
 
 def on_host(instead: str) -> Callable[[Callable[P, R]], Callable[P, R]]:

@@ -6,7 +6,7 @@ import equinox.internal as eqxi
 class RESULTS(eqxi.Enumeration):
     """Outcomes; each value is a sentence that a user can act on."""
 
-    successful = ""
+    successful = "successful: it ended by its own rule, and nothing is left to be done."
     max_steps_reached = (
         "The maximum number of steps was reached before the gain per datum fell below `tol`. "
         "Raise `max_steps` or `tol`, or accelerate."

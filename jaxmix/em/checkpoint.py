@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 FORMAT = "jaxmix fit"
-VERSION = 1
+VERSION = 2
 FILE = "jaxmix-fit.npz"
 HEADER = "header"
 

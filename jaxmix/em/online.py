@@ -1,5 +1,6 @@
 """Online EM: a model that learns from each batch as it comes, for one pass or a few."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import equinox as eqx
@@ -17,8 +18,24 @@ from .parts import take_apart
 from .restarts import SEARCH_ROWS
 
 
+class OnlineState(eqx.Module):
+    """What stepwise EM goes on from: the model that last learned, and statistics a datum.
+
+    - `average`: of the statistics of so many (`num_averaged`) batches.
+    - `capacity`: rows of a full batch, the unit of the step length; `rows`: those of all sources.
+    """
+
+    model: PyTree
+    stats: Any
+    average: Any
+    prior: Prior
+    num_averaged: int
+    capacity: int
+    rows: int
+
+
 class Online(eqx.Module):
-    """What `em.online` gives.
+    """What `em.online` gives, and what another call of it goes on from.
 
     - `model`: the last one, or that of the averaged statistics.
     - `log_likelihood`: for each batch its mean log-density in nats a datum, before the model
@@ -29,6 +46,17 @@ class Online(eqx.Module):
     model: PyTree
     log_likelihood: Float[Array, " batches"]
     num_rows: int
+    state: OnlineState
+
+
+class _Listed:
+    """A list of batches as a source."""
+
+    def __init__(self, batches: Iterable[PyTree]):
+        self.items = list(batches)
+
+    def batches(self):
+        return iter(self.items)
 
 
 def _moved(leaves, stats, new_leaves):
@@ -70,7 +98,7 @@ def _from_average(model, average, prior, rows):
 
 @on_host("add up jm.em.expected_stats in a scan of your own.")
 def online(
-    model: PyTree,
+    model: PyTree | Online,
     source: Any,
     *,
     passes: int = 1,
@@ -89,8 +117,10 @@ def online(
     variables ends at its maximum-likelihood fit after one pass.
 
     Args:
-        model: the start, such as that of a fit to a sample.
-        source: a `jm.data` source; its rows should come in no order.
+        model: the start, such as that of a fit to a sample; or an earlier outcome, which goes on
+            with its statistics, prior and step lengths as if both sources were one.
+        source: a `jm.data` source, or a list or other iterable of batches, which is read into
+            memory; rows should come in no order.
         passes: how often to read it.
         power: the exponent of the step.
         average: whether the last model is that of statistics averaged over the second half.
@@ -110,11 +140,26 @@ def online(
         >>> found = jm.em.online(jm.Normal(0.0, 1.0), source, power=1, average=False)
         >>> round(float(found.model.mean), 4)
         4.0
+        >>> late = [np.array([9.0, 11.0], np.float32)]
+        >>> found = jm.em.online(found, late, power=1, average=False)
+        >>> round(float(found.model.mean), 4)  # of all six
+        6.0
     """
     if not 0.5 < power <= 1:
         raise ValueError(f"power must be above 1/2 and at most 1; it was {power!r}.")
     if passes < 1:
         raise ValueError(f"passes must be at least 1; it was {passes!r}.")
+    if not callable(getattr(source, "batches", None)):
+        if hasattr(source, "shape") or not isinstance(source, Iterable):
+            raise ValueError(
+                "The source must give batches: wrap arrays in jm.data.Arrays(x, batch_size=...), or "
+                f"give a list of batches; it is a {type(source).__name__}."
+            )
+        source = _Listed(source)
+    first, before, seen = None, 0, 0
+    if isinstance(model, Online):
+        first, seen = model.state, model.num_rows
+        model, before = first.model, first.rows
     sample, rows = sampled(source, SEARCH_ROWS)
     sample = checked_data(sample, model)
     if take_apart(model).loose:
@@ -124,24 +169,30 @@ def online(
         )
     kind = float_of(sample)
     model = of_dtype(model, sample)
-    prior = jax.jit(floor_prior)(model, sample, None, floor) if prior is None else prior
+    if prior is None:
+        prior = jax.jit(floor_prior)(model, sample, None, floor) if first is None else first.prior
     pieces = Pieces(source, jax.tree.map(np.asarray, sample), kind)
-    half = passes * -(-rows // pieces.capacity) // 2
     stats = mean = None
-    trace, count, seen = [], 0, 0
+    trace, averaged, half = [], 0, passes * -(-rows // pieces.capacity) // 2
+    capacity, total = pieces.capacity, jnp.asarray(before + rows, kind)
+    if first is not None:
+        stats, mean = first.stats, first.average
+        averaged, half, capacity = first.num_averaged, 0, first.capacity
     for _ in range(passes):
         for piece in ahead(pieces):
-            count, seen = count + 1, seen + piece.count
-            # A batch that is not full weighs as much less.
-            rate = jnp.asarray(float(count) ** -power * piece.count / pieces.capacity, kind)
-            share = jnp.asarray(1.0 if count <= half else 1.0 / (count - half), kind)
+            seen += piece.count
+            averaged = 1 if len(trace) < half else averaged + (len(trace) > half or half == 0)
+            # Counted in full batches: one that is not full weighs as much less.
+            rate = jnp.asarray(min(1, (seen / capacity) ** -power * piece.count / capacity), kind)
+            share = jnp.asarray(1 / averaged, kind)
             model, stats, mean, level = _learn(
                 model, stats, mean, piece.rows, piece.weights, rate, share, prior,
-                jnp.asarray(rows, kind), assignment,
+                total, assignment,
             )  # fmt: skip
             trace.append(level)
             if len(trace) > 1:  # else all batches would queue up in memory
                 jax.block_until_ready(trace[-2])
+    state = OnlineState(model, stats, mean, prior, averaged, capacity, before + rows)
     if average:
-        model = _from_average(model, mean, prior, jnp.asarray(rows, kind))
-    return Online(model, jnp.stack(trace), seen)
+        model = _from_average(model, mean, prior, total)
+    return Online(model, jnp.stack(trace), seen, state)

@@ -70,7 +70,8 @@ class Fit(eqx.Module):
         return self.bic + 2 * self.entropy
 
     def __str__(self) -> str:
-        reason = message(self.result) or "the gain per datum fell below `tol`"
+        met = bool(self.result == RESULTS.successful)
+        reason = "the gain per datum fell below `tol`" if met else message(self.result)
         same = np.sum(
             self.restarts.log_likelihood > float(self.log_likelihood) - 1e-3 * self.num_data
         )

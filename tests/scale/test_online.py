@@ -32,7 +32,30 @@ def test_one_pass_comes_near_the_optimum():
     assert mean(start) < at_best - 0.01
 
 
+@pytest.mark.parametrize("average", [False, True])
+def test_going_on_is_as_one_source_of_all(average):
+    rng = np.random.default_rng(2)
+    rows = (np.where(rng.random(600) < 0.3, -2.0, 1.5) + rng.normal(size=600)).astype(np.float32)
+    parts = jax.vmap(jm.Normal)(jnp.array([-1.5, 1.0]), jnp.full(2, 1.3))
+    start = jm.MixtureSameFamily(jnp.full(2, 0.5), parts)
+    batches = np.split(rows, 12)
+    given = {"prior": jm.em.conjugate_prior(start, rows), "average": average}
+    whole = jm.em.online(start, batches, **given)
+    # Averages begin after half of what the first call reads: after one and the same batch.
+    first = jm.em.online(start, iter(batches[:11] if not average else batches), **given)
+    if average:
+        assert first.state.num_averaged == 6
+        again = jm.em.online(first, batches[:1], average=True)
+        assert again.state.num_averaged == 7 and again.num_rows == 650
+        return
+    second = jm.em.online(first, batches[11:], average=False)
+    np.testing.assert_allclose(second.model.components.mean, whole.model.components.mean, rtol=1e-4)
+    assert second.num_rows == whole.num_rows == 600
+
+
 def test_bad_arguments_are_refused():
+    with pytest.raises(ValueError, match=r"jm\.data\.Arrays"):
+        jm.em.online(jm.Normal(0.0, 1.0), np.ones(4, np.float32))
     source = jm.data.Arrays(np.ones(4, np.float32))
     with pytest.raises(ValueError, match="power must be above 1/2"):
         jm.em.online(jm.Normal(0.0, 1.0), source, power=0.5)
