@@ -10,12 +10,15 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from ..._refuse import on_host
 from ..draws import draw
-from .cells import Region
+from .cells import Region, _heads
 from .coordinates import Coordinates, doubled, proposal_rows
 from .sweep import Hits
 
 DIRECTIONS = 64  # in which the region's extreme members are looked for
 STEPS = 200
+FAR = 1.0  # nats from the nearest proposal, beyond which a vertex is made one
+MOST_ADDED = 32
+LARGE, MOST_LARGE = 0.7, 24  # vertices whose second moments count: of these shares of the largest
 
 
 class Placement(eqx.Module):
@@ -47,9 +50,10 @@ def place(
 
     The region's extreme members, moved `margin` standard deviations (of the Fisher information)
     outward, so that every weight is bounded; and members tilted to where f is not 0 under the
-    vertex of the largest expectation, one for each cluster of such events (cross-entropy). Shares
-    minimise that vertex's second moment, `defensive` of them left even. f's draws here are no part
-    of the certificate.
+    vertex of the largest expectation, one for each cluster of such events (cross-entropy). Where
+    the region is wide, vertices further than a nat from all of these are added. Shares minimise the
+    relative second moments of the vertices of large expectations, `defensive` of them left even.
+    The draws made here are no part of the certificate.
 
     Args:
         key: a typed random key.
@@ -77,18 +81,17 @@ def place(
     region = Region(grid)
     heads = len(region.coordinates.parts)
     natural = region.rows[:, heads:]
-    outer = _outside(region.coordinates, natural, margin)
+    outer = _covering(region.coordinates, natural, _outside(region.coordinates, natural, margin))
     first = _members(region, outer)
     # Some hits from the hull alone, then from members tilted to them: rare ones come nearer.
     drawn = draw(k_first, first, max(1, num_draws // len(outer)))
     count = num_components or len(np.atleast_1d(region.cell_shape)) + 1
     tilted, _ = _tilted(region, f, drawn, natural, count)
+    stack = _members(region, np.concatenate([outer, tilted]))
+    drawn = draw(k_second, stack, max(1, num_draws // (len(outer) + len(tilted))))
+    tilted, values = _tilted(region, f, drawn, natural, count)
     both = np.concatenate([outer, tilted])
-    stack = _members(region, both)
-    drawn = draw(k_second, stack, max(1, num_draws // len(both)))
-    tilted, best = _tilted(region, f, drawn, natural, count)
-    both = np.concatenate([outer, tilted])
-    shares = _shares(region, f, drawn, region.rows[best], both, defensive)
+    shares = _shares(region, f, drawn, values, both, defensive)
     calls = 2 * num_draws
     return Placement(_members(region, both), jnp.asarray(shares, jnp.result_type(float)), calls)
 
@@ -122,6 +125,27 @@ def _outside(coordinates: Coordinates, natural, margin) -> np.ndarray:
     return np.array(out)
 
 
+def _covering(coordinates: Coordinates, natural, outer) -> np.ndarray:
+    """The outer members, and vertices so that each has one of them within a nat of divergence."""
+    with jax.enable_x64(True):
+        told = doubled(coordinates)
+        levels, means = map(np.asarray, _levels(told, jnp.asarray(natural)))
+        ends = np.asarray(_levels(told, jnp.asarray(outer))[0])
+    own = levels - (natural * means).sum(1)
+    apart = np.min(ends[None] - means @ outer.T - own[:, None], axis=1)
+    added = []
+    while apart.max() > FAR and len(added) < MOST_ADDED:
+        k = int(np.argmax(apart))
+        added.append(natural[k])
+        apart = np.minimum(apart, levels[k] - means @ natural[k] - own)
+    return np.concatenate([outer, np.array(added).reshape(-1, outer.shape[1])])
+
+
+@eqx.filter_jit
+def _levels(coordinates, natural):
+    return jax.vmap(jax.value_and_grad(coordinates.log_normaliser))(natural)
+
+
 @eqx.filter_jit
 def _information(coordinates, t, way):
     return way @ jax.jvp(jax.grad(coordinates.log_normaliser), (t,), (way,))[1]
@@ -146,8 +170,8 @@ def _built(coordinates, natural):
     return jax.vmap(coordinates.densities)(natural)
 
 
-def _tilted(region: Region, f, drawn, natural, count) -> tuple[np.ndarray, int]:
-    """Members whose mean statistics are those of each cluster of hits; and the largest vertex."""
+def _tilted(region: Region, f, drawn, natural, count) -> tuple[np.ndarray, np.ndarray]:
+    """Members whose mean statistics are those of each cluster of hits; estimates at the vertices."""
     hits = Hits(f, region.coordinates, drawn.events)
     values, features = hits.column(0)
     if not len(values):
@@ -163,7 +187,7 @@ def _tilted(region: Region, f, drawn, natural, count) -> tuple[np.ndarray, int]:
     moving = moving if moving.any() else np.ones(natural.shape[1], bool)
     centres = _clusters(statistics[:, moving], np.asarray(weights[:, best], np.float64), count)
     found = [_matched(region.coordinates, natural[best], moving, centre) for centre in centres]
-    return np.array(found), best
+    return np.array(found), weights.sum(0)
 
 
 def _clusters(x, weights, count) -> np.ndarray:
@@ -209,27 +233,25 @@ def _derivatives(coordinates, t):
     return jax.grad(coordinates.log_normaliser)(t), jax.hessian(coordinates.log_normaliser)(t)
 
 
-def _shares(region: Region, f, drawn, target, natural, defensive) -> Float[np.ndarray, " k"]:
-    """Shares that minimise sum f^2 p^2 / (q q_drawn), by its multiplicative fixed point."""
-    hits = Hits(f, region.coordinates, drawn.events)
-    values, features = hits.column(0)
+def _shares(region: Region, f, drawn, estimates, natural, defensive) -> Float[np.ndarray, " k"]:
+    """Shares that minimise sum f^2 p^2 / (q q_drawn), by their multiplicative fixed point."""
+    values, features = Hits(f, region.coordinates, drawn.events).column(0)
     features = np.asarray(features, np.float64)
-    own, logs = proposal_rows(
-        region.coordinates, drawn.proposals, np.full(drawn.num_proposals, 1 / drawn.num_proposals)
-    )
+    even = np.full(drawn.num_proposals, 1 / drawn.num_proposals)
+    own, logs = proposal_rows(region.coordinates, drawn.proposals, even)
+    log_q = np.logaddexp.reduce(features @ own.T + logs, axis=1)[:, None]
     with jax.enable_x64(True):
-        from .cells import _heads
-
-        head = np.asarray(_heads(doubled(region.coordinates), jnp.asarray(natural)))
-    rows = np.concatenate([head, natural], 1)
-    shift = features @ target
-    table = np.exp(features @ rows.T - shift[:, None])  # p_k / p
-    drawn_q = np.exp(np.logaddexp.reduce(features @ own.T + logs, axis=1) - shift)
+        heads = np.asarray(_heads(doubled(region.coordinates), jnp.asarray(natural)))
+    rows = np.concatenate([heads, natural], 1)
+    large = np.flatnonzero(estimates >= LARGE * estimates.max())
+    large = large[np.linspace(0, len(large) - 1, min(len(large), MOST_LARGE)).astype(int)]
+    targets = np.exp(features @ region.rows[large].T - log_q) / estimates[large]
+    squares = values**2 * (targets**2).sum(1)
+    ratios = np.exp(features @ rows.T - log_q)
     even = np.full(len(rows), 1 / len(rows))
     shares = even
     for _ in range(STEPS):
-        q = table @ (defensive * even + (1 - defensive) * shares)
-        pull = (values**2 / (drawn_q * q * q)) @ table
-        shares = shares * np.sqrt(pull)
+        q = ratios @ (defensive * even + (1 - defensive) * shares)
+        shares = shares * np.sqrt((squares / (q * q)) @ ratios)
         shares = shares / shares.sum()
     return defensive * even + (1 - defensive) * shares
