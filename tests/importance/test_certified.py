@@ -376,3 +376,18 @@ def test_calibration_refuses_fixed_counts_in_expectation():
     draws = imp.draw(jax.random.key(2), normals(PROPOSALS), 100)
     with pytest.raises(ValueError, match="draw_labelled"):
         imp.calibrate(lambda x: x, normals([-1.0, 0.0]), draws, alpha=0.1)
+
+
+def test_proposals_are_placed_outside_and_where_a_test_rejects():
+    grid = normals(np.linspace(-1, 0, 5))
+    placed = imp.place(jax.random.key(0), rejects, grid, num_draws=2000)
+    means, shares = np.asarray(placed.proposals.mean), np.asarray(placed.weights)
+    # A quarter of a standard deviation outward; most draws about the mean of what is rejected.
+    assert np.allclose(np.sort(means)[:2], [-1.25, 0.25], atol=1e-3)
+    assert abs(means[shares.argmax()] - (2.34)) < 0.3 and np.isclose(shares.sum(), 1, atol=1e-5)
+    draws = imp.draw(jax.random.key(1), placed.proposals, imp.allocate(placed.weights, 2000))
+    assert np.isfinite(imp.max_weight(grid, draws)).all()
+    # A wide region is covered: no vertex is far from every proposal.
+    wide = imp.place(jax.random.key(0), lambda x: x > 0, normals(np.linspace(-9, 9, 19)))
+    line = np.asarray(wide.proposals.mean)
+    assert np.abs(np.linspace(-9, 9, 19)[:, None] - line[None]).min(1).max() < 1.5

@@ -155,7 +155,7 @@ def _refuse_bent(stack: Any) -> None:
         leaf: Any = part.leaf
         bent = isinstance(leaf, Direction | Multinomial)
         if isinstance(leaf, MultivariateNormal | TiedMultivariateNormal):
-            factor = np.asarray(leaf._factor)
+            factor = np.asarray(leaf.covariance)
             bent = np.ptp(factor.reshape(-1, leaf.dim**2), axis=0).max() > 0
         if bent:
             raise ValueError(

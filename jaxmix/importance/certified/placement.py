@@ -9,9 +9,10 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 from ..._refuse import on_host
-from ..draws import draw
+from ..draws import allocate, draw
 from .cells import Region, _heads
 from .coordinates import Coordinates, doubled, proposal_rows
+from .max_weight import shares_of
 from .sweep import Hits
 
 DIRECTIONS = 64  # in which the region's extreme members are looked for
@@ -82,14 +83,15 @@ def place(
     heads = len(region.coordinates.parts)
     natural = region.rows[:, heads:]
     outer = _covering(region.coordinates, natural, _outside(region.coordinates, natural, margin))
-    first = _members(region, outer)
-    # Some hits from the hull alone, then from members tilted to them: rare ones come nearer.
-    drawn = draw(k_first, first, max(1, num_draws // len(outer)))
     count = num_components or len(np.atleast_1d(region.cell_shape)) + 1
-    tilted, _ = _tilted(region, f, drawn, natural, count)
-    stack = _members(region, np.concatenate([outer, tilted]))
-    drawn = draw(k_second, stack, max(1, num_draws // (len(outer) + len(tilted))))
-    tilted, values = _tilted(region, f, drawn, natural, count)
+    # Some hits from the region alone, then from members tilted to them: rare ones come nearer. Both
+    # rounds are of one size, and their sampling is compiled once.
+    tilted = np.tile(natural.mean(0), (count, 1))
+    for k_round in (k_first, k_second):
+        stack = _members(region, np.concatenate([outer, tilted]))
+        even = allocate(jnp.ones(len(outer) + len(tilted)), num_draws)
+        drawn = draw(k_round, stack, even)
+        tilted, values = _tilted(region, f, drawn, natural, count)
     both = np.concatenate([outer, tilted])
     shares = _shares(region, f, drawn, values, both, defensive)
     calls = 2 * num_draws
@@ -176,8 +178,7 @@ def _tilted(region: Region, f, drawn, natural, count) -> tuple[np.ndarray, np.nd
     values, features = hits.column(0)
     if not len(values):
         raise ValueError(f"None of {hits.count} draws hit f: raise num_draws.")
-    shares = np.full(drawn.num_proposals, 1 / drawn.num_proposals)
-    own, logs = proposal_rows(region.coordinates, drawn.proposals, shares)
+    own, logs = proposal_rows(region.coordinates, drawn.proposals, shares_of(drawn))
     log_q = np.logaddexp.reduce(features @ own.T + logs, axis=1)
     weights = values[:, None] * np.exp(features @ region.rows.T - log_q[:, None])
     best = int(np.argmax(weights.sum(0)))
@@ -237,8 +238,7 @@ def _shares(region: Region, f, drawn, estimates, natural, defensive) -> Float[np
     """Shares that minimise sum f^2 p^2 / (q q_drawn), by their multiplicative fixed point."""
     values, features = Hits(f, region.coordinates, drawn.events).column(0)
     features = np.asarray(features, np.float64)
-    even = np.full(drawn.num_proposals, 1 / drawn.num_proposals)
-    own, logs = proposal_rows(region.coordinates, drawn.proposals, even)
+    own, logs = proposal_rows(region.coordinates, drawn.proposals, shares_of(drawn))
     log_q = np.logaddexp.reduce(features @ own.T + logs, axis=1)[:, None]
     with jax.enable_x64(True):
         heads = np.asarray(_heads(doubled(region.coordinates), jnp.asarray(natural)))
