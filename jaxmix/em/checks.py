@@ -83,7 +83,7 @@ def _converted(leaf: Any, path: tuple) -> Array:
 
 def _on_host(leaf: Any, path: tuple) -> np.ndarray:
     if isinstance(leaf, np.ma.MaskedArray) and np.ma.is_masked(leaf):
-        leaf = leaf.astype(float).filled(np.nan)
+        leaf = np.ma.filled(leaf.astype(float), np.nan)
     try:
         host = np.asarray(leaf)
     except ValueError as error:

@@ -30,6 +30,8 @@ CACHE = Sizes(1 << 18, 1 << 22, 1 << 17, 1 << 21, 4096, 16)
 # Launches and padded copies cost, not cache misses: 128 MiB of float32 a chunk's widest array.
 MEMORY = Sizes(1 << 25, 1 << 27, 1 << 24, 1 << 25, 1 << 17, 1024)
 
+SYMBOLIC = 512  # rows of a chunk where their number is a symbol, to be exported for any
+
 _asked: ContextVar[str | None] = ContextVar("platform", default=None)
 
 
@@ -114,6 +116,8 @@ def chunk_rows(model: PyTree, data: PyTree, chunk_size: int | None) -> int:
     """Rows of a chunk, at most those asked for or else those that suit: even parts of the whole."""
     rows = num_rows(data)
     most = rows_of_chunk(model, data) if chunk_size is None else chunk_size
+    if not isinstance(rows, int):
+        return min(most, SYMBOLIC)
     count = -(-rows // max(1, most))
     even = -(-rows // count)
     multiple = sizes().multiple
@@ -136,7 +140,14 @@ def take_chunk(
         chunk: rows of a chunk.
         dtype: of weights that are not given.
     """
-    start = jnp.minimum(index * chunk, num_rows(data) - chunk)
+    rows = num_rows(data)
+    if not isinstance(rows, int):  # there may be fewer rows than a chunk has
+        at = index * chunk + jnp.arange(chunk)
+        fresh, at = at < rows, jnp.minimum(at, rows - 1)
+        w = jnp.ones(chunk, dtype) if weights is None else weights[at]
+        w = jnp.where(fresh.reshape((-1,) + (1,) * (w.ndim - 1)), w, jnp.zeros_like(w))
+        return jax.tree.map(lambda a: a[at], data), w
+    start = jnp.minimum(index * chunk, rows - chunk)
     take = lambda a: jax.lax.dynamic_slice_in_dim(a, start, chunk)
     fresh = start + jnp.arange(chunk) >= index * chunk
     w = jnp.ones(chunk, dtype) if weights is None else take(weights)
@@ -147,4 +158,5 @@ def take_chunk(
 def is_brief(model: PyTree, data: PyTree, *_: Any) -> bool:
     """Whether passes over the data cost less than compiling them well."""
     sizes = [math.prod(getattr(a, "shape", ())) for a in jax.tree.leaves(data)]
-    return sum(sizes) * width(model) <= BRIEF
+    whole = sum(sizes) * width(model)
+    return isinstance(whole, int) and whole <= BRIEF

@@ -85,7 +85,8 @@ _init_blocks = Quick(_in_blocks)
 def _init(key, template, data, weights, plus_plus) -> PyTree:
     k_rows, k_noise, k_seed, k_loose = jax.random.split(key, 4)
     rows = num_rows(data)
-    wanted = min(rows, SEED_ROWS)
+    static = isinstance(rows, int)  # and no symbol, of a program for any number of rows
+    wanted = min(rows, SEED_ROWS) if static else SEED_ROWS
     if weights is None:
         index = (
             jax.random.permutation(k_rows, rows)
@@ -94,7 +95,7 @@ def _init(key, template, data, weights, plus_plus) -> PyTree:
         )
     else:
         odds = weights / jnp.sum(weights)
-        index = jax.random.choice(k_rows, rows, (wanted,), replace=False, p=odds)
+        index = jax.random.choice(k_rows, rows, (wanted,), replace=not static, p=odds)
         # Rows of weight 0 come last, where too few others are left: the first one stands in.
         index = jnp.where(weights[index] > 0, index, index[0])
     sample = jax.tree.map(lambda a: a[index], data)

@@ -15,7 +15,10 @@ ELEMENTS = 1 << 17  # log-densities, or numbers of the data, that the fits of a 
 def lanes_of(model: PyTree, data: PyTree, most_rows: int | None = None) -> int:
     """Fits that make up a block, of models and data like these, of which so many rows are used."""
     numbers = sum(math.prod(a.shape[1:]) for a in jax.tree.leaves(data))
-    rows = num_rows(data) if most_rows is None else min(num_rows(data), most_rows)
+    rows = num_rows(data)
+    if not isinstance(rows, int):
+        rows = ELEMENTS if most_rows is None else most_rows
+    rows = rows if most_rows is None else min(rows, most_rows)
     return max(1, ELEMENTS // max(1, rows * max(width(model), numbers)))
 
 

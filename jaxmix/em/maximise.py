@@ -126,8 +126,9 @@ def if_seen(floor: Any, count: Array) -> Any:
 def floor_stats(model: PyTree, data: PyTree, weights: Array | None) -> tuple[list, list]:
     """`pooled_stats` of a bounded number of rows."""
     rows = num_rows(data)
-    if rows > FLOOR_ROWS:
-        index = jnp.round(jnp.linspace(0, rows - 1, FLOOR_ROWS)).astype(int)
+    if not isinstance(rows, int) or rows > FLOOR_ROWS:
+        last = jnp.asarray(rows - 1, float)
+        index = jnp.round(jnp.linspace(0, last, FLOOR_ROWS)).astype(int)
         data = jax.tree.map(lambda a: a[index], data)
         weights = None if weights is None else weights[index]
     return pooled_stats(model, data, weights)

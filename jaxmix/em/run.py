@@ -184,9 +184,8 @@ def _in_blocks(
     def whole(model, data, weights, prior, floor, max_steps, tol):
         prior = floor_prior(model, data, weights, floor) if prior is None else prior
         items = items_of_one_row(data)
-        each = (
-            tol if items is None else tol * items.astype(tol.dtype)
-        )  # nats a row, of which there is one
+        # In nats an item, where there is one single row.
+        each = tol if items is None else tol * items.astype(tol.dtype)
         limits = Limits(jnp.minimum(max_steps, history_size), each, stopping)
         state, history = loop(
             begin(model, data, weights, solver), data, weights, prior, solver, limits,

@@ -1,6 +1,7 @@
 """What enters EM: every entry asks for the same things; units, columns, duplicates change nothing."""
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -176,3 +177,19 @@ def test_items_are_the_data_of_one_series():
     np.testing.assert_allclose(fit.bic, -2 * level + 2 * np.log(100), rtol=1e-5)
     assert fit.unit == "item"
     assert fit.num_data == 100
+
+
+def test_exported_with_any_number_of_rows():
+    (n,) = jax.export.symbolic_shape("n")
+    rows = jax.ShapeDtypeStruct((n, 2), jnp.float32)
+    calls = {
+        "step": lambda x: jm.em.step(two(), x)[0].components.mean,
+        "run": lambda x: jm.em.run(two(), x, max_steps=3).model.components.mean,
+        "expected_stats": lambda x: jm.em.expected_stats(two(), x)[0],
+    }
+    for name, call in calls.items():
+        exported = jax.export.export(jax.jit(call))(rows)
+        for x in (X, X[:10]):
+            np.testing.assert_allclose(
+                exported.call(x), call(x), rtol=1e-4, atol=1e-5, err_msg=name
+            )
