@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import kstest
 from sklearn.metrics import adjusted_rand_score
 
 import jaxmix as jm
@@ -173,6 +174,19 @@ def test_fit_reads_a_table_of_mixed_columns(tmp_path, capsys):
 
     report = (out / "report.md").read_text()
     assert "A mixture of 2 over birds.csv" in report and "fields.png" in report
+    page = (out / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 1 and "form 2 groups" in page
+
+    # The rows again as new ones.
+    main(["apply", str(out / "model.npz"), str(path), "--out", str(tmp_path / "new")])
+    again = np.loadtxt(tmp_path / "new" / "posteriors.csv", delimiter=",", skiprows=1)
+    assert np.allclose(again, posterior, atol=1e-4)
+    tail = np.genfromtxt(tmp_path / "new" / "rows.csv", delimiter=",", skip_header=1)[:, 3]
+    assert kstest(tail, "uniform").statistic < 2 / np.sqrt(len(tail))  # uniform under the model
+    assert not (tmp_path / "new" / ".part").exists()
+    with pytest.raises(SystemExit):
+        main(["apply", str(out / "model.npz"), _file(tmp_path, "other.csv", "a\n1\n")])
+    assert "has no column" in capsys.readouterr().err
     pictures = {path.name for path in out.glob("*.png")}
     assert pictures == {"fields.png", "assignments.png", "history.png"}
 

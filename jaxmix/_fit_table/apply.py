@@ -43,8 +43,7 @@ def apply(
         noted = model_path.with_name("reading.json")
         given = json.loads(noted.read_text(encoding="utf-8")) if noted.is_file() else {}
         readings = {
-            name: Reading(**{k: tuple(v) if isinstance(v, list) else v for k, v in one.items()})
-            for name, one in given.items()
+            name: Reading(**one)._replace(na=tuple(one["na"])) for name, one in given.items()
         }
         read = read_table(path, na=na, readings=readings)
         names = [name for name, _ in structure(model).items()]

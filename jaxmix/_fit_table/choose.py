@@ -61,7 +61,7 @@ def choose(
     """
     whole = data = encode(template, rows)
     most = len(jax.tree.leaves(data)[0])
-    case = weights
+    case: Any = weights
     if most > MANY_ROWS:
         few = np.sort(np.random.default_rng(seed).choice(most, MANY_ROWS, replace=False))
         data = jax.tree.map(lambda array: array[few], whole)
@@ -107,7 +107,8 @@ def choose(
     if most > MANY_ROWS:
         law = conjugate_prior(best.model, data, rows=prior) if prior else None
         begun = _possible(best.model, whole)
-        best = fit(None, begun, whole, weights=weights, prior=law, init="given")
+        every: Any = weights
+        best = fit(None, begun, whole, weights=every, prior=law, init="given")
     return Found(whole, fits, chosen, best, min(most, MANY_ROWS))
 
 

@@ -6,6 +6,7 @@ import jax
 from jaxtyping import PyTree
 
 from .._stack import pick
+from ..combinators import Hurdle
 from ..combinators import Optional as OptionalField
 from ..combinators._conditioning import plain
 from ..families import BernoulliSet, Categorical
@@ -34,6 +35,9 @@ def words(density: PyTree) -> str:
     if isinstance(density, OptionalField):
         rate = density.p_missing
         return words(density.value) + ("" if rate is None else f"; missing {float(rate):.0%}")
+    if isinstance(density, Hurdle):
+        pairs = zip(density.atoms, density.weights.tolist()[:-1], strict=True)
+        return ", ".join(f"{a:g} {p:.0%}" for a, p in pairs) + f", else {words(density.value)}"
     if isinstance(density, Categorical | BernoulliSet):
         names = range(density.size) if density.labels is None else density.labels
         shares = sorted(zip(density.probs.tolist(), names, strict=True), key=lambda p: -p[0])

@@ -133,13 +133,13 @@ def _columnar(pd: Any, path: Path, kind: str) -> Any:
 
 def _text(pd: Any, source: Path | bytes, notes: list[str]) -> tuple[Any, str]:
     """A table in text: comments are skipped, the separator is that of like lines, told in notes."""
-    packed = isinstance(source, Path) and source.suffix.lower() in PACKED
     whole: Any = source if isinstance(source, Path) else io.BytesIO(source)
-    if packed:
+    if isinstance(source, Path) and source.suffix.lower() in PACKED:
         from pandas.io.common import get_handle
 
-        with get_handle(source, "rb", compression="infer", is_text=False) as handle:
-            begin = handle.handle.read(BEGIN)  # pyright: ignore[reportCallIssue]
+        opened: Any = get_handle(str(source), "rb", compression="infer", is_text=False)
+        with opened as handle:
+            begin = handle.handle.read(BEGIN)
     elif isinstance(source, Path):
         with source.open("rb") as file:
             begin = file.read(BEGIN)

@@ -87,7 +87,7 @@ def read_columns(
         found[name] = Reading("label", na=tuple(here))
         kept = sorted(v for v in levels - set(here) if v.lower() in ABSENT)
         if kept:
-            said.append(f"{name}: {kept[0]!r} is a label; --na {kept[0]} reads it as missing.")
+            said.append(f"{name}: {kept[0]!r} is a label here; --na {kept[0]} takes it for a gap.")
         if here:
             said.append(f"{name}: {', '.join(map(repr, here))} was read as missing.")
     import pandas as pd

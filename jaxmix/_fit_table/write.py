@@ -18,6 +18,8 @@ from ..data.numbers import is_missing
 from ..plot._canvas import each
 from .choose import Found, compared
 from .describe import described
+from .html import page
+from .summary import paragraph, summary
 
 
 def write(folder: Path, read: Any, proposed: Any, found: Found, asked: Any) -> None:
@@ -39,6 +41,7 @@ def write(folder: Path, read: Any, proposed: Any, found: Found, asked: Any) -> N
     files = sorted(file.name for file in folder.iterdir())
     text = _report(read.name, frame, fields, proposed, found, posterior, files)
     (folder / "report.md").write_text(text, encoding="utf-8")
+    (folder / "report.html").write_text(page(text, folder), encoding="utf-8")
 
 
 def posteriors(folder: Path, posterior: np.ndarray) -> None:
@@ -110,26 +113,50 @@ def _markdown(header: Sequence, rows: Sequence[Sequence]) -> list[str]:
     return [f"| {' | '.join(map(clean, line))} |" for line in lines]
 
 
+def _dependence(told: Any) -> list[str]:
+    if not told.correlated:
+        return ["Within the components no two columns of numbers are correlated by more than 0.3."]
+    lines = [(a, b, f"{r:.2f}") for a, b, r in told.correlated[:10]]
+    return [
+        *_markdown(["column", "column", "correlation within components"], lines),
+        "",
+        "The components take their columns for independent: part of this correlation may stand "
+        "behind the number of components.",
+    ]
+
+
 def _report(name, frame, fields, proposed, found, posterior, files) -> str:
     best, model = found.best, found.best.model
     which = posterior.argmax(1)
-    unsure = int((posterior.max(1) < 0.9).sum())
+    told = summary(model, found.data, fields, posterior)
     shares = [f"{w:.1%} ({(which == k).sum()} rows)" for k, w in enumerate(model.weights.tolist())]
-    rows = [["share", *shares], *([field, *described(model, field)] for field in fields)]
+    rows = [["share", *shares, ""]]
+    rows += [[f, *described(model, f), f"{nats:.3f}"] for f, nats in told.separation.items()]
     columns = [[c.column, c.family, c.missing, c.reason] for c in proposed.choices]
     columns += [[c.column, "left out", c.missing, c.reason] for c in proposed.ignored]
     lines = [
         f"# A mixture of {found.chosen} over {name}",
         "",
-        f"{len(frame)} rows, {len(frame.columns)} columns, of which {len(fields)} are modelled. "
-        f"BIC chose {found.chosen} components among {', '.join(map(str, found.fits))}.",
-        f"{unsure} rows belong to no component with a probability of 0.9 or more.",
+        paragraph(name, found, told, posterior),
+        "",
+        f"{len(frame)} rows, {len(frame.columns)} columns, of which {len(fields)} are modelled.",
         "",
         "## The components",
         "",
-        *_markdown(["", *(f"component {k}" for k in range(found.chosen))], rows),
+        *_markdown(["", *(f"component {k}" for k in range(found.chosen)), "tells (nats)"], rows),
+        "",
+        "Columns are sorted by what they tell, each alone, of a row's component: their mutual "
+        f"information in nats, at most {np.log(max(found.chosen, 1)):.3f}.",
         "",
         *(["![Every field by component](fields.png)", ""] if "fields.png" in files else []),
+        "## Rows that fit badly",
+        "",
+        *_markdown(["row", "log-density (nats)"], [(r, f"{v:.2f}") for r, v in told.outliers]),
+        "",
+        "## What the components leave unsaid",
+        "",
+        *_dependence(told),
+        "",
         "## How many components",
         "",
         *_markdown(*compared(found)),

@@ -115,9 +115,9 @@ CANDIDATES = (
     Candidate("LogNormal", lambda c: LogNormal.template(), _skewed),
     Candidate("Gamma", lambda c: Gamma.template(), _skewed),
     Candidate("StudentT", lambda c: StudentT.template(), _tails),
-    Candidate("Beta", lambda c: Scaled.template(Beta.template(), _part(c)),
+    Candidate("Beta", lambda c: Scaled.template(Beta.template(), _part(c) or 1.0),
               lambda c: _part(c) is not None),
-    Candidate("VonMises", lambda c: Scaled.template(VonMises.template(), _turn(c)),
+    Candidate("VonMises", lambda c: Scaled.template(VonMises.template(), _turn(c) or 1.0),
               lambda c: _turn(c) is not None),
 )  # fmt: skip
 

@@ -64,7 +64,8 @@ def _decode(density: PyTree, events: Any) -> list:
             names = [name for name, _ in density.items()]
             return [dict(zip(names, row, strict=True)) for row in rows]
         return rows
-    if isinstance(density, OptionalField) and not isinstance(events, OptionalEvent):
+    filled = not isinstance(events, OptionalEvent)
+    if isinstance(density, OptionalField) and filled:
         return _decode(density.value, events)  # filled in
     if isinstance(density, OptionalField):
         values = _decode(density.value, events.value)

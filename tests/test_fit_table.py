@@ -1,0 +1,112 @@
+"""Files as people write them, and columns as they are: no compilation, few scores."""
+
+import gzip
+
+import numpy as np
+import pytest
+
+import jaxmix as jm
+from jaxmix._fit_table.proposal import as_text, read_proposal
+from jaxmix._fit_table.read import read_table
+from jaxmix.data.column import column_of, names_rows, step_of
+from jaxmix.data.copies import copies_among
+
+
+def _read(folder, text, name="t.csv", **options):
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_table(path, **options)
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "expected"),
+    [
+        ('"a;x";"b"\n1,5;2\n2,5;3\n', {}, {"a;x": [1.5, 2.5], "b": [2, 3]}),
+        ('p,s\n"$1,234.50",12.3%\n"($34.50)",1%\n', {}, {"p": [1234.5, -34.5], "s": [12.3, 1]}),
+        ("a;n\n1.250;1\n12.400;2\n", {}, {"a": [1250, 12400], "n": [1, 2]}),
+        ("a,n\n1.250,1\n12.400,2\n", {}, {"a": [1.25, 12.4], "n": [1, 2]}),
+        ("a;n\n1.250;1\n12.400;2\n", {"decimal": "."}, {"a": [1.25, 12.4], "n": [1, 2]}),
+        ("a\tb\n1 234,5\t1\n2 000,25\t2\n", {}, {"a": [1234.5, 2000.25], "b": [1, 2]}),
+        ("# made\n\na,b\n1,2\n", {}, {"a": [1], "b": [2]}),
+        ("g,x\nNone,1\nNA,2\n", {}, {"g": ["None", "NA"], "x": [1, 2]}),
+        ("g,x\nNA,1\nu,NA\n", {}, {"g": [None, "u"], "x": [1, None]}),
+        ("g,x\nnil,1\nu,2\n", {"na": ["nil"]}, {"g": [None, "u"], "x": [1, 2]}),
+        ("d,x\n2024-02-28,1\n2024-03-01,2\n", {}, {"d": [0, 2], "x": [1, 2]}),
+        ('"x" "y"\n"r1" 1 2\n"r2" 3 4\n', {}, {"x": [1, 3], "y": [2, 4]}),
+        ("a,b,\n1,2,\n3,4,\n", {}, {"a": [1, 3], "b": [2, 4]}),
+        ("ä\n1\n".encode("cp1252"), {}, {"ä": [1]}),
+    ],
+)
+def test_text_is_read_by_the_column_as_a_whole(text, options, expected, tmp_path):
+    frame = _read(tmp_path, text, **options).frame
+    for name, values in expected.items():
+        got = [None if v != v else v for v in frame[name].tolist()]
+        assert got == values, (name, got)
+
+
+def test_what_was_guessed_is_said(tmp_path):
+    notes = " ".join(_read(tmp_path, "# made\na;n\n1.250;$1\n12.400;$2\n").notes)
+    assert "'# made'" in notes and "'1.250' was read as 1250" in notes and "'$1'" in notes
+
+
+def test_packed_text_is_read(tmp_path):
+    assert _read(tmp_path, gzip.compress(b"a\n1\n2\n"), "t.csv.gz").frame["a"].tolist() == [1, 2]
+
+
+def test_a_proposal_comes_back(tmp_path):
+    table = {"a = b": list("xyxyxyxyzz"), "n": [1] * 10}
+    inferred = jm.infer_template(table)
+    path = tmp_path / "proposal.txt"
+    path.write_text(as_text("t.csv", inferred), encoding="utf-8")
+    assert read_proposal(path) == (["n"], {"a = b": "Categorical"})
+    path.write_text("a: Normal\n")
+    with pytest.raises(ValueError, match="line 1"):
+        read_proposal(path)
+
+
+@pytest.mark.parametrize(
+    ("values", "step"),
+    [([0, 0.5, 1], 0.5), ([100, 250], 50), ([0.1, 0.3, 12.7], 0.1), ([np.pi, 1.0], None)],
+)
+def test_the_last_digit_of_a_column(values, step):
+    assert step_of(np.unique(values)) == step
+
+
+def test_lumps_are_atoms_and_codes_are_codes():
+    rng = np.random.default_rng(0)
+    claims = np.where(rng.random(800) < 0.4, rng.lognormal(6, 1, 800), 0).round(2)
+    assert column_of(claims).atoms == (0.0,)
+    capped = np.minimum(rng.normal(40, 9, 800), 50)
+    assert column_of(capped).atoms == (50.0,) and not column_of(rng.normal(size=800)).atoms
+    codes = rng.choice(np.arange(10_000, 100_000), 300, replace=False).astype(float)
+    assert names_rows(column_of(codes), codes) and names_rows(
+        column_of(codes[:50], "id"), codes[:50]
+    )
+    income = rng.lognormal(11, 0.6, 300).round()
+    assert names_rows(column_of(income), income) is None
+
+
+def test_copies_recodings_and_other_units_are_named():
+    rng = np.random.default_rng(0)
+    celsius, kind = rng.normal(10, 8, 90).round(1), rng.choice(["u", "v", "w"], 90)
+    table = {
+        "c": celsius,
+        "f": (celsius * 1.8 + 32).round(1),
+        "kind": kind.tolist(),
+        "code": np.searchsorted(["u", "v", "w"], kind),
+        "again": kind.tolist(),
+        "other": rng.normal(size=90),
+    }
+    found = copies_among(table)
+    assert set(found) == {"f", "code", "again"}
+    assert "recodes kind" in found["code"] and "copies kind" in found["again"]
+
+
+def test_templates_from_rows_and_records_within_records():
+    rows = [{"at": {"x": "uv"[i % 2]}, "g": "nop"[i % 3]} for i in range(30)]
+    got = jm.infer_template(rows)
+    assert list(got.template.parts) == ["at", "g"]
+    assert jm.decode(got.template, jm.encode(got.template, rows)) == rows
+    pairs = [(row["g"], row["at"]["x"]) for row in rows]
+    of_tuples = jm.infer_template(pairs).template
+    assert jm.decode(of_tuples, jm.encode(of_tuples, pairs)) == pairs
