@@ -109,10 +109,10 @@ def as_one_row(event: PyTree) -> PyTree:
 
 
 def pick(components: PyTree, index) -> PyTree:
-    """One density of a stack."""
-    return _by_stack(
-        lambda array, own: jax.numpy.asarray(array)[index] if own else array, lent(components)
-    )
+    """One density of a stack, or several; on the host, where both stack and index are."""
+    on_host = isinstance(index, np.ndarray | slice)
+    here = lambda a: a if on_host and isinstance(a, np.ndarray) else jax.numpy.asarray(a)
+    return _by_stack(lambda a, own: here(a)[index] if own else a, lent(components))
 
 
 def repeat(template: PyTree, size: int) -> PyTree:
