@@ -61,14 +61,15 @@ def worker(sizes):
 
     import jaxmix as jm
 
-    internals = importlib.import_module("jaxmix.em.in_memory")
+    internals = importlib.import_module("jaxmix.em.drive")
+    from jaxmix.em.restarts import floor_prior
     from jaxmix.em.sharded import layout_of
     from jaxmix.em.state import Limits
 
     x = np.random.default_rng(0).standard_normal((max(sizes), DIM), np.float32)
     parts = jax.vmap(jm.DiagonalNormal)(jnp.asarray(x[:COMPONENTS]), jnp.ones((COMPONENTS, DIM)))
     start = jm.MixtureSameFamily(jnp.full(COMPONENTS, 1 / COMPONENTS), parts)
-    prior = internals.floor_prior(start, x[:4096], None, 1e-9)
+    prior = floor_prior(start, x[:4096], None, 1e-9)
     models = jax.tree.map(lambda a: a[None], start)
     solver, none = jm.em.PlainEM(), Limits(jnp.asarray(0), jnp.asarray(0.0), "gain")
     seconds = []

@@ -17,7 +17,8 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
 import importlib, re, sys
 import jax, jax.numpy as jnp, numpy as np, jaxmix as jm
 from jax.sharding import NamedSharding, PartitionSpec
-internals = importlib.import_module("jaxmix.em.in_memory")
+internals = importlib.import_module("jaxmix.em.drive")
+from jaxmix.em.restarts import floor_prior
 from jaxmix.em.sharded import layout_of, placed
 from jaxmix.em.state import Limits
 x = np.load(sys.argv[1])
@@ -42,7 +43,7 @@ except ValueError as error:
 else:
     raise AssertionError
 layout = layout_of(data)
-prior = internals.floor_prior(start, x, None, 1e-9)
+prior = floor_prior(start, x, None, 1e-9)
 models = jax.tree.map(lambda a: a[None], start)
 limits = Limits(jnp.asarray(5), jnp.asarray(0.0), "gain")
 solver = jm.em.PlainEM()
