@@ -49,7 +49,7 @@ from .state import History, Limits, State, begin, result_of
 
 ELEMENTS = 500_000  # rows x densities x restarts up to which compiling costs more than running
 FEW_ROWS = 256
-PATIENCE = 2.0  # seconds
+PATIENCE = 5.0  # seconds of the processor: about what compiling well takes
 BLOCK = 100  # steps between two looks of the host
 
 
@@ -312,14 +312,14 @@ def fits(
         kind = (jax.tree.structure(shapes), *jax.tree.leaves(shapes))
         while True:
             # What has run for as long as it would take to compile well is compiled well.
-            known, began = kind in _spent, time.monotonic()
+            known, began = kind in _spent, time.process_time()
             step = advanced.full if _spent.get(kind, 0.0) > PATIENCE else advanced
             out = step(
                 states, padded, case, prior, options.solver, max_steps, tol,
                 options.stopping, options.assignment,
             )  # fmt: skip
             states = jax.block_until_ready(out.state)
-            _spent[kind] = known * (_spent.get(kind, 0.0) + time.monotonic() - began)
+            _spent[kind] = known * (_spent.get(kind, 0.0) + time.process_time() - began)
             going, steps = np.asarray(states.running), np.asarray(states.num_steps)
             traces.append(jax.tree.map(np.asarray, out.history))
             bar.show(states)
