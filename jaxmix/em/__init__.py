@@ -1,4 +1,15 @@
-"""Expectation-maximisation: tilt, differentiate, refit."""
+"""Expectation-maximisation: tilt, differentiate, refit. START HERE, then read `solver.py`.
+
+- leaf: a density that an M-step refits from statistics; a stack of them is one leaf.
+- loose arrays: parameters without statistics, moved by a gradient step.
+- pass: one look at all rows under a model, which gives log-likelihood and statistics (`expected`).
+- step: an M-step (`maximise`), a solver's proposal, a pass under it, a verdict (`state`).
+- loop: steps until one of its rules ends it (`run.loop`), the same under every entry.
+- round, block: steps between two looks of the host (`drive`); a lane is one of several fits.
+- prior: pseudo-statistics that join the data's; a floor is one that keeps variances above 0.
+- origin: the point about which a leaf's statistics are residuals.
+- rest: where a further step changes nothing but rounding (`solve`); `residual` vanishes there.
+"""
 
 from .accelerate import LBFGS as LBFGS
 from .accelerate import Guarded as Guarded
