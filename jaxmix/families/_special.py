@@ -46,14 +46,14 @@ def deviance(x: Float[Array, "..."], log_m: Float[Array, "..."]) -> Float[Array,
     and accurate computation of binomial probabilities").
     """
     m = jnp.exp(log_m)
-    gap, total = x - m, x + m
-    near = jnp.abs(gap) < 0.1 * total
-    v = jnp.where(near, gap / jnp.where(total > 0, total, jnp.ones_like(total)), 0 * m)
-    v2 = v * v
-    odd = v2 * (1 / 3 + v2 * (1 / 5 + v2 * (1 / 7 + v2 * (1 / 9 + v2 * (1 / 11 + v2 / 13)))))
     none = x == 0
-    far = x * (jnp.log(jnp.where(none, jnp.ones_like(x), x)) - log_m) - gap
-    return jnp.where(none, m, jnp.where(near, gap * v + 2 * x * v * odd, far))
+    safe = jnp.where(none, jnp.ones_like(x), x)
+    gap = m - x
+    share = gap * jnp.where(none, jnp.zeros_like(x), 1 / safe)
+    near = jnp.abs(share) < 0.5
+    # Near x the logarithm of m / x is as small as the gap, and so is its rounding error.
+    log_ratio = jnp.where(near, jnp.log1p(share), log_m - jnp.log(safe))
+    return jnp.where(none, m, gap - x * log_ratio)
 
 
 @deviance.defjvp

@@ -127,18 +127,18 @@ class StudentT(Refittable):
         return self.loc + self.scale * draw
 
     def stats(self, x, origin=None) -> LatentScales:
-        r = x - (self.loc if origin is None else origin)
-        z = (x - self.loc) * jnp.exp(-self.log_scale)
+        # Beyond this the weight of an event has no digits left, and its square would overflow.
+        limit = 0.01 * float(jnp.finfo(self.loc.dtype).max) ** 0.5
+        z = jnp.clip((x - self.loc) * jnp.exp(-self.log_scale), -limit, limit)
+        r = z * self.scale
+        r = r if origin is None else r + (self.loc - origin)
         a = 0.5 * (self.df + 1)
-        # Ratios to sqrt(df + z^2), no square of which overflows.
-        size = jnp.hypot(jnp.sqrt(self.df), z)
-        root = jnp.sqrt(self.df + 1) / size
-        u = root * root
-        excess = (1 / size) ** 2 - (z / size) ** 2  # u - 1, keeping the digits of its logarithm
+        u = (self.df + 1) / (self.df + z * z)
+        excess = (1 - z * z) / (self.df + z * z)  # u - 1, keeping the digits of its logarithm
         near = excess > -0.5
-        log_u = jnp.where(near, jnp.log1p(jnp.where(near, excess, 0 * excess)), 2 * jnp.log(root))
+        log_u = jnp.where(near, jnp.log1p(jnp.where(near, excess, 0 * excess)), jnp.log(u))
         gap = excess - log_u + log_minus_digamma(a)
-        return LatentScales(jnp.ones_like(r), u, root * (root * r), (root * r) ** 2, gap)
+        return LatentScales(jnp.ones_like(r), u, u * r, u * r * r, gap)
 
     def from_stats(self, stats: LatentScales, origin=None) -> Self:
         shift = stats.first / stats.precision
