@@ -126,7 +126,7 @@ def coverage(runs: int = 2000) -> None:
     for name, (f, grid, proposals, truth) in problems.items():
         size = 2 if name.startswith("bump") else len(np.ravel(jax.tree.leaves(proposals)[0]))
         missed = dict.fromkeys(("fixed counts", "random labels", "normal interval", "no gap"), 0)
-        pilot = imp.draw(jax.random.key(99), proposals, 1000)
+        pilot = imp.draw(jax.random.key(10**6), proposals, 1000)
         for seed in range(runs):
             key = jax.random.key(seed)
             draws = imp.draw(key, proposals, 4000 // size)
@@ -150,7 +150,7 @@ def calibration(runs: int = 200) -> None:
     print(f"Error at 0 of thresholds calibrated at .025 over [-1, 0], 64,000 draws, {runs} runs")
     proposals, grid = normals([-1.2, -0.4, 0.2, 2.2]), normals(np.linspace(-1, 0, 9))
     mean, sure = [], []
-    pilot = imp.draw(jax.random.key(9999), proposals, 1000)
+    pilot = imp.draw(jax.random.key(10**6), proposals, 1000)
     for seed in range(runs):
         draws = imp.draw_labelled(jax.random.key(seed), proposals, 64_000)
         mean.append(st.norm.sf(imp.calibrate(lambda x: x, grid, draws, alpha=0.025).value))
