@@ -82,7 +82,8 @@ def _atoms(labels: np.ndarray, counts: np.ndarray, step: float | None) -> tuple[
         # Per place of the grid: where values are rare, neighbours are as rare as their gaps.
         span = (labels[near].max() - labels[near].min()) / (step or np.inf) + 1 if step else 1
         around = counts[near].sum() / max(len(near), span)
-        if counts[i] >= TIMES * max(around, 1.0):
+        # Beside it none may be a third as common: people round to halves and tens all along.
+        if counts[i] >= max(TIMES * max(around, 1.0), 3 * counts[near].max(initial=0)):
             found.append(labels[i])
     return tuple(sorted(float(value) for value in found))
 
