@@ -4,7 +4,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from scipy.special import logsumexp
+from scipy.special import logsumexp, softmax
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -69,7 +69,7 @@ class MixtureAnswers(DensityMixin, BaseEstimator):
     def predict_proba(self, X) -> np.ndarray:
         """Probability of each component given each row: (n, k)."""
         joint = self._joint(X)
-        return np.exp(joint - logsumexp(joint, axis=1, keepdims=True))
+        return softmax(joint, axis=1)
 
     def bic(self, X) -> float:
         """-2 log-likelihood + parameters x log n of the rows (Schwarz 1978); lower is better."""
