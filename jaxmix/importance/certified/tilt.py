@@ -11,9 +11,17 @@ from jaxtyping import PyTree
 
 from ..._refuse import on_host
 from ...combinators.natural import same_family
-from .coordinates import Coordinates, check_inside, doubled
+from ...families import (
+    DiagonalNormal,
+    MultivariateNormal,
+    Normal,
+    SphericalNormal,
+    TiedMultivariateNormal,
+)
+from .coordinates import Coordinates, check_inside, doubled, shortened
 
 GOLDEN = (5**0.5 - 1) / 2
+NORMALS = (Normal, DiagonalNormal, SphericalNormal, MultivariateNormal, TiedMultivariateNormal)
 
 
 @on_host("bound outside.")
@@ -105,7 +113,7 @@ def _corner_rule(coordinates: Coordinates, steps: np.ndarray) -> bool:
     moving = np.abs(steps).max(0) > 0
     if moving.sum() <= 1:
         return True
-    known = [hasattr(p.leaf, "log_scale") or hasattr(p.leaf, "factor") for p in coordinates.parts]
+    known = [isinstance(part.leaf, NORMALS) for part in coordinates.parts]
     sizes = [len(_columns(p.leaf)) for p in coordinates.parts]
     own = np.split(moving, np.cumsum(sizes)[:-1])
     if all(known) and not any(
@@ -126,8 +134,6 @@ def _corner_rule(coordinates: Coordinates, steps: np.ndarray) -> bool:
 
 def _columns(leaf) -> dict[int, bool]:
     """Each column of a leaf's natural parameters, and whether it is a (co)variance's."""
-    from .coordinates import shortened
-
     out: dict[int, bool] = {}
     for j, part in enumerate(shortened(leaf.natural(leaf.origin))):
         for _ in range(int(np.prod(part.shape))):
