@@ -232,6 +232,15 @@ class ProductForm(ExponentialFamily):
     def from_features(self, count: Array, sums: Array) -> Any:
         """The family's statistics about the origin from summed features."""
 
+    def own_log_probs(self, events: Array) -> Array:
+        """Log-densities of many events (rows, ...), as a product about the density's own origin."""
+        head, weights = self.product_natural(self.origin)
+        residuals = events - self.origin[None]
+        dot = lambda a, b: jnp.dot(a, b, precision=jax.lax.Precision.HIGHEST)
+        if self.rows_last:
+            return head + dot(weights, self.features(jnp.moveaxis(residuals, 0, -1)))
+        return head + dot(jax.vmap(self.features)(residuals), weights)
+
     def weighed_stats(self, events: Array, weights: Array) -> Any:
         """Summed statistics of many events (rows, ...) about the density's own origin."""
         residuals = events - self.origin[None]

@@ -93,7 +93,7 @@ def far_log_probs(
 
 
 def _own_log_probs(stack, events):
-    return over_stack(lambda density: jax.vmap(density.log_prob)(events), stack)
+    return over_stack(lambda density: density.own_log_probs(events), stack)
 
 
 @far_log_probs.defjvp

@@ -210,6 +210,9 @@ class _FullCovariance(ProductForm, SeenFull):
         square = matrix_of_pairs(sums, self.dim + 1)
         return Moments(count, square[..., -1, :-1], square[..., :-1, :-1])
 
+    def own_log_probs(self, events):
+        return jax.vmap(self.log_prob)(events)
+
     def weighed_stats(self, events, weights) -> Moments:
         # One product with the residuals: there are half as many features as squares, to be made.
         r = events - self.mean[None]
