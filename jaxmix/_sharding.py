@@ -25,9 +25,30 @@ def varying(body: Callable[[C], PyTree], carry: C) -> C:
         carry = jax.tree.unflatten(structure, moved)
 
 
+def refuse_mixed(tree: PyTree) -> None:
+    """A sentence where some arrays vary over devices and others are one for all of them.
+
+    The gradient in the latter is a sum over devices, which a loop whose length differs among them
+    cannot take.
+    """
+    kinds = {_axes(jax.typeof(leaf)) for leaf in jax.tree.leaves(tree)}
+    if len(kinds) > 1:
+        names = tuple(sorted(set().union(*kinds)))
+        raise ValueError(
+            "Inside jax.shard_map an objective of random length is differentiated in parameters of "
+            f"each device: mark them before by jax.lax.pcast(parameters, {names}, to='varying'), "
+            "and add the gradients by jax.lax.psum."
+        )
+
+
+def _axes(abstract) -> frozenset:
+    """The mesh axes that an array varies on inside `jax.shard_map`."""
+    kind = getattr(abstract, "manual_axis_type", None)  # `vma` in earlier versions of JAX
+    return getattr(kind, "varying", None) or getattr(abstract, "vma", None) or frozenset()
+
+
 def _as_of(leaf, like):
-    wanted = getattr(like, "vma", None) or frozenset()
-    missing = tuple(wanted - getattr(jax.typeof(leaf), "vma", frozenset()))
+    missing = tuple(_axes(like) - _axes(jax.typeof(leaf)))
     if missing:
         return jax.lax.pcast(leaf, missing, to="varying")
     return leaf

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, Scalar
 from .._compile import of_few_numbers
 from .._numerics import logsumexp
 from .._pareto import pareto_k
+from .._sharding import varying
 from .checks import as_table, checked_counts, checked_efficiency
 
 
@@ -163,12 +164,12 @@ def _solve(log_table, counts, max_steps, tol, r_eff) -> Constants:
     def running(state):
         return state[-1] & (state[-2] < max_steps)
 
-    f = jax.lax.fori_loop(0, 5, lambda _, f: sweep(f), jnp.zeros_like(log_counts))
+    f = jax.lax.fori_loop(0, 5, lambda _, f: sweep(f), varying(sweep, jnp.zeros_like(log_counts)))
     # A share is known to the rounding of the logarithms that it is made from.
     large = 1 + jnp.mean(jnp.abs(log_mix(f)))
     tol = 50 * eps * large if tol is None else jnp.asarray(tol, dtype)
     start = (f, 0 * f[0] + jnp.inf, jnp.zeros_like(f[0], int), f[0] == f[0])
-    f, error, steps, _ = jax.lax.while_loop(running, newton, start)
+    f, error, steps, _ = jax.lax.while_loop(running, newton, varying(newton, start))
     log_q = jax.lax.stop_gradient(log_mix(f))
     inside = held > -jnp.inf
     ratios = jnp.where(inside, jnp.where(inside, log_table, 0) - log_q[:, None], -jnp.inf)

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int, PyTree, Scalar
 from .._compile import of_few_numbers
 from .._numerics import log_mean_exp
 from .._refuse import forward_only
+from .._sharding import varying
 from .draws import Draws, checked_draws
 from .family import is_single, log_table
 from .result import flatten_values
@@ -159,7 +160,7 @@ def _descend(ratios: Array, squares: Array, minimax: bool, max_steps, tol):
     price = jnp.full(num, 1 / num if minimax else 1.0, dtype)
     inf: Scalar = jnp.asarray(jnp.inf, dtype)
     start = (b, price, inf, inf, (b, inf, inf), jnp.zeros((), int), jnp.asarray(True))
-    *_, (b, gap, value), steps, _ = jax.lax.while_loop(running, go, start)
+    *_, (b, gap, value), steps, _ = jax.lax.while_loop(running, go, varying(go, start))
     sentence = (
         "optimal_weights are found by a loop of unknown length and have no reverse-mode derivative: "
         "take a forward-mode one, or minimise second_moments, which has."

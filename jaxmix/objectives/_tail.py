@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree, Scalar
 
 from .._numerics import largest_mapped
-from .._sharding import varying
+from .._sharding import refuse_mixed, varying
 from ._draws import log_weight, once, stopped, surrogate
 from ._rules import Coefficients
 
@@ -117,6 +117,7 @@ def tail(
     @run.defjvp
     def _(primals, tangents):
         raw, level, moving, fixed = primals
+        refuse_mixed((raw, level, moving))
         value, largest, gradient = choose(True, raw, level, once(moving), fixed)  # pyright: ignore[reportAssignmentType]
         along = jax.tree.map(jnp.vdot, gradient, tangents[2])
         moved = sum(jax.tree.leaves(along), jnp.zeros_like(value))

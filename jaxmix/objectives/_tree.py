@@ -50,7 +50,7 @@ class Tree(NamedTuple):
             return (both, model, path, total + term, jnp.maximum(largest, jnp.abs(term))), None
 
         base_zero = jnp.zeros_like(base)
-        zero = jnp.zeros((), base.dtype)
+        zero = jnp.zeros_like(base[0])  # it varies over devices as they do
         levels = self.scales.shape[0]
         (_, model, path, value, largest), _ = jax.lax.scan(
             level,
