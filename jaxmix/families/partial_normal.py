@@ -138,8 +138,8 @@ class PartialDiagonalNormal(_Partial, SeenDiagonal):
     whole: DiagonalNormal | SphericalNormal
 
     def __init__(self, mean, scale=None, *, log_scale=None):
-        entrance("PartialDiagonalNormal", scale=scale, log_scale=log_scale)
-        one = jnp.ndim(log_scale if scale is None else scale) == 0
+        _, given = entrance("PartialDiagonalNormal", scale=scale, log_scale=log_scale)
+        one = jnp.ndim(given) == 0
         family = SphericalNormal if one else DiagonalNormal
         self.whole = family(mean, scale, log_scale=log_scale)
 
