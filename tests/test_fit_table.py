@@ -33,6 +33,21 @@ def _read(folder, text, name="t.csv", **options):
         ("g,x\nnil,1\nu,2\n", {"na": ["nil"]}, {"g": [None, "u"], "x": [1, 2]}),
         ("d,x\n2024-02-28,1\n2024-03-01,2\n", {}, {"d": [0, 2], "x": [1, 2]}),
         ('"x" "y"\n"r1" 1 2\n"r2" 3 4\n', {}, {"x": [1, 3], "y": [2, 4]}),
+        ("a,b\n1,2\n# one, two\n3,4\n", {}, {"a": [1, 3], "b": [2, 4]}),
+        ("a,b\n#1,2\n#3,4\n", {}, {"a": ["#1", "#3"], "b": [2, 4]}),
+        ("# a,b\n1.5,2\n3.5,4\n", {}, {"a": [1.5, 3.5], "b": [2, 4]}),
+        ("% u\n// v\na,b\n1,2\n", {}, {"a": [1], "b": [2]}),
+        ("Of all\n\na,b,c\n1,2,3\n4,5,6\nTotal: 2\n", {}, {"a": [1, 4], "c": [3, 6]}),
+        ("sep=;\na;b\n1,5;2\n", {}, {"a": [1.5], "b": [2]}),
+        ("a;p\n1;1,5 %\n2;22,5 %\n", {}, {"p": [1.5, 22.5]}),
+        ("a;p\n1;R$ 1.234,50\n2;R$ 2,00\n", {}, {"p": [1234.5, 2]}),
+        ("a;p\n1;12,34,567\n2;1,234\n", {}, {"p": [1234567, 1234]}),
+        ("w,x\n12 kg,1\n7.5 kg,2\n", {}, {"w": [12, 7.5]}),
+        ("w,x\n12 kg,1\n7 lb,2\n", {}, {"w": ["12 kg", "7 lb"]}),
+        ("zip,x\n01234,1\n99999,2\n", {}, {"zip": ["01234", "99999"], "x": [1, 2]}),
+        ("d,x\n31.1.2024,1\n1.2.2024,2\n", {}, {"d": [0, 1]}),
+        ("d,x\n12/31/2024,1\n01/01/2025,2\n", {}, {"d": [0, 1]}),
+        ("d,x\n2 Mar 2024,1\n1 Mar 2024,2\n", {}, {"d": [1, 0]}),
         ("a,b,\n1,2,\n3,4,\n", {}, {"a": [1, 3], "b": [2, 4]}),
         ("ä\n1\n".encode("cp1252"), {}, {"ä": [1]}),
     ],
@@ -82,6 +97,8 @@ def test_lumps_are_atoms_and_codes_are_codes():
     assert names_rows(column_of(codes), codes) and names_rows(
         column_of(codes[:50], "id"), codes[:50]
     )
+    uneven = np.cumsum(rng.integers(1, 30, 300)).astype(float)
+    assert "no chance" in names_rows(column_of(uneven), rng.permutation(uneven))
     income = rng.lognormal(11, 0.6, 300).round()
     assert names_rows(column_of(income), income) is None
 

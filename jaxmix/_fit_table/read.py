@@ -3,12 +3,13 @@
 import csv
 import io
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from glob import glob
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .texts import Reading, read_columns
+from .lines import LOOKED_AT, has_comments, preamble, separator, within
+from .texts import Reading, are_codes, read_columns
 
 TEXT = (".csv", ".tsv", ".txt", ".tab", ".dat")
 PACKED = (".gz", ".bz2", ".xz", ".zip", ".zst")
@@ -153,28 +154,49 @@ def _text(pd: Any, source: Path | bytes, notes: list[str]) -> tuple[Any, str]:
     lines = begin.decode(coding, "ignore").splitlines()
     if len(begin) == BEGIN:
         lines = lines[:-1]
-    skipped = 0
-    while skipped < len(lines) and (not lines[skipped].strip() or lines[skipped].startswith("#")):
-        skipped += 1
-    if comments := [line for line in lines[:skipped] if line.strip()]:
-        notes.append(f"{len(comments)} lines of comment were skipped: {comments[0][:60]!r}.")
-    mark, rows = _separator(lines[skipped : skipped + 60])
+    mark, width = separator(lines[:LOOKED_AT])
+    skipped, commented = preamble(lines[:LOOKED_AT], mark, width)
+    before = [line for line in lines[:skipped] if line.strip() and line[:4].lower() != "sep="]
+    table = lines[skipped:]
+    names: Any = None
+    if commented:
+        head = before.pop()
+        names = [name.strip() for name in next(csv.reader([head.lstrip("#%/ ")], delimiter=mark))]
+        notes.append(f"The names of the columns are those of {head[:60]!r}.")
+    packed = isinstance(source, Path) and source.suffix.lower() in PACKED
+    if not packed and (isinstance(source, bytes) or has_comments(source, coding)):
+        text = (source if isinstance(source, bytes) else source.read_bytes()).decode(coding)
+        whole_lines = text.lstrip("\ufeff").splitlines()[skipped:]
+        out = set(within(whole_lines, mark, width, bool(before)))
+        before += [whole_lines[i] for i in sorted(out)]
+        if out:
+            table = [line for i, line in enumerate(whole_lines) if i not in out]
+            whole, skipped, coding = io.StringIO("\n".join(table)), 0, "utf-8"
+    if before:
+        lines_of = "line of comment was" if len(before) == 1 else "lines of comment were"
+        notes.append(f"{len(before)} {lines_of} skipped: {before[0][:60]!r}.")
+    rows = [row for row in csv.reader(table[:LOOKED_AT], delimiter=mark) if row]
     longer = len(rows) > 1 and all(len(row) == len(rows[0]) + 1 for row in rows[1:])
     trailing = longer and all(not row[-1] for row in rows[1:])
     options: dict[str, Any] = {"index_col": False} if trailing else {}
+    if names:
+        options = {"names": names, "header": None}
     if longer and not trailing:
         options = {"index_col": 0}
         notes.append("The first column has no name: it was taken for names of the rows.")
-    frame = pd.read_csv(
-        whole, sep=mark, skiprows=skipped, keep_default_na=False, na_values=[""],
-        low_memory=False, encoding=coding, skip_blank_lines=True, **options,
-    )  # fmt: skip
-    # A number in three decimals may be one of thousands: its own text tells.
+    # A number in three decimals may be one of thousands, and one with leading zeros a code: the
+    # text tells.
     few = pd.read_csv(
-        io.StringIO("\n".join(lines[skipped:])), sep=mark, dtype=str, keep_default_na=False,
+        io.StringIO("\n".join(table)), sep=mark, dtype=str, keep_default_na=False,
         on_bad_lines="skip", **options,
     )  # fmt: skip
-    frame.attrs["texts"] = {str(column): few[column].tolist() for column in few.columns}
+    texts = {str(column): few[column].tolist() for column in few.columns}
+    codes = {column: str for column in few.columns if are_codes(texts[str(column)])}
+    frame = pd.read_csv(
+        whole, sep=mark, skiprows=skipped, keep_default_na=False, na_values=[""],
+        low_memory=False, encoding=coding, skip_blank_lines=True, dtype=codes, **options,
+    )  # fmt: skip
+    frame.attrs["texts"] = texts
     return frame, mark
 
 
@@ -188,25 +210,6 @@ def _coding(begin: bytes) -> str:
         except UnicodeDecodeError:
             continue
     return "cp1252"
-
-
-def _separator(lines: Sequence[str]) -> tuple[str, list[list[str]]]:
-    """The mark that cuts all lines alike, quotes respected, and the lines as it cuts them."""
-    best, found = (0.0, 0), (",", [])
-    for mark in ",;\t| ":
-        rows = [row for row in csv.reader(lines, delimiter=mark) if row]
-        widths = [len(row) for row in rows]
-        body = widths[1:] or widths
-        usual = max(set(body), key=body.count) if body else 1
-        # A header is as long as the lines, or lacks the name of the rows' names.
-        if usual < 2 or not (widths[0] == usual or widths[0] == usual - 1 >= 2):
-            continue
-        score = (body.count(usual) / len(body), usual if mark != " " else 1)
-        if score > best:
-            best, found = score, (mark, rows)
-    if not found[1] and lines and not any(mark in lines[0] for mark in ",;\t|"):
-        return "\x1f", []  # one column: a mark that nobody writes
-    return found
 
 
 def components_of(text: str) -> range:

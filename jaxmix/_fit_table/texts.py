@@ -1,31 +1,47 @@
 """Columns of text that are numbers, money, percentages or dates, read by the column as a whole."""
 
 import re
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
 
 ABSENT = {"", "?", "-", "--", ".", "na", "n/a", "n.a.", "nan", "<na>", "none", "null", "missing",
           "unknown", "#n/a", "nd", "n.d."}  # fmt: skip
-MONEY = re.compile(
-    r"^([+-]?)\s*(?:[$€£¥₹₩]|USD|EUR|GBP|CHF|JPY)\s*|\s*(?:[$€£¥₹₩]|USD|EUR|GBP|CHF|JPY)$"
+SYMBOL = (
+    r"(?:(?:US|CA|AU|NZ|HK|A|C|R|S)?[$€£¥₹₩₽₺₫₪฿]|USD|EUR|GBP|CHF|JPY|CAD|AUD|CNY|INR|SEK|NOK|DKK|"
+    r"PLN|CZK|HUF|BRL|MXN|ZAR|Fr\.|zł|Kč|kr\.?|Ft|lei)"
 )
+MONEY = re.compile(rf"^([+-]?)\s*{SYMBOL}\s*|\s*{SYMBOL}$")
 GROUPED = {
-    mark: re.compile(rf"^[+-]?[1-9]\d{{0,2}}(?:{re.escape(mark)}\d{{3}})+$") for mark in ",."
-}
+    mark: re.compile(
+        rf"^[+-]?[1-9]\d{{0,2}}(?:{re.escape(mark)}\d{{2,3}})*{re.escape(mark)}\d{{3}}$"
+    )
+    for mark in ",."
+}  # by threes, or by twos before the last three as in India
 NUMBER = re.compile(r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$")
-DATE = re.compile(r"^\d{4}[-/]\d{1,2}[-/]\d{1,2}([ T]\d{1,2}:\d{2}.*)?$")
+CLOCK = r"([ T]\d{1,2}:\d{2}.*)?$"
+DATE = re.compile(r"^\d{4}[-/.]\d{1,2}[-/.]\d{1,2}" + CLOCK)
+DAY_OR_MONTH = re.compile(r"^(\d{1,2})([-/.])(\d{1,2})\2(\d{4}|\d{2})" + CLOCK)
+WORDED = re.compile(
+    r"^(\d{1,2}[ .-]+)?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*[ .-]+(\d{1,2},? )?"
+    r"\d{4}" + CLOCK,
+    re.I,
+)
+UNIT = re.compile(r"(?<=\d)\s?([A-Za-zµ°²³/]{1,8})$")
 SHOWN = 3
 
 
 class Reading(NamedTuple):
-    """How a column was read: its kind, its marks, the texts that were missing, its first date."""
+    """How a column was read: its kind, its marks, its missing texts, its first date, its unit."""
 
     kind: str = "as it is"
     decimal: str = "."
     thousands: str = ""
     na: tuple[str, ...] = ()
     origin: str = ""
+    unit: str = ""
+    day_first: bool = False
 
 
 def read_columns(
@@ -73,8 +89,8 @@ def read_columns(
         if reading is not None:
             columns[name], found[name] = _parsed(column, reading), reading
             said += _number_said(name, levels, reading)
-        elif _are_dates([v for v in levels if v.lower() not in ABSENT and v not in na]):
-            columns[name], found[name] = _days(column)
+        elif _are_dates(there := [v for v in levels if v.lower() not in ABSENT and v not in na]):
+            columns[name], found[name] = _days(column, day_first=_day_first(there, mark))
             said.append(_dates_said(name, found[name]))
         else:
             labels.append(name)
@@ -102,8 +118,17 @@ def _is_text(column: Any) -> bool:
     return False
 
 
-def _plain(text: str) -> str:
-    """A number's text without its money, percent, spaces and brackets."""
+def are_codes(cells: list[str]) -> bool:
+    """Whether digits are all of one width with zeros before some: codes, such as postal ones."""
+    cells = [cell for cell in cells if cell]
+    widths = set(map(len, cells))
+    zeros = len(widths) == 1 and widths.pop() >= 3 and any(cell[0] == "0" for cell in cells)
+    return zeros and all(map(str.isdecimal, cells)) and any(cell.strip("0") for cell in cells)
+
+
+def _plain(text: str, unit: str = "") -> str:
+    """A number's text without its unit, money, percent, spaces and brackets."""
+    text = text.strip().removesuffix(unit)
     text = MONEY.sub(r"\1", text.strip().replace("\u2212", "-")).removesuffix("%").strip()
     if text.startswith("(") and text.endswith(")"):
         text = "-" + MONEY.sub(r"\1", text[1:-1])
@@ -113,8 +138,11 @@ def _plain(text: str) -> str:
 def _number_reading(levels, mark, na, decimal, thousands) -> Reading | None:
     """The marks under which every text of a column is a number, missing ones apart; or None."""
     gone = tuple(sorted(v for v in levels if v.lower() in ABSENT or v in na))
-    cells = [_plain(v) for v in levels if v not in gone]
-    if not cells or not all(any(c.isdigit() for c in cell) for cell in cells):
+    texts = [v for v in levels if v not in gone]
+    units = {found[1] if (found := UNIT.search(v)) else "" for v in texts}
+    unit = units.pop() if len(units) == 1 and not any(MONEY.search(v) for v in texts) else ""
+    cells = [_plain(v, unit) for v in texts]
+    if not cells or are_codes(texts) or not all(any(c.isdigit() for c in cell) for cell in cells):
         return None
     if decimal or thousands:
         point = decimal or ("," if thousands == "." else ".")
@@ -127,7 +155,7 @@ def _number_reading(levels, mark, na, decimal, thousands) -> Reading | None:
             money = any(MONEY.search(v) for v in levels)
             percent = all(v.endswith("%") for v in levels if v not in gone)
             kind = "percentage" if percent else "money" if money else "number"
-            return Reading(kind, point, group, gone)
+            return Reading(kind, point, group, gone, unit=unit)
     return None
 
 
@@ -177,7 +205,7 @@ def _parsed(column: Any, reading: Reading) -> Any:
         text = str(text).strip()
         if text in reading.na or text.lower() in ABSENT:
             return np.nan
-        number = _value(_plain(text), reading.decimal, reading.thousands)
+        number = _value(_plain(text, reading.unit), reading.decimal, reading.thousands)
         if number is None:
             raise ValueError(f"{column.name}: {text!r} is no {reading.kind}.")
         return number
@@ -187,13 +215,16 @@ def _parsed(column: Any, reading: Reading) -> Any:
 
 
 def _number_said(name: str, levels: list[str], reading: Reading) -> list[str]:
-    shown = next((v for v in levels if v not in reading.na and _plain(v) != v), None)
+    there = [v for v in levels if v not in reading.na]
+    shown = next((v for v in there if _plain(v, reading.unit) != v), None)
     shown = shown or next((v for v in levels if "," in v or v.count(".") > 1), None)
     said = []
     if shown is not None:
-        value = _value(_plain(shown), reading.decimal, reading.thousands)
+        value = _value(_plain(shown, reading.unit), reading.decimal, reading.thousands)
+        kind = "an amount of money" if reading.kind == "money" else f"a {reading.kind}"
+        kind += f" of {reading.unit}" if reading.unit else ""
         said.append(
-            f"{name}: a {reading.kind}; {shown!r} was read as {value:.12g}, with {reading.decimal!r} "
+            f"{name}: {kind}; {shown!r} was read as {value:.12g}, with {reading.decimal!r} "
             f"before decimals and {reading.thousands!r} between thousands."
         )
     if reading.na:
@@ -215,29 +246,47 @@ def _without(column: Any, na: set[str]) -> Any:
 
 
 def _are_dates(levels: list[str]) -> bool:
-    return len(levels) > 1 and all(DATE.match(v) for v in levels)
+    if len(levels) < 2:
+        return False
+    return any(all(form.match(v) for v in levels) for form in (DATE, DAY_OR_MONTH, WORDED))
 
 
-def _days(column: Any, origin: str = "") -> tuple[Any, Reading]:
+def _day_first(levels: list[str], mark: str) -> bool:
+    """Whether 1/2/2024 is in February: by a number above 12, else by the marks of the place."""
+    found = [one for v in levels if (one := DAY_OR_MONTH.match(v))]
+    if any(int(one[1]) > 12 for one in found):
+        return True
+    return (
+        bool(found)
+        and not any(int(one[3]) > 12 for one in found)
+        and (mark == ";" or found[0][2] == ".")
+    )
+
+
+def _days(column: Any, origin: str = "", day_first: bool = False) -> tuple[Any, Reading]:
     """Days since the first date."""
     import pandas as pd
 
-    times = pd.to_datetime(column, errors="coerce", format="mixed" if _is_text(column) else None)
+    options = {"format": "mixed", "dayfirst": day_first} if _is_text(column) else {}
+    with warnings.catch_warnings():  # of a day first where it may only be first
+        warnings.simplefilter("ignore", UserWarning)
+        times = pd.to_datetime(column, errors="coerce", utc=True, **options)
     if times.dt.tz is not None:
         times = times.dt.tz_convert("UTC").dt.tz_localize(None)
     first = pd.Timestamp(origin) if origin else times.min()
     days = (times - first) / pd.Timedelta(days=1)
-    return days.astype(float), Reading("date", origin=str(first))
+    return days.astype(float), Reading("date", origin=str(first), day_first=day_first)
 
 
 def _dates_said(name: str, reading: Reading) -> str:
-    return f"{name}: dates, read as days since {reading.origin}."
+    said = ", the day before the month" if reading.day_first else ""
+    return f"{name}: dates{said}, read as days since {reading.origin}."
 
 
 def _as_before(column: Any, reading: Reading) -> Any:
     """A column of new rows, read as that of the fitted table was."""
     if reading.kind == "date":
-        return _days(column, reading.origin)[0]
+        return _days(column, reading.origin, reading.day_first)[0]
     if reading.kind in ("number", "money", "percentage"):
         if not _is_text(column):
             grouped = reading.thousands == "." and column.dtype.kind == "f"

@@ -80,7 +80,9 @@ def _turn(c: Column) -> float | None:
     named = any(word in c.name.lower() for word in ANGLES)
     degrees = named and 90 < high <= 360 and low >= -180
     radians = high <= 2 * np.pi + 1e-6 and low >= -np.pi - 1e-6
-    about = radians and (high - low > 6 or (named and high - low > 1))
+    # All around, a turn has values at both of its ends; a bell of width 1 has next to none.
+    ends = min(np.mean(c.sample < low + 0.3), np.mean(c.sample > high - 0.3))
+    about = radians and ((high - low > 6 and ends > 0.01) or (named and high - low > 1))
     return 180 / np.pi if degrees else 1.0 if about and low != 0 | named else None
 
 

@@ -9,6 +9,7 @@ from .score import ROWS
 
 DIGITS = 9
 HEAPED = 5.0  # rows a distinct value from which ties are no accident
+NO_CHANCE = 7.0  # nats
 LEAST = 10  # rows of an atom
 LUMP = 0.02  # least share of the rows of an atom
 TIMES = 8.0  # how much commoner than its neighbours an atom is
@@ -99,6 +100,11 @@ def names_rows(column: Column, x: np.ndarray) -> str | None:
         return f"it numbers the rows{apart}"
     if KEYS.search(column.name) or CAMEL.search(column.name):
         return "it names the rows: no two are alike"
+    # Of n independent measurements on R places some are alike, but for a chance below
+    # exp(-n (n - 1) / 2 R), which evenly spread ones have.
+    places = (labels[-1] - labels[0]) / (column.step or 1.0) + 1
+    if len(x) * (len(x) - 1) > 2 * NO_CHANCE * places:
+        return "it names the rows: no two are alike, which is no chance"
     steps = np.diff(x)
     if np.all(steps > 0) and np.ptp(steps) <= 0.5 * steps.mean():
         return "it numbers the rows: no two are alike, and they rise row by row"
