@@ -37,6 +37,7 @@ from .online import online as online
 from .posterior import Posterior as Posterior
 from .posterior import posterior as posterior
 from .priors import conjugate_prior as conjugate_prior
+from .ridge import Ridge as Ridge
 from .run import Solution as Solution
 from .run import run as run
 from .run import step as step

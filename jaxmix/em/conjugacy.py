@@ -38,6 +38,8 @@ from ..families.categorical import Counts
 from ..families.geometric import Trials
 from ..families.student_t import LatentScales
 
+NEWTON_STEPS = 30  # of one fit to pseudo-data: many more than it takes
+
 
 class InverseGamma(NamedTuple):
     """Prior of a variance (or of each of several): log p = -(shape + 1) log v - scale / v + const."""
@@ -106,9 +108,10 @@ def _of_events(leaf: Refittable, law: PseudoEvents) -> Pseudo:
     mean_stats: Callable = of_one
     for _ in leaf.stack_shape:
         mean_stats = functools.partial(over_stack, mean_stats)
-    origin = leaf.origin
-    # A second pass about the events' own mean: raw moments do not survive float32.
-    placed = leaf.from_stats(mean_stats(leaf, origin), origin)
+    # A second pass about the events' own mean: raw moments do not survive float32. Where statistics
+    # expand a log-likelihood, as many as bring the expansion to the events' own fit.
+    again = lambda _, leaf: leaf.from_stats(mean_stats(leaf, leaf.origin), leaf.origin)
+    placed = again(0, leaf) if leaf.ascends else jax.lax.fori_loop(0, NEWTON_STEPS, again, leaf)
     stats = mean_stats(placed, placed.origin)
     return Pseudo(jax.tree.map(lambda a: law.count * a, stats), placed.origin)
 
@@ -131,7 +134,7 @@ def _named(law: Any) -> str:
     return f"number {law}" if isinstance(law, int | float) else type(law).__name__
 
 
-def _for(*families: type) -> Callable:
+def rule_for(*families: type) -> Callable:
     """Register a rule for families; None from it means that the law is of another kind."""
 
     def register(function):
@@ -162,7 +165,7 @@ def _is_number(law: Any) -> bool:
     return isinstance(law, int | float) or (hasattr(law, "ndim") and law.ndim == 0)
 
 
-@_for(Categorical, IntegerCategorical, Multinomial)
+@rule_for(Categorical, IntegerCategorical, Multinomial)
 def _of_probabilities(leaf, law):
     if not (_is_number(law) or isinstance(law, Dirichlet)):
         return None
@@ -178,7 +181,7 @@ def _two(leaf, law):
     return (_excess(law, leaf),) * 2 if _is_number(law) else None
 
 
-@_for(Bernoulli, Binomial, BernoulliSet)
+@rule_for(Bernoulli, Binomial, BernoulliSet)
 def _of_outcomes(leaf, law):
     if (pair := _two(leaf, law)) is None:
         return None
@@ -188,18 +191,18 @@ def _of_outcomes(leaf, law):
     return Pseudo(Counts(each if each.ndim == zero.count.ndim else jnp.mean(each, -1), outcomes))
 
 
-@_for(Geometric)
+@rule_for(Geometric)
 def _of_trials(leaf, law):
     pair = _two(leaf, law)
     return None if pair is None else Pseudo(Trials(pair[1], pair[0]))
 
 
-@_for(Poisson)
+@rule_for(Poisson)
 def _of_poisson(leaf, law):
     return Pseudo(Total(law.rate, _excess(law.shape, leaf))) if isinstance(law, Gamma) else None
 
 
-@_for(Exponential)
+@rule_for(Exponential)
 def _of_exponential(leaf, law):
     return Pseudo(Total(_excess(law.shape, leaf), law.rate)) if isinstance(law, Gamma) else None
 
@@ -210,7 +213,7 @@ def _floats(*values):
     )
 
 
-@_for(Normal, LogNormal, DiagonalNormal, SphericalNormal)
+@rule_for(Normal, LogNormal, DiagonalNormal, SphericalNormal)
 def _of_variances(leaf, law):
     # One event is worth -log(scale) for each coordinate that shares the scale.
     sharing = leaf.dim if isinstance(leaf, SphericalNormal) else 1
@@ -227,7 +230,7 @@ def _of_variances(leaf, law):
     return Pseudo(stats, mean, wanted - count)
 
 
-@_for(StudentT)
+@rule_for(StudentT)
 def _of_student(leaf, law):
     if isinstance(law, InverseGamma):
         shape, scale = _floats(*law)
@@ -242,7 +245,7 @@ def _of_student(leaf, law):
     return Pseudo(LatentScales(count, weight, jnp.zeros_like(leaf.loc), 2 * scale, gap), mean)
 
 
-@_for(MultivariateNormal, PartialNormal, TiedMultivariateNormal)
+@rule_for(MultivariateNormal, PartialNormal, TiedMultivariateNormal)
 def _of_covariances(leaf, law):
     # A tied covariance has one prior, of which each density of the stack carries its part.
     tied = isinstance(leaf, TiedMultivariateNormal) and leaf.is_tied

@@ -181,9 +181,14 @@ def log_prior(model: PyTree, prior: Prior | None) -> Array:
     if prior is None:
         return jnp.zeros(())
     leaves = take_apart(model).leaves
+    # An expansion of a log-likelihood is worth 0 at its own point, and is held against its old one.
     terms = [
-        _expected(leaf, s, leaf.origin)
-        for leaf, s in zip(leaves, about_own_origins(leaves, prior), strict=True)
+        _expected(leaf, about_own, leaf.origin)
+        if leaf.ascends
+        else _expected(leaf, _in_dtype_of(leaf, own), origin)
+        for leaf, about_own, own, origin in zip(
+            leaves, about_own_origins(leaves, prior), prior.stats, prior.origins, strict=True
+        )
     ]
     return sum(terms[1:], terms[0]) if terms else jnp.zeros(())
 

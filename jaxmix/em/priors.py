@@ -10,8 +10,9 @@ from jaxtyping import Array, PyTree
 
 from .._exponential import Refittable
 from ..combinators.tied import Borrowed
-from .conjugacy import Pseudo, PseudoRows, is_known, pseudo_statistics
-from .maximise import Prior, floor_prior, pooled_stats
+from . import ridge as ridge  # its law is among those of a family
+from .conjugacy import NEWTON_STEPS, Pseudo, PseudoRows, is_known, pseudo_statistics
+from .maximise import Prior, blank_stats, floor_prior, pooled_stats
 from .parts import take_apart
 
 
@@ -38,8 +39,12 @@ def conjugate_prior(
       coordinate), `SphericalNormal`, `StudentT`: `jm.em.NormalInverseGamma`, `InverseGamma`.
     - mean and covariance of `MultivariateNormal`, `PartialNormal`, `TiedMultivariateNormal`:
       `jm.em.NormalInverseWishart`, `InverseWishart`.
+    - coefficients of `LinearRegression`, `MultivariateLinearRegression`, `LogisticRegression`,
+      `MultinomialRegression`, `PoissonRegression`, `GammaRegression`,
+      `NegativeBinomialRegression`: `jm.em.Ridge(strength)`.
     - every family with statistics (not `Weibull`, which EM moves by gradient):
-      `jm.em.PseudoEvents(events, count)`, `jm.em.PseudoRows(count)`.
+      `jm.em.PseudoEvents(events, count)`, `jm.em.PseudoRows(count)`. For regressions by Newton steps
+      the normal law with the mode and the curvature of the likelihood of those rows.
 
     Args:
         template: the model, or its template.
@@ -73,6 +78,8 @@ def conjugate_prior(
         floors = [jax.tree.map(jnp.zeros_like, leaf.zero_stats()) for leaf in leaves]
     else:
         pooled, origins = pooled_stats(template, data, weights)
+        if any(isinstance(law, PseudoRows) for _, law in asked) or not _is_zero(rows):
+            pooled, origins = _settled(template, data, weights, pooled, origins)
         floors = floor_prior(template, data, weights, floor).stats
     if not _is_zero(rows):
         asked += [(index, PseudoRows(rows)) for index in range(len(leaves))]
@@ -90,7 +97,9 @@ def conjugate_prior(
         )
         near = origins[index]
         if found.origin is not None and near is not None:
-            about = jnp.broadcast_to(found.origin, near.shape).astype(near.dtype)
+            about = jax.tree.map(
+                lambda o, n: jnp.broadcast_to(o, n.shape).astype(n.dtype), found.origin, near
+            )
             stats = leaf.recentre(stats, about, near)
         totals[index] = jax.tree.map(jnp.add, totals[index], stats)
         if found.at_mean is not None:
@@ -126,6 +135,23 @@ def _places(template: PyTree, leaves: list[Refittable], place: Any) -> list[int]
             )
         found += at
     return found
+
+
+def _settled(template, data, weights, pooled, origins):
+    """The global fit, where Newton steps lead to it: the expansion about the fit itself."""
+    leaves = take_apart(template).leaves
+    if all(leaf.ascends for leaf in leaves):
+        return pooled, origins
+
+    def again(_, carry):
+        stats, origins = carry
+        moved = [
+            origin if leaf.ascends else leaf.from_stats(s, origin).origin
+            for leaf, s, origin in zip(leaves, stats, origins, strict=True)
+        ]
+        return blank_stats(template, data, origins=moved, weights=weights), moved
+
+    return jax.lax.fori_loop(0, NEWTON_STEPS, again, (pooled, origins))
 
 
 def _of_rows(leaf: Refittable, pool: Any, law: PseudoRows, origin: Any) -> Pseudo:

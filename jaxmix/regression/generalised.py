@@ -117,7 +117,7 @@ class GeneralisedLinear(Refittable):
 
     def stats(self, x, origin=None) -> Expansion:
         q, score, information, slopes, curvatures = self._local(x, origin)
-        squares = information[..., None] * products_of_pairs(q)
+        squares = information[..., None] * products_of_pairs(q)[None, None]
         one = jnp.ones((), q.dtype)
         return Expansion(one, score[:, None] * q[None], squares, slopes, curvatures)
 
