@@ -14,6 +14,7 @@ from jaxtyping import Array, PyTree
 from .._exponential import ProductForm
 from .._numerics import constant, native
 from .._stack import of_arrays
+from .columns import ColumnsEvent
 from .parts import take_apart
 
 FEW = 1 << 22  # numbers
@@ -221,7 +222,8 @@ def check_support(model: PyTree, data: PyTree, weights: Array | None) -> None:
     off = off if weights is None else off & (weights > 0)
     if bool(jnp.any(off)):
         row = int(jnp.argmax(off))
-        event = jax.tree.map(lambda a: np.asarray(a[row]).tolist(), data)
+        record = data.record() if isinstance(data, ColumnsEvent) else data
+        event = jax.tree.map(lambda a: np.asarray(a[row]).tolist(), record)
         raise ValueError(
             f"Row {row}, {event}, has probability 0 under every component "
             f"({int(off.sum())} such rows): {_supports(model)}"

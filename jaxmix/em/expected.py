@@ -14,6 +14,7 @@ from .._numerics import Sum, add, compensated_sum, merge, zero_sum
 from .._stack import of_arrays, rows_log_prob
 from .buckets import Buckets
 from .chunks import chunk_rows, is_brief, num_rows, take_chunk
+from .columns import ColumnsEvent
 from .entry import enter
 from .parts import take_apart
 from .product_form import OwnOrigin, all_near, far_apart, fields_asked, near_one_origin
@@ -105,6 +106,7 @@ def expect(
     data, axes = opened(data)
     rows = num_rows(data)
     chunk = chunk_rows(model, data, chunk_size)
+    residual = residual or isinstance(data, ColumnsEvent)  # columns have no origin in common
     hard = assignment == "hard"
     by_rows = not hard and callable(getattr(model, "rows_log_prob", None))
     first_row = jax.tree.map(lambda a: a[0], data)

@@ -1,5 +1,6 @@
 """Arrays in memory: restarts under one vmap, short runs first where they are dear, one answer."""
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -12,6 +13,7 @@ from .._results import RESULTS
 from .checkpoint import digest
 from .checks import check_support, checked_data, checked_weights, float_of, of_dtype
 from .chunks import num_rows, rows_of_chunk, width
+from .columns import fold_of
 from .drive import Rounds
 from .expected import log_likelihood
 from .maximise import FLOOR_ROWS
@@ -42,9 +44,25 @@ def fit_arrays(
     rows = num_rows(data)
     weights = placed(checked_weights(weights, rows, float_of(data)), layout)
     held = options.validation
-    held = None if held is None else checked_data(held, template)
+    options = options._replace(validation=None if held is None else checked_data(held, template))
+    fold = _fold_of(template, data, options) if layout is None else None
+    if fold is None:
+        return _fit_checked(key, template, data, weights, options, layout)
+    if options.validation is not None:
+        options = options._replace(validation=fold.data(options.validation))
+    found = _fit_checked(key, fold.model(template), fold.data(data), weights, options, None)
+    return dataclasses.replace(found, model=fold.unfolded(found.model, template))
+
+
+def _fold_of(template, data, options: Options):
+    """How like columns are stacked; a prior and a checkpoint hold to the record as it is."""
+    return None if options.prior or options.checkpoint else fold_of(template, data)
+
+
+def _fit_checked(key, template, data, weights, options: Options, layout) -> Fit:
+    rows, held = num_rows(data), options.validation
     if layout is None and suits(template, data, weights, options):
-        return fit_small(key, template, data, weights, options._replace(validation=held))
+        return fit_small(key, template, data, weights, options)
     prior, floor = options.prior, options.floor
     bar = Progress(options.max_steps, options.progress)
 
@@ -101,7 +119,14 @@ def fit_alike(keys, templates, data, weights, options: Options) -> list[Fit] | N
     options = options._replace(validation=None if held is None else checked_data(held, widest))
     if not suits(widest, data, weights, options, len(templates)):
         return None
-    return fits(keys, templates, data, weights, options)
+    fold = _fold_of(widest, data, options)
+    if fold is None:
+        return fits(keys, templates, data, weights, options)
+    if options.validation is not None:
+        options = options._replace(validation=fold.data(options.validation))
+    found = fits(keys, [fold.model(t) for t in templates], fold.data(data), weights, options)
+    pairs = zip(found, templates, strict=True)
+    return [dataclasses.replace(fit, model=fold.unfolded(fit.model, t)) for fit, t in pairs]
 
 
 def _belongs(key, template, data, weights, options):

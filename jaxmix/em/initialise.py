@@ -8,6 +8,7 @@ from jaxtyping import Array, Key, PyTree
 from .._compile import Quick
 from .._stack import of_arrays
 from .chunks import num_rows
+from .columns import ColumnsEvent
 from .entry import check_key, enter
 from .expected import expect
 from .gradient_step import climb, gradient_state
@@ -26,10 +27,11 @@ CLIMBS = 20
 
 
 def is_vector_event(data: PyTree) -> bool:
-    """Whether an event is one floating vector or number."""
+    """Whether an event is one floating vector or number, and no record's stacked columns."""
     leaves = jax.tree.leaves(data)
     return (
         len(leaves) == 1
+        and not isinstance(data, ColumnsEvent)
         and leaves[0].ndim in (1, 2)
         and jnp.issubdtype(leaves[0].dtype, jnp.inexact)
     )

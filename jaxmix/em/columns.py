@@ -1,0 +1,158 @@
+"""A table's like columns as one stack, so that a program does not grow with the columns.
+
+A record of a hundred normal columns is a hundred leaves: each is traced, compiled and refitted by
+itself. Columns of one family and one kind of event are the same computation on other numbers, so
+a fit evaluates them as one density stacked over them, and gives back the record it was given.
+"""
+
+from typing import Any, NamedTuple, Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree, Scalar
+
+from .._density import LogDensity
+from .._exponential import Refittable
+from .._stack import has_shared, over_stack
+from ..combinators import Composite, MixtureSameFamily, Optional
+
+MANY = 8  # like columns from which a stack of them is worth its own path
+
+
+@jax.tree_util.register_pytree_node_class
+class ColumnsEvent:
+    """Events of a `Columns`: those of each group stacked, and those of the other fields.
+
+    `names` are the fields' own, by group; `is_dict` is whether the record was a dict.
+    """
+
+    def __init__(self, groups: tuple, others: PyTree, names: tuple, is_dict: bool):
+        self.groups, self.others, self.names, self.is_dict = groups, others, names, is_dict
+
+    def tree_flatten(self) -> tuple:
+        return (self.groups, self.others), (self.names, self.is_dict)
+
+    @classmethod
+    def tree_unflatten(cls, names: tuple, children: tuple) -> Self:
+        return cls(*children, *names)
+
+    def record(self) -> PyTree:
+        """The rows of the record that these are."""
+        found = dict(self.others)
+        for names, group in zip(self.names, self.groups, strict=True):
+            for i, name in enumerate(names):
+                found[name] = jax.tree.map(lambda a, i=i: a[:, i], group)
+        return found if self.is_dict else tuple(found[i] for i in range(len(found)))
+
+
+class Columns(LogDensity):
+    """Density of a record whose like fields are stacks, in nats."""
+
+    groups: tuple[PyTree, ...]
+    others: dict[Any, PyTree]
+
+    @property
+    def stack_shape(self) -> tuple[int, ...]:
+        return self.groups[0].stack_shape[:-1]
+
+    def log_prob(self, x: ColumnsEvent) -> Scalar:
+        of_one = lambda part, event: part.log_prob(event)
+        terms = [
+            jnp.sum(over_stack(of_one, group, events))
+            for group, events in zip(self.groups, x.groups, strict=True)
+        ]
+        terms += [part.log_prob(x.others[name]) for name, part in self.others.items()]
+        return sum(terms[1:], terms[0])
+
+
+class Fold(NamedTuple):
+    """Which fields of a record are alike: their names, group by group; every one else's name."""
+
+    groups: tuple[tuple, ...]
+    others: tuple
+    is_dict: bool
+
+    def data(self, data: PyTree) -> ColumnsEvent:
+        """Rows of the record, on the host where they lie there, with each group stacked."""
+
+        def stacked(*arrays):
+            return jax.device_put(np.stack([np.asarray(a) for a in arrays], 1))
+
+        groups = tuple(jax.tree.map(stacked, *(data[n] for n in names)) for names in self.groups)
+        others = {name: data[name] for name in self.others}
+        return ColumnsEvent(groups, others, self.groups, self.is_dict)
+
+    def model(self, model: PyTree) -> PyTree:
+        """The model with its like columns stacked, the innermost axis of their stacks."""
+        record = _record(model)
+        assert record is not None
+        parts, depth = dict(record.items()), len(record.stack_shape)
+
+        def stacked(*arrays):
+            return jax.device_put(np.stack([np.asarray(a) for a in arrays], depth))
+
+        groups = tuple(jax.tree.map(stacked, *(parts[n] for n in names)) for names in self.groups)
+        return _with(model, Columns(groups, {name: parts[name] for name in self.others}))
+
+    def unfolded(self, model: PyTree, template: PyTree) -> PyTree:
+        """The record of a folded model, in the template's own order."""
+        columns, record = _inner(model), _record(template)
+        assert record is not None
+        depth, parts = len(record.stack_shape), dict(columns.others)
+        for names, group in zip(self.groups, columns.groups, strict=True):
+            whole = jax.tree.map(lambda a: np.moveaxis(np.asarray(a), depth, 0), group)
+            for i, name in enumerate(names):
+                parts[name] = jax.tree.map(lambda a, i=i: a[i], whole)
+        names = [name for name, _ in record.items()]
+        inner = jax.device_put([parts[name] for name in names])
+        found = Composite(dict(zip(names, inner, strict=True)) if self.is_dict else inner)
+        return _with(model, found)
+
+
+def fold_of(model: PyTree, data: PyTree) -> Fold | None:
+    """The like columns of a record, or of a mixture of records; None where too few are alike."""
+    record = _record(model)
+    if record is None:
+        return None
+    alike: dict[Any, list] = {}
+    others = []
+    for name, part in record.items():
+        if not _folds(part):
+            others.append(name)
+            continue
+        leaves, structure = jax.tree.flatten((part, data[name]))
+        kind = (structure, *((a.shape, a.dtype) for a in leaves))
+        alike.setdefault(kind, []).append(name)
+    groups = tuple(tuple(names) for names in alike.values() if len(names) >= MANY)
+    if not groups:
+        return None
+    others += [name for names in alike.values() if len(names) < MANY for name in names]
+    return Fold(groups, tuple(others), isinstance(record.parts, dict))
+
+
+def _folds(part: Any) -> bool:
+    """Whether a stack of such columns is evaluated and refitted as each of them would be."""
+    if isinstance(part, Optional):
+        return _folds(part.value) and (part.missing is None or _folds(part.missing))
+    arrays = jax.tree.leaves(part)
+    plain = isinstance(part, Refittable) and not has_shared(part) and bool(part.ranks)
+    return plain and all(eqx.is_array(a) for a in arrays)
+
+
+def _record(model: PyTree) -> Composite | None:
+    inner = _inner(model)
+    return inner if isinstance(inner, Composite) else None
+
+
+def _inner(model: PyTree) -> Any:
+    return model.components if isinstance(model, MixtureSameFamily) else model
+
+
+def _with(model: PyTree, record: PyTree) -> PyTree:
+    if not isinstance(model, MixtureSameFamily):
+        return record
+    return eqx.tree_at(
+        lambda m: m.components, model, record, is_leaf=lambda n: n is model.components
+    )

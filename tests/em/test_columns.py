@@ -1,0 +1,94 @@
+"""Like columns of a table as one stack: the same answers by a program that does not grow."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.special import logsumexp
+from scipy.stats import norm
+
+import jaxmix as jm
+from jaxmix.em.columns import fold_of
+from jaxmix.em.expected import expect
+from jaxmix.em.solution import num_parameters
+
+ROWS = 60
+
+
+def _numbers(columns):
+    draw = np.random.default_rng(0)
+    shift = 6 * (np.arange(ROWS) % 2)[:, None]
+    scale = 10.0 ** draw.integers(-1, 2, columns)
+    return ((draw.normal(size=(ROWS, columns)) + shift) * scale).astype(np.float32)
+
+
+def _mixture(columns, draw):
+    means = lambda: jnp.asarray(draw.normal(size=2), jnp.float32)
+    parts = {f"c{i}": jax.vmap(jm.Normal)(means(), jnp.ones(2)) for i in range(columns)}
+    return jm.MixtureSameFamily(jnp.array([0.3, 0.7]), jm.Composite(parts))
+
+
+def _equations(jaxpr):
+    inner = [e.params.values() for e in jaxpr.eqns]
+    nested = [
+        getattr(v, "jaxpr", v)
+        for values in inner
+        for v in values
+        if hasattr(v, "eqns") or hasattr(v, "jaxpr")
+    ]
+    return len(jaxpr.eqns) + sum(_equations(n) for n in nested if hasattr(n, "eqns"))
+
+
+def test_program_does_not_grow_with_the_columns():
+    counts, rng = [], np.random.default_rng(1)
+    for columns in (40, 80):
+        x, model = _numbers(columns), _mixture(columns, rng)
+        data = {f"c{i}": x[:, i] for i in range(columns)}
+        fold = fold_of(model, data)
+        assert fold is not None
+        wide, events = fold.model(model), fold.data(data)
+        counts.append(_equations(jax.make_jaxpr(lambda m, d: expect(m, d))(wide, events).jaxpr))
+        assert num_parameters(wide) == num_parameters(model) == 4 * columns + 1
+        parts = fold.unfolded(wide, model).components.parts
+        assert list(parts) == list(data)
+        for name, part in parts.items():
+            np.testing.assert_array_equal(part.mean, model.components.parts[name].mean)
+    means = np.stack([p.mean for p in model.components.parts.values()], 1).astype(float)
+    under = norm.logpdf(x[:, None].astype(float), means[None]).sum(-1)
+    plain = logsumexp(under + np.log([0.3, 0.7]), axis=1)
+    np.testing.assert_allclose(jax.vmap(wide.log_prob)(events), plain, rtol=1e-5)
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize("kind", [dict, tuple])
+def test_fit_gives_the_record_back(kind):
+    x = _numbers(9)
+    there = np.arange(ROWS)[:, None] % 5 != np.arange(9) % 5
+    seen = [jm.OptionalEvent(np.where(there[:, i], x[:, i], -99), there[:, i]) for i in range(9)]
+    label = (np.arange(ROWS) % 2).astype(np.int32)
+    parts = [jm.Optional(jm.Normal.template(), 0.5)] * 9 + [jm.Categorical.template(2)]
+    values = [*seen, label]
+    if kind is dict:
+        names = [f"z{9 - i}" for i in range(10)]
+        parts, values = dict(zip(names, parts, strict=True)), dict(zip(names, values, strict=True))
+    else:
+        parts, values = tuple(parts), tuple(values)
+    template = jm.mixture_of(jm.Composite(parts), 2)
+    fit = jm.fit(jax.random.key(0), template, values, num_restarts=4)
+    assert jax.tree.structure(fit.model) == jax.tree.structure(template)
+    assert fit.num_parameters == 1 + 2 * (9 * 3 + 1)
+    for i, (_, part) in enumerate(list(fit.model.components.items())[:9]):
+        of = [there[:, i] & (label == k) for k in (0, 1)]
+        order = np.argsort(part.value.mean)
+        np.testing.assert_allclose(
+            part.value.mean[order], [x[rows, i].mean() for rows in of], rtol=1e-4, atol=1e-4
+        )
+        np.testing.assert_allclose(part.p_missing, 0.2, atol=0.03)
+
+
+def test_refused_row_is_told_by_its_own_names():
+    data = {f"c{i}": np.ones(20, np.float32) for i in range(8)}
+    data["c3"][7] = -1.0
+    template = jm.mixture_of(jm.Composite({n: jm.Exponential.template() for n in data}), 2)
+    with pytest.raises(ValueError, match=r"Row 7, .*'c3': -1\.0.* probability 0"):
+        jm.fit(jax.random.key(0), template, data, num_restarts=2)
