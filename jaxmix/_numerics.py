@@ -142,13 +142,25 @@ def softmax(x: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
     return jnp.moveaxis(_logsumexp_and_softmax(jnp.moveaxis(x, axis, -1))[1], -1, axis)
 
 
+def _greatest_sum(a, b):
+    """The maximum of a + b over the last axis: few terms are added slice by slice.
+
+    The sum of the whole, which nothing else needs, takes XLA twice a step's other work on a CPU.
+    """
+    count = b.shape[-1]
+    if a.shape[-1] != count or count == 0 or count > SHORT:
+        return jnp.max(a + b, axis=-1, keepdims=True)
+    sums = [a[..., i : i + 1] + b[..., i : i + 1] for i in range(count)]
+    return functools.reduce(jnp.maximum, sums)
+
+
 @jax.custom_jvp
 def _weighted(log_weights, x):
     return _weighted_and_shares(log_weights, x)[0]
 
 
 def _weighted_and_shares(log_weights, x):
-    peak = jax.lax.stop_gradient(_over_terms(jnp.maximum, log_weights + x))
+    peak = jax.lax.stop_gradient(_greatest_sum(log_weights, x))
     peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
     # The peak may be rounded, being the same for all terms; a log-weight added to a large x is
     # not, so that it joins the difference.

@@ -106,14 +106,16 @@ class StudentT(Refittable):
         return head - self.log_scale - a * self._log1p_square(x - self.loc)
 
     def _log1p_square(self, residual):
-        """The logarithm of 1 + z^2 / df: beyond 1 of that of |z|, whose square may overflow."""
+        """The logarithm of 1 + z^2 / df: of |z| alone where its square might overflow."""
         log_unit = self.log_scale + 0.5 * self.log_df
-        size = jnp.abs(residual)
-        log_u = jnp.log(jnp.where(size > 0, size, jnp.ones_like(size))) - log_unit
-        large = (log_u > 0) & (size > 0)
-        far = jnp.where(large, log_u, jnp.zeros_like(log_u))
-        near = jnp.where(large, jnp.zeros_like(size), residual) * jnp.exp(-log_unit)
-        return jnp.where(large, 2 * far + jnp.log1p(jnp.exp(-2 * far)), jnp.log1p(near * near))
+        unit, size = jnp.exp(-log_unit), jnp.abs(residual)
+        far = size * unit > float(jnp.finfo(residual.dtype).max) ** 0.25
+        near = jnp.where(far, jnp.zeros_like(size), residual) * unit
+        square = near * near
+        total = 1 + square
+        # One logarithm for both; what `total` was rounded by comes back to first order.
+        log = jnp.log(jnp.where(far, size, total))
+        return jnp.where(far, 2 * (log - log_unit), log + (square - (total - 1)) / total)
 
     def cdf(self, x) -> Scalar:
         x = one_event(x, (), self)
@@ -135,9 +137,9 @@ class StudentT(Refittable):
         a = 0.5 * (self.df + 1)
         u = (self.df + 1) / (self.df + z * z)
         excess = (1 - z * z) / (self.df + z * z)  # u - 1, keeping the digits of its logarithm
-        near = excess > -0.5
-        log_u = jnp.where(near, jnp.log1p(jnp.where(near, excess, 0 * excess)), jnp.log(u))
-        gap = excess - log_u + log_minus_digamma(a)
+        # Near 1 the rounding error of u comes back to first order.
+        lost = jnp.where(excess > -0.5, (excess - (u - 1)) / u, jnp.zeros_like(u))
+        gap = excess - (jnp.log(u) + lost) + log_minus_digamma(a)
         return LatentScales(jnp.ones_like(r), u, u * r, u * r * r, gap)
 
     def from_stats(self, stats: LatentScales, origin=None) -> Self:
