@@ -2,6 +2,7 @@
 
 import typing as _typing
 
+from . import _command as _command  # first: the imports below take a second
 from ._lazy import lazily as _lazily
 
 # Densities of one event; `jax.vmap` adds every batch axis.

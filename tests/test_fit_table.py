@@ -1,6 +1,9 @@
 """Files as people write them, and columns as they are: no compilation, few scores."""
 
 import gzip
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,3 +130,21 @@ def test_templates_from_rows_and_records_within_records():
     pairs = [(row["g"], row["at"]["x"]) for row in rows]
     of_tuples = jm.infer_template(pairs).template
     assert jm.decode(of_tuples, jm.encode(of_tuples, pairs)) == pairs
+
+
+def test_ctrl_c_ends_the_command_line_while_it_is_imported():
+    code = (
+        "import os, runpy, signal, sys, weakref\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "sys.argv, sys.orig_argv = ['-m'], ['python', '-m', 'jaxmix', 'fit']\n"
+        f"runpy.run_path({str(Path(jm.__file__).with_name('_command.py'))!r})\n"
+        "class Thing: pass\n"
+        "thing = Thing()\n"
+        # An exception inside such a callback is printed and forgotten.
+        "kept = weakref.ref(thing, lambda _: (os.kill(os.getpid(), signal.SIGINT), list(range(99))))\n"
+        "del thing\n"
+        "print('went on')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 130 and "went on" not in done.stdout
+    assert done.stderr == "\nInterrupted: nothing was written.\n"
