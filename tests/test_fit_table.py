@@ -134,10 +134,10 @@ def test_templates_from_rows_and_records_within_records():
 
 def test_ctrl_c_ends_the_command_line_while_it_is_imported():
     code = (
-        "import os, runpy, signal, sys, weakref\n"
+        "import os, signal, sys, weakref\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "sys.argv, sys.orig_argv = ['-m'], ['python', '-m', 'jaxmix', 'fit']\n"
-        f"runpy.run_path({str(Path(jm.__file__).with_name('_command.py'))!r})\n"
+        f"exec(open({str(Path(jm.__file__).with_name('_command.py'))!r}).read())\n"
         "class Thing: pass\n"
         "thing = Thing()\n"
         # An exception inside such a callback is printed and forgotten.
