@@ -76,6 +76,18 @@ class LogDensity(eqx.Module):
         return next(iter(found), ())
 
 
+def check_parts(parts: list[tuple[Any, PyTree]]) -> None:
+    """Let each part that has a say (`check_rows`) look at its own rows, arrays of NumPy.
+
+    `check_rows(rows)` raises a ValueError for rows of which no fit would come out, whatever they
+    are: those that leave parameters undetermined. A combinator passes on to its parts what is
+    theirs of the rows. It is called before a fit whose data are known and that has no prior.
+    """
+    for part, rows in parts:
+        if callable(getattr(part, "check_rows", None)):
+            part.check_rows(rows)
+
+
 def made(kind: type, **fields: Any) -> Any:
     """An instance with these fields, as they are: a template's are known, and nothing is run."""
     one = object.__new__(kind)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree, Scalar
 
-from .._density import LogDensity, is_density
+from .._density import LogDensity, check_parts, is_density
 from ._conditioning import check_one_event, filled, plain, typical
 from .optional import Optional
 
@@ -60,6 +60,9 @@ class Composite(LogDensity):
                 f"An event of this Composite has the fields {sorted(expected)}; "
                 f"it was given {sorted(given)}."
             )
+
+    def check_rows(self, rows: PyTree) -> None:
+        check_parts([(part, rows[name]) for name, part in self.items()])
 
     def log_prob(self, x: PyTree) -> Scalar:
         self._check(x)

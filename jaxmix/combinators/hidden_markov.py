@@ -5,9 +5,10 @@ from typing import Self
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree, Scalar
 
-from .._density import LogDensity, stack_size
+from .._density import LogDensity, check_parts, stack_size
 from .._numerics import logsumexp, unanimous
 from .._stack import outcome_log_probs, over_stack, pick, repeat
 from ..families.categorical import Categorical
@@ -195,6 +196,18 @@ class HiddenMarkov(LogDensity):
         states = jnp.arange(size)
         row = lambda row, u: jax.vmap(lambda state: row.log_prob((state, u)))(states)
         return jax.vmap(lambda u: over_stack(lambda r: row(r, u), self.transition))(inputs)
+
+    def check_rows(self, rows: PyTree) -> None:
+        items = rows.items if hasattr(rows, "length") else rows
+        capacity = jax.tree.leaves(items)[0].shape[1]
+        size = rows.length if hasattr(rows, "length") else np.asarray([capacity])
+        used = np.arange(capacity) < size[:, None]
+        seen = lambda tree: jax.tree.map(lambda a: a[np.broadcast_to(used, a.shape[:2])], tree)
+        parts = [(self.emissions, seen(items[0] if self.driven == "transitions" else items))]
+        if self.driven is not None:  # the first item is entered by no transition
+            used = used & (np.arange(capacity) > 0)
+            parts.append((self.transition, (None, seen(items[1]))))
+        check_parts(parts)
 
     def log_prob(self, x: SequenceEvent) -> Scalar:
         first, following, emitted, used = self._log_parts(x)

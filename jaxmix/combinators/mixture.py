@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
-from .._density import is_density, stack_size
+from .._density import check_parts, is_density, stack_size
 from .._numerics import weighted_logsumexp, weighted_softmax
 from .._stack import over_stack, pick, repeat
 from ..families.categorical import Categorical
@@ -80,6 +80,11 @@ class AbstractMixture(HiddenLabel):
         """Log-density of what is observed of an event, a vector with NaN among them."""
         under = self._over(lambda component: observed(component, event))
         return weighted_logsumexp(self._log_weights(), under)
+
+    def check_rows(self, rows: PyTree) -> None:
+        components = self.components  # pyright: ignore[reportAttributeAccessIssue]
+        alone = components if isinstance(components, tuple) else (components,)
+        check_parts([(component, rows) for component in alone])
 
     @abc.abstractmethod
     def split(self, event: PyTree, field) -> tuple[Scalar, PyTree]:

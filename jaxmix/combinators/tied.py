@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Key, PyTree, Scalar
 
-from .._density import LogDensity, is_density
+from .._density import LogDensity, check_parts, is_density
 from .._stack import Held, pick, release, repeat
 
 
@@ -94,6 +94,9 @@ class Tied(LogDensity):
     @property
     def reparametrised(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return getattr(self.filled, "reparametrised", False)
+
+    def check_rows(self, rows: PyTree) -> None:
+        check_parts([(self.plain, rows)])
 
     def log_prob(self, x: PyTree) -> Scalar:
         return self.filled.log_prob(x)

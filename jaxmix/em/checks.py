@@ -11,6 +11,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, PyTree
 
+from .._density import check_parts
 from .._exponential import ProductForm
 from .._numerics import constant, native
 from .._stack import of_arrays
@@ -18,6 +19,7 @@ from .columns import ColumnsEvent
 from .parts import take_apart
 
 FEW = 1 << 22  # numbers
+SAMPLED = 4096  # rows
 
 
 def _where(path: tuple) -> str:
@@ -235,6 +237,27 @@ def _supports(model: PyTree) -> str:
     return "it is off the support of the families used" + (
         f" ({', '.join(names)})." if names else "."
     )
+
+
+def check_rows(model: PyTree, data: PyTree, weights: Array | None, prior: Any) -> None:
+    """Refuse rows that leave parameters undetermined: what a part's `check_rows` says of them.
+
+    Of many rows a sample is looked at, and all of them only where the sample would be refused. A
+    prior determines what rows don't, and traced or distant rows are not looked at.
+    """
+    leaves = jax.tree.leaves((data, weights))
+    known = lambda a: not isinstance(a, Tracer) and getattr(a, "is_fully_addressable", True)
+    asked = any(hasattr(leaf, "check_rows") for leaf in take_apart(model).leaves)
+    if prior is not None or not asked or not all(known(a) for a in leaves):
+        return
+    rows = leaves[0].shape[0]
+    used = np.arange(rows) if weights is None else np.flatnonzero(np.asarray(weights) > 0)
+    look = lambda at: check_parts([(model, jax.tree.map(lambda a: np.asarray(a)[at], data))])
+    sample = used[:: -(-len(used) // SAMPLED)] if len(used) > SAMPLED else used
+    try:
+        look(sample)
+    except ValueError:
+        look(used)
 
 
 def float_of(data: PyTree) -> Any:

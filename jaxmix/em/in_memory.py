@@ -11,7 +11,7 @@ from jaxtyping import Array, Key, PyTree
 
 from .._results import RESULTS
 from .checkpoint import digest
-from .checks import check_support, checked_data, checked_weights, float_of, of_dtype
+from .checks import check_rows, check_support, checked_data, checked_weights, float_of, of_dtype
 from .chunks import num_rows, rows_of_chunk, width
 from .columns import fold_of
 from .drive import Rounds
@@ -43,6 +43,7 @@ def fit_arrays(
     data = checked_data(placed(data, layout), template)
     rows = num_rows(data)
     weights = placed(checked_weights(weights, rows, float_of(data)), layout)
+    check_rows(template, data, weights, options.prior)
     held = options.validation
     options = options._replace(validation=None if held is None else checked_data(held, template))
     fold = _fold_of(template, data, options) if layout is None else None
@@ -115,6 +116,7 @@ def fit_alike(keys, templates, data, weights, options: Options) -> list[Fit] | N
     widest = max(templates, key=width)
     data = checked_data(data, widest)
     weights = checked_weights(weights, num_rows(data), float_of(data))
+    check_rows(widest, data, weights, options.prior)
     held = options.validation
     options = options._replace(validation=None if held is None else checked_data(held, widest))
     if not suits(widest, data, weights, options, len(templates)):

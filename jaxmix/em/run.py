@@ -13,6 +13,7 @@ from .._refuse import forward_only
 from .._results import RESULTS
 from .._stack import of_arrays
 from .accelerate import solver_of
+from .checks import check_rows
 from .chunks import is_brief
 from .entry import check_start, enter
 from .expected import expect
@@ -160,6 +161,7 @@ def run(
         )
     data, weights = enter(model, data, weights)
     check_start(model)
+    check_rows(model, data, weights, prior)
     model = of_arrays(model)
     tol = -np.inf if tol is None else tol
     # Numbers go in as arrays, so that others compile nothing; they yield to the model's dtype.

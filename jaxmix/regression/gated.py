@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-from .._density import stack_size
+from .._density import check_parts, stack_size
 from .._numerics import weighted_logsumexp
 from .._stack import over_stack, pick, repeat
 from ..combinators._conditioning import split
 from ..combinators._labels import from_logs
 from ..combinators.mixture import AbstractMixture, MixtureSameFamily
-from .lifted import covariates_of
+from .lifted import covariates_of, table_of
 from .multinomial import MultinomialRegression
 
 
@@ -111,6 +111,16 @@ class Gated(AbstractMixture):
         covariates = self._covariates((None, x)) if self.given is None else self._covariates(x)
         parts = self._over(lambda c: c.given(covariates))
         return MixtureSameFamily(self.mixing.given(covariates), parts)
+
+    def check_rows(self, rows: PyTree) -> None:
+        """Refuse rows of covariates that determine one another, of the gate or of the components."""
+        if hasattr(self.mixing, "check_rows"):
+            if self.given is None:
+                self.mixing.check_rows((None, rows[1]))
+            else:
+                table, names = table_of(rows, self.given)
+                self.mixing.check_rows((None, table), names)
+        check_parts([(self.components, self._of_components(rows))])
 
     def split(self, event, field):
         own = self._of_components(event)

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Scalar
 from .._exponential import Refittable
 from ..families._pairs import matrix_of_pairs, products_of_pairs
 from .design import HIGHEST, joined, solved, taken_apart, with_intercept
+from .identified import check_design, numbered
 
 
 class Point(NamedTuple):
@@ -94,6 +95,11 @@ class GeneralisedLinear(Refittable):
     def predictors(self, x: Float[Array, " p"], offset: Any = 0.0) -> Float[Array, " m"]:
         """The linear predictors at covariates."""
         return jnp.dot(self.origin.linear, with_intercept(x), precision=HIGHEST) + offset
+
+    def check_rows(self, rows: Any, names: Any = None) -> None:
+        """Refuse rows of covariates that determine one another."""
+        x = rows[1]
+        check_design(x, numbered(x.shape[1]) if names is None else names)
 
     def _event(self, event):
         y, x, offset = taken_apart(event, self.num_features, self.offset, self.intercept.dtype)

@@ -5,6 +5,7 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Key, PyTree, Scalar
 
 from .._density import LogDensity, is_density
@@ -84,6 +85,16 @@ class Regression(LogDensity):
         value = self.family.log_prob(self._pair(x, masked(present, y.value)))
         return jnp.where(present, value, jnp.zeros_like(value))
 
+    def check_rows(self, rows: PyTree) -> None:
+        """Refuse rows of covariates that determine one another, by their names."""
+        if not hasattr(self.family, "check_rows"):
+            return
+        x, names = table_of(rows, self.given)
+        y = rows[self.response]
+        if isinstance(y, OptionalEvent):
+            x = x[np.asarray(y.present)]
+        self.family.check_rows((None, x), names)
+
     def split(self, event: PyTree, field) -> tuple[Scalar, PyTree]:
         """0, and the density of the response given its covariates."""
         if field != self.response:
@@ -117,6 +128,21 @@ def covariates_of(x: PyTree, names: Many[str]) -> Array:
     dtypes = [p.dtype for p in parts if jnp.issubdtype(p.dtype, jnp.inexact)]
     dtype = jnp.result_type(*dtypes) if dtypes else jnp.result_type(float)
     return jnp.concatenate([p.astype(dtype) for p in parts] or [jnp.zeros((0,), dtype)])
+
+
+def table_of(rows: PyTree, names: Many[str]) -> tuple[np.ndarray, list[str]]:
+    """Fields of many records as columns of one table, and what to call each."""
+    columns, called = [], []
+    for name in names:
+        column = np.asarray(rows[name])
+        size = column.shape[0]
+        called += (
+            [repr(name)]
+            if column.ndim == 1
+            else [f"{name!r}[{i}]" for i in range(column.size // max(size, 1))]
+        )
+        columns.append(column.reshape(size, -1))
+    return np.concatenate(columns, 1) if columns else np.zeros((0, 0)), called
 
 
 def _checked(x: PyTree, names: Many[str]) -> None:

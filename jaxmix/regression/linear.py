@@ -12,6 +12,7 @@ from ..families._pairs import matrix_of_pairs, products_of_pairs, weights_of_pai
 from ..families.multivariate_normal import MultivariateNormal, precision_factor, whitener
 from ..families.normal import LOG_2_PI, Normal
 from .design import HIGHEST, joined, response_of, solved, taken_apart, with_intercept
+from .identified import check_design, numbered
 
 
 class Residuals(NamedTuple):
@@ -104,6 +105,11 @@ class LinearRegression(ExponentialFamily):
         """
         mean = jnp.dot(self.coefficients, x, precision=HIGHEST) + self.intercept + offset
         return Normal(mean, log_scale=self.log_scale)
+
+    def check_rows(self, rows: Any, names: Any = None) -> None:
+        """Refuse rows of covariates that determine one another."""
+        x = rows[1]
+        check_design(x, numbered(x.shape[1]) if names is None else names)
 
     def _event(self, event):
         y, x, offset = taken_apart(event, self.num_features, self.offset, self.log_scale.dtype)
@@ -235,6 +241,11 @@ class MultivariateLinearRegression(ExponentialFamily):
         """The density of the response given covariates."""
         mean = jnp.dot(self.coefficients, x, precision=HIGHEST) + self.intercept
         return eqx.tree_at(lambda n: n.mean, self._errors, mean)
+
+    def check_rows(self, rows: Any, names: Any = None) -> None:
+        """Refuse rows of covariates that determine one another."""
+        x = rows[1]
+        check_design(x, numbered(x.shape[1]) if names is None else names)
 
     def _event(self, event):
         y, x, _ = taken_apart(event, self.num_features, False, self.intercept.dtype)
