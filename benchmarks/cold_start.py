@@ -134,7 +134,7 @@ def table(found):
     import csv
     from pathlib import Path
 
-    from jaxmix._fit_table import fit_table
+    from jaxmix._fit_table import Asked, fit_table
 
     draw = np.random.default_rng(0)
     x = draw.normal(size=(2000, 120)) + 3 * draw.integers(0, 2, (2000, 1))
@@ -142,7 +142,8 @@ def table(found):
         path = Path(folder) / "wide.csv"
         with path.open("w", newline="") as file:
             csv.writer(file).writerows([[f"c{i}" for i in range(120)], *x.round(3)])
-        timed(found, "a table of 120 columns", lambda: fit_table(path, path.parent, range(1, 5)))
+        out, asked = path.parent / "out", Asked(range(1, 5))
+        timed(found, "a table of 120 columns", lambda: fit_table(path, out, asked))
 
 
 def command(found, *arguments):

@@ -39,12 +39,19 @@ def _advance(states, lanes, data, weights, prior, solver, limits, block, assignm
         )  # fmt: skip
         some = jax.tree.map(lambda a: a.at[lanes].get(mode="clip"), states)
         there = lanes < states.running.shape[0]
-        some, history = jax.vmap(one)(some._replace(running=some.running & there))
+        some, history = _over_lanes(one, some._replace(running=some.running & there))
         states = jax.tree.map(lambda a, b: a.at[lanes].set(b, mode="drop"), states, some)
         return states, history, jax.vmap(lambda s: result_of(s, prior, end))(states)
 
     numbers = (limits.max_steps, limits.tol)
     return over_rows(all_of, layout, data, weights, states, prior, lanes, numbers)
+
+
+def _over_lanes(one, states):
+    """`vmap` over lanes; of a single one no axis of size 1, which slows XLA's passes tenfold."""
+    if states.running.shape[0] > 1:
+        return jax.vmap(one)(states)
+    return jax.tree.map(lambda a: a[None], one(jax.tree.map(lambda a: a[0], states)))
 
 
 class Rounds(NamedTuple):
