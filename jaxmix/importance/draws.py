@@ -79,7 +79,8 @@ def _strata(counts) -> tuple[Array, Array]:
 
 
 @of_few_numbers
-def _sample_part(part, keys, which):
+def _sample_part(part, key, total, which):
+    keys = jax.random.split(key, total)
     if part.single:
         return jax.vmap(part.density.sample)(keys)
     if which is None:  # the same number from each density of the stack
@@ -135,7 +136,7 @@ def draw(key: Key[Array, ""], proposals: PyTree, num_draws) -> Draws:
         total = int(own.sum())
         which = None if equal else jnp.asarray(np.repeat(np.arange(part.size), own))
         if total > 0:
-            sampled.append(_sample_part(part, jax.random.split(k_part, total), which))
+            sampled.append(_sample_part(part, k_part, total, which))
         start += part.size
     events = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *sampled)
     events = jax.lax.stop_gradient(events)

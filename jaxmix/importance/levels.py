@@ -2,11 +2,11 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from .._compile import of_few_numbers
 from .._numerics import logsumexp
-from .mixtures import Frame
 
 ENOUGH = 0.15  # effective share of a level's draws
 ARRIVED = 0.07  # the same of those in the event itself
@@ -24,14 +24,6 @@ def log_pooled(log_proposals, counts):
 
 
 @of_few_numbers
-def radius(rows, weights, frame: Frame) -> Array:
-    """Root mean square distance of the elites from the origin a coordinate, at least 1."""
-    u = (rows - frame.origin[None]) / frame.scale[None]
-    mean = jnp.sum(weights * jnp.mean(u * u, 1)) / jnp.sum(weights)
-    return jnp.maximum(jnp.sqrt(mean), jnp.ones_like(mean))
-
-
-@of_few_numbers
 def importance_of(log_f: Array, log_p: Array, log_q: Array) -> tuple[Array, Array]:
     """Log-weights of draws for the common optimum of all targets, and their effective number."""
     joint = log_f[:, None] + log_p
@@ -45,6 +37,14 @@ def importance_of(log_f: Array, log_p: Array, log_q: Array) -> tuple[Array, Arra
     total, squares = logsumexp(log_w), logsumexp(2 * log_w)
     some = total > -jnp.inf
     return log_w, jnp.where(some, jnp.exp(2 * total - jnp.where(some, squares, 0)), 0)
+
+
+@of_few_numbers
+def of_targets(values: Array, log_p: Array) -> tuple[Array, Array, Array]:
+    """log |f| (n,), and weights and effective number of draws from each target, as many of each."""
+    log_q = logsumexp(log_p) - float(np.log(log_p.shape[1]))
+    log_f = jnp.log(jnp.sqrt(jnp.sum(values**2, 1)))
+    return log_f, *importance_of(log_f, log_p, log_q)
 
 
 @of_few_numbers

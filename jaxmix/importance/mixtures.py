@@ -46,6 +46,7 @@ def shape_for(dim: int, covariance: str | None, inflation, shrinkage, df) -> Sha
     return Shape(covariance, inflation, shrinkage, df)
 
 
+@of_few_numbers
 def frame_of(events: Array, groups: int) -> Frame:
     """Mean of all draws, and their standard deviation within the targets."""
     rows = as_rows(events)
@@ -157,6 +158,27 @@ def fit_moments(
     squares = jnp.sum(share**2, 0)
     effective = jnp.where(used, count**2 / jnp.where(used, squares, 1), 1)
     return Fitted(count / jnp.sum(count), means, covariances, effective)
+
+
+@of_few_numbers
+def refit(
+    key, events: Array, log_w: Array, num: int, frame: Frame, start: Fitted | None, covariance: str
+) -> tuple[Fitted, Array]:
+    """The mixture fitted to weighted draws, and the scale of the wide component."""
+    weights = jnp.exp(log_w - jnp.max(log_w))
+    fitted = fit_moments(key, events, weights, num, start, covariance)
+    if covariance == "low_rank":
+        origin = jnp.broadcast_to(frame.origin[None], fitted.means.shape)
+        fitted = steadied(fitted, origin if start is None else start.means, frame)
+    return fitted, radius(as_rows(events), weights, frame)
+
+
+@of_few_numbers
+def radius(rows, weights, frame: Frame) -> Array:
+    """Root mean square distance of the elites from the origin a coordinate, at least 1."""
+    u = (rows - frame.origin[None]) / frame.scale[None]
+    mean = jnp.sum(weights * jnp.mean(u * u, 1)) / jnp.sum(weights)
+    return jnp.maximum(jnp.sqrt(mean), jnp.ones_like(mean))
 
 
 def _of_moments(template, start: Fitted, covariance: str):

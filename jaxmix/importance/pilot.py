@@ -10,25 +10,24 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from .._density import LogDensity
-from .._numerics import logsumexp
+from .._numerics import constant
 from .._refuse import checked_key, on_host
 from ..combinators import Mixture, MixtureSameFamily
 from .design_points import design_points
 from .draws import Draws, allocate, concatenate, draw
 from .family import Unreached, log_table, parts_of
-from .levels import evaluate, importance_of, log_pooled, radius, smoothed
+from .levels import evaluate, importance_of, log_pooled, of_targets, smoothed
 from .mixtures import (
     LOW_RANK_FROM,
     Fitted,
     Frame,
     Shape,
-    as_rows,
     components_of,
-    fit_moments,
     frame_of,
     joined,
+    radius,
+    refit,
     shape_for,
-    steadied,
 )
 from .result import flatten_values
 from .tables import Table
@@ -76,6 +75,10 @@ class Pilot(eqx.Module):
         return "\n".join(lines)
 
 
+def _equal(size: int) -> Array:
+    return constant(np.full(size, 1 / size), jnp.result_type(float))
+
+
 def mixture_of_targets(targets: PyTree) -> LogDensity:
     """The targets as one density in equal shares: the defensive proposal."""
     parts = parts_of(targets, "targets")
@@ -83,12 +86,10 @@ def mixture_of_targets(targets: PyTree) -> LogDensity:
         (part,) = parts
         if part.single:
             return part.density
-        return MixtureSameFamily(jnp.full(part.size, 1 / part.size), part.density)
+        return MixtureSameFamily(_equal(part.size), part.density)
     total = sum(part.size for part in parts)
     whole = [
-        part.density
-        if part.single
-        else MixtureSameFamily(jnp.full(part.size, 1 / part.size), part.density)
+        part.density if part.single else MixtureSameFamily(_equal(part.size), part.density)
         for part in parts
     ]
     return Mixture(jnp.array([part.size / total for part in parts]), whole)
@@ -199,9 +200,7 @@ class Search:
         values = values_at(f, self.targets, draws.events)
         values, _ = flatten_values(values, draws.num_draws, frame.origin.dtype)
         log_p = log_table(self.targets, draws.events)
-        log_q = logsumexp(log_p) - float(np.log(self.size))
-        log_f = jnp.log(jnp.sqrt(jnp.sum(values**2, 1)))
-        log_w, ess = importance_of(log_f, log_p, log_q)
+        log_f, log_w, ess = of_targets(values, log_p)
         if not float(ess) > 0:
             raise ValueError(
                 f"None of the pilot's {draws.num_draws} draws hit (or f is not finite); raise "
@@ -271,12 +270,7 @@ class Search:
 
     def refit(self, key, events, log_w, frame, shape, start) -> tuple[Fitted, Array]:
         """The fitted mixture, and the scale of the wide component."""
-        weights = jnp.exp(log_w - jnp.max(log_w))
-        fitted = fit_moments(key, events, weights, self.num, start, shape.covariance)
-        if shape.covariance == "low_rank":
-            origin = jnp.broadcast_to(frame.origin[None], fitted.means.shape)
-            fitted = steadied(fitted, origin if start is None else start.means, frame)
-        return fitted, radius(as_rows(events), weights, frame)
+        return refit(key, events, log_w, self.num, frame, start, shape.covariance)
 
     def proposals(self, fitted, points, wide, frame, shape) -> tuple[list[Any], Array]:
         """Components, design points, the wide component and the targets, and first weights."""

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
+from .._compile import of_few_numbers
 from .totals import Summary
 
 MAX_ROWS = 40
@@ -239,6 +240,23 @@ def flatten_values(
     return jnp.concatenate(columns, 1), np.array(truths)  # pyright: ignore[reportReturnType]
 
 
+@of_few_numbers
+def _limits(summary: Summary, upper: Array, unbounded) -> tuple[Array, Array, Array]:
+    """Standard errors, 95 % upper limits, and their logarithms."""
+    nothing = summary.hits == 0
+    upper = jnp.where(unbounded, jnp.inf, upper)
+    limit = jnp.where(nothing, upper, summary.value + 1.6448536 * summary.std_error)
+    # (value + 1.64 error) / |value|, in units of which nothing over- or underflows.
+    reach = summary.sign + 1.6448536 * summary.relative_error
+    positive = ~nothing & (reach > 0) & (summary.log_value > -jnp.inf)
+    log_upper = jnp.where(
+        positive,
+        summary.log_value + jnp.log(jnp.where(positive, reach, 1)),
+        jnp.log(jnp.maximum(limit, 0)),
+    )
+    return jnp.where(nothing, upper, summary.std_error), limit, log_upper
+
+
 def make_estimate(
     summary: Summary,
     upper: Array,
@@ -251,20 +269,10 @@ def make_estimate(
     reached: bool = True,
 ) -> Estimate:
     """Flat results (j, m) in the structure of one value of f, `like`."""
-    nothing = summary.hits == 0
     size = summary.mass.shape[0]
     normalised = (None,) * size if normalised is None else normalised
     unbounded = np.array([known is False for known in normalised])[:, None]
-    upper = jnp.where(unbounded, jnp.inf, upper)
-    limit = jnp.where(nothing, upper, summary.value + 1.6448536 * summary.std_error)
-    # (value + 1.64 error) / |value|, in units of which nothing over- or underflows.
-    reach = summary.sign + 1.6448536 * summary.relative_error
-    positive = ~nothing & (reach > 0) & (summary.log_value > -jnp.inf)
-    log_upper = jnp.where(
-        positive,
-        summary.log_value + jnp.log(jnp.where(positive, reach, 1)),
-        jnp.log(jnp.maximum(limit, 0)),
-    )
+    std_error, limit, log_upper = _limits(summary, upper, unbounded)
 
     def shaped(flat):
         return unflatten(flat, like, single)
@@ -274,7 +282,7 @@ def make_estimate(
 
     return Estimate(
         value=shaped(summary.value),
-        std_error=shaped(jnp.where(nothing, upper, summary.std_error)),
+        std_error=shaped(std_error),
         ess=shaped(summary.ess),
         max_weight=shaped(summary.max_share),
         pareto_k=shaped(pareto),

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
+from .._closures import in_one_program
 from .._sharding import aligned, on_its_mesh
 from ._combine import Combined, Term, combine
 from ._draws import attach, check_call, checked_guide, log_weight, num_rows, stopped, surrogate
@@ -66,13 +67,13 @@ class FixedObjective:
 
     def evaluate(self, key, model, guide, xs):
         """Values (N,), samples used (N,), and the largest contribution of a level (N,)."""
-
-        def run(xs, key):
-            keys, xs = aligned((jax.random.split(key, num_rows(xs)), xs))
-            return jax.vmap(lambda k, x: self._row(k, model, guide, x))(keys, xs)
-
+        run = lambda xs, key: in_one_program(self._rows, (model, guide), key, xs)
         values, largest = on_its_mesh(run, xs, key)
         return values, jnp.full(values.shape, self.num_samples), largest
+
+    def _rows(self, model, guide, key, xs):
+        keys, xs = aligned((jax.random.split(key, num_rows(xs)), xs))
+        return jax.vmap(lambda k, x: self._row(k, model, guide, x))(keys, xs)
 
     def combine(self, log_w: Float[Array, " K"]) -> Combined:
         """The value and its coefficients from log-weights that are already there."""

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
+from .._closures import in_one_program
 from .._sharding import gathered, on_its_mesh
 from ._combine import Blocks, Combined, combine
 from ._draws import attach, check_call, checked_guide, log_weight, num_rows, stopped, surrogate
@@ -107,9 +108,11 @@ class RandomObjective:
 
     def evaluate(self, key, model, guide, xs) -> Rows:
         """Values (N,), samples used (N,), and the largest contribution of a level (N,)."""
-        return on_its_mesh(lambda xs, key: self._evaluate(key, model, guide, gathered(xs)), xs, key)
+        run = lambda xs, key: in_one_program(self._evaluate, (model, guide), key, xs)
+        return on_its_mesh(run, xs, key)
 
-    def _evaluate(self, key, model, guide, xs) -> Rows:
+    def _evaluate(self, model, guide, key, xs) -> Rows:
+        xs = gathered(xs)
         rows = num_rows(xs)
         layout = self.layout(rows)
         k_uniform, k_order, k_draws, k_tail = jax.random.split(key, 4)
@@ -132,7 +135,7 @@ class RandomObjective:
 
     def layout(self, rows: int) -> Layout:
         """The static shapes for a batch of this many rows."""
-        return _layout(self, rows)
+        return _layout(self, rows, jnp.result_type(int))
 
     def row(self, log_w, level) -> tuple[Combined, Array]:
         """Value, model and path coefficients of one padded row, and which places are draws."""
@@ -177,7 +180,8 @@ class RandomObjective:
 
 
 @functools.lru_cache(maxsize=64)
-def _layout(objective: RandomObjective, rows: int) -> Layout:
+def _layout(objective: RandomObjective, rows: int, precision: Any) -> Layout:
+    del precision  # JAX keeps how it read an array of NumPy's: with 64 bits another one is needed
     below = np.arange(rows)[::-1] / rows
     bound = lambda v: np.clip(objective.law.levels(v), 0, objective.top).astype(int)
     lowest = bound(below + 1 / rows)
