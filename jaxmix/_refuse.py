@@ -14,7 +14,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def _is_long(node) -> bool:
+def is_long(node) -> bool:
     """Whether a node is a table of rows, too long to look for traced values in it, or read once."""
     return (type(node) is list and len(node) > 1000) or hasattr(node, "__next__")
 
@@ -29,7 +29,7 @@ def on_host(instead: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     def mark(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
         def refusing(*args: P.args, **kwargs: P.kwargs) -> R:
-            leaves = jax.tree.leaves((args, kwargs), is_leaf=_is_long)
+            leaves = jax.tree.leaves((args, kwargs), is_leaf=is_long)
             if any(isinstance(leaf, Tracer) for leaf in leaves):
                 raise TypeError(
                     f"{function.__name__} looks at values and runs on the host; it was called "

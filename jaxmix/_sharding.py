@@ -1,13 +1,21 @@
 """Arrays over several devices: carries of loops inside `jax.shard_map`, and explicit mesh axes."""
 
+import functools
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, ParamSpec, TypeVar
 
+import equinox as eqx
 import jax
+import numpy as np
+from jax.core import Tracer
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
+from ._refuse import is_long
+
 C = TypeVar("C", bound=PyTree)
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def varying(body: Callable[[C], PyTree], carry: C) -> C:
@@ -78,19 +86,18 @@ def _automatic(tree: PyTree) -> PyTree:
 
     JAX differentiates nothing on explicit axes outside `jit` and `jax.set_mesh`.
     """
+    return jax.tree.map(_retyped, tree) if jax.sharding.get_abstract_mesh().empty else tree
 
-    def retyped(leaf):
-        sharding = getattr(leaf, "sharding", None)
-        if isinstance(leaf, jax.core.Tracer) or not isinstance(sharding, NamedSharding):  # pyright: ignore[reportAttributeAccessIssue]
-            return leaf
-        mesh = sharding.mesh
-        if AxisType.Explicit not in mesh.axis_types or not isinstance(mesh, Mesh):
-            return leaf
-        names = mesh.axis_names
-        mesh = Mesh(mesh.devices, names, axis_types=(AxisType.Auto,) * len(names))
-        return jax.device_put(leaf, NamedSharding(mesh, sharding.spec))
 
-    return jax.tree.map(retyped, tree) if jax.sharding.get_abstract_mesh().empty else tree
+def _retyped(leaf, spread: bool = True):
+    sharding = getattr(leaf, "sharding", None)
+    if isinstance(leaf, Tracer) or not isinstance(sharding, NamedSharding):
+        return leaf
+    mesh = sharding.mesh
+    if AxisType.Explicit not in mesh.axis_types or not isinstance(mesh, Mesh):
+        return leaf
+    mesh = Mesh(mesh.devices, mesh.axis_names)
+    return jax.device_put(leaf, NamedSharding(mesh, sharding.spec if spread else PartitionSpec()))
 
 
 def _spread(leaf) -> PartitionSpec | None:
@@ -129,3 +136,71 @@ def aligned(rows: PyTree) -> PyTree:
         return jax.sharding.reshard(leaf, NamedSharding(mesh, PartitionSpec(names, *rest)))
 
     return jax.tree.map(spread, rows)
+
+
+def on_automatic_axes(function: Callable[P, R], *, spread: bool = False) -> Callable[P, R]:
+    """A decorator: arguments on explicit mesh axes are worked on over automatic ones.
+
+    They are whole on every device first: a scan over chunks of spread rows would gather them, and
+    sums over devices that wait for one another in two orders abort the process on a CPU. With
+    `spread`, a function that lays out rows itself is given them as they lie. What comes back is
+    whole on every device of the mesh. `jax.set_mesh` changes nothing inside.
+    """
+    retyped = functools.partial(_retyped, spread=spread)
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        leaves = jax.tree.leaves((args, kwargs), is_leaf=is_long)
+        arrays = [leaf for leaf in leaves if isinstance(leaf, jax.Array)]
+        around = jax.sharding.get_abstract_mesh()
+        mesh = _explicit([around, *(jax.typeof(a).sharding.mesh for a in arrays)])
+        if mesh is None:
+            return function(*args, **kwargs)
+        traced = [jax.typeof(a).sharding.mesh for a in arrays if isinstance(a, Tracer)]
+        if _explicit([around, *traced]) is None:
+            args, kwargs = jax.tree.map(retyped, (args, kwargs), is_leaf=is_long)
+            return function(*args, **kwargs)
+        if traced:
+            put = lambda a: jax.numpy.asarray(a) if isinstance(a, np.ndarray) else a
+            return _inside(function, mesh, *jax.tree.map(put, (args, kwargs)))
+        whole = NamedSharding(jax.sharding.get_mesh(), PartitionSpec())
+        with jax.set_mesh(Mesh(np.empty((), object), ())):
+            args, kwargs = jax.tree.map(retyped, (args, kwargs), is_leaf=is_long)
+            out = function(*args, **kwargs)
+        put = lambda a: jax.device_put(a, whole) if isinstance(a, jax.Array) else a
+        return jax.tree.map(put, out)
+
+    return run
+
+
+def _explicit(meshes: list[Any]) -> Any:
+    return next((m for m in meshes if AxisType.Explicit in m.axis_types), None)
+
+
+@eqx.filter_jit
+def _inside(function: Callable, mesh: Any, args: tuple, kwargs: dict) -> PyTree:
+    """The function inside a program that knows explicit axes."""
+    given, rest = eqx.partition((args, kwargs), eqx.is_array)
+    static: list[PyTree] = []
+
+    def call(given):
+        args, kwargs = eqx.combine(given, rest)
+        arrays, others = eqx.partition(function(*args, **kwargs), eqx.is_array)
+        static.append(others)
+        return arrays
+
+    with jax.sharding.use_abstract_mesh(mesh):
+        arrays = jax.sharding.auto_axes(call, out_sharding=PartitionSpec())(gathered(given))
+    return eqx.combine(arrays, static[0])
+
+
+def everywhere(tree: PyTree) -> PyTree:
+    """Arrays whose place is known, spread over a mesh, whole on every device; others as they are."""
+
+    def whole(leaf):
+        sharding = getattr(leaf, "sharding", None)
+        if isinstance(leaf, Tracer) or not isinstance(sharding, NamedSharding):
+            return leaf
+        return jax.device_put(leaf, NamedSharding(sharding.mesh, PartitionSpec()))
+
+    return jax.tree.map(whole, tree)

@@ -398,14 +398,6 @@ def test_rows_over_two_devices(name):
         np.testing.assert_allclose(np.asarray(two), one, rtol=2e-4, atol=2e-4)
 
 
-def test_explicit_axes_are_refused():
-    explicit = NamedSharding(mesh(AxisType.Explicit), PartitionSpec("rows"))
-    spread = jax.device_put(jnp.asarray(ROWS, jnp.float32), explicit)
-    for function in (jm.em.step, jm.em.expected_stats):
-        with pytest.raises(ValueError, match="explicit axes"):
-            jax.jit(lambda x, f=function: floats(f(pair(), x)))(spread)
-
-
 @pytest.mark.parametrize("name", HOST)
 @pytest.mark.parametrize("transform", ["jit", "vmap", "grad", "jvp"])
 def test_refuses_on_the_host(name, transform):

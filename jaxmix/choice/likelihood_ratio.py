@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from .._refuse import on_host
 from .._results import RESULTS
+from .._sharding import on_automatic_axes
 from ..em import init, run
 from ..em.chunks import num_rows
 from ..em.maximise import DEFAULT_FLOOR
@@ -32,6 +33,7 @@ class LikelihoodRatio(NamedTuple):
 
 
 @on_host("call it outside.")
+@on_automatic_axes
 def likelihood_ratio_test(
     key: Key[Array, ""],
     null: PyTree,

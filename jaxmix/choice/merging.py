@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from .._refuse import on_host
+from .._sharding import on_automatic_axes
 from .._stack import pick
 from ..combinators import Mixture, MixtureSameFamily
 
@@ -93,6 +94,7 @@ def _plogp(p):
 
 
 @on_host("call it outside.")
+@on_automatic_axes
 def merge_components(model: PyTree, data: PyTree, *, weights: Array | None = None) -> Merging:
     """Merge a mixture's components into clusters, each time the pair that lowers entropy most.
 

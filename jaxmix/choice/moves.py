@@ -11,6 +11,7 @@ from jaxtyping import Array, Key, PyTree
 from .._exponential import Refittable
 from .._refuse import on_host
 from .._results import RESULTS
+from .._sharding import on_automatic_axes
 from ..combinators.tied import Borrowed
 from ..em import Prior, run
 from ..em.chunks import num_rows
@@ -136,6 +137,7 @@ def _settled(model, data, weights, prior, max_steps, tol):
 
 
 @on_host("call it outside.")
+@on_automatic_axes
 def split_and_merge(
     key: Key[Array, ""],
     model: PyTree,

@@ -1,5 +1,6 @@
 """One call, one table: every model of a set fitted and compared."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from .._refuse import on_host
+from .._sharding import on_automatic_axes
 from ..combinators import gaussian_mixture
 from ..combinators.gaussian import COVARIANCES
 from ..em import Fit
@@ -154,6 +156,7 @@ def _text(label: Any) -> str:
 
 
 @on_host("call it outside.")
+@functools.partial(on_automatic_axes, spread=True)
 def sweep(
     key: Key[Array, ""],
     templates: Mapping[Any, PyTree],

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
 from .._results import RESULTS
+from .._sharding import on_automatic_axes
 from .._stack import pick
 from ..combinators._labels import posterior_of
 from .chunks import num_rows
@@ -47,6 +48,7 @@ class Bootstrap(NamedTuple):
         return jnp.nanquantile(self.values(function), tails, axis=0)
 
 
+@on_automatic_axes
 def bootstrap(
     key: Key[Array, ""],
     model: PyTree,
@@ -114,6 +116,7 @@ def _refits(key, model, data, weights, num, parametric, prior, max_steps):
     return Bootstrap(*jax.vmap(lambda index: refit(data, count(index)))(drawn))
 
 
+@on_automatic_axes
 def matched(model: PyTree, reference: PyTree, data: PyTree) -> PyTree:
     """A mixture with its components in the order that agrees best with another's.
 

@@ -11,6 +11,7 @@ from .._compile import Quick
 from .._density import LogDensity
 from .._exponential import ProductForm
 from .._numerics import Sum, add, compensated_sum, merge, zero_sum
+from .._sharding import on_automatic_axes
 from .._stack import of_arrays, rows_log_prob
 from .buckets import Buckets
 from .chunks import chunk_rows, is_brief, num_rows, take_chunk
@@ -195,6 +196,7 @@ def log_likelihood(
     return pooled(total, axes)
 
 
+@on_automatic_axes
 def expected_stats(
     model: PyTree, data: PyTree, *, weights: Array | None = None, chunk_size: int | None = None
 ) -> tuple[Array, PyTree]:

@@ -1,6 +1,7 @@
 """`jm.fit`: options are checked, then arrays are fitted in memory and sources by streaming."""
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Sequence
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from jaxtyping import Array, Key, PyTree
 
 from .._refuse import on_host
+from .._sharding import on_automatic_axes
 from .accelerate import solver_of
 from .checks import as_arrays, of_dtype
 from .entry import check_key, check_model, check_start
@@ -22,6 +24,7 @@ from .units import items_of_one_row
 
 
 @on_host("call jm.em.run, the pure function under it.")
+@functools.partial(on_automatic_axes, spread=True)
 def fit(
     key: Key[Array, ""] | None,
     template: PyTree,

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
 from .._compile import Quick
+from .._sharding import on_automatic_axes
 from .._stack import of_arrays
 from .chunks import num_rows
 from .columns import ColumnsEvent
@@ -37,6 +38,7 @@ def is_vector_event(data: PyTree) -> bool:
     )
 
 
+@on_automatic_axes
 def init(
     key: Key[Array, ""],
     template: PyTree,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from .._exponential import Refittable
+from .._sharding import on_automatic_axes
 from .._stack import of_arrays
 from .maximise import Prior, refit_all
 from .parts import is_part
@@ -24,6 +25,7 @@ class MStep(NamedTuple):
     num_collapsed: Array
 
 
+@on_automatic_axes
 def m_step(model: PyTree, stats: PyTree, *, prior: Prior | None = None) -> MStep:
     """The model that maximises the expected complete-data log-likelihood for statistics: pure.
 
@@ -73,6 +75,7 @@ def m_step(model: PyTree, stats: PyTree, *, prior: Prior | None = None) -> MStep
     return MStep(structure.unflatten(nodes), emptied, collapsed)
 
 
+@on_automatic_axes
 def recentre(stats: PyTree, old: PyTree, new: PyTree) -> PyTree:
     """Statistics about one model's origins, about those of another.
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from .._refuse import on_host
+from .._sharding import on_automatic_axes
 from .batches import Pieces, ahead, sampled
 from .checks import checked_data, float_of, of_dtype
 from .expected import expect
@@ -97,6 +98,7 @@ def _from_average(model, average, prior, rows):
 
 
 @on_host("add up jm.em.expected_stats in a scan of your own.")
+@on_automatic_axes
 def online(
     model: PyTree | Online,
     source: Any,

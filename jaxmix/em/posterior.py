@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree, Scalar
 
 from .._results import RESULTS
+from .._sharding import everywhere, on_automatic_axes
 from .entry import enter
 from .information import Chart, chart, inverse_root, objective, observed_information
 from .maximise import Prior
@@ -35,7 +36,7 @@ class Posterior(eqx.Module):
 
     def log_density(self, position: Float[Array, " r"]) -> Scalar:
         """Log-likelihood of the data plus log-density of the prior, in nats."""
-        return objective(self.chart.at(position), self.data, self.weights, self.prior)
+        return _log_density(self, position)
 
     def model(self, position: Float[Array, " r"]) -> PyTree:
         """The model at a position."""
@@ -66,14 +67,20 @@ def posterior(
         >>> post.log_density(post.origin).round(3), post.covariance.shape
         (Array(-5.676, dtype=float32), (2, 2))
     """
-    data, weights = enter(model, data, weights)
-    return _posterior(model, data, weights, prior)
+    data, weights = everywhere(enter(model, data, weights))
+    at, covariance, result = _about(model, data, weights, prior)
+    return Posterior(at, data, weights, prior, covariance, result)
 
 
+@on_automatic_axes
 @eqx.filter_jit
-def _posterior(model, data, weights, prior):
+def _about(model, data, weights, prior):
     at = chart(model, data, weights, prior)
     root, regular = inverse_root(observed_information(at, data, weights, prior))
     covariance = jnp.dot(root, root.T, precision="highest")
-    code = RESULTS.where(regular, RESULTS.successful, RESULTS.singular_information)
-    return Posterior(at, data, weights, prior, covariance, code)
+    return at, covariance, RESULTS.where(regular, RESULTS.successful, RESULTS.singular_information)
+
+
+@on_automatic_axes
+def _log_density(about, position):
+    return objective(about.chart.at(position), about.data, about.weights, about.prior)

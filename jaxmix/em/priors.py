@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from .._exponential import Refittable
+from .._sharding import on_automatic_axes
 from ..combinators.tied import Borrowed
 from . import ridge as ridge  # its law is among those of a family
 from .conjugacy import NEWTON_STEPS, Pseudo, PseudoRows, is_known, pseudo_statistics
@@ -16,6 +17,7 @@ from .maximise import Prior, blank_stats, floor_prior, pooled_stats
 from .parts import take_apart
 
 
+@on_automatic_axes
 def conjugate_prior(
     template: PyTree,
     data: PyTree | None,

@@ -11,6 +11,7 @@ from jaxtyping import Array, PyTree
 from .._compile import Quick
 from .._refuse import forward_only
 from .._results import RESULTS
+from .._sharding import on_automatic_axes
 from .._stack import of_arrays
 from .accelerate import solver_of
 from .checks import check_rows
@@ -99,6 +100,7 @@ def loop(
     return state, history
 
 
+@on_automatic_axes
 def run(
     model: PyTree,
     data: PyTree,
@@ -209,6 +211,7 @@ def _in_blocks(
 _run = Quick(_in_blocks, is_brief)
 
 
+@on_automatic_axes
 def step(
     model: PyTree,
     data: PyTree,

@@ -38,21 +38,9 @@ class Layout(NamedTuple):
 
 
 def opened(data: PyTree) -> tuple[PyTree, tuple[str, ...]]:
-    """The rows themselves, and the axes to sum over: none for data that are whole.
-
-    Raises:
-        ValueError: for rows spread over explicit axes of a mesh, which a scan cannot cut up.
-    """
+    """The rows themselves, and the axes to sum over: none for data that are whole."""
     if isinstance(data, Shard):
         return data.rows, data.axes
-    for leaf in jax.tree.leaves(data):
-        sharding = jax.typeof(leaf).sharding
-        spread = any(part is not None for part in sharding.spec[:1])
-        if spread and AxisType.Explicit in sharding.mesh.axis_types:
-            raise ValueError(
-                f"The rows are spread over explicit axes of a mesh, {sharding.spec}. Make the mesh "
-                "with axis_types=(jax.sharding.AxisType.Auto,), or call jm.fit, which takes both."
-            )
     return data, ()
 
 

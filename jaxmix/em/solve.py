@@ -11,6 +11,7 @@ from jaxtyping import Array, PyTree
 
 from .._compile import Quick
 from .._results import RESULTS
+from .._sharding import on_automatic_axes
 from .accelerate import solver_of
 from .chunks import is_brief
 from .entry import check_start, enter
@@ -174,6 +175,7 @@ def _is_none(node) -> bool:
     return node is None
 
 
+@on_automatic_axes
 def fixed_point(
     model: PyTree,
     data: PyTree,

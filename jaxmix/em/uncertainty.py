@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from .._results import RESULTS
+from .._sharding import everywhere, on_automatic_axes
 from .entry import enter
 from .information import (
     Record,
@@ -36,6 +37,7 @@ def _errors(model, data, weights, prior, kind):
     return Record(model, jnp.dot(at.basis, root, precision="highest"), code, at.held)
 
 
+@on_automatic_axes
 def standard_errors(
     model: PyTree,
     data: PyTree,
@@ -81,10 +83,11 @@ def standard_errors(
         raise ValueError(f'kind must be "observed", "louis" or "sandwich"; it was {kind!r}.')
     if kind == "louis" and not callable(getattr(model, "joint_log_probs", None)):
         raise ValueError(f"Louis's identity is for mixtures; {type(model).__name__} is none.")
-    data, weights = enter(model, data, weights)
+    data, weights = everywhere(enter(model, data, weights))
     return _errors(model, data, weights, prior, kind)
 
 
+@on_automatic_axes
 def influence(
     model: PyTree, data: PyTree, *, weights: Array | None = None, prior: Prior | None = None
 ) -> Record:
@@ -102,7 +105,7 @@ def influence(
         >>> jm.em.influence(jm.Normal(0, 1), x).mean.tolist()
         [-0.250, 0.250, -0.250, 0.250]
     """
-    data, weights = enter(model, data, weights)
+    data, weights = everywhere(enter(model, data, weights))
     return _influence(model, data, weights, prior)
 
 
@@ -125,6 +128,7 @@ class Interval(NamedTuple):
     result: RESULTS
 
 
+@on_automatic_axes
 def profile(
     model: PyTree,
     data: PyTree,
@@ -160,7 +164,7 @@ def profile(
         >>> jm.em.profile(jm.Normal(0, 1), x, lambda m: m.mean).upper.round(2)
         Array(0.32, dtype=float32)
     """
-    data, weights = enter(model, data, weights)
+    data, weights = everywhere(enter(model, data, weights))
     at = chart(model, data, weights, prior)
     target = lambda free: function(at.at(free))
     value = lambda free: objective(at.at(free), data, weights, prior)
