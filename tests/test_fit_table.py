@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import jaxmix as jm
+from jaxmix._fit_table.describe import described, share
+from jaxmix._fit_table.fonts import fonts_for
 from jaxmix._fit_table.proposal import as_text, read_proposal
 from jaxmix._fit_table.read import read_table
 from jaxmix.data.column import column_of, names_rows, step_of
@@ -148,3 +150,13 @@ def test_ctrl_c_ends_the_command_line_while_it_is_imported():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 130 and "went on" not in done.stdout
     assert done.stderr == "\nInterrupted: nothing was written.\n"
+
+
+def test_what_a_component_says_has_errors_and_labels_without_a_font_are_told():
+    model = jm.mixture_of(jm.Composite({"a": jm.Normal(2.0, 3.0)}), 1)
+    assert described(model, "a", [36.0]) == ["2 ± 0.5 (sd 3)"]
+    assert share(0.36, 64) == "36% ± 6" and share(1.0, 64) == "100%"
+    with fonts_for(["straße", "\U0010fffd"]) as said:
+        assert "\U0010fffd:" in said[0] and "ß" not in said[0]
+    with fonts_for(["straße", "a"]) as said:
+        assert said == []

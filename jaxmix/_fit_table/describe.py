@@ -1,5 +1,6 @@
 """What a component says of a field, in a few words."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -14,8 +15,13 @@ from ..families import BernoulliSet, Categorical
 MOST = 3  # labels named
 
 
-def described(model: Any, field: Any) -> list[str]:
+def described(model: Any, field: Any, sizes: Sequence[float] | None = None) -> list[str]:
     """A field under each component of a mixture over records.
+
+    Args:
+        model: the mixture.
+        field: of its records.
+        sizes: rows that each component is known by, for standard errors of what is said.
 
     Example:
         >>> import jaxmix as jm
@@ -26,22 +32,25 @@ def described(model: Any, field: Any) -> list[str]:
     components = model.marginal(field).components
     if not isinstance(components, tuple):
         components = [pick(components, k) for k in range(model.num_components)]
-    return [words(component) for component in components]
+    many = [None] * len(components) if sizes is None else sizes
+    return [words(component, size) for component, size in zip(components, many, strict=True)]
 
 
-def words(density: PyTree) -> str:
-    """One density: a mean and its standard deviation, or the likeliest labels."""
+def words(density: PyTree, size: float | None = None) -> str:
+    """One density: a mean and its standard deviation, or the likeliest labels; each ± its error."""
     density = plain(density)
     if isinstance(density, OptionalField):
         rate = density.p_missing
-        return words(density.value) + ("" if rate is None else f"; missing {float(rate):.0%}")
+        return words(density.value, size) + ("" if rate is None else f"; missing {float(rate):.0%}")
     if isinstance(density, Hurdle):
         pairs = zip(density.atoms, density.weights.tolist()[:-1], strict=True)
-        return ", ".join(f"{a:g} {p:.0%}" for a, p in pairs) + f", else {words(density.value)}"
+        shares = ", ".join(f"{a:g} {share(p, size)}" for a, p in pairs)
+        left = None if size is None else size * density.weights.tolist()[-1]
+        return f"{shares}, else {words(density.value, left)}"
     if isinstance(density, Categorical | BernoulliSet):
         names = range(density.size) if density.labels is None else density.labels
         shares = sorted(zip(density.probs.tolist(), names, strict=True), key=lambda p: -p[0])
-        return ", ".join(f"{name} {p:.0%}" for p, name in shares[:MOST] if p >= 0.005)
+        return ", ".join(f"{name} {share(p, size)}" for p, name in shares[:MOST] if p >= 0.005)
     if hasattr(density, "max_length"):
         length = density.length
         return type(density).__name__ + ("" if length is None else f", length {words(length)}")
@@ -51,4 +60,11 @@ def words(density: PyTree) -> str:
         return type(density).__name__
     if mean.ndim:
         return f"mean {[float(f'{m:.4g}') for m in mean]}"
-    return f"{mean:.4g} (sd {variance**0.5:.3g})"
+    error = f" ± {(variance / size) ** 0.5:.2g}" if size else ""
+    return f"{mean:.4g}{error} (sd {variance**0.5:.3g})"
+
+
+def share(p: float, size: float | None) -> str:
+    """A share, and the standard error that so many rows leave it."""
+    error = 100 * (p * (1 - p) / size) ** 0.5 if size and 0 < p < 1 else 0.0
+    return f"{p:.0%}" + (f" ± {error:.2g}" if error >= 0.05 else "")

@@ -77,10 +77,13 @@ def _correlated(
 def paragraph(name: str, found: Any, told: Summary, posterior: np.ndarray) -> str:
     """What an analyst would paste: how many groups, how sure, what sets them apart."""
     rows, k = posterior.shape
-    tried = f"{min(found.fits)} to {max(found.fits)}"
+    least, most = min(found.fits), max(found.fits)
+    by = "as was asked" if least == most else f"chosen by BIC among {least} to {most}"
+    if k == 1 and least == most:
+        return f"The {rows} rows of {name} are described by one group, {by}."
     if k == 1:
         return (
-            f"The {rows} rows of {name} form one group: among mixtures of {tried} components BIC "
+            f"The {rows} rows of {name} form one group: among mixtures of {least} to {most} components BIC "
             "prefers a single one."
         )
     shares = ", ".join(f"{share:.0%}" for share in found.best.model.weights.tolist())
@@ -92,8 +95,8 @@ def paragraph(name: str, found: Any, told: Summary, posterior: np.ndarray) -> st
     scores = sorted(fit.bic for fit in found.fits.values() if np.isfinite(fit.bic))
     gap = f" The next best number is {scores[1] - scores[0]:.1f} BIC behind." if scores[1:] else ""
     near = found.best.restarts.log_likelihood > float(found.best.log_likelihood) - 1e-3 * rows
+    ended = f"{int(near.sum())} of {len(near)} starts ended at this same mixture."
     return (
-        f"The {rows} rows of {name} form {k} groups ({shares} of the rows), chosen by BIC among "
-        f"{tried}.{gap} {sure:.0%} of the rows belong to one group with a probability of {SURE} or "
-        f"more.{apart} {int(near.sum())} of {len(near)} starts ended at this same mixture."
+        f"The {rows} rows of {name} form {k} groups ({shares} of the rows), {by}.{gap} {sure:.0%} of "
+        f"them belong to one group with a probability of {SURE} or more.{apart} {ended}"
     )

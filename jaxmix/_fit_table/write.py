@@ -14,12 +14,15 @@ from .._page import save
 from ..combinators import Composite
 from ..combinators import Optional as OptionalField
 from ..data import decode
-from ..data.numbers import is_missing
+from ..data.numbers import is_missing, present_values
 from ..plot._canvas import each
 from .choose import Found, compared
-from .describe import described
+from .describe import described, share
+from .fonts import fonts_for
 from .html import page
 from .summary import paragraph, summary
+
+DRAWN = 24  # columns beyond which a picture is a scroll
 
 
 def write(folder: Path, read: Any, proposed: Any, found: Found, asked: Any) -> None:
@@ -27,21 +30,34 @@ def write(folder: Path, read: Any, proposed: Any, found: Found, asked: Any) -> N
     model, data, frame = found.best.model, found.data, read.frame
     fields = [column for column in frame.columns if column in data]
     posterior = each(model, "posterior", data)
+    told = summary(model, data, fields, posterior)
+    drawn_fields = list(told.separation)[:DRAWN]
+    said: list[str] = []
     if not asked.only_summary:
         posteriors(folder, posterior)
         filled = imputed(model, proposed.template, data, frame)
         if filled is not None:
             filled.to_csv(folder / "imputed.csv", index=False)
         drawn = {
-            "fields": lambda: plot.fields(model, data, fields, posterior=posterior)[0],
+            "fields": lambda: plot.fields(model, data, drawn_fields, posterior=posterior)[0],
             "assignments": lambda: plot.assignments(model, data, posterior=posterior),
             "history": lambda: plot.history(found.best),
         }
-        save(folder, drawn)
+        with fonts_for(_texts(frame, fields)) as said:
+            save(folder, drawn)
     files = sorted(file.name for file in folder.iterdir())
-    text = _report(read.name, frame, fields, proposed, found, posterior, files)
+    text = _report(read.name, frame, fields, proposed, found, told, posterior, files, said)
     (folder / "report.md").write_text(text, encoding="utf-8")
     (folder / "report.html").write_text(page(text, folder), encoding="utf-8")
+
+
+def _texts(frame: Any, fields: list[str]) -> set[str]:
+    """What the pictures write: names of columns, and labels."""
+    texts = set(fields)
+    for name in fields:
+        if frame[name].dtype.kind not in "iufb":
+            texts |= {str(value) for value in frame[name].dropna().unique()}
+    return texts
 
 
 def posteriors(folder: Path, posterior: np.ndarray) -> None:
@@ -125,13 +141,19 @@ def _dependence(told: Any) -> list[str]:
     ]
 
 
-def _report(name, frame, fields, proposed, found, posterior, files) -> str:
+def _report(name, frame, fields, proposed, found, told, posterior, files, said) -> str:
     best, model = found.best, found.best.model
     which = posterior.argmax(1)
-    told = summary(model, found.data, fields, posterior)
-    shares = [f"{w:.1%} ({(which == k).sum()} rows)" for k, w in enumerate(model.weights.tolist())]
+    # The information of the rows about a component's own parameters, all others known.
+    sizes = np.sum(posterior**2, 0).tolist()
+    shares = [
+        f"{share(w, len(frame))} ({(which == k).sum()} rows)"
+        for k, w in enumerate(model.weights.tolist())
+    ]
     rows = [["share", *shares, ""]]
-    rows += [[f, *described(model, f), f"{nats:.3f}"] for f, nats in told.separation.items()]
+    for f, nats in told.separation.items():
+        present = float(np.mean(present_values(frame[f].tolist())))
+        rows += [[f, *described(model, f, [n * present for n in sizes]), f"{nats:.3f}"]]
     columns = [[c.column, c.family, c.missing, c.reason] for c in proposed.choices]
     columns += [[c.column, "left out", c.missing, c.reason] for c in proposed.ignored]
     lines = [
@@ -145,10 +167,15 @@ def _report(name, frame, fields, proposed, found, posterior, files) -> str:
         "",
         *_markdown(["", *(f"component {k}" for k in range(found.chosen)), "tells (nats)"], rows),
         "",
+        "± is one standard error, all else known; where groups overlap, "
+        "`jm.em.standard_errors` gives the whole of it.",
+        "",
         "Columns are sorted by what they tell, each alone, of a row's component: their mutual "
         f"information in nats, at most {np.log(max(found.chosen, 1)):.3f}.",
         "",
         *(["![Every field by component](fields.png)", ""] if "fields.png" in files else []),
+        *([f"Drawn are the {DRAWN} columns that tell most.", ""] if len(fields) > DRAWN else []),
+        *([*said, ""] if said else []),
         "## Rows that fit badly",
         "",
         *_markdown(["row", "log-density (nats)"], [(r, f"{v:.2f}") for r, v in told.outliers]),
@@ -157,6 +184,7 @@ def _report(name, frame, fields, proposed, found, posterior, files) -> str:
         "",
         *_dependence(told),
         "",
+        *(["![Rows by component](assignments.png)", ""] if "assignments.png" in files else []),
         "## How many components",
         "",
         *_markdown(*compared(found)),
