@@ -9,13 +9,14 @@ from jaxtyping import Array, PyTree, Scalar
 
 from ..families.categorical import Categorical
 from .frozen import Frozen
+from .held_fields import HeldFields
 from .optional import OptionalEvent
 from .tied import Borrowed
 
 
 def plain(part: PyTree) -> PyTree:
     """A density without the wrapper that freezes it or marks it as tied."""
-    while isinstance(part, Frozen | Borrowed):
+    while isinstance(part, Frozen | HeldFields | Borrowed):
         part = part.lent if isinstance(part, Borrowed) else part.part
     return part
 

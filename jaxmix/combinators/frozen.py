@@ -1,5 +1,6 @@
 """Parts that no fit changes, one notion for EM and for optax."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -8,6 +9,7 @@ from jaxtyping import Array, Key, PyTree, Scalar
 
 from .._density import LogDensity, is_density
 from .._stack import outcome_log_probs
+from .held_fields import HeldFields, held
 from .tied import Tied
 
 
@@ -43,27 +45,44 @@ class Frozen(LogDensity):
         return getattr(self.part, name)
 
 
-def frozen(part: PyTree) -> Frozen:
-    """Freeze a density node: EM leaves it as it is, and its gradient is 0.
+def frozen(part: PyTree, fields: str | Sequence[str] | None = None) -> Frozen | HeldFields:
+    """Freeze a density node, or some parameters of it: EM leaves them, and their gradient is 0.
+
+    Args:
+        part: a density, or a stack of them.
+        fields: None for all of it; or names of parameters of a family, such as "mean". The
+            others are refitted given these: argmax of the expected log-density over them.
 
     Raises:
-        ValueError: for a bare array; freeze the density that holds it.
+        ValueError: for a bare array; freeze the density that holds it. For names that are none of
+            the family's parameters, or all of them.
 
     Example:
-        >>> import jaxmix as jm
+        >>> import jaxmix as jm, jax.numpy as jnp
         >>> jm.frozen(jm.Normal(0, 1)).mean
         Array(0., dtype=float32)
+        >>> model = jm.em.run(jm.frozen(jm.Normal(0, 1), "mean"), jnp.array([2.0, 4.0])).model
+        >>> model.mean.round(2), model.variance.round(2)  # (4 + 16) / 2
+        (Array(0., dtype=float32), Array(10., dtype=float32))
     """
     if not is_density(part):
         raise ValueError(
             f"Only a density can be frozen; got a {type(part).__name__}. Freeze the density that "
             "holds the array, for instance a mixture's `mixing` rather than its weights."
         )
-    return Frozen(part)
+    return Frozen(part) if fields is None else held(part, fields)
 
 
 def _is_frozen(node: Any) -> bool:
-    return isinstance(node, Frozen)
+    return isinstance(node, Frozen | HeldFields)
+
+
+def _mask(node: Any) -> Any:
+    if isinstance(node, HeldFields):
+        fields = lambda m: [getattr(m.part, name) for name in node.fields]
+        free = jax.tree.map(eqx.is_inexact_array, node)
+        return eqx.tree_at(fields, free, [False] * len(node.fields))
+    return jax.tree.map(lambda _: not _is_frozen(node) and eqx.is_inexact_array(node), node)
 
 
 def trainable(model: PyTree) -> PyTree:
@@ -76,13 +95,7 @@ def trainable(model: PyTree) -> PyTree:
         >>> jm.trainable(jm.frozen(jm.Normal(0, 1))).part.mean
         False
     """
-    return jax.tree.map(
-        lambda node: jax.tree.map(
-            lambda _: not _is_frozen(node) and eqx.is_inexact_array(node), node
-        ),
-        model,
-        is_leaf=_is_frozen,
-    )
+    return jax.tree.map(_mask, model, is_leaf=_is_frozen)
 
 
 def unwrap(model: PyTree) -> PyTree:
@@ -95,10 +108,12 @@ def unwrap(model: PyTree) -> PyTree:
     """
 
     def plain(node):
-        if isinstance(node, Frozen):
+        if isinstance(node, Frozen | HeldFields):
             return unwrap(node.part)
         if isinstance(node, Tied):
             return unwrap(node.plain)
         return node
 
-    return jax.tree.map(plain, model, is_leaf=lambda node: isinstance(node, Frozen | Tied))
+    return jax.tree.map(
+        plain, model, is_leaf=lambda node: isinstance(node, Frozen | HeldFields | Tied)
+    )

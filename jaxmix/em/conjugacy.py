@@ -11,6 +11,7 @@ from jaxtyping import Array, PyTree
 
 from .._exponential import Moments, Refittable, Total
 from .._stack import over_stack
+from ..combinators.held_fields import HeldFields
 from ..families import (
     Bernoulli,
     BernoulliSet,
@@ -128,6 +129,11 @@ def pseudo_statistics(leaf: Refittable, law: Any) -> Pseudo:
         f"{type(leaf).__name__} takes no {_named(law)} as its prior; give it what "
         "jm.em.conjugate_prior lists for it, or jm.em.PseudoEvents."
     )
+
+
+@pseudo_statistics.register(HeldFields)
+def _of_held(leaf, law):
+    return pseudo_statistics(leaf.part, law)
 
 
 def _named(law: Any) -> str:

@@ -10,6 +10,7 @@ from jaxtyping import Array, PyTree
 
 from .._exponential import Refittable
 from .._sharding import on_automatic_axes
+from ..combinators.held_fields import HeldFields
 from ..combinators.tied import Borrowed
 from . import ridge as ridge  # its law is among those of a family
 from .conjugacy import NEWTON_STEPS, Pseudo, PseudoRows, is_known, pseudo_statistics
@@ -114,12 +115,17 @@ def _is_zero(x: Any) -> bool:
     return is_known(x) and bool(np.all(np.asarray(x) == 0))
 
 
+def _own(leaf: Refittable) -> Any:
+    """The family's density of a leaf some of whose fields are frozen."""
+    return leaf.part if isinstance(leaf, HeldFields) else leaf
+
+
 def _places(template: PyTree, leaves: list[Refittable], place: Any) -> list[int]:
     """Positions among the model's leaves of what a rule names."""
     if isinstance(place, type):
-        found = [i for i, leaf in enumerate(leaves) if type(leaf) is place]
+        found = [i for i, leaf in enumerate(leaves) if type(_own(leaf)) is place]
         if not found:
-            names = sorted({type(leaf).__name__ for leaf in leaves})
+            names = sorted({type(_own(leaf)).__name__ for leaf in leaves})
             raise ValueError(
                 f"A rule of the prior is for {place.__name__}; what the fit moves here is "
                 f"{', '.join(names)}."
@@ -129,7 +135,7 @@ def _places(template: PyTree, leaves: list[Refittable], place: Any) -> list[int]
     found = []
     for node in named if isinstance(named, list | tuple) else [named]:
         node = node.lent if isinstance(node, Borrowed) else node
-        at = [i for i, leaf in enumerate(leaves) if leaf is node]
+        at = [i for i, leaf in enumerate(leaves) if leaf is node or _own(leaf) is node]
         if not at:
             raise ValueError(
                 f"A rule of the prior names a {type(node).__name__}; it must name a density of a "

@@ -133,6 +133,18 @@ def lines():
     return model, (jnp.asarray(draw.normal(0, 2, ROWS)), jnp.asarray(draw.normal(size=(ROWS, 2))))
 
 
+def held():
+    """Means that are known with scales that are not, and the other way round."""
+    template = jm.Composite((jm.Normal(0.0, 1.0), jm.Gamma(2.0, 1.0)))
+    parts = jm.mixture_of(template, 2).components.parts
+    places = jm.frozen(jax.vmap(jm.Normal)(jnp.array([-1.0, 1.0]), jnp.array([0.5, 2.0])), "mean")
+    model = jm.MixtureSameFamily(
+        jnp.array([0.4, 0.6]), jm.Composite((places, jm.frozen(parts[1], "shape")))
+    )
+    draw = rng()
+    return model, (jnp.asarray(draw.normal(0, 2, ROWS)), jnp.asarray(draw.gamma(2, 1, ROWS)))
+
+
 def recorded():
     """A mixture of records of numbers as they are recorded: with lumps, rounded, in degrees."""
     template = jm.Composite(
@@ -153,6 +165,7 @@ def recorded():
 
 CASES = [
     Case("LinearRegression", lines),
+    Case("fields frozen", held),
     Case("record", record),
     Case("tied sequences", tied_sequences),
     Case("HiddenMarkov", hidden),
