@@ -18,7 +18,22 @@ def native(value: Any) -> Any:
 
 def as_array(value: Any) -> Array:
     """A JAX array of anything that NumPy reads, foreign byte orders among it."""
-    return value if isinstance(value, jax.Array) else jnp.asarray(native(value))
+    return jnp.asarray(_numbers(value))
+
+
+def _numbers(value: Any) -> Any:
+    """Numbers as they came, or as an array; or a sentence for what is none."""
+    if not isinstance(value, jax.Array | Host):
+        try:
+            value = jnp.asarray(value)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise TypeError(
+                f"A number or an array of numbers was expected; a {type(value).__name__} was given."
+            ) from error
+    kind = getattr(value, "dtype", None)
+    if kind is not None and not any(jnp.issubdtype(kind, k) for k in (jnp.number, jnp.bool_)):
+        raise TypeError(f"A number or an array of numbers was expected; its dtype was {kind}.")
+    return native(value)
 
 
 def as_float(*values) -> tuple[Array, ...]:
@@ -27,9 +42,11 @@ def as_float(*values) -> tuple[Array, ...]:
     `Normal(0, 1)` and `Normal(0.0, jnp.ones(()))` then have the same types, and retrace nothing.
     Dtypes are joined by `jnp.result_type`, so that float64 parameters stay float64.
     """
-    given = [native(v) if isinstance(v, jax.Array | Host) else jnp.asarray(v) for v in values]
+    given = [_numbers(v) for v in values]
     strong: list[Any] = [v for v in given if not is_weak(v)]
     kinds = [jax.dtypes.canonicalize_dtype(v.dtype) for v in strong]
+    if any(jnp.issubdtype(kind, jnp.complexfloating) for kind in kinds):
+        raise TypeError("Real numbers were expected; complex ones were given.")
     floating = [kind for kind in kinds if jnp.issubdtype(kind, jnp.inexact)]
     dtype = jnp.result_type(*floating) if floating else jnp.result_type(float)
     return tuple(

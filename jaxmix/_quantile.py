@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree, Scalar
 
+from ._numerics import as_array
+
 
 def _float_at(place: Array, like: Array) -> Array:
     """The float at a place in the order of all floats, 0.0 at 0: its bits, the sign apart."""
@@ -21,7 +23,13 @@ def quantile(density: PyTree, p: Float[Array, ""]) -> Scalar:
     domain = getattr(density, "domain", None)
     low, high = (-np.inf, np.inf) if domain is None else (domain.low, domain.high)
     floats = [a.dtype for a in jax.tree.leaves(density) if jnp.issubdtype(a.dtype, jnp.inexact)]
-    p = jnp.asarray(p).astype(jnp.result_type(*floats))
+    p = as_array(p)
+    if p.shape != () or jnp.issubdtype(p.dtype, jnp.complexfloating):
+        raise ValueError(
+            f"quantile takes one probability, a real number; shape {p.shape} of dtype {p.dtype} "
+            "was given. Many go through jax.vmap(density.quantile)(ps)."
+        )
+    p = p.astype(jnp.result_type(*floats))
     still, wanted = jax.lax.stop_gradient((density, p))
     largest = jnp.asarray(np.finfo(p.dtype).max, p.dtype)
     top = jax.lax.bitcast_convert_type(largest, jnp.int32 if p.dtype.itemsize == 4 else jnp.int64)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree, Scalar
 
 from .._density import LogDensity, is_density
-from .._numerics import logsumexp, softmax, weighted_logsumexp, weighted_softmax
+from .._numerics import as_array, logsumexp, softmax, weighted_logsumexp, weighted_softmax
 from .._stack import Held, of_arrays, outcome_log_probs
 from ..families.categorical import Categorical
 
@@ -96,7 +96,7 @@ def as_rows(owner: str, which: str, value: Any) -> PyTree:
     """A stack of laws from an array whose last axis are theirs; a stack is left as it is."""
     if is_density(value):
         return value
-    array = jnp.asarray(value)
+    array = as_array(value)
     if array.ndim < 2:
         raise ValueError(
             f"{owner} takes a matrix whose rows are laws; it was given shape {array.shape}."

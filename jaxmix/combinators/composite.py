@@ -1,6 +1,7 @@
 """Independent fields: a tuple or a dict of densities over a tuple or a dict event."""
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Self
 
 import jax
@@ -28,6 +29,10 @@ class Composite(LogDensity):
     parts: tuple[PyTree, ...] | dict[str, PyTree]
 
     def __init__(self, parts):
+        if not isinstance(parts, Iterable) or isinstance(parts, jax.Array):
+            raise TypeError(
+                f"Composite takes densities in a tuple or a dict; a {type(parts).__name__} was given."
+            )
         # Ordered: a plain dict comes out of any transformation with its keys sorted.
         self.parts = OrderedDict(parts) if isinstance(parts, dict) else tuple(parts)
         for name, part in self.items():

@@ -1,5 +1,6 @@
 """Numbers recorded to a multiple of a step, and numbers in another unit than their density's."""
 
+import numbers
 from typing import Self
 
 import equinox as eqx
@@ -16,7 +17,8 @@ from .hurdle import domain_of_value
 def _positive(name: str, value: float, inner: PyTree) -> float:
     if not is_density(inner):
         raise ValueError(f"A density was expected; a {type(inner).__name__} was given.")
-    if not 0 < value < float("inf"):
+    scalar = getattr(value, "shape", None) == () and value.dtype.kind in "iuf"
+    if not (scalar or isinstance(value, numbers.Real)) or not 0 < value < float("inf"):
         raise ValueError(f"{name} must be a positive number; it was {value}.")
     return float(value)
 
@@ -50,7 +52,8 @@ class Discretised(LogDensity):
     high: float = eqx.field(static=True)
 
     def __init__(self, value, step: float, cells: int = 2):
-        self.value, self.step, self.cells = value, _positive("step", step, value), int(cells)
+        self.value, self.step = value, _positive("step", step, value)
+        self.cells = int(_positive("cells", cells, value))
         self.low, self.high = domain_of_value(value).low, domain_of_value(value).high
         if domain_of_value(value).whole:
             raise ValueError(f"{type(value).__name__} is of whole numbers: nothing was rounded.")
