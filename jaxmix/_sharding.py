@@ -153,6 +153,12 @@ def on_automatic_axes(function: Callable[P, R], *, spread: bool = False) -> Call
         leaves = jax.tree.leaves((args, kwargs), is_leaf=is_long)
         arrays = [leaf for leaf in leaves if isinstance(leaf, jax.Array)]
         around = jax.sharding.get_abstract_mesh()
+        if any(_axes(jax.typeof(a)) for a in arrays):
+            raise ValueError(
+                f"Inside jax.shard_map {getattr(function, '__name__', 'EM')} works on each device's own "
+                "rows with check_vma=False alone: with the check on, JAX adds up gradients, which "
+                "EM's statistics are, over devices. For one answer from all rows, call it outside."
+            )
         mesh = _explicit([around, *(jax.typeof(a).sharding.mesh for a in arrays)])
         if mesh is None:
             return function(*args, **kwargs)

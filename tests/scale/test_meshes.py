@@ -79,3 +79,17 @@ def test_rows_over_a_mesh(name, kind):
         close(function(start(x), spread), right)
     if name in PURE:
         close(jax.jit(lambda x: function(start(x), x))(spread), right)
+
+
+def test_each_devices_own_rows_inside_shard_map():
+    x, spec = jnp.asarray(ROWS, jnp.float32), PartitionSpec("rows")
+    function = lambda x: jm.em.step(start(x), x)[2].log_likelihood[None]
+    spread = jax.device_put(x, NamedSharding(mesh(AxisType.Explicit), spec))
+    over = lambda check: jax.jit(
+        jax.shard_map(
+            function, mesh=spread.sharding.mesh, in_specs=spec, out_specs=spec, check_vma=check
+        )
+    )
+    close(over(False)(spread), jnp.concatenate([function(x[:20]), function(x[20:])]))
+    with pytest.raises(ValueError, match="check_vma=False"):
+        over(True)(spread)
