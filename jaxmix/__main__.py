@@ -39,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     fitting.add_argument("--restarts", type=int, default=16, help="starts for each K")
     fitting.add_argument("--seed", type=int, default=0, help="of the starts")
     fitting.add_argument("--only-summary", action="store_true", help="a report and a model only")
+    fitting.add_argument(
+        "--joint", action="store_true", help="try correlated numbers as one normal density"
+    )
     applying = commands.add_parser("apply", help="what a fitted mixture says of a table's rows")
     applying.add_argument("model", type=Path, help="the model.npz of a fit")
     applying.add_argument("table", type=Path, help="a file with the columns of the fitted one")

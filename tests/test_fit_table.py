@@ -11,6 +11,7 @@ import pytest
 import jaxmix as jm
 from jaxmix._fit_table.describe import described, share
 from jaxmix._fit_table.fonts import fonts_for
+from jaxmix._fit_table.joint import blocks_of
 from jaxmix._fit_table.proposal import as_text, read_proposal
 from jaxmix._fit_table.read import read_table
 from jaxmix.data.column import column_of, names_rows, step_of
@@ -160,3 +161,12 @@ def test_what_a_component_says_has_errors_and_labels_without_a_font_are_told():
         assert "\U0010fffd:" in said[0] and "ß" not in said[0]
     with fonts_for(["straße", "a"]) as said:
         assert said == []
+
+
+def test_blocks_are_what_correlations_join_among_normal_densities():
+    normal = jm.Normal.template()
+    parts = {name: normal for name in "abcde"}
+    parts |= {"b": jm.Optional.template(normal), "c": jm.Discretised.template(normal, 0.1)}
+    parts["d"] = jm.Gamma.template()
+    pairs = [("a", "b", 0.5), ("c", "b", -0.4), ("d", "e", 0.9)]
+    assert blocks_of(jm.Composite(parts), pairs) == [["a", "b", "c"]]

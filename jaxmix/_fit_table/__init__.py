@@ -11,11 +11,14 @@ import numpy as np
 from .._page import heading, quickly_compiled, table
 from ..data import infer_template
 from ..data import save as save_model
+from ..plot._canvas import each
 from .apply import apply
 from .choose import choose, compared
+from .joint import as_worth, joint_said, tried_jointly
 from .proposal import as_text, pair, read_proposal
 from .read import Table, components_of, read_table
 from .safe import Place, stopped_by_ctrl_c
+from .summary import summary
 from .texts import with_parts
 from .write import on_a_part, write
 
@@ -38,6 +41,7 @@ class Asked(NamedTuple):
     thousands: str | None = None
     date_parts: bool = False
     only_summary: bool = False
+    joint: bool = False
     force: bool = False
     dry_run: bool = False
 
@@ -83,11 +87,29 @@ def fit_table(path: Path, folder: Path, asked: Asked) -> None:
             text = json.dumps(readings, ensure_ascii=False, indent=1)
             (place.part / "reading.json").write_text(text, encoding="utf-8")
             place.keep("model.npz", "reading.json")
-            write(place.part, read, proposed, found, asked)
+            said = _jointly(place, read, proposed, found, asked, weights) if asked.joint else []
+            write(place.part, read, proposed, found, asked, said)
             place.keep()
     print(f"Written to {place.folder.resolve()}:")
     for file in sorted(place.folder.iterdir()):
         print(f"  {file.name}")
+
+
+def _jointly(place, read, proposed, found, asked, weights) -> list[str]:
+    """Try correlated numbers as one density, keep that mixture if it is better, and say so."""
+    fields = [column for column in read.frame.columns if column in found.data]
+    posterior = each(found.best.model, "posterior", found.data)
+    pairs = summary(found.best.model, found.data, fields, posterior).correlated
+    joint = tried_jointly(
+        proposed.template, read.frame, pairs, asked, weights=weights, prior=asked.prior
+    )
+    if joint is None:
+        return ["No two columns of normal densities are correlated enough to be tried as one."]
+    said = joint_said(joint, found)
+    print(*said, sep="\n")
+    if as_worth(joint, found):
+        save_model(place.part / "joint.npz", joint.found.best.model)
+    return said
 
 
 def _proposed(read: Table, asked: Asked) -> Any:

@@ -25,7 +25,9 @@ from .summary import paragraph, summary
 DRAWN = 24  # columns beyond which a picture is a scroll
 
 
-def write(folder: Path, read: Any, proposed: Any, found: Found, asked: Any) -> None:
+def write(
+    folder: Path, read: Any, proposed: Any, found: Found, asked: Any, joint: list[str]
+) -> None:
     """Write everything but the model into a folder that exists."""
     model, data, frame = found.best.model, found.data, read.frame
     fields = [column for column in frame.columns if column in data]
@@ -46,7 +48,7 @@ def write(folder: Path, read: Any, proposed: Any, found: Found, asked: Any) -> N
         with fonts_for(_texts(frame, fields)) as said:
             save(folder, drawn)
     files = sorted(file.name for file in folder.iterdir())
-    text = _report(read.name, frame, fields, proposed, found, told, posterior, files, said)
+    text = _report(read.name, frame, fields, proposed, found, told, posterior, files, said, joint)
     (folder / "report.md").write_text(text, encoding="utf-8")
     (folder / "report.html").write_text(page(text, folder), encoding="utf-8")
 
@@ -141,7 +143,7 @@ def _dependence(told: Any) -> list[str]:
     ]
 
 
-def _report(name, frame, fields, proposed, found, told, posterior, files, said) -> str:
+def _report(name, frame, fields, proposed, found, told, posterior, files, said, joint) -> str:
     best, model = found.best, found.best.model
     which = posterior.argmax(1)
     # The information of the rows about a component's own parameters, all others known.
@@ -184,6 +186,7 @@ def _report(name, frame, fields, proposed, found, told, posterior, files, said) 
         "",
         *_dependence(told),
         "",
+        *([*joint, ""] if joint else []),
         *(["![Rows by component](assignments.png)", ""] if "assignments.png" in files else []),
         "## How many components",
         "",
@@ -213,6 +216,8 @@ def _report(name, frame, fields, proposed, found, told, posterior, files, said) 
             "- `imputed.csv`: the table with missing entries filled in (a number by its mean given "
             "the row's other columns, a label by the likeliest), and columns of 1 where one was.",
         ]
+    if "joint.npz" in files:
+        lines += ["- `joint.npz`: the mixture with correlated numbers as one density, a vector."]
     if "fields.png" in files:
         lines += ["- `fields.png`, `assignments.png`, `history.png`: pictures."]
     return "\n".join(lines) + "\n"
