@@ -1,11 +1,11 @@
 """Numbers recorded to a multiple of a step, and numbers in another unit than their density's."""
 
-import numbers
-from typing import Self
+from typing import Any, Self
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Key, PyTree, Scalar
 
 from .._density import LogDensity, is_density, one_event
@@ -14,11 +14,11 @@ from ..families._domain import Domain
 from .hurdle import domain_of_value
 
 
-def _positive(name: str, value: float, inner: PyTree) -> float:
+def _positive(name: str, value: Any, inner: PyTree) -> float:
     if not is_density(inner):
         raise ValueError(f"A density was expected; a {type(inner).__name__} was given.")
     scalar = getattr(value, "shape", None) == () and value.dtype.kind in "iuf"
-    if not (scalar or isinstance(value, numbers.Real)) or not 0 < value < float("inf"):
+    if not (scalar or isinstance(value, float | int | np.number)) or not 0 < value < float("inf"):
         raise ValueError(f"{name} must be a positive number; it was {value}.")
     return float(value)
 
