@@ -114,6 +114,10 @@ TABLE = {
     "em.standard_errors": Row(
         lambda x: jm.em.standard_errors(_normal(x), x).mean, ROWS[:, 0], rows=True, smooth=True
     ),
+    "em.posterior": Row(
+        lambda x: jm.em.posterior(_normal(x), x).log_density(jnp.zeros(2, x.dtype)),
+        ROWS[:, 0], rows=True, smooth=True,
+    ),
     "em.influence": Row(
         lambda x: jm.em.influence(_normal(x), x).mean, ROWS[:, 0], rows=True, smooth=True
     ),
@@ -317,6 +321,7 @@ ADAPTERS = {f"adapters.{name}" for name in vars(jm.adapters) if "_" in name or n
 WITHOUT_ARRAYS = {
     "choice.gaussian_templates",
     "em.sized_for",
+    "jm.compilation_cache",
     "jm.gaussian_mixture",
     "jm.mixture_of",
     "jm.load",

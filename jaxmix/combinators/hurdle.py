@@ -38,6 +38,8 @@ class Hurdle(LogDensity):
     atoms: tuple[float, ...] = eqx.field(static=True)
 
     def __init__(self, value, weights, atoms: Sequence[float] = (0.0,)):
+        if not isinstance(atoms, Sequence) or not all(isinstance(a, int | float) for a in atoms):
+            raise TypeError(f"The atoms of Hurdle are a list of numbers; got {atoms!r}.")
         self.atoms = tuple(float(atom) for atom in atoms)
         if not is_density(value):
             raise ValueError(f"Hurdle takes a density of the value; got a {type(value).__name__}.")

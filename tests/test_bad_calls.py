@@ -1,0 +1,117 @@
+"""Random bad calls end in an answer or in a sentence of ours: never in a foreign traceback."""
+
+import contextlib
+import pathlib
+import traceback
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import jaxmix as jm
+
+from .families.registry import CASES as FAMILIES
+
+HERE = str(pathlib.Path(jm.__file__).parent)
+SHAPES = st.sampled_from([(), (0,), (1,), (2,), (3,), (2, 2), (2, 3), (5, 2), (0, 2), (2, 2, 2)])
+VALUES = st.sampled_from([0.0, -1.0, 1.0, 0.5, 2.0, np.nan, np.inf, -np.inf, 1e30, -1e30, 1e-30])
+KINDS = st.sampled_from(["f4", "f8", "i4", "i8", "u1", "?", "c8", "f2", ">f4", "O", "U3"])
+
+
+@st.composite
+def arrays(draw):
+    """An array of any shape and kind, of one value or of several."""
+    shape, kind = draw(SHAPES), draw(KINDS)
+    flat = [draw(VALUES) for _ in range(min(4, int(np.prod(shape))))]
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        return np.resize(np.array(flat, float), shape).astype(kind)
+
+
+ANYTHING = st.one_of(
+    arrays(),
+    VALUES,
+    st.integers(-3, 3),
+    st.none(),
+    st.sampled_from(["text", b"bytes", [], (), {}, [1, [2, 3]], {"a": 1.0}, object(), jm.Normal]),
+    st.builds(lambda: jm.Normal(0.0, 1.0)),
+    st.builds(lambda: jm.mixture_of(jm.Normal.template(), 2)),
+    st.builds(lambda: jax.random.key(0)),
+)
+
+
+@contextlib.contextmanager
+def unfiltered():
+    """Frames of JAX stay in tracebacks: else its errors would look like ours."""
+    before = jax.config.jax_traceback_filtering
+    jax.config.update("jax_traceback_filtering", "off")
+    try:
+        yield
+    finally:
+        jax.config.update("jax_traceback_filtering", before)
+
+
+def answer(call, *args, **options):
+    """What a call gives; None for a sentence of ours. Anything else that is raised fails."""
+    try:
+        with warnings.catch_warnings(), unfiltered():
+            warnings.simplefilter("ignore")
+            return call(*args, **options)
+    except (ValueError, TypeError) as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        said = frame.filename.startswith(HERE) and (frame.line or "").startswith("raise")
+        arity = "positional argument" in str(error) or "required keyword" in str(
+            error
+        )  # which Python tells of
+        assert said or arity, f"{type(error).__name__} at {frame}: {error}"
+        return None
+
+
+CLASSES = [
+    getattr(jm, case.name) for case in FAMILIES if isinstance(getattr(jm, case.name, 0), type)
+]
+CLASSES += [
+    jm.Composite, jm.Conditional, jm.Discretised, jm.HiddenMarkov, jm.HierarchicalMixture,
+    jm.JointMixture, jm.MarkovChain, jm.Mixture, jm.MixtureSameFamily, jm.Optional, jm.Repeated,
+    jm.SemiSupervised, jm.Sequence,
+]  # fmt: skip
+OF_DATA = ["run", "step", "solve", "expected_stats", "standard_errors", "influence", "m_step"]
+WITH_A_KEY = ["init", "bootstrap"]
+
+
+def some(examples):
+    few = settings(
+        max_examples=examples, deadline=None, derandomize=True, database=None,
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    return lambda test: few(given(st.data())(test))
+
+
+@some(150)
+def test_constructors(data):
+    made = data.draw(st.sampled_from(CLASSES))
+    answer(made, *data.draw(st.lists(ANYTHING, max_size=3)))
+
+
+@some(40)
+def test_events(data):
+    density = data.draw(st.sampled_from(FAMILIES)).make()
+    method = data.draw(st.sampled_from(["log_prob", "cdf", "quantile"]))
+    if method == "log_prob" or isinstance(density, jm.Normal | jm.Gamma | jm.Poisson):
+        answer(getattr(density, method), data.draw(ANYTHING))
+
+
+@some(60)
+def test_em(data):
+    name = data.draw(st.sampled_from([*OF_DATA, *WITH_A_KEY, "fit"]))
+    first = [jax.random.key(0)] if name in WITH_A_KEY and data.draw(st.booleans()) else []
+    first += [jm.Normal(0.0, 1.0)] if data.draw(st.booleans()) else []
+    result = answer(
+        getattr(jm.em, name, jm.fit), *first, *data.draw(st.lists(ANYTHING, max_size=3))
+    )
+    if hasattr(result, "result") and bool(jnp.all(result.result == jm.RESULTS.successful)):
+        numbers = [a for a in jax.tree.leaves(result.model) if jnp.issubdtype(a.dtype, jnp.inexact)]
+        assert not any(np.isnan(a).any() for a in numbers)
