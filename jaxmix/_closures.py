@@ -2,8 +2,9 @@
 
 A fresh closure of the same code over other arrays is then the same program with other arguments,
 and calls outside `jit` compile once. What a function reads is looked up at every call: cells,
-defaults and the globals of its own code, and so on through the functions among them. Modules and
-installed packages are taken to stay as they are. What cannot be known has no key.
+defaults and the globals of its own code, and so on through the functions among them. Classes and
+installed packages are taken to stay as they are. What cannot be known has no key: a module of the
+user's own, an object that may change.
 """
 
 import dataclasses
@@ -105,6 +106,8 @@ def _entry(value: Any, found: Held, inside: tuple) -> tuple[Any, Callable]:
         copy = value.copy()
         found.numbers.append((type(value), value.dtype.str, value.shape, value.tobytes()))
         return "number", lambda given: copy
+    if isinstance(value, types.ModuleType) and not _installed(value.__name__):
+        raise Unknown  # its attributes may change from call to call
     if isinstance(value, type | types.ModuleType | types.BuiltinFunctionType | np.ufunc):
         return value, same
     if isinstance(value, types.FunctionType):

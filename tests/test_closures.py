@@ -2,6 +2,7 @@
 
 import functools
 import math
+import types
 
 import jax
 import jax.numpy as jnp
@@ -76,6 +77,13 @@ def test_what_changes_unseen_or_asks_for_values_is_not_compiled():
     box.value, held[0] = 2.0, 3.0
     assert float(in_one_program(body, (both,), x)) == 5.0
     assert float(in_one_program(body, (lambda x: x + 1 if sign > 0 else x - 1,), x)) == -1.0
+
+    settings = types.ModuleType("settings_of_a_user")
+    settings.shift = 1.0
+    moved = lambda x: x + settings.shift
+    assert float(in_one_program(body, (moved,), x)) == 1.0
+    settings.shift = 4.0
+    assert float(in_one_program(body, (moved,), x)) == 4.0
 
     def itself(x, n=2):
         return x if n == 0 else itself(x + 1, n - 1)
