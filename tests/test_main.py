@@ -175,7 +175,7 @@ def test_fit_reads_a_table_of_mixed_columns(tmp_path, capsys):
     report = (out / "report.md").read_text()
     assert "A mixture of 2 over birds.csv" in report and "fields.png" in report
     page = (out / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 1 and "form 2 groups" in page
+    assert page.count("data:image/png;base64,") == 2 and "form 2 groups" in page
 
     # The rows again as new ones.
     main(["apply", str(out / "model.npz"), str(path), "--out", str(tmp_path / "new")])

@@ -157,7 +157,7 @@ def _check_row(one: PyTree, template: PyTree) -> None:
                 f"{shapes}."
             )
     try:
-        out = jax.eval_shape(lambda m, x: m.log_prob(x), template, one)
+        out = eqx.filter_eval_shape(lambda m, x: m.log_prob(x), template, one)
     except (TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
         raise ValueError(
             f"One row of the data, of shape {shapes}, is no event of this "

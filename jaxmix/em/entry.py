@@ -107,7 +107,10 @@ def _stacks(node: Any) -> list[tuple[str, Any]]:
 
 
 def _alike(stack: Any) -> bool:
-    shape = getattr(stack, "stack_shape", ())
+    try:
+        shape = getattr(stack, "stack_shape", ())
+    except ValueError:  # a part that is tied over the whole stack is none of it
+        return False
     arrays = [a for a in jax.tree.leaves(stack) if eqx.is_inexact_array(a)]
     if len(shape) != 1 or shape[0] < 2 or any(isinstance(a, Tracer) for a in arrays):
         return False

@@ -4,7 +4,6 @@ from collections.abc import Sequence as Many
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 
 NEGLIGIBLE = 1e-4  # of a covariate's spread: a share not worth a name
 
@@ -39,6 +38,8 @@ def check_design(x: np.ndarray, names: Many[str]) -> None:
             f"or {_prior()}."
         )
     x = x / spread / np.sqrt(rows)
+    import scipy.linalg  # where a fit is checked, and not wherever jaxmix is imported
+
     factors: Any = scipy.linalg.qr(x, mode="r", pivoting=True)
     diagonal, order = factors
     left = np.abs(np.diagonal(diagonal))  # falls along the pivots

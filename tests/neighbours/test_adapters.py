@@ -267,8 +267,7 @@ def test_ours_in_numpyro():
     got = chain.get_samples()
     assert abs(float(got["z"].mean()) - float(mixture.mean)) < 0.6
     assert abs(float(got["rate"].mean()) - 1.5) < 0.35 and float(got["rate"].min()) > 0
-    with pytest.raises(ValueError, match="stack"):
-        adapters.to_numpyro(mixture.components)
+    assert adapters.to_numpyro(mixture.components).batch_shape == (2,)
     with pytest.raises(ValueError, match="record"):
         adapters.to_numpyro(jm.Composite((jm.Normal(0, 1), jm.Normal(0, 1))))
 
