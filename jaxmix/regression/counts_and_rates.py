@@ -27,6 +27,13 @@ class _OnePredictor(GeneralisedLinear):
     intercept: Float[Array, "*stack"]
     offset: bool = eqx.field(static=True)
 
+    @classmethod
+    def template(cls, num_features: int, *, offset: bool = False) -> Self:
+        """A placeholder for a fit."""
+        shapes = (1.0,) * len(cls.shapes)
+        make: Any = cls
+        return make(jnp.zeros(num_features), 0.0, *shapes, offset=offset)
+
     def _scalar(self, y):
         return response_of(y, (), self.intercept.dtype)
 
@@ -59,11 +66,6 @@ class LogisticRegression(_OnePredictor):
     def __init__(self, coefficients, intercept, *, offset: bool = False):
         self.coefficients, self.intercept = as_float(coefficients, intercept)
         self.offset = offset
-
-    @classmethod
-    def template(cls, num_features: int, *, offset: bool = False) -> Self:
-        """A placeholder for a fit."""
-        return cls(jnp.zeros(num_features), 0.0, offset=offset)
 
     def response(self, y):
         value = self._scalar(y)
@@ -99,11 +101,6 @@ class PoissonRegression(_OnePredictor):
         self.coefficients, self.intercept = as_float(coefficients, intercept)
         self.offset = offset
 
-    @classmethod
-    def template(cls, num_features: int, *, offset: bool = False) -> Self:
-        """A placeholder for a fit."""
-        return cls(jnp.zeros(num_features), 0.0, offset=offset)
-
     def local_log_prob(self, y, eta, shapes):
         return y * eta[0] - jnp.exp(eta[0]) - jax.lax.lgamma(y + 1)
 
@@ -138,11 +135,6 @@ class GammaRegression(_OnePredictor):
     def __init__(self, coefficients, intercept, shape, *, offset: bool = False):
         self.coefficients, self.intercept, shape = as_float(coefficients, intercept, shape)
         self.log_shape, self.offset = jnp.log(shape), offset
-
-    @classmethod
-    def template(cls, num_features: int, *, offset: bool = False) -> Self:
-        """A placeholder for a fit."""
-        return cls(jnp.zeros(num_features), 0.0, 1.0, offset=offset)
 
     @property
     def shape(self) -> Float[Array, "*stack"]:
@@ -190,11 +182,6 @@ class NegativeBinomialRegression(_OnePredictor):
     def __init__(self, coefficients, intercept, successes, *, offset: bool = False):
         self.coefficients, self.intercept, r = as_float(coefficients, intercept, successes)
         self.log_successes, self.offset = jnp.log(r), offset
-
-    @classmethod
-    def template(cls, num_features: int, *, offset: bool = False) -> Self:
-        """A placeholder for a fit."""
-        return cls(jnp.zeros(num_features), 0.0, 1.0, offset=offset)
 
     @property
     def successes(self) -> Float[Array, "*stack"]:
