@@ -106,14 +106,14 @@ def test_an_eager_call_compiles_once(call):
 
 def test_padding_changes_no_fit():
     """Five components of 99 rows lie in room for eight and 128: the same fit as without the room."""
-    from jaxmix.em import small
+    from jaxmix.em import padding, small
 
     x = np.float32(rows(99))
     fits = []
     for exact in (False, True):
         with pytest.MonkeyPatch.context() as patch:
             if exact:
-                patch.setattr(small, "bucket", lambda count: count)
+                patch.setattr(padding, "bucket", lambda count: count)
                 patch.setattr(small, "bucket_of_components", lambda count: count)
             fits.append(jm.fit(jax.random.key(3), jm.gaussian_mixture(5, 2), x, num_restarts=2))
     padded, plain = fits

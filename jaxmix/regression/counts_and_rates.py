@@ -27,6 +27,10 @@ class _OnePredictor(GeneralisedLinear):
     intercept: Float[Array, "*stack"]
     offset: bool = eqx.field(static=True)
 
+    def __init__(self, coefficients, intercept, *, offset: bool = False):
+        self.coefficients, self.intercept = as_float(coefficients, intercept)
+        self.offset = offset
+
     @classmethod
     def template(cls, num_features: int, *, offset: bool = False) -> Self:
         """A placeholder for a fit."""
@@ -63,10 +67,6 @@ class LogisticRegression(_OnePredictor):
         Array(-0.6931, dtype=float32)
     """
 
-    def __init__(self, coefficients, intercept, *, offset: bool = False):
-        self.coefficients, self.intercept = as_float(coefficients, intercept)
-        self.offset = offset
-
     def response(self, y):
         value = self._scalar(y)
         inside = (value == 0) | (value == 1)
@@ -96,10 +96,6 @@ class PoissonRegression(_OnePredictor):
         >>> model.log_prob((jnp.array(0), jnp.array([0.0])))
         Array(-1., dtype=float32)
     """
-
-    def __init__(self, coefficients, intercept, *, offset: bool = False):
-        self.coefficients, self.intercept = as_float(coefficients, intercept)
-        self.offset = offset
 
     def local_log_prob(self, y, eta, shapes):
         return y * eta[0] - jnp.exp(eta[0]) - jax.lax.lgamma(y + 1)

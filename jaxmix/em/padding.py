@@ -1,0 +1,75 @@
+"""Shapes in buckets: rows at weight 0, components at probability 0, and lanes that are spare."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from .._stack import pick
+from ..combinators import MixtureSameFamily
+from ..families.categorical import Categorical
+from .chunks import num_rows
+
+FEW_ROWS = 256
+
+
+def bucket(count: int, least: int = 32) -> int:
+    """The next of 1, 1.25, 1.5, 1.75, 2 times a power of two; of few rows, of 1, 1.5, 2."""
+    if count <= least:
+        return least
+    power = 1 << (count.bit_length() - 1)
+    steps = (4, 6, 8) if count <= FEW_ROWS else (4, 5, 6, 7, 8)
+    return next(power * q // 4 for q in steps if count <= power * q // 4)
+
+
+def bucket_of_components(count: int) -> int:
+    """1, 2, 4, 8, and from there multiples of 4."""
+    return 1 << (count - 1).bit_length() if count <= 4 else -(-count // 4) * 4
+
+
+def bucket_of_lanes(count: int) -> int:
+    """1, 2, 4, 8 and so on."""
+    return 1 << (count - 1).bit_length()
+
+
+def can_widen(template: PyTree) -> bool:
+    """Whether components can be added to a mixture: a stack, under weights that are refitted."""
+    return (
+        isinstance(template, MixtureSameFamily)
+        and isinstance(template.mixing, Categorical)
+        and template.mixing.labels is None
+        and template.mixing.logits.ndim == 1
+    )
+
+
+def widened(model: MixtureSameFamily, size: int) -> MixtureSameFamily:
+    """The mixture with room for `size` components, those that are new at probability 0."""
+    old = model.mixing.size
+    if size == old:
+        return model
+    index = np.minimum(np.arange(size), old - 1)
+    logits = np.full(size, -np.inf, model.mixing.logits.dtype)
+    logits[:old] = model.mixing.logits
+    parts = pick(model.components, index)
+    return eqx.tree_at(lambda m: (m.mixing.logits, m.components), model, (logits, parts))
+
+
+def narrowed(model: MixtureSameFamily, size: int) -> MixtureSameFamily:
+    """The first `size` components of a mixture."""
+    if size == model.mixing.size:
+        return model
+    logits = model.mixing.logits[:size]
+    parts = pick(model.components, slice(size))
+    return eqx.tree_at(lambda m: (m.mixing.logits, m.components), model, (logits, parts))
+
+
+def padded_rows(data: PyTree, weights: Any, dtype: Any) -> tuple[PyTree, np.ndarray]:
+    """Rows up to a bucket, the last one repeated at weight 0."""
+    rows = num_rows(data)
+    extra = bucket(rows) - rows
+    pad = lambda a: np.concatenate([a, np.broadcast_to(a[-1:], (extra, *a.shape[1:]))])
+    case = np.zeros(rows + extra, dtype)
+    case[:rows] = 1 if weights is None else np.asarray(weights)
+    return jax.tree.map(lambda a: pad(np.asarray(a)) if extra else np.asarray(a), data), case
