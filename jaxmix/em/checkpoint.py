@@ -1,25 +1,83 @@
-"""A fit's state on disk: one `.npz` with a JSON header, written whole or not at all.
+"""A fit's state on disk: when it is written, how a fit goes on from it, and the file itself.
 
-The header names the format, its version, and what the state belongs to; arrays are plain NumPy
-arrays named by their place. No pickle is written or read.
+The file is one `.npz` with a JSON header, written whole or not at all. The header names the format,
+its version, and what the state belongs to; arrays are plain NumPy arrays named by their place. No
+pickle is written or read.
 """
 
 import hashlib
 import json
+import math
 import os
+import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from .options import Options
+from .sharded import is_first
+from .state import History, State
+
 FORMAT = "jaxmix fit"
-VERSION = 2
+VERSION = 3
 FILE = "jaxmix-fit.npz"
 HEADER = "header"
+SECONDS = 5.0  # between two checkpoints
+
+
+class Keeper:
+    """Writes a state and its trace every few seconds and at the end, and reads them again.
+
+    Args:
+        folder: where.
+        belongs: what the state belongs to, as JSON: another fit's is refused.
+        options: of the fit. Steps and tolerance may differ from those before.
+    """
+
+    def __init__(self, folder: str | Path, belongs: dict[str, Any], options: Options):
+        self.folder, self.belongs, self.options = folder, belongs, options
+        self.last = -math.inf
+
+    @property
+    def rule(self) -> list[Any]:
+        return [self.options.tol, self.options.stopping]
+
+    def __call__(self, state: State, trace: list[History]) -> None:
+        """Write, unless it was done a moment ago."""
+        if time.monotonic() - self.last >= SECONDS:
+            self.write(state, trace)
+
+    def write(self, state: State, trace: list[History]) -> None:
+        """Write now."""
+        if not is_first():
+            return
+        columns = [[np.asarray(column).tolist() for column in part] for part in trace]
+        notes = {"trace": columns, "rule": self.rule, "max_steps": self.options.max_steps}
+        save(self.folder, state, self.belongs, notes)
+        self.last = time.monotonic()
+
+    def resume(self, begin: Callable[..., State], *args: Any) -> tuple[State | None, list[History]]:
+        """The state to go on from, of the shapes that `begin(*args)` has, and its trace.
+
+        None where there is none. What had stopped early by the same rule stays so.
+        """
+        if not (Path(self.folder) / FILE).exists():
+            return None, []
+        state, notes = load(self.folder, eqx.filter_eval_shape(begin, *args), self.belongs)
+        early = ~state.running & (state.num_steps < notes["max_steps"])
+        over = early & (notes["rule"] == self.rule)
+        finite = jnp.isfinite(state.expected.objective.value)
+        going = finite & (state.num_steps < self.options.max_steps) & ~over
+        column = lambda values: jax.device_put(np.asarray(values, state.penalty.dtype))
+        trace = [History(*map(column, part)) for part in notes["trace"]]
+        return state._replace(running=going), trace
 
 
 class Saved(NamedTuple):
@@ -83,8 +141,8 @@ def save(folder: str | Path, state: PyTree, belongs: dict[str, Any], notes: dict
         partial.unlink(missing_ok=True)
 
 
-def load(folder: str | Path, like: PyTree, belongs: dict[str, Any]) -> Saved | None:
-    """Read a folder's checkpoint, None where there is none.
+def load(folder: str | Path, like: PyTree, belongs: dict[str, Any]) -> Saved:
+    """Read a folder's checkpoint.
 
     Args:
         folder: where `save` wrote.
@@ -95,8 +153,6 @@ def load(folder: str | Path, like: PyTree, belongs: dict[str, Any]) -> Saved | N
         ValueError: for a checkpoint that is damaged, of another version, or of another fit.
     """
     path = Path(folder) / FILE
-    if not path.exists():
-        return None
     advice = f"Give another folder, or remove {path.name} to begin anew."
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:

@@ -1,7 +1,8 @@
-"""Arrays in memory: restarts under one vmap, short runs first where they are dear, one answer."""
+"""Arrays in memory: lanes (restarts) side by side in rounds of steps, and the best one's answer."""
 
 import dataclasses
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -10,20 +11,135 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from .._results import RESULTS
-from .checkpoint import digest
+from . import restarts
+from .buckets import bucketed
+from .checkpoint import Keeper, digest
 from .checks import check_rows, check_support, checked_data, checked_weights, float_of, of_dtype
-from .chunks import num_rows, rows_of_chunk, width
+from .chunks import densities, num_rows, rows_of_chunk, width
 from .columns import fold_of
-from .drive import Rounds
+from .drive import Progress, drive
 from .expected import log_likelihood
 from .maximise import FLOOR_ROWS
 from .options import Options
-from .progress import Progress
-from .restarts import Searched, floor_prior, search, table_of, take
+from .restarts import GOES, Searched, floor_prior, search, table_of, take
+from .run import loop
 from .sharded import layout_of, over_rows, placed
 from .small import fit_small, fits, suits
-from .solution import Fit, code_of, entropy, message, num_parameters, trimmed
-from .state import History
+from .solution import (
+    Fit,
+    best_of,
+    code_of,
+    entropy,
+    message,
+    names,
+    num_parameters,
+    of_lane,
+    trimmed,
+)
+from .state import History, Limits, begin, result_of
+
+
+@eqx.filter_jit
+def _begin(models, data, weights, solver):
+    return jax.vmap(lambda m: begin(m, data, weights, solver))(models)
+
+
+@eqx.filter_jit
+def _advance(states, lanes, data, weights, prior, solver, limits, block, assignment, chunk, layout):
+    """Some lanes, by their positions, at most `block` steps on; a position past the last is none."""
+
+    def all_of(data, weights, states, prior, lanes, numbers):
+        end = limits._replace(max_steps=numbers[0], tol=numbers[1])
+        one = lambda state: loop(
+            state, data, weights, prior, solver, end,
+            block=block, assignment=assignment, chunk_size=chunk,
+        )  # fmt: skip
+        some = jax.tree.map(lambda a: a.at[lanes].get(mode="clip"), states)
+        there = lanes < states.running.shape[0]
+        some, history = _over_lanes(one, some._replace(running=some.running & there))
+        states = jax.tree.map(lambda a, b: a.at[lanes].set(b, mode="drop"), states, some)
+        return states, history, jax.vmap(lambda s: result_of(s, prior, end))(states)
+
+    numbers = (limits.max_steps, limits.tol)
+    return over_rows(all_of, layout, data, weights, states, prior, lanes, numbers)
+
+
+def _over_lanes(one, states):
+    """`vmap` over lanes; of a single one no axis of size 1, which slows XLA's passes tenfold."""
+    if states.running.shape[0] > 1:
+        return jax.vmap(one)(states)
+    return jax.tree.map(lambda a: a[None], one(jax.tree.map(lambda a: a[0], states)))
+
+
+class Rounds(NamedTuple):
+    """What every phase of a fit to arrays in memory has in common.
+
+    `belongs` is what a checkpoint must belong to.
+    """
+
+    template: PyTree
+    options: Options
+    bar: Progress
+    belongs: dict[str, Any]
+
+    def run(
+        self, models, data, weights, prior, limits: Limits, phase="fit", most=1, used=None
+    ) -> Searched:
+        """Rounds of steps from some models until every one has stopped, or can't win.
+
+        Models past the first `used` fill a stack whose size is to compile nothing anew. Each phase
+        of a fit has a checkpoint of its own.
+        """
+        many, rows = jax.tree.leaves(models)[0].shape[0], num_rows(data)
+        each = densities(self.template)
+        wide = restarts.lanes_wide(rows, each, many)
+        steps = restarts.round_steps(rows * each * many)
+        chunk, layout = rows_of_chunk(self.template, data, wide), layout_of(data)
+        if layout is None:
+            data, weights = bucketed(data, weights, width(self.template) * wide)
+        first = (models, data, weights, self.options.solver)
+        folder, keeper, saved = self.options.checkpoint, None, None
+        history: list[History] = []
+        if folder is not None:
+            options = self.options._replace(max_steps=int(limits.max_steps))
+            keeper = Keeper(Path(folder) / phase, self.belongs, options)
+            saved, history = keeper.resume(_begin, *first)
+        # Of no lane: a look at what stands before the first round.
+        lanes, ahead = np.full((1, wide), many), steps
+        if self.bar.interrupted:  # in a phase before: one pass, that its models have a score
+            lanes = restarts.groups(np.arange(many), wide, many)
+            limits = limits._replace(max_steps=jnp.zeros_like(limits.max_steps))
+        codes, fates = [], np.full(many, GOES)
+
+        def block(states, history):
+            nonlocal lanes, ahead, codes, fates
+            if not len(lanes):
+                return None
+            parts: list[History] = []
+            result: Any = None
+            for group in lanes:
+                states, part, result = _advance(
+                    states, group, data, weights, prior, self.options.solver, limits, ahead,
+                    self.options.assignment, chunk, layout,
+                )  # fmt: skip
+                parts.append(jax.tree.map(np.asarray, part))
+            fresh, codes = restarts.round_history(lanes, parts, many), names(result)
+            most_steps = int(limits.max_steps)
+            now = restarts.standing(states, history + fresh, codes, most_steps, used)
+            # Looks come after the same steps, wherever a fit was stopped and goes on.
+            since = int(now.num_steps[now.running].max(initial=0)) % steps
+            judged = self.options.validation is None and not since
+            fates = restarts.verdicts(now, most) if judged else np.full(many, GOES)
+            going = np.flatnonzero(now.running & (fates == GOES))
+            lanes, ahead = restarts.groups(going, wide, many), steps - since
+            return states, fresh
+
+        saved = _begin(*first) if saved is None else saved
+        states, history = drive(block, saved, history, self.bar, keeper)
+        if used is not None:
+            states, history = take((states, history), slice(used))
+            codes, fates = codes[:used], fates[:used]
+        return Searched(states, history, codes, fates, np.arange(len(codes)))
 
 
 @eqx.filter_jit
@@ -66,11 +182,10 @@ def _fit_checked(key, template, data, weights, options: Options, layout) -> Fit:
         return fit_small(key, template, data, weights, options)
     prior, floor = options.prior, options.floor
     bar = Progress(options.max_steps, options.progress)
-
-    saved = options.checkpoint is not None
-    belongs = _belongs(key, template, data, weights, options) if saved else None
+    belongs = {}
+    if options.checkpoint is not None:
+        belongs = _belongs(key, template, data, weights, options)
     go = Rounds(template, options, bar, belongs)
-
     with bar:
         if options.init == "given":
             models = jax.tree.map(lambda a: a[None], template)
@@ -90,10 +205,7 @@ def _fit_checked(key, template, data, weights, options: Options, layout) -> Fit:
         every = np.full(len(table.num_steps), np.nan, validated.dtype)
         every[found.lanes] = validated
         table = table._replace(validation_log_likelihood=every)
-    bad = np.array([code in ("degenerate", "nonfinite") for code in found.codes])
-    rank = scores if validated is None else validated
-    order = np.where(np.isnan(rank), -np.inf, rank)
-    best = int(np.argmax(np.where(bad & ~bad.all(), -np.inf, order)))
+    best = best_of(scores if validated is None else validated, found.codes)
     state = take(found.state, best)
     model, steps = state.model, int(state.num_steps)
     total = state.expected.log_likelihood.value
@@ -101,7 +213,7 @@ def _fit_checked(key, template, data, weights, options: Options, layout) -> Fit:
     if options.throw and bool(result != RESULTS.successful):
         raise RuntimeError(message(result))
     return Fit(
-        model, total, trimmed(_of_restart(found, best), steps), steps, int(state.num_emptied),
+        model, total, trimmed(of_lane(found.history, best), steps), steps, int(state.num_emptied),
         result, table, num_parameters(model),
         float(rows if weights is None else jnp.sum(weights)), entropy(model, data, weights, layout),
         None if validated is None else float(validated[best]),
@@ -142,13 +254,3 @@ def _belongs(key, template, data, weights, options):
         "assignment": options.assignment, "accelerate": repr(options.solver),
         "restarts": 1 if given else options.num_restarts,
     }  # fmt: skip
-
-
-def _of_restart(found: Searched, best: int) -> list[History]:
-    """A restart's blocks of traces, each without the padding after its last step."""
-    blocks = []
-    for part in found.history:
-        one = History(*(np.asarray(trace)[best] for trace in part))
-        done = int(np.sum(~np.isnan(one.objective) | ~np.isnan(one.log_likelihood)))
-        blocks.append(History(*(trace[:done] for trace in one)))
-    return blocks

@@ -1,5 +1,7 @@
 """Online EM: a model that learns from each batch as it comes, for one pass or a few."""
 
+import contextlib
+import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,9 +12,11 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from .._refuse import on_host
+from .._results import RESULTS
 from .._sharding import on_automatic_axes
 from .batches import Pieces, ahead, sampled
 from .checks import checked_data, float_of, of_dtype
+from .drive import Progress, drive
 from .expected import expect
 from .maximise import DEFAULT_FLOOR, Prior, about_own_origins, floor_prior, refit
 from .parts import take_apart
@@ -23,7 +27,8 @@ class OnlineState(eqx.Module):
     """What stepwise EM goes on from: the model that last learned, and statistics a datum.
 
     - `average`: of the statistics of so many (`num_averaged`) batches.
-    - `capacity`: rows of a full batch, the unit of the step length; `rows`: those of all sources.
+    - `capacity`: rows of a full batch, the unit of the step length.
+    - `rows`: those of all sources; `num_read`: those read so far, each pass counted.
     """
 
     model: PyTree
@@ -33,6 +38,7 @@ class OnlineState(eqx.Module):
     num_averaged: int
     capacity: int
     rows: int
+    num_read: int
 
 
 class Online(eqx.Module):
@@ -42,12 +48,17 @@ class Online(eqx.Module):
     - `log_likelihood`: for each batch its mean log-density in nats a datum, before the model
       learned from it: an honest, if late, measure of fit.
     - `num_rows`: rows read, each pass counted.
+    - `result`: successful, or interrupted by ctrl-C after so many rows.
     """
 
     model: PyTree
     log_likelihood: Float[Array, " batches"]
-    num_rows: int
     state: OnlineState
+    result: RESULTS
+
+    @property
+    def num_rows(self) -> int:
+        return self.state.num_read
 
 
 class _Listed:
@@ -109,6 +120,7 @@ def online(
     assignment: str = "soft",
     prior: Prior | None = None,
     floor: float = DEFAULT_FLOOR,
+    progress: bool | None = None,
 ) -> Online:
     """Stepwise EM: after batch t the statistics move by t ** -power towards the batch's own.
 
@@ -129,9 +141,10 @@ def online(
         assignment: "soft" or "hard".
         prior: pseudo-statistics; None for a floor of `floor` times a sample's variance.
         floor: share of the variance.
+        progress: show a progress bar; None shows it on passes that last.
 
     Returns:
-        An `Online`.
+        An `Online`: after ctrl-C, of what was read until then.
 
     Raises:
         ValueError: for bad data, a power outside (1/2, 1], or leaves without statistics.
@@ -158,10 +171,9 @@ def online(
                 f"give a list of batches; it is a {type(source).__name__}."
             )
         source = _Listed(source)
-    first, before, seen = None, 0, 0
+    first = None
     if isinstance(model, Online):
-        first, seen = model.state, model.num_rows
-        model, before = first.model, first.rows
+        first, model = model.state, model.state.model
     sample, rows = sampled(source, SEARCH_ROWS)
     sample = checked_data(sample, model)
     if take_apart(model).loose:
@@ -171,30 +183,39 @@ def online(
         )
     kind = float_of(sample)
     model = of_dtype(model, sample)
-    if prior is None:
-        prior = jax.jit(floor_prior)(model, sample, None, floor) if first is None else first.prior
     pieces = Pieces(source, jax.tree.map(np.asarray, sample), kind)
-    stats = mean = None
-    trace, averaged, half = [], 0, passes * -(-rows // pieces.capacity) // 2
-    capacity, total = pieces.capacity, jnp.asarray(before + rows, kind)
-    if first is not None:
-        stats, mean = first.stats, first.average
-        averaged, half, capacity = first.num_averaged, 0, first.capacity
-    for _ in range(passes):
-        for piece in ahead(pieces):
-            seen += piece.count
-            averaged = 1 if len(trace) < half else averaged + (len(trace) > half or half == 0)
-            # Counted in full batches: one that is not full weighs as much less.
-            rate = jnp.asarray(min(1, (seen / capacity) ** -power * piece.count / capacity), kind)
-            share = jnp.asarray(1 / averaged, kind)
-            model, stats, mean, level = _learn(
-                model, stats, mean, piece.rows, piece.weights, rate, share, prior,
-                total, assignment,
-            )  # fmt: skip
-            trace.append(level)
-            if len(trace) > 1:  # else all batches would queue up in memory
-                jax.block_until_ready(trace[-2])
-    state = OnlineState(model, stats, mean, prior, averaged, capacity, before + rows)
-    if average:
-        model = _from_average(model, mean, prior, total)
-    return Online(model, jnp.stack(trace), seen, state)
+    num_batches, half = passes * -(-rows // pieces.capacity), 0
+    if first is None:
+        half = num_batches // 2
+        prior = jax.jit(floor_prior)(model, sample, None, floor) if prior is None else prior
+        now = OnlineState(model, None, None, prior, 0, pieces.capacity, rows, 0)
+    else:
+        now = dataclasses.replace(
+            first, model=model, prior=first.prior if prior is None else prior,
+            rows=first.rows + rows,
+        )  # fmt: skip
+    total = jnp.asarray(now.rows, kind)
+
+    def batch(now: OnlineState, levels):
+        if (piece := next(reader, None)) is None:
+            return None
+        read, done = now.num_read + piece.count, len(levels)
+        averaged = 1 if done < half else now.num_averaged + (done > half or half == 0)
+        # Counted in full batches: one that is not full weighs as much less.
+        rate = min(1, (read / now.capacity) ** -power * piece.count / now.capacity)
+        new, stats, mean, level = _learn(
+            now.model, now.stats, now.average, piece.rows, piece.weights, jnp.asarray(rate, kind),
+            jnp.asarray(1 / averaged, kind), now.prior, total, assignment,
+        )  # fmt: skip
+        if levels:  # else all batches would queue up in memory
+            jax.block_until_ready(levels[-1])
+        fresh = OnlineState(new, stats, mean, now.prior, averaged, now.capacity, now.rows, read)
+        return fresh, [level]
+
+    every = (piece for _ in range(passes) for piece in ahead(pieces))
+    with Progress(num_batches, progress, "batch") as bar, contextlib.closing(every) as reader:
+        told = lambda _, levels: (len(levels), float(levels[-1]))
+        now, levels = drive(batch, now, [], bar, told=told)
+    model = _from_average(now.model, now.average, now.prior, total) if average else now.model
+    code = RESULTS.interrupted if bar.interrupted else RESULTS.successful
+    return Online(model, jnp.stack(levels), now, code)

@@ -119,19 +119,19 @@ def groups(going: np.ndarray, wide: int, many: int) -> np.ndarray:
     return full.reshape(-1, wide)
 
 
-def round_history(lanes: np.ndarray, parts: list[History], many: int) -> History | None:
-    """The traces of a round, a row a lane, NaN for lanes that did not take part; None of none."""
+def round_history(lanes: np.ndarray, parts: list[History], many: int) -> list[History]:
+    """The traces of a round, a row a lane, NaN for lanes that did not take part; none of none."""
     rows = lanes.ravel()
     there = rows < many
     if not there.any():
-        return None
+        return []
     traces = []
     for part in zip(*parts, strict=True):
         every = np.concatenate(part)
         whole = np.full((many, every.shape[1]), np.nan, every.dtype)
         whole[rows[there]] = every[there]
         traces.append(whole)
-    return History(*traces)
+    return [History(*traces)]
 
 
 def standing(

@@ -1,7 +1,8 @@
-"""Rows over devices: each scans its own, the sums are added up, no row leaves its device.
+"""Rows over devices and processes: each has its own, the sums are added up, no row is sent.
 
 Inside `shard_map` the data are wrapped as a `Shard`, which names the mesh axes to sum over; what
 reads rows works on its own rows and calls `pooled` at the end. Models stay whole everywhere.
+Processes that read sources exchange sums once a pass, and nothing else.
 """
 
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
@@ -125,6 +128,36 @@ def over_rows(
         local, mesh=layout.mesh, in_specs=(rows, rows, every), out_specs=every, check_vma=False
     )
     return mapped(data, weights, arrays)
+
+
+def is_first() -> bool:
+    """Whether this process writes what one process should."""
+    return jax.process_index() == 0
+
+
+def together(totals: PyTree) -> PyTree:
+    """Compensated sums over all processes, in the same order on each."""
+    if jax.process_count() == 1:
+        return totals
+    every = multihost_utils.process_allgather(totals)
+    parts = [jax.tree.map(lambda a, i=i: a[i], every) for i in range(jax.process_count())]
+    total = parts[0]
+    for part in parts[1:]:
+        total = jax.tree.map(merge, total, part, is_leaf=lambda node: isinstance(node, Sum))
+    return jax.tree.map(jax.numpy.asarray, total)
+
+
+def everyone(rows: PyTree, wanted: int) -> PyTree:
+    """A sample made of every process's own, the same on each; processes must give as many rows."""
+    if jax.process_count() == 1:
+        return rows
+    share = wanted // jax.process_count()
+    have = len(jax.tree.leaves(rows)[0])
+    least = int(np.min(multihost_utils.process_allgather(np.asarray(have))))
+    index = np.round(np.linspace(0, have - 1, min(share, least))).astype(int)
+    part = jax.tree.map(lambda a: np.asarray(a)[index], rows)
+    every = multihost_utils.process_allgather(part)
+    return jax.tree.map(lambda a: np.asarray(a).reshape(-1, *a.shape[2:]), every)
 
 
 @on_host("place the rows before.")

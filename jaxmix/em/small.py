@@ -23,6 +23,7 @@ from .._results import RESULTS
 from ..combinators import Composite, MixtureSameFamily, SequenceEvent
 from .checks import check_support
 from .chunks import densities, is_brief, num_rows
+from .drive import Progress, drive
 from .expected import log_likelihood
 from .initialise import (
     NOISE,
@@ -46,10 +47,19 @@ from .padding import (
     widened,
 )
 from .parts import take_apart
-from .progress import Progress
 from .run import loop
 from .seeds import generator, seeds
-from .solution import NAMES, Fit, Restarts, message, name, num_parameters, trimmed
+from .solution import (
+    NAMES,
+    Fit,
+    Restarts,
+    best_of,
+    message,
+    name,
+    num_parameters,
+    of_lane,
+    trimmed,
+)
 from .solver import PlainEM
 from .state import History, Limits, State, begin, result_of
 
@@ -247,12 +257,17 @@ def fits(
     number = lambda value: np.asarray(value, dtype)
     floor, tol = number(options.floor), number(-np.inf if options.tol is None else options.tol)
     max_steps = np.asarray(options.max_steps, jax.dtypes.canonicalize_dtype(int))
-    traces: list[History] = []
     with Progress(options.max_steps, options.progress) as bar:
         states, prior = started(widest, padded, case, starts, floor, options.prior, options.solver)
         shapes = jax.tree.map(jnp.shape, (states, padded))
         kind = (jax.tree.structure(shapes), *jax.tree.leaves(shapes))
-        while True:
+        out: Any = None
+
+        def block(states, traces):
+            nonlocal out
+            going, steps = np.asarray(states.running), np.asarray(states.num_steps)
+            if traces and not np.any(going & (steps < options.max_steps)):
+                return None
             # What has run for as long as it would take to compile well is compiled well.
             known, began = kind in _spent, time.process_time()
             step = advanced.full if _spent.get(kind, 0.0) > PATIENCE else advanced
@@ -262,11 +277,9 @@ def fits(
             )  # fmt: skip
             states = jax.block_until_ready(out.state)
             _spent[kind] = known * (_spent.get(kind, 0.0) + time.process_time() - began)
-            going, steps = np.asarray(states.running), np.asarray(states.num_steps)
-            traces.append(jax.tree.map(np.asarray, out.history))
-            bar.show(states)
-            if bar.interrupted or not np.any(going & (steps < options.max_steps)):
-                break
+            return states, [jax.tree.map(np.asarray, out.history)]
+
+        states, traces = drive(block, states, [], bar)
     held = None
     if options.validation is not None:
         held = _validation(states.model, options.validation, dtype)
@@ -407,20 +420,3 @@ def _answer(last, traces, validated, cut, rows, padded, options, interrupted) ->
         float(num_rows(data) if weights is None else np.sum(weights)), float(entropy),
         None if validated is None else float(validated[best]),
     )  # fmt: skip
-
-
-def best_of(scores: np.ndarray, codes: list[str]) -> int:
-    """The highest score among restarts that did not collapse, if there are any such."""
-    bad = np.array([code in ("degenerate", "nonfinite") for code in codes])
-    order = np.where(np.isnan(scores), -np.inf, scores)
-    return int(np.argmax(np.where(bad & ~bad.all(), -np.inf, order)))
-
-
-def of_lane(traces: list[History], lane: int) -> list[History]:
-    """A restart's blocks of traces, each without the padding after its last step."""
-    blocks = []
-    for part in traces:
-        one = History(*(trace[lane] for trace in part))
-        done = int(np.sum(~np.isnan(one.objective) | ~np.isnan(one.log_likelihood)))
-        blocks.append(History(*(trace[:done] for trace in one)))
-    return blocks

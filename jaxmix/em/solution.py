@@ -154,3 +154,20 @@ def trimmed(history: list[Any], steps: int) -> History:
     return History(
         *(jax.device_put(np.concatenate(each)[:steps]) for each in zip(*history, strict=True))
     )
+
+
+def best_of(scores: np.ndarray, codes: list[str]) -> int:
+    """The highest score among restarts that did not collapse, if there are any such."""
+    bad = np.array([code in ("degenerate", "nonfinite") for code in codes])
+    order = np.where(np.isnan(scores), -np.inf, scores)
+    return int(np.argmax(np.where(bad & ~bad.all(), -np.inf, order)))
+
+
+def of_lane(traces: list[History], lane: int) -> list[History]:
+    """A restart's blocks of traces, each without the padding after its last step."""
+    blocks = []
+    for part in traces:
+        one = History(*(trace[lane] for trace in part))
+        done = int(np.sum(~np.isnan(one.objective) | ~np.isnan(one.log_likelihood)))
+        blocks.append(History(*(trace[:done] for trace in one)))
+    return blocks

@@ -13,21 +13,20 @@ from jaxtyping import Array, Key, PyTree
 from .._numerics import Sum, merge
 from .._results import RESULTS
 from .batches import Pieces, ahead, sampled
-from .checkpoint import digest
+from .checkpoint import Keeper, digest
 from .checks import checked_data, float_of, of_dtype
 from .chunks import num_rows, rows_of_chunk
+from .drive import Progress, drive
 from .expected import Expected, expect, log_likelihood
 from .in_memory import fit_arrays
 from .initialise import has_zeros, supported
-from .keeper import Keeper
 from .maximise import FLOOR_ROWS, maximise
 from .options import Options
 from .parts import take_apart
-from .processes import everyone, together
-from .progress import Progress
 from .restarts import SEARCH_ROWS, floor_prior
-from .solution import Fit, Restarts, entropy, message, name, num_parameters
-from .state import History, begin, judge, propose, result_of
+from .sharded import everyone, together
+from .solution import Fit, Restarts, entropy, message, name, num_parameters, of_lane, trimmed
+from .state import begin, judge, propose, result_of
 
 _is_sum = lambda node: isinstance(node, Sum)
 
@@ -120,24 +119,6 @@ def _log_probs(model, batch):
     return jax.vmap(model.log_prob)(batch)
 
 
-def _climb(state, stream, prior, options, trace, keep):
-    """Steps until the state stops running or ctrl-C; `keep` is told of each."""
-    while bool(state.running):
-        is_step = bool(state.num_steps >= 0)
-        trial = _propose(state, prior, options.solver)
-        totals = stream.expect(trial.maximised.model)
-        if totals is None:
-            break
-        state, entry = _judge(state, trial, totals, prior, options.solver, options.limits)
-        if is_step:
-            trace.append([float(value) for value in entry])
-            keep(state, trace)
-        elif not bool(jnp.isfinite(state.expected.objective.value)):
-            stream.check(state.model)
-        stream.bar.show(jax.tree.map(lambda a: jnp.asarray(a)[None], state))
-    return state
-
-
 def fit_source(
     key: Key[Array, ""] | None, template: PyTree, source: Any, weights: Any, options: Options
 ) -> Fit:
@@ -175,19 +156,39 @@ def fit_source(
         prior = floor_prior(start, _few(source, sample, template), None, options.floor)
     with Progress(options.max_steps, options.progress) as bar:
         stream = Stream(pieces, start, options.assignment, bar)
-        keep = Keeper(options.checkpoint, belongs, options)
+        keeper, state, trace = None, None, []
         first = (*stream.pieces.shapes, options.solver)
-        state, trace = keep.resume(eqx.filter_eval_shape(_begin, start, *first))
+        if options.checkpoint is not None:
+            keeper = Keeper(options.checkpoint, belongs, options)
+            state, trace = keeper.resume(_begin, start, *first)
         if state is None:
             if options.init == "search" and has_zeros(start):  # one pass more, for the labels
                 whole = stream.expect(of_dtype(template, sample))
                 start = start if whole is None else _supported(start, template, whole)
             state = _begin(start, *first)
-        state = _climb(state, stream, prior, options, trace, keep)
+        step = functools.partial(_step, stream, prior, options)
+        state, trace = drive(step, state, trace, bar, keeper)
         if bool(state.num_steps < 0):  # not one pass was made
             raise KeyboardInterrupt
-        keep.write(state, trace)
         return _finished(state, trace, stream, prior, options, restarts, num_rows(sample))
+
+
+def _step(stream, prior, options, state, trace):
+    """A pass over the batches under what is proposed; None once the state has stopped running."""
+    del trace
+    if not bool(state.running):
+        return None
+    trial = _propose(state, prior, options.solver)
+    totals = stream.expect(trial.maximised.model)
+    if totals is None:
+        return None
+    is_step = bool(state.num_steps >= 0)
+    state, entry = _judge(state, trial, totals, prior, options.solver, options.limits)
+    if is_step:
+        return state, [jax.tree.map(lambda value: np.asarray(value)[None, None], entry)]
+    if not bool(jnp.isfinite(state.expected.objective.value)):
+        stream.check(state.model)
+    return state, []
 
 
 @eqx.filter_jit
@@ -213,7 +214,6 @@ def _finished(state, trace, stream, prior, options, restarts, sample_rows) -> Fi
     if options.throw and bool(result != RESULTS.successful):
         raise RuntimeError(message(result))
     steps = int(state.num_steps)
-    columns = np.asarray(trace, total.dtype).reshape(-1, len(History._fields)).T
     if restarts is None:
         restarts = Restarts(np.asarray(total)[None], None, np.asarray([steps]), [name(result)])
     else:
@@ -225,6 +225,6 @@ def _finished(state, trace, stream, prior, options, restarts, sample_rows) -> Fi
         held = float(log_likelihood(model, data).value)
     spread = math.nan if stopped else stream.sum_of(functools.partial(entropy, model))
     return Fit(
-        model, total, History(*map(jnp.asarray, columns)), steps, int(state.num_emptied), result,
+        model, total, trimmed(of_lane(trace, 0), steps), steps, int(state.num_emptied), result,
         restarts, num_parameters(model), float(state.expected.weight), spread, held,
     )  # fmt: skip

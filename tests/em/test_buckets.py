@@ -103,7 +103,7 @@ def test_a_fit_in_buckets_is_the_fit_without(monkeypatch):
         return passes[-1]
 
     monkeypatch.setattr(buckets, "WORTHWHILE", 0)
-    monkeypatch.setattr("jaxmix.em.drive.bucketed", watched)
+    monkeypatch.setattr("jaxmix.em.in_memory.bucketed", watched)
     grouped = fitted()
     assert [len(data.parts) for data, _ in passes] == [2]
     assert abs(plain.log_likelihood - grouped.log_likelihood) < 1e-5 * abs(plain.log_likelihood)

@@ -1,5 +1,7 @@
 """Which restarts go on: the best always, and the table says what became of the others."""
 
+import signal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -65,7 +67,9 @@ def problem(monkeypatch):
     )
     x = jnp.asarray(x, jnp.float32)
     template = jm.gaussian_mixture(5, 2, covariance="diag")
-    return lambda key: jm.fit(jax.random.key(key), template, x, num_restarts=8)
+    fit = lambda key: jm.fit(jax.random.key(key), template, x, num_restarts=8)
+    fit.rows = x
+    return fit
 
 
 def test_the_best_restart_is_never_left(problem, monkeypatch):
@@ -94,3 +98,19 @@ def test_a_search_on_a_sample_tells_of_every_restart(problem, monkeypatch):
     assert table.result.count("successful") in (1, 2)
     at = int(np.argmax(table.log_likelihood == float(fit.log_likelihood)))
     assert table.result[at] == "successful" and table.num_steps[at] == fit.num_steps
+
+
+def test_ctrl_c_in_the_search_gives_the_best_of_the_sample_on_all_rows(problem, monkeypatch):
+    monkeypatch.setattr(restarts, "SEARCH_ROWS", 300)
+    look = restarts.round_history
+
+    def stopped(*args):
+        signal.raise_signal(signal.SIGINT)
+        monkeypatch.setattr(restarts, "round_history", look)
+        return look(*args)
+
+    monkeypatch.setattr(restarts, "round_history", stopped)
+    fit = problem(0)
+    assert bool(fit.result == jm.RESULTS.interrupted) and fit.num_steps == 0
+    under = jax.vmap(fit.model.log_prob)(problem.rows)
+    np.testing.assert_allclose(fit.log_likelihood, under.sum(), rtol=1e-5)

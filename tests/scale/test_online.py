@@ -1,5 +1,9 @@
 """Online EM: exact where theory says so, near the batch optimum after one pass elsewhere."""
 
+import os
+import signal
+import time
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,3 +65,22 @@ def test_bad_arguments_are_refused():
         jm.em.online(jm.Normal(0.0, 1.0), source, power=0.5)
     with pytest.raises(ValueError, match="passes must be at least 1"):
         jm.em.online(jm.Normal(0.0, 1.0), source, passes=0)
+
+
+def test_an_interrupt_keeps_what_was_learned():
+    x = np.random.default_rng(3).normal(5.0, 2.0, size=800).astype(np.float32)
+
+    class Stopped(jm.data.Arrays):
+        def batches(self):
+            for number, batch in enumerate(super().batches()):
+                if number == 5:
+                    os.kill(os.getpid(), signal.SIGINT)
+                    time.sleep(0.2)  # until the main thread has seen it
+                yield batch
+
+    options = {"power": 1, "average": False}
+    found = jm.em.online(jm.Normal(0.0, 1.0), Stopped(x, batch_size=100), **options)
+    assert bool(found.result == jm.RESULTS.interrupted)
+    read = found.num_rows
+    assert 0 < read < 800 and found.log_likelihood.shape == (read // 100,)
+    np.testing.assert_allclose(found.model.mean, x[:read].mean(), rtol=1e-5)

@@ -152,10 +152,10 @@ def test_foreign_and_damaged_checkpoints_are_named(problem, tmp_path):
 
 
 def test_a_later_version_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "VERSION", 3)
+    monkeypatch.setattr(checkpoint, "VERSION", 4)
     checkpoint.save(tmp_path, jnp.zeros(2), {}, {})
     monkeypatch.undo()
-    with pytest.raises(ValueError, match="version 3 of the format; this jaxmix reads 2"):
+    with pytest.raises(ValueError, match="version 4 of the format; this jaxmix reads 3"):
         checkpoint.load(tmp_path, jnp.zeros(2), {})
 
 
@@ -197,8 +197,8 @@ def test_ctrl_c_returns_the_best_so_far(problem):
 
 KILLED = """
 import sys, numpy as np, jax, jax.numpy as jnp, jaxmix as jm
-from jaxmix.em import keeper
-keeper.SECONDS = 0.0
+from jaxmix.em import checkpoint
+checkpoint.SECONDS = 0.0
 x = np.load(sys.argv[1])
 parts = jax.vmap(jm.DiagonalNormal)(jnp.asarray(x[:3]), jnp.full((3, 2), 2.0))
 start = jm.MixtureSameFamily(jnp.full(3, 1 / 3), parts)
