@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PyTree, Scalar
+from jaxtyping import Array, Float, PyTree, Scalar
 
 from ._density import LogDensity
 from ._numerics import tree_vdot
@@ -254,3 +254,23 @@ class ProductForm(ExponentialFamily):
     @abc.abstractmethod
     def spread(self, origin: Array) -> Array:
         """Squared distance of the mean from the origin, in units of the scale."""
+
+
+class ByChunk(Refittable):
+    """A family that evaluates a chunk of events at once under a whole stack, by matrix products.
+
+    Residuals are each density's own, so that it is right whatever their spread; what all densities
+    share of the events (products of their covariates) is made once.
+    """
+
+    @abc.abstractmethod
+    def under(self, events: PyTree) -> Any:
+        """What a chunk of events (rows, ...) is under each density; read by the other two."""
+
+    @abc.abstractmethod
+    def log_probs(self, chunk: Any) -> Float[Array, "rows *stack"]:
+        """Log-densities of the events of a chunk."""
+
+    @abc.abstractmethod
+    def weighed_sums(self, chunk: Any, weights: Float[Array, "rows *stack"]) -> Any:
+        """Statistics about the own origins, each event's weighed, summed over the chunk."""

@@ -9,16 +9,17 @@ from jaxtyping import Array, PyTree
 
 from .._compile import Quick
 from .._density import LogDensity
-from .._exponential import ProductForm
+from .._exponential import ByChunk
 from .._numerics import Sum, add, compensated_sum, merge, zero_sum
 from .._sharding import on_automatic_axes
 from .._stack import of_arrays, rows_log_prob
+from .asked import events_asked
 from .buckets import Buckets
 from .chunks import chunk_rows, is_brief, num_rows, take_chunk
 from .columns import ColumnsEvent
 from .entry import enter
 from .parts import take_apart
-from .product_form import OwnOrigin, all_near, far_apart, fields_asked, near_one_origin
+from .product_form import all_near, far_apart, has_product_form, near_one_origin, own_origins
 from .sharded import opened, pooled
 
 
@@ -157,18 +158,19 @@ def expect(
         stats = [way.stats(s) for way, s in zip(ways, sums, strict=True)]
         return soft, objective, stats, gradient
 
-    if not residual and any(isinstance(p, ProductForm) and p.stack_shape for p in parts.leaves):
+    product = not residual and any(map(has_product_form, parts.leaves))
+    events: list[Any] = [None] * len(parts.leaves)
+    # A model that lays out its own rows evaluates its leaves by itself.
+    if not by_rows and (product or any(isinstance(leaf, ByChunk) for leaf in parts.leaves)):
         build = lambda leaves: parts.model(leaves, parts.loose)
-        # A model that lays out its own rows evaluates its leaves by itself.
-        fields: list[int | None] = [None] * len(parts.leaves)
-        if not by_rows:
-            fields = fields_asked(parts.leaves, build, first_row)
-        near = near_one_origin(parts.leaves, fields)
+        events = events_asked(parts.leaves, build, first_row)
+    if product:
+        near = near_one_origin(parts.leaves, events)
         soft, objective, stats, gradient = jax.lax.cond(
-            all_near(near), lambda: scan(near), lambda: scan(far_apart(parts.leaves, fields))
+            all_near(near), lambda: scan(near), lambda: scan(far_apart(parts.leaves, events))
         )
     else:
-        soft, objective, stats, gradient = scan([OwnOrigin(leaf) for leaf in parts.leaves])
+        soft, objective, stats, gradient = scan(own_origins(parts.leaves, events))
     weight = jnp.asarray(rows, soft.high.dtype) if weights is None else jnp.sum(weights)
     return pooled(Expected(soft, objective, weight, stats, gradient), axes)
 

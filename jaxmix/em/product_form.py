@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from .._density import LogDensity
-from .._exponential import ProductForm, Refittable
+from .._exponential import ByChunk, ProductForm, Refittable
 from .._numerics import unanimous
 from .._product_form import (
     by_density,
@@ -29,41 +29,7 @@ from .._product_form import (
     zero_sums,
 )
 from .._stack import Held
-from .._stand_ins import Known, StandIn, Tilted, TiltedProduct
-
-
-class Asked(StandIn):
-    """A leaf that notes the events it is asked about."""
-
-    leaf: Any
-    events: Any
-
-    def log_prob(self, x):
-        self.events.value.append(x)
-        return self.leaf.log_prob(x)
-
-
-def fields_asked(
-    leaves: list[Refittable], rebuild: Callable[[list[Any]], PyTree], row: PyTree
-) -> list[int | None]:
-    """For each leaf the place, among a row's arrays, of the one event it is asked about.
-
-    None for a leaf that is asked about several, or about what the model makes of a row (an item
-    of a sequence, say): its log-densities cannot be had before the model is evaluated.
-    """
-    found: list[int | None] = []
-
-    def trace(row):
-        asked = [Asked(leaf, Held([])) for leaf in leaves]
-        value = rebuild(asked).log_prob(row)
-        arrays = jax.tree.leaves(row)
-        for events in (leaf.events.value for leaf in asked):
-            places = [i for i, a in enumerate(arrays) if events and all(e is a for e in events)]
-            found.append(places[0] if places else None)
-        return value
-
-    jax.eval_shape(trace, row)
-    return found
+from .._stand_ins import Known, Tilted, TiltedProduct
 
 
 class OwnOrigin:
@@ -102,6 +68,32 @@ class OwnOrigin:
     def stats(self, sums: Any) -> Any:
         """The leaf's statistics about its own origin."""
         return sums
+
+
+class WholeChunk(OwnOrigin):
+    """A leaf that evaluates a chunk at once, about its own origins: right whatever the spread."""
+
+    def __init__(self, leaf: ByChunk, event: Callable[[PyTree], PyTree]):
+        super().__init__(leaf)
+        self.events = event
+
+    def zero_tilt(self):
+        return ()
+
+    def zero_sums(self):
+        return self.leaf.zero_stats()
+
+    def features(self, chunk):
+        return self.leaf.under(self.events(chunk))
+
+    def log_probs(self, features):
+        return self.leaf.log_probs(features)
+
+    def part(self, tilt, log_probs):
+        return Known(self.leaf, log_probs)
+
+    def sums(self, tilt_slope, responsibilities, features):
+        return self.leaf.weighed_sums(features, responsibilities)
 
 
 class CommonOrigin(OwnOrigin):
@@ -194,25 +186,34 @@ class FarApart(Beforehand):
         return jax.tree.map(chosen, own, super().stats(near))
 
 
-def near_one_origin(leaves: list[Refittable], fields: list[int | None]) -> list[OwnOrigin]:
+def own_origins(leaves: list[Refittable], events: list[Any]) -> list[OwnOrigin]:
+    """Ways about each leaf's own origin: whole chunks where a leaf evaluates them."""
+    return _ways(leaves, events, OwnOrigin, lambda leaf, _: OwnOrigin(leaf))
+
+
+def near_one_origin(leaves: list[Refittable], events: list[Any]) -> list[OwnOrigin]:
     """The fastest ways: stacks of product form about one origin each, beforehand where it can be."""
-    return _ways(leaves, fields, CommonOrigin, Beforehand)
+    return _ways(leaves, events, CommonOrigin, Beforehand)
 
 
-def far_apart(leaves: list[Refittable], fields: list[int | None]) -> list[OwnOrigin]:
+def far_apart(leaves: list[Refittable], events: list[Any]) -> list[OwnOrigin]:
     """Ways that are right whatever the spread, and slower by the number of the far."""
-    return _ways(leaves, fields, OwnOrigin, FarApart)
+    return _ways(leaves, events, OwnOrigin, FarApart)
 
 
-def _ways(leaves, fields, within, beforehand):
-    return [
-        OwnOrigin(leaf)
-        if not (isinstance(leaf, ProductForm) and leaf.stack_shape)
-        else within(leaf)
-        if field is None
-        else beforehand(leaf, field)
-        for leaf, field in zip(leaves, fields, strict=True)
-    ]
+def has_product_form(leaf: Refittable) -> bool:
+    return isinstance(leaf, ProductForm) and bool(leaf.stack_shape)
+
+
+def _ways(leaves, events, within, beforehand):
+    def one(leaf, event) -> OwnOrigin:
+        if isinstance(leaf, ByChunk) and event is not None:
+            return WholeChunk(leaf, event)
+        if not has_product_form(leaf):
+            return OwnOrigin(leaf)
+        return within(leaf) if event is None else beforehand(leaf, event)
+
+    return [one(*each) for each in zip(leaves, events, strict=True)]
 
 
 def all_near(ways: list[OwnOrigin]) -> Array:

@@ -1,10 +1,14 @@
 """What all regressions share: an event of a response and its covariates, and a solved design."""
 
+from collections.abc import Callable
+from collections.abc import Sequence as Many
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from .identified import check_design, numbered
 
 EVENT = "(y, x), a response and its vector of covariates"
 HIGHEST = jax.lax.Precision.HIGHEST
@@ -47,6 +51,18 @@ def response_of(y: Any, shape: tuple[int, ...], dtype) -> Array:
 def with_intercept(x: Float[Array, " p"]) -> Float[Array, " q"]:
     """Covariates, and behind them the constant 1."""
     return jnp.concatenate([x, jnp.ones((1,), x.dtype)])
+
+
+def chunk_with_intercept(take: Callable, events: Any) -> tuple[Any, Float[Array, "q rows"]]:
+    """What `take` makes of each event but its covariates, and these with a row of ones below."""
+    *others, x = jax.vmap(take)(events)
+    ones = jnp.ones((1, x.shape[0]), x.dtype)
+    return others[0] if len(others) == 1 else others, jnp.concatenate([x.T, ones])
+
+
+def refuse_rows(rows: Any, names: Many[str] | None = None) -> None:
+    """Refuse rows of covariates that determine one another."""
+    check_design(rows[1], numbered(rows[1].shape[1]) if names is None else names)
 
 
 def joined(coefficients: Float[Array, "*s p"], intercept: Float[Array, "*s"]) -> Array:

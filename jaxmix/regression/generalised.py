@@ -8,17 +8,27 @@ weighed by responsibilities, and the M-step of an EM iteration is a Newton step 
 """
 
 import abc
+import math
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Self
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Scalar
 
-from .._exponential import Refittable
+from .._exponential import ByChunk
 from ..families._pairs import matrix_of_pairs, products_of_pairs
-from .design import HIGHEST, joined, solved, taken_apart, with_intercept
-from .identified import check_design, numbered
+from .design import (
+    HIGHEST,
+    chunk_with_intercept,
+    joined,
+    refuse_rows,
+    solved,
+    taken_apart,
+    with_intercept,
+)
 
 
 class Point(NamedTuple):
@@ -42,7 +52,25 @@ class Expansion(NamedTuple):
     curvatures: Array
 
 
-class GeneralisedLinear(Refittable):
+class Local(NamedTuple):
+    """Derivatives of one response's log-density in its linear predictors and in the shapes."""
+
+    score: Array
+    information: Array
+    slopes: Array
+    curvatures: Array
+
+
+class Chunk(NamedTuple):
+    """A chunk: covariates (q, rows), responses and their bases, predictors (k, m, rows)."""
+
+    covariates: Array
+    response: Array
+    base: Array
+    predictors: Array
+
+
+class GeneralisedLinear(ByChunk):
     """The base of regressions whose M-step is a Newton step.
 
     A family states `local_log_prob(y, eta, shapes)` of a response that is on its support,
@@ -98,42 +126,78 @@ class GeneralisedLinear(Refittable):
 
     def check_rows(self, rows: Any, names: Any = None) -> None:
         """Refuse rows of covariates that determine one another."""
-        x = rows[1]
-        check_design(x, numbered(x.shape[1]) if names is None else names)
+        refuse_rows(rows, names)
 
-    def _event(self, event):
+    def _taken(self, event):
         y, x, offset = taken_apart(event, self.num_features, self.offset, self.intercept.dtype)
-        return *self.response(y), with_intercept(x), offset
+        return *self.response(y), offset, x
 
     def log_prob(self, x) -> Scalar:
-        y, base, q, offset = self._event(x)
+        y, base, offset, x = self._taken(x)
         point = self.origin
-        eta = jnp.dot(point.linear, q, precision=HIGHEST) + offset
+        eta = jnp.dot(point.linear, with_intercept(x), precision=HIGHEST) + offset
         return self.local_log_prob(y, eta, point.shapes) + base
 
-    def _local(self, event, origin):
-        y, _, q, offset = self._event(event)
-        point = self.origin if origin is None else origin
-        eta = jnp.dot(point.linear, q, precision=HIGHEST) + offset
+    def _derivatives(self, y, eta, shapes) -> Local:
         value = lambda eta, shapes: self.local_log_prob(y, eta, shapes)
-        score, slopes = jax.grad(value, (0, 1))(eta, point.shapes)
-        information = -jax.hessian(value)(eta, point.shapes)
-        curvatures = -jnp.diagonal(jax.hessian(value, 1)(eta, point.shapes))
-        return q, score, information, slopes, curvatures
+        score, slopes = jax.grad(value, (0, 1))(eta, shapes)
+        information = -jax.hessian(value)(eta, shapes)
+        curvatures = -jnp.diagonal(jax.hessian(value, 1)(eta, shapes))
+        return Local(score, information, slopes, curvatures)
+
+    def _local(self, event, origin) -> tuple[Array, Local]:
+        y, _, offset, x = self._taken(event)
+        point: Any = self.origin if origin is None else origin
+        eta = jnp.dot(point.linear, q := with_intercept(x), precision=HIGHEST) + offset
+        return q, self._derivatives(y, eta, point.shapes)
 
     def stats(self, x, origin=None) -> Expansion:
-        q, score, information, slopes, curvatures = self._local(x, origin)
+        q, (score, information, slopes, curvatures) = self._local(x, origin)
         squares = information[..., None] * products_of_pairs(q)[None, None]
         one = jnp.ones((), q.dtype)
         return Expansion(one, score[:, None] * q[None], squares, slopes, curvatures)
 
     def pair(self, t: Expansion, x, origin=None) -> Scalar:
         # Products with what is alike for all densities of a stack: matrix products over the data.
-        q, score, information, slopes, curvatures = self._local(x, origin)
+        q, (score, information, slopes, curvatures) = self._local(x, origin)
         dot = lambda a, b: jnp.dot(a, b, precision=HIGHEST)
         linear = jnp.sum(score * dot(t.score, q))
         square = jnp.sum(information * dot(t.information, products_of_pairs(q)))
         return t.count + linear + square + dot(t.slopes, slopes) + dot(t.curvatures, curvatures)
+
+    def _each(self, function: Callable, chunk: Chunk) -> Any:
+        """A function of a response, its predictors and the shapes: densities first, rows last."""
+        rows = jax.vmap(function, in_axes=(0, -1, None), out_axes=-1)
+        shapes = self.origin.shapes.reshape(math.prod(self.stack_shape), len(self.shapes))
+        return jax.vmap(rows, in_axes=(None, 0, 0))(chunk.response, chunk.predictors, shapes)
+
+    def under(self, events) -> Chunk:
+        (y, base, offset), q = chunk_with_intercept(self._taken, events)
+        m = self.num_predictors
+        eta = jnp.dot(self.origin.linear.reshape(-1, q.shape[0]), q, precision=HIGHEST)
+        return Chunk(q, y, base, eta.reshape(-1, m, q.shape[1]) + offset[None, None])
+
+    def log_probs(self, chunk: Chunk) -> Float[Array, "rows *stack"]:
+        value = self._each(self.local_log_prob, chunk) + chunk.base[None]
+        return value.T.reshape(-1, *self.stack_shape)
+
+    def weighed_sums(self, chunk: Chunk, weights: Float[Array, "rows *stack"]) -> Expansion:
+        q, m = chunk.covariates, self.num_predictors
+        shares = weights.reshape(weights.shape[0], -1).T
+        local = self._each(self._derivatives, chunk)
+        summed = lambda a, b: jnp.einsum("kin,jn->kij", a, b, precision=HIGHEST)
+        score = summed(shares[:, None] * local.score, q)
+        # Of the symmetric matrix of predictors its triangle alone.
+        i, j = np.triu_indices(m)
+        triangle = summed(shares[:, None] * local.information[:, i, j], products_of_pairs(q))
+        place = np.zeros((m, m), int)
+        place[i, j] = place[j, i] = np.arange(len(i))
+        total = lambda a: jnp.sum(shares[:, None] * a, -1)
+        found = Expansion(
+            jnp.sum(shares, 1), score, triangle[:, place],
+            total(local.slopes), total(local.curvatures),
+        )  # fmt: skip
+        return Expansion(*(a.reshape(*self.stack_shape, *a.shape[1:]) for a in found))
 
     def _matrix(self, stats: Expansion) -> Float[Array, "*s mq mq"]:
         m, q = self.num_predictors, self.num_features + 1

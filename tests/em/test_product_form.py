@@ -16,7 +16,7 @@ import jaxmix as jm
 from jaxmix._exponential import ProductForm
 from jaxmix._product_form import common_origin, is_far
 from jaxmix.em import expected as passes
-from jaxmix.em.product_form import fields_asked
+from jaxmix.em.asked import fields_asked
 from jaxmix.families._pairs import matrix_of_pairs, products_of_pairs, weights_of_pairs
 
 
@@ -72,7 +72,7 @@ def test_what_is_computed_beforehand_equals_what_is_computed_within(monkeypatch)
         ("Normal", None),
     ]
     beforehand = jax.jit(passes.expect)(model, data)
-    monkeypatch.setattr(passes, "fields_asked", lambda leaves, *_: [None] * len(leaves))
+    monkeypatch.setattr(passes, "events_asked", lambda leaves, *_: [None] * len(leaves))
     within = jax.jit(lambda *each: passes.expect(*each))(model, data)
     for a, b in zip(jax.tree.leaves(beforehand), jax.tree.leaves(within), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4)

@@ -1,0 +1,167 @@
+"""What linear regressions share, of one response or of several: least squares on residuals."""
+
+import abc
+from typing import Any, NamedTuple, Self
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Scalar
+
+from .._exponential import ByChunk, ExponentialFamily
+from ..families._pairs import matrix_of_pairs, products_of_pairs, weights_of_pairs
+from ..families.multivariate_normal import whitener
+from ..families.normal import LOG_2_PI
+from .design import HIGHEST, chunk_with_intercept, refuse_rows, solved, with_intercept
+
+
+class Residuals(NamedTuple):
+    """Counts; sums of the pairs of (x, 1), of (x, 1) e and of the pairs of e, e the residuals."""
+
+    count: Array
+    gram: Array
+    cross: Array
+    square: Array
+
+
+class Chunk(NamedTuple):
+    """Covariates (q, rows) of a chunk, and residuals (k, r, rows) under k densities."""
+
+    covariates: Array
+    residuals: Array
+
+
+class LinearForm(ByChunk, ExponentialFamily):
+    """The base of linear regressions: log N(y; B (x, 1), (W W')^-1), B of r rows and q columns."""
+
+    coefficients: eqx.AbstractVar[Array]
+    intercept: eqx.AbstractVar[Array]
+
+    @property
+    @abc.abstractmethod
+    def num_responses(self) -> int:
+        """How many numbers a response is."""
+
+    @property
+    @abc.abstractmethod
+    def factor_of_errors(self) -> Float[Array, "*stack r r"]:
+        """W, upper triangular with the logarithm on its diagonal: W W' is the errors' precision."""
+
+    @property
+    @abc.abstractmethod
+    def origin(self) -> Float[Array, "*stack r q"]:
+        """B: the coefficients, and behind them the intercept."""
+
+    @abc.abstractmethod
+    def taken(self, event: Any) -> tuple[Float[Array, " r"], Float[Array, " p"]]:
+        """Response, less its offset, and covariates of one event."""
+
+    @abc.abstractmethod
+    def placed(self, rows: Float[Array, "*stack r q"], covariance: Float[Array, "*s r r"]) -> Self:
+        """The density of these coefficients and this covariance."""
+
+    @property
+    def num_features(self) -> int:
+        return self.coefficients.shape[-1]
+
+    @property
+    def num_parameters(self) -> int:
+        r = self.num_responses
+        return r * (self.num_features + 1) + r * (r + 1) // 2
+
+    def check_rows(self, rows: Any, names: Any = None) -> None:
+        """Refuse rows of covariates that determine one another."""
+        refuse_rows(rows, names)
+
+    def _residual(self, event, origin):
+        y, x = self.taken(event)
+        q = with_intercept(x)
+        return y - jnp.dot(self.origin if origin is None else origin, q, precision=HIGHEST), q
+
+    @property
+    def _head(self) -> Float[Array, "*stack"]:
+        log_det = jnp.sum(jnp.diagonal(self.factor_of_errors, axis1=-2, axis2=-1), -1)
+        return log_det - 0.5 * self.num_responses * LOG_2_PI
+
+    def log_prob(self, x) -> Scalar:
+        residual, _ = self._residual(x, None)
+        z = jnp.dot(residual, whitener(self.factor_of_errors), precision=HIGHEST)
+        return self._head - 0.5 * jnp.sum(z * z)
+
+    def stats(self, x, origin=None) -> Residuals:
+        e, q = self._residual(x, origin)
+        cross = q[:, None] * e[None, :]
+        return Residuals(jnp.ones((), e.dtype), products_of_pairs(q), cross, e[:, None] * e[None])
+
+    def pair(self, t: Residuals, x, origin=None) -> Scalar:
+        # Products with what is alike for all densities of a stack: matrix products over the data.
+        e, q = self._residual(x, origin)
+        dot = lambda a, b: jnp.dot(a, b, precision=HIGHEST)
+        squares = dot(e, dot(t.square, e))
+        return t.count + dot(t.gram, products_of_pairs(q)) + dot(e, dot(q, t.cross)) + squares
+
+    def under(self, events) -> Chunk:
+        y, q = chunk_with_intercept(self.taken, events)
+        rows = self.origin.reshape(-1, q.shape[0])
+        foretold = jnp.dot(rows, q, precision=HIGHEST)
+        return Chunk(q, y.T[None] - foretold.reshape(-1, self.num_responses, q.shape[1]))
+
+    def log_probs(self, chunk: Chunk) -> Float[Array, "rows *stack"]:
+        r = self.num_responses
+        upper = whitener(self.factor_of_errors).reshape(-1, r, r)
+        z = jnp.einsum("krt,krn->ktn", upper, chunk.residuals, precision=HIGHEST)
+        value = self._head.reshape(-1, 1) - 0.5 * jnp.sum(z * z, 1)
+        return value.T.reshape(-1, *self.stack_shape)
+
+    def weighed_sums(self, chunk: Chunk, weights: Float[Array, "rows *stack"]) -> Residuals:
+        q, e = chunk
+        shares = weights.reshape(weights.shape[0], -1).T
+        weighed = shares[:, None] * e
+        dot = lambda a, b: jnp.dot(a, b, precision=HIGHEST)
+        gram = dot(shares, products_of_pairs(q).T)
+        cross = dot(weighed.reshape(-1, e.shape[-1]), q.T).reshape(*e.shape[:2], -1)
+        square = jnp.einsum("krn,ktn->krt", weighed, e, precision=HIGHEST)
+        found = Residuals(jnp.sum(shares, 1), gram, jnp.swapaxes(cross, -1, -2), square)
+        return Residuals(*(a.reshape(*self.stack_shape, *a.shape[1:]) for a in found))
+
+    def natural(self, origin=None) -> Residuals:
+        shift = self.origin - (self.origin if origin is None else origin)
+        upper = whitener(self.factor_of_errors)
+        precision = jnp.matmul(upper, jnp.swapaxes(upper, -1, -2), precision=HIGHEST)
+        pulled = jnp.matmul(precision, shift, precision=HIGHEST)  # (r, q)
+        outer = jnp.einsum("...rq,...rp->...qp", shift, pulled, precision=HIGHEST)
+        cross = jnp.swapaxes(pulled, -1, -2)
+        return Residuals(self._head, -0.5 * weights_of_pairs(outer), cross, -0.5 * precision)
+
+    def from_stats(self, stats: Residuals, origin=None) -> Self:
+        step = solved(matrix_of_pairs(stats.gram, self.num_features + 1), stats.cross)
+        less = _inner(stats.cross, step)
+        rows = (self.origin if origin is None else origin) + jnp.swapaxes(step, -1, -2)
+        return self.placed(rows, (stats.square - less) / stats.count[..., None, None])
+
+    def recentre(self, stats: Residuals, old, new) -> Residuals:
+        """Residual statistics about coefficients that are less by `shift` (..., q, r)."""
+        shift = jnp.swapaxes(old - new, -1, -2)
+        gram = matrix_of_pairs(stats.gram, self.num_features + 1)
+        moved = jnp.matmul(gram, shift, precision=HIGHEST)
+        once = _inner(shift, stats.cross)
+        square = stats.square + once + jnp.swapaxes(once, -1, -2) + _inner(shift, moved)
+        return stats._replace(cross=stats.cross + moved, square=square)
+
+    def floor(self, stats: Residuals, share) -> Residuals:
+        """A share of the variance about the mean response: that about a line may be 0."""
+        mean = stats.cross[..., -1, :] / stats.count[..., None]
+        scatter = (
+            stats.square / stats.count[..., None, None] - mean[..., :, None] * mean[..., None, :]
+        )
+        eye = jnp.broadcast_to(jnp.eye(self.num_responses, dtype=scatter.dtype), scatter.shape)
+        zero = Residuals(*(jnp.zeros_like(a) for a in stats))
+        return zero._replace(square=share * scatter * eye)
+
+    def zero_stats(self) -> Residuals:
+        q, r = self.num_features + 1, self.num_responses
+        zeros = lambda *core: jnp.zeros((*self.stack_shape, *core), self.intercept.dtype)
+        return Residuals(zeros(), zeros(q * (q // 2 + 1)), zeros(q, r), zeros(r, r))
+
+
+def _inner(a: Array, b: Array) -> Array:
+    return jnp.einsum("...qi,...qj->...ij", a, b, precision=HIGHEST)
