@@ -56,6 +56,29 @@ def _read(folder, text, name="t.csv", **options):
         ("d,x\n2 Mar 2024,1\n1 Mar 2024,2\n", {}, {"d": [1, 0]}),
         ("a,b,\n1,2,\n3,4,\n", {}, {"a": [1, 3], "b": [2, 4]}),
         ("ä\n1\n".encode("cp1252"), {}, {"ä": [1]}),
+        ("a,b\n1,2\n".encode("utf-16-le"), {}, {"a": [1], "b": [2]}),
+        ("a\n-0,5\n12,25\n", {}, {"a": [-0.5, 12.25]}),
+        ("a;b;c\n1;2;3;\n4;5;6;\n", {}, {"a": [1, 4], "c": [3, 6]}),
+        ("1.5,2\n3.5,4\n", {}, {"column 1": [1.5, 3.5], "column 2": [2, 4]}),
+        ("2001,2002\n3,4\n", {}, {"2001": [3], "2002": [4]}),
+        ("a,b\nkg,\n" + "1,2\n" * 5, {}, {"a": [1] * 5, "b": [2] * 5}),
+        ("a,a\nm,s\n" + "1,2\n" * 5, {}, {"a m": [1] * 5, "a s": [2] * 5}),
+        ("a    b c\n1.5  u 2\n22.5 v 3\n", {}, {"a": [1.5, 22.5], "b": ["u", "v"], "c": [2, 3]}),
+        (" a , b \n 1 , u \n2,u\n", {}, {"a": [1, 2], "b": ["u", "u"]}),
+        ("s,x\n1.5k,1\n2M,2\n7,3\n", {}, {"s": [1500, 2e6, 7]}),
+        ("t,x\n7:30,1\n17:45:36,2\n", {}, {"t": [7.5, 17.76]}),
+        ("t,x\n12:30 am,1\n1:30 PM,2\n", {}, {"t": [0.5, 13.5]}),
+        ("d,x\n" + "".join(f"202402{i:02d},1\n" for i in range(1, 7)), {}, {"d": [*range(6)]}),
+        (
+            "x,y\n" + "".join(f"{i}.5,1\n" for i in range(12)) + "error,1\n",
+            {},
+            {"x": [*(i + 0.5 for i in range(12)), None]},
+        ),
+        (
+            "x,y\n" + "".join(f"{i}.5,1\n" for i in range(12)) + "<0.5,1\n",
+            {},
+            {"x": [*(i + 0.5 for i in range(12)), 0.5]},
+        ),
     ],
 )
 def test_text_is_read_by_the_column_as_a_whole(text, options, expected, tmp_path):
@@ -87,10 +110,28 @@ def test_a_proposal_comes_back(tmp_path):
 
 @pytest.mark.parametrize(
     ("values", "step"),
-    [([0, 0.5, 1], 0.5), ([100, 250], 50), ([0.1, 0.3, 12.7], 0.1), ([np.pi, 1.0], None)],
+    [
+        ([0, 0.5, 1], 0.5),
+        ([100, 250], 50),
+        ([0.1, 0.3, 12.7], 0.1),
+        ([np.pi, 1.0], None),
+        (np.float32([0.1, 0.3, 12.7]), 0.1),
+        ([1.3e-13, 2.17e-12], None),
+    ],
 )
 def test_the_last_digit_of_a_column(values, step):
-    assert step_of(np.unique(values)) == step
+    assert step_of(np.unique(np.asarray(values, float))) == step
+
+
+def test_scores_in_other_units_have_a_step_and_marks_of_gaps_stand_apart():
+    rng = np.random.default_rng(0)
+    scores = rng.integers(0, 12, 300)
+    step = column_of((scores - scores.mean()) / scores.std()).step
+    assert abs(step * scores.std() - 1) < 1e-9
+    assert column_of(np.where(rng.random(300) < 0.05, -99, scores).astype(float)).marks == (-99,)
+    assert column_of(scores.astype(float)).marks == ()
+    clipped = np.clip(rng.normal(50, 25, 400), 0, 100).round(2)
+    assert column_of(clipped).atoms == (0.0, 100.0)
 
 
 def test_lumps_are_atoms_and_codes_are_codes():
@@ -119,10 +160,15 @@ def test_copies_recodings_and_other_units_are_named():
         "code": np.searchsorted(["u", "v", "w"], kind),
         "again": kind.tolist(),
         "other": rng.normal(size=90),
+        "rare": [int(i == 3) for i in range(90)],
+        "rarer": [int(i == 7) for i in range(90)],
     }
+    table["near"] = ["?" if i == 5 else k.upper() for i, k in enumerate(table["kind"])]
+    table["cubed"], table["sum"] = table["other"] ** 3, celsius + table["other"]
     found = copies_among(table)
-    assert set(found) == {"f", "code", "again"}
+    assert set(found) == {"f", "code", "again", "near", "cubed", "sum"}
     assert "recodes kind" in found["code"] and "copies kind" in found["again"]
+    assert found["cubed"] == "it is a function of other" and found["sum"].endswith("c, other")
 
 
 def test_templates_from_rows_and_records_within_records():

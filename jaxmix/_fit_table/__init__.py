@@ -14,12 +14,12 @@ from ..data import save as save_model
 from ..plot._canvas import each
 from .apply import apply
 from .choose import choose, compared
+from .dates import with_parts
 from .joint import as_worth, joint_said, tried_jointly
 from .proposal import as_text, pair, read_proposal
 from .read import Table, components_of, read_table
 from .safe import Place, stopped_by_ctrl_c
 from .summary import summary
-from .texts import with_parts
 from .write import on_a_part, write
 
 FEW_ROWS = 5000  # up to which a fit takes less time than its compilation

@@ -14,9 +14,9 @@ from ..combinators import OptionalEvent
 from ..data import encode, load
 from ..data.encode import structure
 from ..plot._canvas import each
+from .amounts import Reading
 from .read import read_table
 from .safe import Place, stopped_by_ctrl_c
-from .texts import Reading
 from .write import imputed, posteriors
 
 DRAWS = 4096

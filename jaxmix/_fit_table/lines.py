@@ -10,6 +10,7 @@ MARKS = ",;\t| "
 ONE_COLUMN = "\x1f"  # a mark that nobody writes
 LOOKED_AT = 60  # lines from which the separator is told
 CHUNK = 1 << 24
+DECIMAL = re.compile(r"^\s*[+-]?\d*,\d+\s*$")
 NAMED = re.compile(r"[^\W\d]")
 
 
@@ -28,7 +29,10 @@ def _alike(lines: Sequence[str], titled: bool) -> tuple[str, int] | None:
         return None
     for mark in MARKS[:-1] if titled else MARKS:
         # Quotes may hold ends of lines: cells are counted by the row, not by the line.
-        widths = [len(row) for row in csv.reader(lines, delimiter=mark) if row]
+        if mark == "," and titled and all(DECIMAL.match(line) for line in lines[1:] if line):
+            continue  # one column of numbers with commas before decimals
+        rows = csv.reader(lines, delimiter=mark, skipinitialspace=mark == " ")
+        widths = [len(row) for row in rows if row]
         body = widths[1:] or widths
         usual = max(set(body), key=body.count) if body else 1
         # A header is as long as the lines, or lacks the name of the rows' names.

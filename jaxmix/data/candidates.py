@@ -23,14 +23,12 @@ from ..families import (
 )
 from .column import Column, column_of, names_rows
 from .score import held_out
+from .worth import MAX_NUMBERS, part, skewed, spread, tails, turn, zeros
 
 MAX_LABELS = 50  # of texts
-MAX_NUMBERS = 20  # of distinct numbers taken for labels
 FEW = 3  # of them that are labels whatever the scores
 ROWS_A_LABEL = 10
 TIE = 2.0  # nats over the values scored, within which the simplest of the families is taken
-ANGLES = ("angle", "direction", "bearing", "azimuth", "heading", "phase", "aspect", "dihedral")
-PERCENT = ("%", "percent", "pct", "share", "rate", "proportion", "humidity", "fraction")
 
 
 class Chosen(NamedTuple):
@@ -50,77 +48,31 @@ class Candidate(NamedTuple):
     whole: bool = False
 
 
-def _zeros(c: Column) -> bool:
-    """More zeros than a Poisson law has."""
-    return float(np.mean(c.sample == 0)) > np.exp(-c.sample.mean()) + 0.05
-
-
-def _spread(c: Column) -> float:
-    return float(c.sample.var() / max(c.sample.mean(), 1e-12))
-
-
-def _tails(c: Column) -> bool:
-    """Rows further out than eight standard deviations, told by the quartiles."""
-    low, middle, high = np.quantile(c.rest, [0.25, 0.5, 0.75])
-    return bool(np.mean(np.abs(c.rest - middle) > 6 * (high - low)) > 0.002)
-
-
-def _skewed(c: Column) -> bool:
-    """Whether laws of positive numbers differ from a Normal."""
-    if c.whole and c.heaped and c.labels[0] >= 0 and len(c.labels) <= MAX_NUMBERS:
-        return False  # a few whole numbers: laws of counts, and labels
-    x = c.rest
-    skew = np.mean((x - x.mean()) ** 3) / max(x.std(), 1e-300) ** 3
-    return bool(x.min() < 0.3 * x.mean() or skew > 0.8)
-
-
-def _turn(c: Column) -> float | None:
-    """The unit of an angle, in radians; None for what is no angle."""
-    low, high = c.labels[0], c.labels[-1]
-    named = any(word in c.name.lower() for word in ANGLES)
-    degrees = named and 90 < high <= 360 and low >= -180
-    radians = high <= 2 * np.pi + 1e-6 and low >= -np.pi - 1e-6
-    # All around, a turn has values at both of its ends; a bell of width 1 has next to none.
-    ends = min(np.mean(c.sample < low + 0.3), np.mean(c.sample > high - 0.3))
-    about = radians and ((high - low > 6 and ends > 0.01) or (named and high - low > 1))
-    return 180 / np.pi if degrees else 1.0 if about and low != 0 | named else None
-
-
-def _part(c: Column) -> float | None:
-    """What a share is a share of: 1 or 100; None for what is no share."""
-    low, high = c.labels[0], c.labels[-1]
-    if low <= 0 or (c.whole and not any(word in c.name.lower() for word in PERCENT)):
-        return None
-    if 0.3 < high < 1:
-        return 1.0
-    return 100.0 if 1 < high < 100 and any(w in c.name.lower() for w in PERCENT) else None
-
-
 # A new family joins by a line, before those that it is simpler than. What it can't hold is told by
 # its own domain.
 CANDIDATES = (
     Candidate("Poisson", lambda c: Poisson.template(),
-              lambda c: c.labels[0] < 30 and _spread(c) < 30, whole=True),
+              lambda c: c.labels[0] < 30 and spread(c) < 30, whole=True),
     Candidate("Geometric", lambda c: Geometric.template(), lambda c: c.labels[0] < 3, whole=True),
     Candidate("Categorical", lambda c: _labels(c), lambda c: _as_labels(c), whole=True),
     Candidate("NegativeBinomial", lambda c: NegativeBinomial.template(),
-              lambda c: _spread(c) > 1.1 and c.labels[0] < 30, whole=True),
+              lambda c: spread(c) > 1.1 and c.labels[0] < 30, whole=True),
     Candidate("Binomial", lambda c: Binomial.template(int(c.labels[-1])),
-              lambda c: _spread(c) < 0.9 and 1 < c.labels[-1] <= 100, whole=True),
+              lambda c: spread(c) < 0.9 and 1 < c.labels[-1] <= 100, whole=True),
     Candidate("ZeroInflated Poisson", lambda c: ZeroInflated.template(Poisson.template()),
-              _zeros, whole=True),
+              zeros, whole=True),
     Candidate("ZeroInflated NegativeBinomial",
-              lambda c: ZeroInflated.template(NegativeBinomial.template()), _zeros, whole=True),
+              lambda c: ZeroInflated.template(NegativeBinomial.template()), zeros, whole=True),
     Candidate("Exponential", lambda c: Exponential.template(),
-              lambda c: _skewed(c) and 0 <= c.rest.min() < 0.2 * c.rest.mean()),
+              lambda c: skewed(c) and 0 <= c.rest.min() < 0.2 * c.rest.mean()),
     Candidate("Normal", lambda c: Normal.template(), lambda c: True),
-    Candidate("LogNormal", lambda c: LogNormal.template(), _skewed),
-    Candidate("Gamma", lambda c: Gamma.template(), _skewed),
-    Candidate("StudentT", lambda c: StudentT.template(), _tails),
-    Candidate("Beta", lambda c: Scaled.template(Beta.template(), _part(c) or 1.0),
-              lambda c: _part(c) is not None),
-    Candidate("VonMises", lambda c: Scaled.template(VonMises.template(), _turn(c) or 1.0),
-              lambda c: _turn(c) is not None),
+    Candidate("LogNormal", lambda c: LogNormal.template(), skewed),
+    Candidate("Gamma", lambda c: Gamma.template(), skewed),
+    Candidate("StudentT", lambda c: StudentT.template(), tails),
+    Candidate("Beta", lambda c: Scaled.template(Beta.template(), part(c) or 1.0),
+              lambda c: part(c) is not None),
+    Candidate("VonMises", lambda c: Scaled.template(VonMises.template(), turn(c) or 1.0),
+              lambda c: turn(c) is not None),
 )  # fmt: skip
 
 
@@ -146,7 +98,9 @@ def known_family(name: str) -> str:
 
 
 def _as_labels(c: Column) -> bool:
-    return len(c.labels) <= min(MAX_NUMBERS, c.size // ROWS_A_LABEL)
+    # Values on no grid that many rows share are labels, or a law of lumps.
+    most = MAX_NUMBERS if c.step else MAX_LABELS
+    return len(c.labels) <= min(most, c.size // ROWS_A_LABEL)
 
 
 def _labels(c: Column) -> PyTree:
@@ -208,6 +162,9 @@ def _best(c: Column, only: str | None) -> Chosen:
     best = min((name for name in needs if len(needs[name])), key=lambda name: needs[name][0])
     listed = ", ".join(f"{name} {np.nanmax(s):.3f}" for name, s in scores.items())
     reason = f"held-out nats a value: {listed}" if len(scores) > 1 else "the one family that fits"
+    if c.marks:
+        listed = ", ".join(f"{mark:g}" for mark in c.marks)
+        reason += f"; {listed} stands apart, as a mark of what is missing does (--na)"
     return Chosen(best, made[best], reason)
 
 
@@ -231,11 +188,24 @@ def _score(plain: PyTree, c: Column) -> np.ndarray:
     x, rest = c.rest, 1 - shares.sum()
     unit = c.step or float(c.sample.std())
     inner, own = (plain.value, plain.unit) if isinstance(plain, Scaled) else (plain, unit)
-    rounded = Discretised.template(inner, unit / own) if c.heaped else inner
-    # A mass under a rounded law; else a density, which over a step is one.
-    scores = held_out(rounded, x / own) + (0 if c.heaped else np.log(unit / own))
+    rounded = Discretised.template(inner, unit / own) if c.heaped and c.step else inner
+    # A mass under a rounded law; else a density, which over a step, or over each value's part of
+    # the line, is one.
+    scores = held_out(rounded, x / own)
+    if c.heaped and not c.step:
+        scores = scores + np.mean(np.log(_cells(c, x) / own))
+    elif not c.heaped:
+        scores = scores + np.log(unit / own)
     known = np.append(shares[shares > 0], rest)
     return rest * scores + np.sum(known * np.log(known))
+
+
+def _cells(c: Column, x: np.ndarray) -> np.ndarray:
+    """How much of the line is nearest to each of the values."""
+    labels = c.labels[~np.isin(c.labels, c.atoms)]
+    middles = (labels[1:] + labels[:-1]) / 2
+    ends = np.r_[2 * labels[0] - middles[0], middles, 2 * labels[-1] - middles[-1]]
+    return np.diff(ends)[np.searchsorted(labels, x)]
 
 
 def _score_whole(plain: PyTree, c: Column) -> np.ndarray:

@@ -12,7 +12,11 @@ HEAPED = 5.0  # rows a distinct value from which ties are no accident
 NO_CHANCE = 7.0  # nats
 LEAST = 10  # rows of an atom
 LUMP = 0.02  # least share of the rows of an atom
+MANY, ROWS_A_KEY = 50, 10  # keys that are no labels: more of them, or of fewer rows each
 TIMES = 8.0  # how much commoner than its neighbours an atom is
+END = (5, 0.005, 5.0)  # the same three of an atom at an end of the range, where lumps are usual
+MARKS = (9, 99, 999, 9999, 99999, 999999, 8, 88, 888, 8888, 99.9, 999.9, 9999.9, 99.99, 999.99)
+GROUPS = re.compile(r"(^|[\s_.-])(ids?|uuid|guid|key)$", re.I)
 KEYS = re.compile(r"(^|[\s_.-])(ids?|uuid|guid|key|code|index|nr|no|number|row|serial)$", re.I)
 CAMEL = re.compile(r"[a-z](Id|ID|Key|Code|Nr|No)$")
 
@@ -22,9 +26,11 @@ class Column(NamedTuple):
 
     - `sample`: values in random order, at most as many as are scored.
     - `labels`, `counts`: the distinct values, and how often each occurs.
-    - `step`: what all are multiples of, such as 0.1 for one decimal; None for a continuum.
+    - `step`: what all are multiples of, such as 0.1 for one decimal, or what they lie apart by;
+      None for a continuum.
     - `atoms`: values that many rows share, where the others form a continuum.
     - `heaped`: whether a typical value, and no atom, is shared by several rows.
+    - `marks`: those of the atoms that stand apart as marks of missing values do.
     """
 
     name: str
@@ -35,10 +41,11 @@ class Column(NamedTuple):
     step: float | None
     atoms: tuple[float, ...]
     heaped: bool
+    marks: tuple[float, ...] = ()
 
     @property
     def whole(self) -> bool:
-        return bool(np.all(self.labels == np.floor(self.labels)))
+        return _whole(self.labels)
 
     @property
     def rest(self) -> np.ndarray:
@@ -49,25 +56,59 @@ class Column(NamedTuple):
 def column_of(x: np.ndarray, name: str = "") -> Column:
     labels, counts = np.unique(x, return_counts=True)
     order = np.random.default_rng(0).permutation(len(x))[: ROWS[-1]]
+    marks = _marks(labels, counts)
+    inner = ~np.isin(labels, marks)
     step = step_of(labels)
-    atoms = _atoms(labels, counts, step)
+    atoms = (*_atoms(labels[inner], counts[inner], step), *marks)
     rest = ~np.isin(labels, atoms)
-    heaped = step is not None and bool(counts[rest].sum() >= HEAPED * rest.sum())
-    return Column(name, len(x), x[order], labels, counts, step, atoms, heaped)
+    heaped = bool(counts[rest].sum() >= HEAPED * rest.sum())
+    if heaped and step is None:
+        step = _apart(labels)
+    return Column(name, len(x), x[order], labels, counts, step, tuple(sorted(atoms)), heaped, marks)
 
 
 def step_of(labels: np.ndarray) -> float | None:
     """The largest number of which all differences from 0 are multiples, to a last digit."""
-    largest = float(np.abs(labels).max(initial=0))
+    size = np.abs(labels)
+    largest = float(size.max(initial=0))
+    # Numbers that were kept in 32 bits have seven digits.
+    short = np.array_equal(labels, labels.astype(np.float32)) and not _whole(labels)
     for digits in range(-6, DIGITS):
         unit = 10.0**-digits
-        if largest / unit > 1e12:
+        if largest / unit > (1e6 if short else 1e12):
             return None
         whole = np.round(labels / unit)
-        if np.all(np.abs(labels - whole * unit) <= 1e-9 * np.maximum(np.abs(labels), unit)):
+        if np.all(np.abs(labels - whole * unit) <= (1.2e-7 if short else 1e-9) * size):
             shared = int(np.gcd.reduce(whole.astype(np.int64)))
             return float(f"{max(shared, 1) * unit:.12g}")
     return None
+
+
+def _whole(labels: np.ndarray) -> bool:
+    return bool(np.all(labels == np.floor(labels)))
+
+
+def _apart(labels: np.ndarray) -> float | None:
+    """What the values lie apart by, or a multiple of it, wherever they begin: scores in units of
+    their own spread, thirds.
+    """
+    gaps = np.diff(labels)
+    places = gaps / gaps.min()
+    return float(gaps.min()) if np.all(np.abs(places - np.round(places)) < 1e-5) else None
+
+
+def _marks(labels: np.ndarray, counts: np.ndarray) -> tuple[float, ...]:
+    """Nines (or eights) further from all other values than these are from one another."""
+    found = []
+    while len(labels) > 5:
+        low, high = labels[1] - labels[0], labels[-1] - labels[-2]
+        at = 0 if low > high else -1
+        rest = np.ptp(labels[1:] if at == 0 else labels[:-1])
+        if abs(labels[at]) not in MARKS or max(low, high) <= rest or counts[at] < 2:
+            break
+        found.append(float(labels[at]))
+        labels, counts = (a[1:] if at == 0 else a[:-1] for a in (labels, counts))
+    return tuple(found)
 
 
 def _atoms(labels: np.ndarray, counts: np.ndarray, step: float | None) -> tuple[float, ...]:
@@ -75,16 +116,19 @@ def _atoms(labels: np.ndarray, counts: np.ndarray, step: float | None) -> tuple[
     if len(labels) < 10:
         return ()
     total = counts.sum()
-    common = np.flatnonzero(counts >= max(LEAST, LUMP * total))
+    common = np.flatnonzero(counts >= np.minimum(max(LEAST, LUMP * total), counts.max()))
+    common = {*common.tolist(), 0, len(labels) - 1}
     found = []
-    for i in sorted(common, key=lambda i: -counts[i])[:3]:
+    for i in sorted(common, key=lambda i: -counts[i])[:4]:
+        least, share, times = END if i in (0, len(labels) - 1) else (LEAST, LUMP, TIMES)
         near = [j for j in range(max(0, i - 8), min(len(labels), i + 9)) if j != i]
         near = [j for j in near if labels[j] not in found]
         # Per place of the grid: where values are rare, neighbours are as rare as their gaps.
         span = (labels[near].max() - labels[near].min()) / (step or np.inf) + 1 if step else 1
         around = counts[near].sum() / max(len(near), span)
         # Beside it none may be a third as common: people round to halves and tens all along.
-        if counts[i] >= max(TIMES * max(around, 1.0), 3 * counts[near].max(initial=0)):
+        enough = counts[i] >= max(least, share * total)
+        if enough and counts[i] >= max(times * max(around, 1.0), 3 * counts[near].max(initial=0)):
             found.append(labels[i])
     return tuple(sorted(float(value) for value in found))
 
@@ -92,8 +136,12 @@ def _atoms(labels: np.ndarray, counts: np.ndarray, step: float | None) -> tuple[
 def names_rows(column: Column, x: np.ndarray) -> str | None:
     """Why a column of whole numbers tells rows apart rather than measures them, or None."""
     labels = column.labels
-    if len(labels) < len(x) or len(x) < 10 or not column.whole:
+    if len(x) < 10 or not column.whole:
         return None
+    if len(labels) < len(x):
+        many = len(labels) > MANY or ROWS_A_KEY * len(labels) > len(x)
+        named = GROUPS.search(column.name) or re.search(r"[a-z](Id|ID|Key)$", column.name)
+        return "it names what rows are of: a key, by its name" if named and many else None
     gaps = np.diff(labels)
     if gaps.min() == gaps.max():
         apart = f", each {gaps[0]:g} after the last" if gaps[0] != 1 else ""
@@ -109,10 +157,12 @@ def names_rows(column: Column, x: np.ndarray) -> str | None:
     if np.all(steps > 0) and np.ptp(steps) <= 0.5 * steps.mean():
         return "it numbers the rows: no two are alike, and they rise row by row"
     digits = np.floor(np.log10(np.maximum(np.abs(labels), 1)))
-    low, high = 10 ** digits[0], 10 ** (digits[0] + 1)
-    if digits[0] == digits[-1] >= 4 and len(x) >= 30:
+    if digits[-1] >= 4 and len(x) >= 30 and labels[0] >= 0:
+        # All of one width, or of any up to it: nothing that is measured is even up to a 10^k.
+        high = 10 ** (digits[-1] + 1)
+        low = 10 ** digits[0] if digits[0] == digits[-1] else 0
         place = (labels - low) / (high - low)
         apart = np.abs(place - (np.arange(len(place)) + 0.5) / len(place)).max()
         if apart < 1.36 / np.sqrt(len(place)):  # Kolmogorov's test of evenness, at 5 %
-            return f"codes of {digits[0] + 1:.0f} digits, no two alike"
+            return f"codes of {'' if low else 'up to '}{digits[-1] + 1:.0f} digits, no two alike"
     return None

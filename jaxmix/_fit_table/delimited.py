@@ -1,0 +1,183 @@
+"""A table in text: its coding, its separator, its header, and what around it is no row."""
+
+import csv
+import io
+import warnings
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .amounts import ABSENT, are_codes
+from .lines import LOOKED_AT, has_comments, preamble, separator, within
+
+PACKED = (".gz", ".bz2", ".xz", ".zip", ".zst")
+BEGIN = 1 << 18  # bytes in which the separator is looked for
+
+
+class Header(NamedTuple):
+    """Options for pandas, lines to skip below the header, and what is to be said."""
+
+    options: dict[str, Any]
+    below: int = 0
+    note: str = ""
+
+
+def read_text(source: Path | bytes, notes: list[str]) -> tuple[Any, str]:
+    """A table in text: comments are skipped, the separator is that of like lines, told in notes.
+
+    Returns:
+        The table, whose `attrs["texts"]` are the first cells as they were written, and the mark.
+    """
+    import pandas as pd
+
+    whole: Any = source if isinstance(source, Path) else io.BytesIO(source)
+    packed = isinstance(source, Path) and source.suffix.lower() in PACKED
+    begin = _begin(source, packed)
+    coding = _coding(begin)
+    if coding not in ("utf-8", "utf-8-sig"):
+        notes.append(f"The text is no UTF-8; it was read as {coding}.")
+    lines = begin.decode(coding, "ignore").lstrip("\ufeff").splitlines()
+    if len(begin) == BEGIN:
+        lines = lines[:-1]
+    mark, width = separator(lines[:LOOKED_AT])
+    skipped, commented = preamble(lines[:LOOKED_AT], mark, width)
+    before = [line for line in lines[:skipped] if line.strip() and line[:4].lower() != "sep="]
+    table = lines[skipped:]
+    head = before.pop() if commented else None
+    if not packed and (isinstance(source, bytes) or has_comments(source, coding)):
+        text = (source if isinstance(source, bytes) else source.read_bytes()).decode(coding)
+        whole_lines = text.lstrip("\ufeff").splitlines()[skipped:]
+        out = set(within(whole_lines, mark, width, bool(before)))
+        before += [whole_lines[i] for i in sorted(out)]
+        if out:
+            table = [line for i, line in enumerate(whole_lines) if i not in out]
+            whole, skipped, coding = io.StringIO("\n".join(table)), 0, "utf-8"
+    if before:
+        lines_of = "line of comment was" if len(before) == 1 else "lines of comment were"
+        notes.append(f"{len(before)} {lines_of} skipped: {before[0][:60]!r}.")
+    spaces = mark == " "  # aligned by as many as it takes
+    rows = csv.reader(table[:LOOKED_AT], delimiter=mark, skipinitialspace=spaces)
+    options, below, note = header_of([row for row in rows if row], head, mark)
+    notes += [note] if note else []
+    options |= {"sep": mark, "keep_default_na": False, "skipinitialspace": spaces}
+    with warnings.catch_warnings():  # of the empty ends of lines, which are left out
+        warnings.simplefilter("ignore", pd.errors.ParserWarning)
+        # A number in three decimals may be one of thousands, and one with leading zeros a code:
+        # the text tells.
+        few = pd.read_csv(
+            io.StringIO("\n".join(table)), dtype=str, on_bad_lines="skip",
+            skiprows=list(range(1, 1 + below)), **options,
+        )  # fmt: skip
+        texts = {str(column).strip(): few[column].tolist() for column in few.columns}
+        codes = {c: str for c in few.columns if are_codes(texts[str(c).strip()])}
+        frame = pd.read_csv(
+            whole, skiprows=[*range(skipped), *range(skipped + 1, skipped + 1 + below)],
+            na_values=[""], low_memory=False, encoding=coding, dtype=codes, **options,
+        )  # fmt: skip
+    frame.attrs["texts"] = texts
+    return frame, mark
+
+
+def header_of(rows: list[list[str]], head: str | None, mark: str) -> Header:
+    """What the first rows say of the columns' names.
+
+    Args:
+        rows: cells of the first lines.
+        head: a comment that is the header.
+        mark: between cells.
+    """
+    if head is not None:
+        names = [name.strip() for name in next(csv.reader([head.lstrip("#%/ ")], delimiter=mark))]
+        note = f"The names of the columns are those of {head[:60]!r}."
+        return Header({"names": names, "header": None}, 0, note)
+    if len(rows) < 2:
+        return Header({})
+    first, body = rows[0], rows[1:]
+    if all(len(row) == len(first) + 1 for row in body):
+        if all(not row[-1] for row in body):
+            return Header({"index_col": False})
+        note = "The first column has no name: it was taken for names of the rows."
+        return Header({"index_col": 0}, 0, note)
+    if _is_row(first, body):
+        names = [f"column {i + 1}" for i in range(len(first))]
+        note = "The first line has numbers as the others have: there is no header, and the columns "
+        return Header({"names": names, "header": None}, 0, note + "are named by their places.")
+    if len(body) > 4 and _is_header(body[0], body[1:]):
+        cells = [cell.strip() for cell in body[0]]
+        note = f"The second line was read as part of the header: {', '.join(cells)[:60]!r}."
+        names = [name.strip() for name in first]
+        joined = [" ".join(filter(None, pair)) for pair in zip(names, cells, strict=True)]
+        if len(set(names)) < len(names) == len(set(joined)):
+            return Header({"names": joined, "header": 0}, 1, note)
+        return Header({}, 1, note)
+    twice = next((name for name in first if name.strip() and first.count(name) > 1), None)
+    if twice is not None:
+        note = f"Several columns are called {twice!r}: here they are {twice!r}, '{twice}.1', ..."
+        return Header({}, 0, note)
+    return Header({})
+
+
+def _is_row(first: list[str], body: list[list[str]]) -> bool:
+    """Whether a first line is one of the numbers: it has some, and no rising whole ones as names."""
+    if any(len(row) != len(first) for row in body):
+        return False
+    numeric = [all(_number(row[i]) for row in body) for i in range(len(first))]
+    if any(is_number and not _number(cell) for is_number, cell in zip(numeric, first, strict=True)):
+        return False
+    cells = [cell for cell, is_number in zip(first, numeric, strict=True) if is_number]
+    if any(not cell.strip() for cell in cells) or not cells:
+        return False
+    values = [float(cell) for cell in cells]
+    whole = all(value == int(value) for value in values if abs(value) < 1e15)
+    rising = all(b > a for a, b in pairwise(values))
+    return not whole or not (rising or len(values) == 1)
+
+
+def _is_header(second: list[str], body: list[list[str]]) -> bool:
+    """Whether a second line names units or parts of what numbers stand below."""
+    if any(len(row) != len(second) for row in body):
+        return False
+    kinds = [all(_number(row[i]) for row in body) for i in range(len(second))]
+    cells = [cell for cell, is_number in zip(second, kinds, strict=True) if is_number]
+    named = [cell for cell in cells if cell.strip() and cell.strip().lower() not in ABSENT]
+    return bool(named) and not any(_number(cell) for cell in named)
+
+
+def _number(cell: str) -> bool:
+    """A number, or nothing at all."""
+    try:
+        return cell.strip() == "" or float(cell) == float(cell)
+    except ValueError:
+        return False
+
+
+def _begin(source: Path | bytes, packed: bool) -> bytes:
+    if isinstance(source, bytes):
+        begin = source[:BEGIN]
+    elif packed:
+        from pandas.io.common import get_handle
+
+        opened: Any = get_handle(str(source), "rb", compression="infer", is_text=False)
+        with opened as handle:
+            begin = handle.handle.read(BEGIN)
+    else:
+        with source.open("rb") as file:
+            begin = file.read(BEGIN)
+    if b"\0" in begin and not _coding(begin).startswith("utf-16"):
+        raise ValueError("it is no text")
+    return begin
+
+
+def _coding(begin: bytes) -> str:
+    if begin.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    for end, coding in ((1, "utf-16-le"), (0, "utf-16-be")):  # every other byte of ASCII is 0
+        if len(begin) > 8 and begin[end::2].count(0) > 0.9 * len(begin[end::2]):
+            return coding
+    for end in range(4):  # a character may be cut at the end
+        try:
+            begin[: len(begin) - end].decode("utf-8")
+            return "utf-8-sig" if begin.startswith(b"\xef\xbb\xbf") else "utf-8"
+        except UnicodeDecodeError:
+            continue
+    return "cp1252"
