@@ -88,8 +88,9 @@ from .regression import Regression as Regression
 # What came of an iterative method.
 from ._results import RESULTS as RESULTS
 
-# Compiled programs that outlive the process.
+# Compiled programs: their life beyond the process, the digits of their products.
 from ._compile import compilation_cache as compilation_cache
+from ._platform import products_in as products_in
 
 # What follows is imported when it is first used.
 if _typing.TYPE_CHECKING:

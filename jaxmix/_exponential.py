@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, PyTree, Scalar
 
 from ._density import LogDensity
 from ._numerics import tree_vdot
+from ._platform import product_precision
 
 
 @jax.custom_jvp
@@ -236,7 +237,7 @@ class ProductForm(ExponentialFamily):
         """Log-densities of many events (rows, ...), as a product about the density's own origin."""
         head, weights = self.product_natural(self.origin)
         residuals = events - self.origin[None]
-        dot = lambda a, b: jnp.dot(a, b, precision=jax.lax.Precision.HIGHEST)
+        dot = lambda a, b: jnp.dot(a, b, precision=product_precision(a))
         if self.rows_last:
             return head + dot(weights, self.features(jnp.moveaxis(residuals, 0, -1)))
         return head + dot(jax.vmap(self.features)(residuals), weights)
@@ -244,7 +245,7 @@ class ProductForm(ExponentialFamily):
     def weighed_stats(self, events: Array, weights: Array) -> Any:
         """Summed statistics of many events (rows, ...) about the density's own origin."""
         residuals = events - self.origin[None]
-        dot = lambda a, b: jnp.dot(a, b, precision=jax.lax.Precision.HIGHEST)
+        dot = lambda a, b: jnp.dot(a, b, precision=product_precision(a))
         if self.rows_last:
             sums = dot(self.features(jnp.moveaxis(residuals, 0, -1)), weights)
         else:

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ._platform import product_precision
+
 
 def native(value: Any) -> Any:
     """A NumPy array in the machine's byte order; anything else as it is."""
@@ -235,7 +237,7 @@ def _shifted(log_weights, log_terms):
 
 
 def _product(a, b):
-    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+    return jnp.matmul(a, b, precision=product_precision(a))
 
 
 def log_mixed(

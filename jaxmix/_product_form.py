@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ._exponential import ProductForm
 from ._numerics import most
+from ._platform import product_precision
 from ._stack import over_stack, pick, stack_axes
 
 FEW = 4  # features up to which a product is written out
@@ -197,5 +198,4 @@ def _written_out(stack: ProductForm, features: Array) -> bool:
 
 
 def _product(a: Array, a_axis: int, b: Array, b_axis: int) -> Array:
-    # Accelerators multiply float32 matrices with fewer digits unless asked.
-    return jnp.tensordot(a, b, (a_axis, b_axis), precision=jax.lax.Precision.HIGHEST)
+    return jnp.tensordot(a, b, (a_axis, b_axis), precision=product_precision(a))

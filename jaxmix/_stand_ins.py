@@ -14,6 +14,7 @@ from jaxtyping import PyTree
 
 from ._density import LogDensity
 from ._exponential import tilt
+from ._platform import product_precision
 from ._stack import lent, outcome_log_probs, release
 
 
@@ -88,7 +89,7 @@ class TiltedProduct(StandIn):
 
     def log_prob(self, x):
         features = self.leaf.features(x - release(self.origin))
-        dot = lambda weights: jnp.dot(weights, features, precision=jax.lax.Precision.HIGHEST)
+        dot = lambda weights: jnp.dot(weights, features, precision=product_precision(features))
         (head, weights), (t_head, t_weights) = self.natural, self.t
         return tilt(head + dot(weights), t_head + dot(t_weights))
 
@@ -103,7 +104,7 @@ class TiltedProduct(StandIn):
         there = jnp.broadcast_to(used, features.shape)
         features = jnp.sum(jnp.where(there, features, jnp.zeros_like(features)), -2)
         count = jnp.sum(used, 0).astype(features.dtype)
-        dot = lambda weights: jnp.matmul(weights, features, precision=jax.lax.Precision.HIGHEST)
+        dot = lambda weights: jnp.matmul(weights, features, precision=product_precision(features))
         (head, weights), (t_head, t_weights) = self.natural, self.t
         return tilt(count * head + dot(weights), count * t_head + dot(t_weights))
 

@@ -324,6 +324,7 @@ WITHOUT_ARRAYS = {
     "jm.compilation_cache",
     "jm.gaussian_mixture",
     "jm.mixture_of",
+    "jm.products_in",
     "jm.load",
     "datasets.penguins",
 }

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree, Scalar
 
 from .._density import LogDensity, check_parts, stack_size
 from .._numerics import logsumexp, unanimous
+from .._platform import product_precision
 from .._stack import outcome_log_probs, over_stack, pick, repeat
 from ..families.categorical import Categorical
 from ._labels import as_law, as_rows, entered
@@ -25,8 +26,6 @@ from ._lengths import (
 from .filtering import filtered, foretold
 from .mixture import MixtureSameFamily
 from .optional import masked
-
-HIGHEST = jax.lax.Precision.HIGHEST
 
 
 def _forward(first, following, emitted, used) -> Scalar:
@@ -54,7 +53,7 @@ def _scaled(first, following, emitted, used) -> Scalar:
 
     def step(state, part):
         likely, there = part
-        new, mass = scaled(jnp.dot(state, transition, precision=HIGHEST) * likely)
+        new, mass = scaled(jnp.dot(state, transition, precision=product_precision(state)) * likely)
         return jnp.where(there, new, state), jnp.where(there, mass, jnp.ones_like(mass))
 
     state, mass = scaled(jnp.exp(first) * likely[0])

@@ -75,7 +75,8 @@ class Hurdle(LogDensity):
     @property
     def mean(self) -> Float[Array, "*stack"]:
         w = self.weights
-        return jnp.dot(w[..., :-1], jnp.asarray(self.atoms, w.dtype)) + w[..., -1] * self.value.mean
+        atoms = jnp.asarray(self.atoms, w.dtype)
+        return jnp.dot(w[..., :-1], atoms, precision="highest") + w[..., -1] * self.value.mean
 
     @property
     def variance(self) -> Float[Array, "*stack"]:

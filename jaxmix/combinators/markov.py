@@ -138,7 +138,7 @@ class MarkovChain(LogDensity):
                 total = total + chosen(self._rows(start), before[0][:, None] * hot[k][None])
             before = _longer(before, hot[k:])
         if self.order < capacity:
-            counts = jnp.matmul(before[:-1].T, hot[self.order :])
+            counts = jnp.matmul(before[:-1].T, hot[self.order :], precision="highest")
             total = total + chosen(log_next, counts)
         total = jnp.where(known, total, jnp.full_like(total, -jnp.inf))
         return total + length_log_prob(self.length, n, capacity).astype(total.dtype)

@@ -11,13 +11,13 @@
 - rest: where a further step changes nothing but rounding (`solve`); `residual` vanishes there.
 """
 
+from .._platform import sized_for as sized_for
 from .accelerate import LBFGS as LBFGS
 from .accelerate import Guarded as Guarded
 from .accelerate import Squarem as Squarem
 from .bootstrap import Bootstrap as Bootstrap
 from .bootstrap import bootstrap as bootstrap
 from .bootstrap import matched as matched
-from .chunks import sized_for as sized_for
 from .conjugacy import InverseGamma as InverseGamma
 from .conjugacy import InverseWishart as InverseWishart
 from .conjugacy import NormalInverseGamma as NormalInverseGamma

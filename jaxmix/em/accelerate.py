@@ -1,5 +1,6 @@
 """Fewer passes: SQUAREM and limited-memory BFGS, as solvers."""
 
+import functools
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -8,6 +9,8 @@ from jaxtyping import Array
 
 from .parts import take_apart
 from .solver import PlainEM, Proposal, Solver, Verdict
+
+_vdot = functools.partial(jnp.vdot, precision="highest")
 
 
 def solver_of(accelerate: str | Solver | None, model: Any = None) -> Solver:
@@ -110,8 +113,8 @@ class Squarem(Solver):
     def propose(self, memory, point):
         r = finite_change(point.params, memory.before)
         v = finite_change(point.step, r)
-        bend = jnp.vdot(v, v)
-        length = jnp.sqrt(jnp.vdot(r, r) / jnp.where(bend > 0, bend, jnp.ones_like(bend)))
+        bend = _vdot(v, v)
+        length = jnp.sqrt(_vdot(r, r) / jnp.where(bend > 0, bend, jnp.ones_like(bend)))
         left = point.gain * (length - 1) ** 2 / jnp.maximum(2 * length - 1, 1)
         length = jnp.clip(length, jnp.ones_like(length), memory.longest)
         jumped = memory.before + 2 * length * r + length**2 * v
@@ -195,9 +198,9 @@ class LBFGS(Solver):
         moved = finite_change(here, memory.point)
         fresh = Pairs(moved, memory.slope - slope, memory.step - step)
         eps = jnp.sqrt(jnp.finfo(here.dtype).eps)
-        bend = jnp.vdot(fresh.moved, fresh.bent)
+        bend = _vdot(fresh.moved, fresh.bent)
         # Where the log-likelihood bends upwards, pairs say nothing of a maximum: longer EM steps do.
-        concave = known & (bend > eps * jnp.abs(jnp.vdot(fresh.moved, memory.slope)))
+        concave = known & (bend > eps * jnp.abs(_vdot(fresh.moved, memory.slope)))
         push = lambda rows, row: jnp.concatenate([rows[1:], row[None]])
         pairs = jax.tree.map(
             lambda rows, row: jnp.where(concave, push(rows, row), jnp.zeros_like(rows)),
@@ -207,11 +210,11 @@ class LBFGS(Solver):
             concave | ~known, 1, jnp.minimum(2 * memory.stretch, self.longer * memory.longest)
         )
         jump = newton_step(pairs, slope, step)
-        rise = jnp.vdot(slope, jump)
+        rise = _vdot(slope, jump)
         usable = concave & (rise > 0) & jnp.all(jnp.isfinite(jump))
         jump = jnp.where(usable, jump, stretch * step)
-        length = jnp.sqrt(jnp.vdot(jump, jump))
-        most = jnp.sqrt(jnp.vdot(step, step)) * memory.longest
+        length = jnp.sqrt(_vdot(jump, jump))
+        most = jnp.sqrt(_vdot(step, step)) * memory.longest
         is_short = usable & (length > most)
         jump = jump * jnp.where(is_short, most / jnp.where(length > 0, length, 1), 1)
         memory = Curvature(
@@ -238,12 +241,12 @@ def newton_step(pairs: Pairs, slope: Array, step: Array) -> Array:
     def back(carry, row):
         slope, step = carry
         moved, bent, stepped, inverse = row
-        share = inverse * jnp.vdot(moved, slope)
+        share = inverse * _vdot(moved, slope)
         return (slope - share * bent, step - share * stepped), share
 
     def forth(step, row):
         moved, bent, inverse, share = row
-        return step + (share - inverse * jnp.vdot(bent, step)) * moved, None
+        return step + (share - inverse * _vdot(bent, step)) * moved, None
 
     (_, step), shares = jax.lax.scan(back, (slope, step), (*pairs, inverse), reverse=True)
     return jax.lax.scan(forth, step, (pairs.moved, pairs.bent, inverse, shares))[0]

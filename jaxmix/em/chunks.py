@@ -1,70 +1,18 @@
 """Chunks of rows: so many that a chunk's arrays stay in cache, and a scan's own rows of each."""
 
-import contextlib
 import math
-from collections.abc import Iterator
-from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from .._exponential import Refittable
+from .._platform import sizes
 from ..combinators._lengths import SequenceEvent
 from .parts import take_apart
 
-
-class Sizes(NamedTuple):
-    """What suits a kind of device: bounds on the rows of a chunk, each times what it says."""
-
-    stack: int  # densities of the widest stack
-    stats: int  # numbers in one density's statistics
-    event: int  # numbers in an event, from `rows` rows on
-    items: int  # numbers in a sequence's items times densities of the widest stack
-    rows: int
-    multiple: int  # of which the rows of a chunk are one
-
-
-CACHE = Sizes(1 << 18, 1 << 22, 1 << 17, 1 << 21, 4096, 16)
-# Launches and padded copies cost, not cache misses: 128 MiB of float32 a chunk's widest array.
-MEMORY = Sizes(1 << 25, 1 << 27, 1 << 24, 1 << 25, 1 << 17, 1024)
-
 SYMBOLIC = 512  # rows of a chunk where their number is a symbol, to be exported for any
-
-_asked: ContextVar[str | None] = ContextVar("platform", default=None)
-
-
-def sizes() -> Sizes:
-    """What suits the platform that programs are made for."""
-    return CACHE if (_asked.get() or jax.default_backend()) == "cpu" else MEMORY
-
-
-@contextlib.contextmanager
-def sized_for(platform: str) -> Iterator[None]:
-    """Passes traced inside have chunks that suit this platform: as large as a cache, or as memory.
-
-    By default that of `jax.default_backend()`. For programs that are lowered here and run elsewhere
-    (`jax.export`), or to try sizes; `chunk_size=` has the last word. What was compiled before keeps
-    its own. The answer is the same up to rounding.
-
-    Args:
-        platform: "cpu", or "cuda", "rocm", "tpu" and any other name for an accelerator.
-
-    Example:
-        >>> import jax, jaxmix as jm, jax.numpy as jnp
-        >>> rows = jax.ShapeDtypeStruct((100_000, 2), jnp.float32)
-        >>> model = jm.gaussian_mixture(8, 2, covariance="diag")
-        >>> with jm.em.sized_for("tpu"):
-        ...     program = jax.jit(jm.em.expected_stats).trace(model, rows)
-    """
-    token = _asked.set(platform)
-    try:
-        yield
-    finally:
-        _asked.reset(token)
-
-
 BRIEF = 500_000  # numbers times densities of the widest stack
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from jaxtyping import Array, Key, PyTree
 
+from .._platform import with_precision
 from .._refuse import on_host
 from .._sharding import on_automatic_axes
 from .accelerate import solver_of
@@ -25,6 +26,7 @@ from .units import items_of_one_row
 
 @on_host("call jm.em.run, the pure function under it.")
 @functools.partial(on_automatic_axes, spread=True)
+@with_precision
 def fit(
     key: Key[Array, ""] | None,
     template: PyTree,
@@ -44,6 +46,7 @@ def fit(
     checkpoint: Any = None,
     progress: bool | None = None,
     throw: bool = False,
+    precision: str | None = None,
 ) -> Fit:
     """Fit a model by EM: many starts, the best one continued, every failure told.
 
@@ -77,6 +80,7 @@ def fit(
             from there. `max_steps` and `tol` may change.
         progress: show a progress bar; None shows it on fits that last.
         throw: raise the result's sentence if the fit failed.
+        precision: of float32 matrix products; None for all digits, or see `jm.products_in`.
 
     Returns:
         A `Fit`.
@@ -92,6 +96,7 @@ def fit(
         >>> bool(fit.result == jm.RESULTS.successful)
         True
     """
+    del precision  # held by the decorator
     solver = solver_of(accelerate, template)
     options = Options(
         validation, num_restarts, init, assignment, max_steps, tol, solver, stopping, prior,
@@ -127,6 +132,7 @@ def fit_each(
     return [fit(k, t, data, **options) for k, t in zip(keys, templates, strict=True)]
 
 
+@with_precision
 def fit_together(
     keys: Sequence[Key[Array, ""]], templates: Sequence[PyTree], data: PyTree, **options: Any
 ) -> list[Fit] | None:
@@ -144,6 +150,7 @@ def fit_together(
         return None
     given = DEFAULTS | options
     weights, solver = given.pop("weights"), solver_of(given.pop("accelerate"))
+    del given["precision"]  # held by the decorator
     chosen = Options(solver=solver, **given)
     check(chosen, keys[0])
     return fit_alike(keys, templates, data, weights, chosen)

@@ -1,5 +1,7 @@
 """Starts that do not weaken with the number of data: seeds are single rows or k-means++ centres."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -25,6 +27,8 @@ PSEUDO_ROWS = 0.1  # of the global fit: 1 blurs a start so that few reach the be
 PSEUDO_VECTORS = 1.0  # three rows leave most directions of a vector without scatter
 NUDGE = 0.1
 CLIMBS = 20
+
+_dot = functools.partial(jnp.dot, precision="highest")
 
 
 def is_vector_event(data: PyTree) -> bool:
@@ -289,12 +293,12 @@ def _k_means(key, x, size):
         centres = r[first][None]
 
     def assign(centres):
-        return jnp.argmin(jnp.sum(centres**2, -1)[None] - 2 * jnp.dot(r, centres.T), -1)
+        return jnp.argmin(jnp.sum(centres**2, -1)[None] - 2 * _dot(r, centres.T), -1)
 
     def lloyd(_, centres):
         hot = (assign(centres)[:, None] == jnp.arange(size)[None]).astype(r.dtype)
         counts = jnp.sum(hot, 0)[:, None]
-        means = jnp.dot(hot.T, r) / jnp.where(counts > 0, counts, jnp.ones_like(counts))
+        means = _dot(hot.T, r) / jnp.where(counts > 0, counts, jnp.ones_like(counts))
         return jnp.where(counts > 0, means, centres)
 
     return assign(jax.lax.fori_loop(0, 3, lloyd, centres))

@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
+from .._platform import in_context, sizes
 from .chunks import num_rows, width
-
-ELEMENTS = 1 << 17  # log-densities, or numbers of the data, that the fits of a block pass over
 
 
 def lanes_of(model: PyTree, data: PyTree, most_rows: int | None = None) -> int:
@@ -17,9 +16,9 @@ def lanes_of(model: PyTree, data: PyTree, most_rows: int | None = None) -> int:
     numbers = sum(math.prod(a.shape[1:]) for a in jax.tree.leaves(data))
     rows = num_rows(data)
     if not isinstance(rows, int):
-        rows = ELEMENTS if most_rows is None else most_rows
+        rows = sizes().lanes if most_rows is None else most_rows
     rows = rows if most_rows is None else min(rows, most_rows)
-    return max(1, ELEMENTS // max(1, rows * max(width(model), numbers)))
+    return max(1, sizes().lanes // max(1, rows * max(width(model), numbers)))
 
 
 def in_blocks(function: Callable[..., PyTree], most: int) -> Callable[..., PyTree]:
@@ -33,6 +32,7 @@ def in_blocks(function: Callable[..., PyTree], most: int) -> Callable[..., PyTre
         function: of trees of arrays; it closes over no traced value.
         most: lanes of a block; what several nested `vmap` map over counts together.
     """
+    function = in_context(function)
 
     @jax.custom_batching.custom_vmap
     def call(*args):

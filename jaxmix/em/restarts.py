@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from .._platform import sizes
 from . import maximise
 from .checks import check_support
 from .chunks import densities, num_rows
@@ -31,7 +32,6 @@ SEARCH_ROWS = 16_384
 # Rows x densities x restarts up to which ...
 QUICK = 400_000  # ... steps cost less than looks, and lanes are judged after a short run only
 CHEAP = 4_000_000  # ... every lane that may still win goes on
-LANE_ELEMENTS = 1 << 17  # rows x densities x lanes that go on side by side, and stay in a cache
 SLACK = 10.0  # a lane may gain so many times what its gains foretell
 CLOSE = 1e-4  # nats a datum between lanes at one optimum
 ALIKE = 5e-3  # of the data, between the shares of components of lanes at one optimum
@@ -109,7 +109,7 @@ def round_steps(work: int) -> int:
 
 def lanes_wide(rows: int, each: int, many: int) -> int:
     """How many lanes go on side by side, of `each` densities: a power of two, or all of them."""
-    most = max(1, LANE_ELEMENTS // max(1, rows * each))
+    most = max(1, sizes().lanes // max(1, rows * each))
     return min(many, 1 << (most.bit_length() - 1))
 
 

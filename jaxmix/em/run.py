@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from .._compile import Quick
+from .._platform import with_precision
 from .._refuse import forward_only
 from .._results import RESULTS
 from .._sharding import on_automatic_axes
@@ -101,6 +102,7 @@ def loop(
 
 
 @on_automatic_axes
+@with_precision
 def run(
     model: PyTree,
     data: PyTree,
@@ -115,6 +117,7 @@ def run(
     floor: float | Array = DEFAULT_FLOOR,
     history_size: int = 1000,
     chunk_size: int | None = None,
+    precision: str | None = None,
 ) -> Solution:
     """Run EM from a model: pure, with static shapes, for `jit`, `vmap` and a user's own code.
 
@@ -138,6 +141,7 @@ def run(
         floor: least variance of a component, as a share of the data's.
         history_size: length of the padded traces, at least 1.
         chunk_size: rows of a chunk of the scan over the data.
+        precision: of float32 matrix products; None for all digits, or see `jm.products_in`.
 
     Returns:
         A `Solution`, whose `result` tells why it stopped.
@@ -154,6 +158,7 @@ def run(
         >>> bool(solution.result == jm.RESULTS.successful)
         True
     """
+    del precision  # held by the decorator
     check_assignment(assignment)
     check_stopping(stopping)
     solver = solver_of(accelerate, model)

@@ -10,6 +10,7 @@ from jax.scipy.sparse.linalg import gmres
 from jaxtyping import Array, PyTree
 
 from .._compile import Quick
+from .._platform import with_precision
 from .._results import RESULTS
 from .._sharding import on_automatic_axes
 from .accelerate import solver_of
@@ -176,6 +177,7 @@ def _is_none(node) -> bool:
 
 
 @on_automatic_axes
+@with_precision
 def fixed_point(
     model: PyTree,
     data: PyTree,
@@ -186,6 +188,7 @@ def fixed_point(
     max_steps: int | Array = 2000,
     linear_solve: str = "auto",
     accelerate: str | Solver | None = "lbfgs",
+    precision: str | None = None,
 ) -> FixedPoint:
     """As `solve`, with the outcome beside the model.
 
@@ -197,6 +200,7 @@ def fixed_point(
         >>> bool(found.result == jm.RESULTS.successful)
         True
     """
+    del precision  # held by the decorator
     if linear_solve not in ("auto", "dense", "gmres"):
         raise ValueError(
             f'linear_solve must be "auto", "dense" or "gmres"; it was {linear_solve!r}.'
@@ -226,6 +230,7 @@ def solve(
     max_steps: int | Array = 2000,
     linear_solve: str = "auto",
     accelerate: str | Solver | None = "lbfgs",
+    precision: str | None = None,
 ) -> PyTree:
     """Run EM from a model to its fixed point, as a differentiable function of all it is given.
 
@@ -253,6 +258,7 @@ def solve(
             by products with it, each the cost of an EM step; "auto" is dense up to 500 parameters,
             or 1,500 where a pass over the data takes no time.
         accelerate: None, "squarem", "lbfgs", or a `jm.em.Solver`.
+        precision: of float32 matrix products; None for all digits, or see `jm.products_in`.
 
     Returns:
         The model at the fixed point.
@@ -268,5 +274,5 @@ def solve(
     """
     return fixed_point(
         model, data, weights=weights, prior=prior, floor=floor, max_steps=max_steps,
-        linear_solve=linear_solve, accelerate=accelerate,
+        linear_solve=linear_solve, accelerate=accelerate, precision=precision,
     ).model  # fmt: skip

@@ -178,7 +178,7 @@ def profile(
         drop = 0.5 * quantile * quantile
         slope = jax.grad(target)(origin)
         along = jnp.linalg.solve(information, slope)
-        width = jnp.sqrt(jnp.dot(slope, along))
+        width = jnp.sqrt(jnp.sum(slope * along))
 
         def conditions(point):
             free, pull = point[:-1], point[-1]
@@ -189,7 +189,7 @@ def profile(
             step = jnp.linalg.solve(jax.jacfwd(conditions)(point), conditions(point))
             # No further than the whole half-width at once, in the information's own metric.
             free = step[:-1]
-            length = jnp.sqrt(jnp.dot(free, jnp.dot(information, free)))
+            length = jnp.sqrt(jnp.sum(free * jnp.dot(information, free, precision="highest")))
             return point - step * jnp.minimum(1, quantile / jnp.where(length > 0, length, 1))
 
         def end(side):

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-ROWS = 4096
+from .._platform import sizes
 
 
 def num_rows(rows: PyTree) -> int:
@@ -22,10 +22,11 @@ def divisor(n: int, most: int) -> int:
 def over_blocks(function: Callable, rows: PyTree) -> PyTree:
     """`function` of a block of rows, over all rows: results have a leading axis of rows too."""
     n = num_rows(rows)
-    if n <= ROWS:
+    most = sizes().draws
+    if n <= most:
         return function(rows)
-    even = divisor(n, ROWS)
-    size = even if 4 * even >= ROWS else ROWS  # no rest, if the blocks do not become small by it
+    even = divisor(n, most)
+    size = even if 4 * even >= most else most  # no rest, if the blocks do not become small by it
     full = n // size * size
     out = map_blocks(function, jax.tree.map(lambda a: a[:full], rows), size)
     out = jax.tree.map(lambda a: a.reshape(full, *a.shape[2:]), out)

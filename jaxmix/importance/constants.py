@@ -142,7 +142,7 @@ def _solve(log_table, counts, max_steps, tol, r_eff) -> Constants:
         return jnp.exp(held + (log_counts - f)[None, :] - log_mix(f)[:, None])
 
     def objective(f):  # convex; its minimum solves the equations
-        return jnp.sum(log_mix(f)) / jnp.sum(counts) + jnp.dot(counts, f) / jnp.sum(counts)
+        return jnp.sum(log_mix(f)) / jnp.sum(counts) + jnp.sum(counts * f) / jnp.sum(counts)
 
     def newton(state):
         f, _, steps, _ = state

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, PyTree
 from .._compile import of_few_numbers
 from .._density import is_normalised
 from .._pareto import pareto_k, psis
+from .._platform import with_precision
 from .._refuse import forward_only
 from .._sharding import gathered
 from .checks import (
@@ -32,6 +33,7 @@ from .upper import hit_limits, weight_bound
 from .values import values_at
 
 
+@with_precision
 def imp_est(
     f: Callable | PyTree,
     targets: PyTree,
@@ -43,6 +45,7 @@ def imp_est(
     smooth: bool = False,
     covariance: bool = False,
     r_eff: float | Float[Array, " k"] = 1.0,
+    precision: str | None = None,
 ) -> Estimate:
     """Expectations of f under every target, by mixture importance sampling.
 
@@ -77,6 +80,7 @@ def imp_est(
         covariance: estimate the covariance between all values.
         r_eff: effective draws a draw, one number or one for each proposal, below 1 for draws of
             Markov chains: variances are divided by it.
+        precision: of float32 matrix products; None for all digits, or see `jm.products_in`.
 
     Returns:
         An `Estimate`; for J targets each field has a leading axis of J.
@@ -94,6 +98,7 @@ def imp_est(
         >>> bool((abs(estimate.value - exact) < 4 * estimate.std_error).all())
         True
     """
+    del precision  # held by the decorator
     draws, given = jax.lax.stop_gradient(checked_draws(draws)), draws
     values = values_at(f, targets, draws.events)
     look = Densities(parts_of(targets, "targets"), parts_of(draws.proposals, "proposals"))

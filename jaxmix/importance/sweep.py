@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from .blocks import ROWS, divisor, map_blocks, over_blocks
+from .._platform import sizes
+from .blocks import divisor, map_blocks, over_blocks
 from .family import Part, log_probs
 from .joining import gathered
 from .tables import Ratios, Strata, Table, ratios_to_mixtures
@@ -50,10 +51,11 @@ def _layout(strata: Strata) -> tuple[int, int] | None:
     """Proposals and draws of each in a block; None where draws make no even blocks."""
     if strata.each is None or strata.each == 0:
         return None
-    each = divisor(strata.each, ROWS)
+    most = sizes().draws
+    each = divisor(strata.each, most)
     if each == strata.each:
-        return divisor(strata.counts.shape[0], max(1, ROWS // each)), each
-    return (1, each) if 8 * each >= ROWS else None
+        return divisor(strata.counts.shape[0], max(1, most // each)), each
+    return (1, each) if 8 * each >= most else None
 
 
 def sweep(sample: Sample, weights: Float[Array, "j k"]) -> tuple[Totals, Float[Array, "n j m"]]:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from .._numerics import logsumexp, unanimous
+from .._platform import product_precision
 from .._sharding import gathered
 
 
@@ -94,7 +95,7 @@ def _product(log_proposals: Array, weights: Array, needed: Array | None):
     peak = jax.lax.stop_gradient(jnp.max(log_proposals, 1, keepdims=True))
     peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
     scaled = jnp.exp(log_proposals - peak)
-    product = jnp.matmul(scaled, weights.T, precision=jax.lax.Precision.HIGHEST)
+    product = jnp.matmul(scaled, weights.T, precision=product_precision(scaled))
     info = jnp.finfo(product.dtype)
     # Terms below `tiny` are lost; against a sum above tiny/eps they do not matter. Its square
     # root, so that the squares of what is divided by the sum are finite too.

@@ -135,7 +135,7 @@ def _descend(ratios: Array, squares: Array, minimax: bool, max_steps, tol):
         each = jnp.sum(squares / density[:, None], 0)
         priced = jnp.matmul(squares, price, precision="highest")
         gradient = jnp.matmul(ratios.T, priced / density**2, precision="highest")
-        lagrangian = jnp.dot(each, price)
+        lagrangian = jnp.sum(each * price)
         # Convexity: no b has less than this; the largest entry of the gradient bounds the fall.
         least = 2 * lagrangian - jnp.max(gradient)
         value = jnp.max(each) if minimax else lagrangian

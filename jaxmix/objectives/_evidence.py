@@ -235,8 +235,10 @@ def posterior_mean(
         log_w = jax.vmap(lambda z: log_weight(model, q, z, x))(zs)
         share = softmax(log_w, log_mean_exp(log_w)) / num_samples
         values = jax.vmap(function)(zs)
-        mean = jnp.tensordot(share, values, 1)
-        error = jnp.sqrt(jnp.tensordot(share**2, (values - mean[None]) ** 2, 1))
+        mean = jnp.tensordot(share, values, 1, precision="highest")
+        error = jnp.sqrt(
+            jnp.tensordot(share**2, (values - mean[None]) ** 2, 1, precision="highest")
+        )
         return mean, error
 
     def run(xs, key):

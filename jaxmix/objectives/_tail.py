@@ -5,6 +5,7 @@ sum of one vjp a chunk with coefficients known after a first pass over the log-w
 second pass runs only when a derivative is asked for.
 """
 
+import functools
 from typing import Any
 
 import equinox as eqx
@@ -119,7 +120,8 @@ def tail(
         raw, level, moving, fixed = primals
         refuse_mixed((raw, level, moving))
         value, largest, gradient = choose(True, raw, level, once(moving), fixed)  # pyright: ignore[reportAssignmentType]
-        along = jax.tree.map(jnp.vdot, gradient, tangents[2])
+        vdot = functools.partial(jnp.vdot, precision="highest")
+        along = jax.tree.map(vdot, gradient, tangents[2])
         moved = sum(jax.tree.leaves(along), jnp.zeros_like(value))
         return (value, largest), (moved, jnp.zeros_like(largest))
 

@@ -187,7 +187,7 @@ def log_weights(features, rows, proposals, logs, sizes):
     """log p_v / q of each row of statistics and each vertex, rounded up."""
     product = lambda rows: jnp.matmul(features, rows.T, precision=jax.lax.Precision.HIGHEST)
     mixture = jax.scipy.special.logsumexp(product(proposals) + logs[None], axis=1)
-    largest = jnp.abs(features) @ sizes + jnp.max(jnp.abs(logs)) + 2
+    largest = jnp.matmul(jnp.abs(features), sizes, precision="highest") + jnp.max(jnp.abs(logs)) + 2
     return product(rows) - (mixture - UNITS * jnp.finfo(rows.dtype).eps * largest)[:, None]
 
 
