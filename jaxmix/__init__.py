@@ -21,21 +21,30 @@ from .families import BernoulliSet as BernoulliSet
 from .families import Beta as Beta
 from .families import Binomial as Binomial
 from .families import Categorical as Categorical
+from .families import ContinuousBernoulli as ContinuousBernoulli
 from .families import DiagonalNormal as DiagonalNormal
 from .families import Dirichlet as Dirichlet
 from .families import Exponential as Exponential
+from .families import FactorAnalysis as FactorAnalysis
 from .families import Gamma as Gamma
 from .families import Geometric as Geometric
 from .families import IntegerCategorical as IntegerCategorical
+from .families import InverseGaussian as InverseGaussian
+from .families import Kumaraswamy as Kumaraswamy
 from .families import Laplace as Laplace
 from .families import LogNormal as LogNormal
+from .families import MatrixNormal as MatrixNormal
 from .families import Multinomial as Multinomial
 from .families import MultivariateNormal as MultivariateNormal
 from .families import NegativeBinomial as NegativeBinomial
+from .families import NoisyEvent as NoisyEvent
+from .families import NoisyNormal as NoisyNormal
 from .families import Normal as Normal
 from .families import PartialDiagonalNormal as PartialDiagonalNormal
 from .families import PartialNormal as PartialNormal
 from .families import Poisson as Poisson
+from .families import ProbabilisticPCA as ProbabilisticPCA
+from .families import Skellam as Skellam
 from .families import SphericalNormal as SphericalNormal
 from .families import SpikeAndSlab as SpikeAndSlab
 from .families import StudentT as StudentT
@@ -45,6 +54,8 @@ from .families import Uniform as Uniform
 from .families import VonMises as VonMises
 from .families import VonMisesFisher as VonMisesFisher
 from .families import Weibull as Weibull
+from .families import Wishart as Wishart
+from .families import Zeta as Zeta
 
 # Densities made of densities.
 from .combinators import Composite as Composite

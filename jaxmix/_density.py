@@ -1,14 +1,14 @@
 """A log-density is a pytree with `log_prob(x)` for ONE event; `jax.vmap` adds every batch axis."""
 
 import abc
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree, Scalar
 
-from ._numerics import as_array
+from ._numerics import as_array, zeros
 from ._quantile import quantile
 
 
@@ -29,6 +29,13 @@ class LogDensity(eqx.Module):
     normalised: ClassVar[bool | None] = None
     ranks: ClassVar[dict[str, int]] = {}
     shared: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def template(cls) -> Self:
+        """A placeholder for a fit: a density of numbers, all of whose parameters are stored as 0."""
+        if not cls.ranks or any(cls.ranks.values()):
+            raise NotImplementedError(f"{cls.__name__} has no `template`.")
+        return made(cls, **{field: zeros() for field in cls.ranks})
 
     @abc.abstractmethod
     def log_prob(self, x: PyTree) -> Scalar:

@@ -12,9 +12,11 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree, Scalar
 
-from ._density import LogDensity
+from ._density import LogDensity, one_event
+from ._newton import newton_maximum
 from ._numerics import tree_vdot
 from ._platform import product_precision
 
@@ -131,7 +133,8 @@ class ExponentialFamily(Refittable):
       or three sums suffice, `jm.Total` (count, total) and `jm.Moments` (count, first, second) serve.
     - `natural(origin)`: what multiplies each statistic; minus the log-normaliser multiplies `count`.
     - `log_base(x)`: what is left of log p(x); -inf off the support. 0 if it is not stated.
-    - `from_stats(stats, origin)`: the density of maximum likelihood for summed statistics.
+    - `from_stats(stats, origin)`: the density of maximum likelihood for summed statistics. Newton's
+      ascent in the parameters if it is not stated.
     - `sample(key)`: one event, or not at all.
 
     `natural` and `from_stats` are of a stack, too: write them for any leading axes. All else is
@@ -196,11 +199,30 @@ class ExponentialFamily(Refittable):
         return jnp.zeros((), jnp.result_type(*jax.tree.leaves(self)))
 
     def log_prob(self, x: PyTree) -> Scalar:
+        if domain := getattr(self, "domain", None):
+            x = one_event(x, () if domain.dim is None else (domain.dim,), self)
         origin = self.origin
         return tree_vdot(self.natural(origin), self.stats(x, origin)) + self.log_base(x)
 
     def expected_log_prob(self, stats: Any, origin: Array | None = None) -> Scalar:
         return tree_vdot(self.natural(origin), stats)
+
+    def from_stats(self, stats: Any, origin: Array | None = None) -> Self:
+        """The maximum-likelihood density for summed statistics, by a damped Newton ascent.
+
+        In the arrays that `ranks` declares, which are free: write it where there is a closed form.
+        """
+        centre = self.origin if origin is None else origin
+
+        def one(density, stats, origin):
+            start, build = ravel_pytree(density)
+            mean = jax.tree.map(lambda s: s / stats.count, stats)
+            value = lambda theta, given: build(theta).expected_log_prob(*given)
+            return build(newton_maximum(value, start, (mean, origin)))
+
+        for _ in self.stack_shape:
+            one = jax.vmap(one)
+        return one(self, stats, centre)
 
 
 class ProductForm(ExponentialFamily):

@@ -10,7 +10,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Key, PyTree, Scalar
 
 from .._exponential import Moments, Refittable
-from ..families._newton import newton_maximum
+from .._newton import newton_maximum
 
 SCALES = ("log_scale", "factor")
 STORED = {"variance": "log_scale", "covariance": "factor", "precision": "factor"}

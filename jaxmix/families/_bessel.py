@@ -38,12 +38,12 @@ def _expansion(n, s):
 def _start(order, kappa):
     """I_order / I_(order - 1), and 1 less it."""
     n = order - 1
-    s = jnp.hypot(jnp.full_like(kappa, n), kappa)
+    s = jnp.hypot(n + jnp.zeros_like(kappa), kappa)
     bend = (kappa / s) * _expansion(n, s)[1]
     return kappa / (s + n) - bend, (n * n / (s + kappa) + n) / (s + n) + bend
 
 
-def _recurrence(dim: int, kappa):
+def _recurrence(dim, kappa):
     """Ratio and gap at order dim / 2, downwards; and sum of log(2 order + kappa next ratio)."""
     raised = _raised(kappa.dtype)
     ratio, gap = _start(0.5 * dim + raised, kappa)
@@ -58,54 +58,49 @@ def _recurrence(dim: int, kappa):
 
 
 @jax.custom_jvp
-def _ratio_and_gap(dim_like: Array, kappa: Array) -> tuple[Array, Array]:
-    return _recurrence(dim_like.shape[0], kappa)[:2]
+def _ratio_and_gap(dim: Array, kappa: Array) -> tuple[Array, Array]:
+    return _recurrence(dim, kappa)[:2]
 
 
 @_ratio_and_gap.defjvp
 def _(primals, tangents):
-    dim_like, kappa = primals
-    ratio, gap = _ratio_and_gap(dim_like, kappa)
-    slope = gap * (1 + ratio) - (dim_like.shape[0] - 1) / kappa * ratio
+    dim, kappa = primals
+    ratio, gap = _ratio_and_gap(dim, kappa)
+    slope = gap * (1 + ratio) - (dim - 1) / kappa * ratio
     return (ratio, gap), (slope * tangents[1], -slope * tangents[1])
 
 
-def _as_shape(dim: int) -> Array:
-    # A static number goes through the custom rule as a shape.
-    return jnp.zeros((dim, 0))
-
-
-def mean_length(dim: int, kappa: Float[Array, "*s"]) -> tuple[Array, Array]:
+def mean_length(dim: int | Array, kappa: Float[Array, "*s"]) -> tuple[Array, Array]:
     """A = I_(dim/2)(kappa) / I_(dim/2 - 1)(kappa), and 1 - A to its own digits, for kappa > 0.
 
-    A is the mean resultant length of a von Mises-Fisher density in `dim` dimensions.
+    A is the mean resultant length of a von Mises-Fisher density in `dim` dimensions. An order may
+    be an array; nothing is differentiated in it.
     """
-    return _ratio_and_gap(_as_shape(dim), kappa)
+    return _ratio_and_gap(jnp.asarray(dim, kappa.dtype), kappa)
 
 
 @jax.custom_jvp
-def _log_mass(dim_like: Array, kappa: Array) -> Array:
-    n = 0.5 * dim_like.shape[0] - 1
+def _log_mass(dim: Array, kappa: Array) -> Array:
+    n = 0.5 * dim - 1
     high = n + _raised(kappa.dtype)
-    s = jnp.hypot(jnp.full_like(kappa, high), kappa)
+    s = jnp.hypot(high + jnp.zeros_like(kappa), kappa)
     tail = jnp.log1p(_expansion(high, s)[0])
     start = high * high / (s + kappa) - high * jnp.log(high + s) - 0.5 * (LOG_2_PI + jnp.log(s))
-    total = _recurrence(dim_like.shape[0], kappa)[2]
+    total = _recurrence(dim, kappa)[2]
     # The Bessel function of order n over its own leading power, (kappa / 2)^n / Gamma(n + 1).
-    n = jnp.asarray(n, kappa.dtype)
     return start + tail + total + n * float(np.log(2)) + jax.lax.lgamma(n + 1)
 
 
 @_log_mass.defjvp
 def _(primals, tangents):
-    dim_like, kappa = primals
-    gap = _ratio_and_gap(dim_like, kappa)[1]
-    return _log_mass(dim_like, kappa), -gap * tangents[1]
+    dim, kappa = primals
+    gap = _ratio_and_gap(dim, kappa)[1]
+    return _log_mass(dim, kappa), -gap * tangents[1]
 
 
-def log_mass(dim: int, kappa: Float[Array, "*s"]) -> Float[Array, "*s"]:
+def log_mass(dim: int | Array, kappa: Float[Array, "*s"]) -> Float[Array, "*s"]:
     """Logarithm of the mean over the sphere of exp(kappa (cos - 1)): at most 0."""
-    return _log_mass(_as_shape(dim), kappa)
+    return _log_mass(jnp.asarray(dim, kappa.dtype), kappa)
 
 
 def concentration_of(

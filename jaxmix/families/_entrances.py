@@ -6,6 +6,8 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from .._numerics import as_float
+
 
 def entrance(
     owner: str, convert: Callable[[Array], Array] = jnp.log, **two: Any
@@ -21,3 +23,17 @@ def entrance(
         raise TypeError(f"{owner} takes one of {' and '.join(two)}; it was given {given}.")
     name = used[0]
     return convert if name == next(iter(two)) else (lambda stored: stored), two[name]
+
+
+def logs(owner: str, **given: tuple[Any, Any]) -> tuple[Array, ...]:
+    """Logarithms of positive parameters, each given as a pair (itself, its logarithm)."""
+    pairs = [
+        entrance(owner, **{name: pair[0], f"log_{name}": pair[1]}) for name, pair in given.items()
+    ]
+    values = as_float(*(value for _, value in pairs))
+    return tuple(log(value) for (log, _), value in zip(pairs, values, strict=True))
+
+
+def exp_of(field: str) -> Any:
+    """The property of a parameter whose logarithm is stored."""
+    return property(lambda self: jnp.exp(getattr(self, field)), doc=f"The exponential of {field}.")

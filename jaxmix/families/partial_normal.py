@@ -15,17 +15,12 @@ from .diagonal_normal import DiagonalNormal, SphericalNormal
 from .multivariate_normal import MultivariateNormal, TiedMultivariateNormal
 
 
-class _Partial(Refittable):
-    """A normal family whose events may lack coordinates: the statistics are completed ones."""
+class Completed(Refittable):
+    """A normal family whose events show a part of a vector: the statistics are completed ones."""
 
     ranks: ClassVar[dict[str, int]] = {}
-    nan_is_missing: ClassVar[bool] = True
 
     whole: eqx.AbstractVar[Any]
-
-    @property
-    def domain(self) -> Domain:
-        return Domain(f"a vector of {self.dim} numbers (NaN if missing)", dim=self.dim, nan=True)
 
     @property
     def dim(self) -> int:
@@ -71,6 +66,16 @@ class _Partial(Refittable):
 
     def on_boundary(self, floor: Moments):
         return self.whole.on_boundary(floor)
+
+
+class _Partial(Completed):
+    """What some coordinates of may be missing, which are NaN."""
+
+    nan_is_missing: ClassVar[bool] = True
+
+    @property
+    def domain(self) -> Domain:
+        return Domain(f"a vector of {self.dim} numbers (NaN if missing)", dim=self.dim, nan=True)
 
 
 class PartialNormal(_Partial, SeenFull):

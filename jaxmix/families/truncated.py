@@ -10,11 +10,11 @@ from jaxtyping import Array, Float, Key, Scalar
 
 from .._density import one_event
 from .._exponential import ExponentialFamily, Moments
+from .._newton import newton_maximum
 from .._numerics import as_float
 from ._domain import Domain
 from ._entrances import entrance
 from ._moments import mean_and_scatter, recentred
-from ._newton import newton_maximum
 from ._special import LOG_2_PI
 from ._support import outside
 from .normal import normal_log_normaliser

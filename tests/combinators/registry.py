@@ -163,7 +163,19 @@ def recorded():
     return started(jm.mixture_of(template, 2), rows)
 
 
+def noisy():
+    """Rows of two coordinates, each with a noise of its own, one of which is all but unseen."""
+    parts = jax.vmap(lambda m: jm.NoisyNormal(m, jnp.eye(2)))(jnp.array([[-1.0, 0.0], [2.0, 1.0]]))
+    draw = rng()
+    noise = np.stack([np.diag(draw.gamma(1, 1, 2)) for _ in range(ROWS)])
+    noise[3, 1, 1] = 1e6
+    return jm.MixtureSameFamily(jnp.array([0.4, 0.6]), parts), jm.NoisyEvent(
+        jnp.asarray(draw.normal(0, 2, (ROWS, 2))), jnp.asarray(noise)
+    )
+
+
 CASES = [
+    Case("NoisyNormal", noisy),
     Case("LinearRegression", lines),
     Case("fields frozen", held),
     Case("record", record),

@@ -54,6 +54,22 @@ def _sphere():
     return np.stack([radius * np.cos(turn), radius * np.sin(turn), height], 1), area
 
 
+def _plane(shape):
+    """Points of a square about (1/2, -1), as events of this shape, and their areas."""
+    at, size = (7 * a for a in np.polynomial.legendre.leggauss(70))
+    points = np.stack([a.ravel() for a in np.meshgrid(0.5 + at, at - 1, indexing="ij")], 1)
+    return {"grid": points.reshape(-1, *shape), "area": np.outer(size, size).ravel()}
+
+
+def _positive_definite():
+    """Positive definite matrices (2, 2), and their volumes in the three entries that are free."""
+    at, size = np.polynomial.legendre.leggauss(40)
+    log_a, log_c, r = (g.ravel() for g in np.meshgrid(6 * at - 1, 6 * at - 1, at, indexing="ij"))
+    size = np.einsum("i,j,k->ijk", 6 * size, 6 * size, size).ravel()
+    a, b, c = np.exp(log_a), r * np.exp(0.5 * (log_a + log_c)), np.exp(log_c)
+    return {"grid": np.stack([a, b, b, c], 1).reshape(-1, 2, 2), "area": size * (a * c) ** 1.5}
+
+
 SETS = np.array(list(itertools.product([False, True], repeat=3)))
 
 CASES = [
@@ -274,6 +290,56 @@ CASES = [
         scipy=st.multinomial(3, [0.2, 0.5, 0.3]),
     ),
 ]
+CASES += [
+    Case(
+        "InverseGaussian", lambda: jm.InverseGaussian(1.5, 4.0), POSITIVES,
+        scipy=st.invgauss(1.5 / 4, scale=4), off=(0.0, -1.0),
+    ),
+    Case(
+        "InverseGaussian, peaked", lambda: jm.InverseGaussian(2.0, 800.0),
+        np.linspace(1, 4, 20001), scipy=st.invgauss(2 / 800, scale=800), off=(-1.0,),
+    ),
+    Case(
+        "ContinuousBernoulli", lambda: jm.ContinuousBernoulli(0.2), np.linspace(0, 1, 2001),
+        scipy=st.truncexpon(np.log(4), scale=1 / np.log(4)), off=(-0.5, 1.5),
+    ),
+    Case(
+        "Kumaraswamy", lambda: jm.Kumaraswamy(2.5, 1.5), np.linspace(1e-6, 1 - 1e-6, 40001),
+        off=(0.0, 1.0, -0.5), fitted=False,
+    ),
+    Case(
+        "Zeta", lambda: jm.Zeta(5.5), 1 + np.arange(2000), discrete=True,
+        scipy=st.zipfian(5.5, 10**9), off=(0, -2, 1.5),
+    ),
+    Case(
+        "Skellam", lambda: jm.Skellam(3.5, 1.5), np.arange(-150, 150), discrete=True,
+        scipy=st.skellam(3.5, 1.5), off=(0.5,), em_steps=3000,
+    ),
+    Case(
+        "Wishart", lambda: jm.Wishart(7, jnp.array([[0.3, 0.1], [0.1, 0.2]])),
+        **_positive_definite(), off=(((1.0, 2.0), (2.0, 1.0)),),
+    ),
+    Case(
+        "MatrixNormal",
+        lambda: jm.MatrixNormal(
+            jnp.array([[0.5, -1.0]]), jnp.array([[1.5]]), jnp.array([[1.0, 0.4], [0.4, 1.16]])
+        ),
+        **_plane((1, 2)), em_steps=200,
+        scipy=st.matrix_normal(np.array([[0.5, -1.0]]), [[1.5]], [[1.0, 0.4], [0.4, 1.16]]),
+    ),
+    Case(
+        "FactorAnalysis",
+        lambda: jm.FactorAnalysis(jnp.array([0.5, -1.0]), jnp.array([[1.0], [0.6]]), jnp.array([0.7, 1.1])),
+        **_plane((2,)), em_steps=2000,
+        scipy=st.multivariate_normal([0.5, -1.0], [[1.49, 0.6], [0.6, 1.57]]),
+    ),
+    Case(
+        "ProbabilisticPCA",
+        lambda: jm.ProbabilisticPCA(jnp.array([0.5, -1.0]), jnp.array([[1.0], [0.6]]), 0.7),
+        **_plane((2,)), em_steps=2000,
+        scipy=st.multivariate_normal([0.5, -1.0], [[1.49, 0.6], [0.6, 0.85]]),
+    ),
+]  # fmt: skip
 
 
 def named(case: Case) -> str:

@@ -36,7 +36,8 @@ def entrances(density):
 def test_an_unconstrained_entrance_gives_the_same_density(case):
     density = case.make()
     free = entrances(density)
-    usual = {"scale": "log_scale", "log_sd": "log_scale", "prob": "logits", "probs": "logits"}
+    usual = {"scale": "log_scale", "log_sd": "log_scale", "prob": "logits", "probs": "logits",
+             "exponent": "log_excess"}  # fmt: skip
     positional = {}
     for name, given in inspect.signature(type(density).__init__).parameters.items():
         if name in ("self", *free) or usual.get(name) in free or f"log_{name}" in free:
@@ -135,6 +136,15 @@ FAR = {
     ),
     "Poisson": (
         lambda x: jm.Poisson(1.0),
+        lambda x: -1 - (x * np.log(x) - x + 0.5 * np.log(2 * np.pi * x)),
+    ),
+    "InverseGaussian": (
+        lambda x: jm.InverseGaussian(1.0, 1.0),
+        lambda x: -(0.5 * (x - 2 + 1 / x) + 0.5 * np.log(2 * np.pi) + 1.5 * np.log(x)),
+    ),
+    "Zeta": (lambda x: jm.Zeta(2.0), lambda x: -2 * np.log(x) - np.log(np.pi**2 / 6)),
+    "Skellam": (  # far out the count that is taken away is all but 0
+        lambda x: jm.Skellam(1.0, 1e-30),
         lambda x: -1 - (x * np.log(x) - x + 0.5 * np.log(2 * np.pi * x)),
     ),
     "VonMises": (lambda x: jm.VonMises(0.0, x), None),

@@ -1,0 +1,23 @@
+"""The words that a family is written in, together."""
+
+from .._density import LogDensity as LogDensity
+from .._density import made as made
+from .._density import one_event as one_event
+from .._exponential import ExponentialFamily as ExponentialFamily
+from .._exponential import Moments as Moments
+from .._exponential import Refittable as Refittable
+from .._exponential import Total as Total
+from .._newton import newton_maximum as newton_maximum
+from .._numerics import as_float as as_float
+from ._domain import NON_NEGATIVE as NON_NEGATIVE
+from ._domain import POSITIVE as POSITIVE
+from ._domain import TRIALS as TRIALS
+from ._domain import UNIT as UNIT
+from ._domain import Domain as Domain
+from ._entrances import entrance as entrance
+from ._entrances import exp_of as exp_of
+from ._entrances import logs as logs
+from ._special import LOG_2_PI as LOG_2_PI
+from ._support import counted as counted
+from ._support import outside as outside
+from ._support import positive as positive

@@ -1,0 +1,189 @@
+"""Normal families of a vector whose covariance is of low rank, and noise of each coordinate."""
+
+from typing import Any, ClassVar, NamedTuple, Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ._family import LOG_2_PI, Refittable, as_float, exp_of, logs, made, one_event
+from ._seen import inverse_and_log_det
+
+HIGHEST = jax.lax.Precision.HIGHEST
+
+
+class Factors(NamedTuple):
+    """Counts, and sums of E q q' (r + 1, r + 1), of e E q' (d, r + 1) and of e^2 (d,).
+
+    Of residuals e and the factors with a constant, q = (z, 1).
+    """
+
+    count: Array
+    inner: Array
+    cross: Array
+    square: Array
+
+
+class _LowRank(Refittable):
+    """x = mean + loadings z + noise, z ~ N(0, I): EM completes z (Rubin and Thayer 1982)."""
+
+    reparametrised: ClassVar[bool] = True
+    mean: eqx.AbstractVar[Array]
+    loadings: eqx.AbstractVar[Array]
+    log_scale: eqx.AbstractVar[Array]
+    scale = exp_of("log_scale")
+    origin: Any = property(lambda self: self.mean)
+    dim = property(lambda self: self.mean.shape[-1])
+    rank = property(lambda self: self.loadings.shape[-1])
+
+    def _scales(self):
+        """Logarithms of the noise's scales, a coordinate each."""
+        wide = self.log_scale if self.ranks["log_scale"] else self.log_scale[..., None]
+        return jnp.broadcast_to(wide, self.mean.shape)
+
+    @property
+    def covariance(self):
+        noise = jnp.vectorize(jnp.diag, signature="(d)->(d,d)")(jnp.exp(2 * self._scales()))
+        return (
+            jnp.einsum("...ir,...jr->...ij", self.loadings, self.loadings, precision=HIGHEST)
+            + noise
+        )
+
+    @classmethod
+    def template(cls, dim: int, rank: int) -> Self:
+        """A placeholder for a fit: loadings that are waves, to begin from."""
+        waves = jnp.outer(jnp.arange(dim) + 0.5, jnp.arange(1.0, rank + 1)) * (jnp.pi / dim)
+        log_scale = jnp.zeros((dim,) * cls.ranks["log_scale"])
+        return made(cls, mean=jnp.zeros(dim), loadings=0.5 * jnp.cos(waves), log_scale=log_scale)
+
+    def _completed(self, x):
+        """Residual in units of the noise; mean and covariance of the factors; log-density."""
+        x, log_scale = one_event(x, (self.dim,), self), self._scales()
+        loadings = self.loadings * jnp.exp(-log_scale)[:, None]
+        inner = jnp.matmul(loadings.T, loadings, precision=HIGHEST)
+        covariance, log_det = inverse_and_log_det(inner + jnp.eye(self.rank, dtype=inner.dtype))
+        z = (x - self.mean) * jnp.exp(-log_scale)
+        at = jnp.matmul(covariance, jnp.matmul(loadings.T, z, precision=HIGHEST), precision=HIGHEST)
+        rest = z - jnp.matmul(loadings, at, precision=HIGHEST)
+        square = jnp.sum(rest * rest) + jnp.sum(at * at)
+        head = jnp.sum(log_scale) + 0.5 * log_det + 0.5 * self.dim * LOG_2_PI
+        return at, covariance, -0.5 * square - head
+
+    def log_prob(self, x):
+        return self._completed(x)[2]
+
+    def sample(self, key):
+        k_factors, k_noise = jax.random.split(key)
+        factors = jax.random.normal(k_factors, (self.rank,), self.mean.dtype)
+        noise = jax.random.normal(k_noise, self.mean.shape, self.mean.dtype) * jnp.exp(
+            self._scales()
+        )
+        return self.mean + jnp.matmul(self.loadings, factors, precision=HIGHEST) + noise
+
+    def stats(self, x, origin=None):
+        at, covariance, _ = self._completed(x)
+        e = x - (self.mean if origin is None else origin)
+        q = jnp.concatenate([at, jnp.ones_like(at[:1])])
+        inner = q[:, None] * q[None] + jnp.pad(covariance, (0, 1))
+        return Factors(jnp.ones((), e.dtype), inner, e[:, None] * q[None], e * e)
+
+    def _residual_squares(self, stats, slopes):
+        """Sums (d,) of E(e - slopes q)^2."""
+        turned = jnp.einsum("...dq,...qp->...dp", slopes, stats.inner, precision=HIGHEST)
+        return stats.square + jnp.sum(slopes * (turned - 2 * stats.cross), -1)
+
+    def from_stats(self, stats, origin=None) -> Self:
+        slopes = jnp.linalg.solve(stats.inner, jnp.swapaxes(stats.cross, -1, -2))
+        slopes = jnp.swapaxes(slopes, -1, -2)
+        variance = self._residual_squares(stats, slopes) / stats.count[..., None]
+        if not self.ranks["log_scale"]:
+            variance = jnp.mean(variance, -1)
+        mean = (self.mean if origin is None else origin) + slopes[..., -1]
+        log_scale = 0.5 * jnp.log(variance)
+        return made(type(self), mean=mean, loadings=slopes[..., :-1], log_scale=log_scale)
+
+    def expected_log_prob(self, stats, origin=None):
+        shift = self.mean - (self.mean if origin is None else origin)
+        slopes, log_scale = jnp.concatenate([self.loadings, shift[..., None]], -1), self._scales()
+        squares = self._residual_squares(stats, slopes) * jnp.exp(-2 * log_scale)
+        return -jnp.sum(0.5 * squares + stats.count[..., None] * log_scale)
+
+    def zero_stats(self):
+        stack, q = self.stack_shape, self.rank + 1
+        shapes = stack, (*stack, q, q), (*stack, self.dim, q), (*stack, self.dim)
+        return Factors(*(jnp.zeros(shape, self.mean.dtype) for shape in shapes))
+
+    def recentre(self, stats, old, new):
+        shift = old - new
+        cross = stats.cross + shift[..., None] * stats.inner[..., -1:, :]
+        square = stats.square + shift * (2 * stats.cross[..., -1] + stats.count[..., None] * shift)
+        return Factors(stats.count, stats.inner, cross, square)
+
+    def floor(self, stats, share):
+        count = stats.count[..., None]
+        variance = stats.square / count - (stats.cross[..., -1] / count) ** 2
+        zeros = jax.tree.map(jnp.zeros_like, stats)
+        return zeros._replace(square=share * variance)
+
+    def on_boundary(self, floor):
+        return jnp.any(jnp.exp(2 * self._scales()) <= 2 * floor.square, -1)
+
+
+class FactorAnalysis(_LowRank):
+    """Normal density of a vector, of covariance loadings loadings' + diag(scale^2), in nats.
+
+    log p(x) = log N(x; mean, L L' + diag(scale^2)), by the r x r matrix I + L' diag(scale^-2) L
+    alone. A mixture of them is one of factor analysers (Ghahramani and Hinton 1996, CRG-TR-96-1).
+
+    Args:
+        mean: vector (d,).
+        loadings: matrix (d, r), known up to a rotation of its columns.
+        scale: standard deviations (d,) of the noise; or `log_scale`, their logarithms.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxmix as jm
+        >>> jm.FactorAnalysis(jnp.zeros(3), jnp.ones((3, 1)), jnp.ones(3)).covariance[0]
+        Array([2., 1., 1.], dtype=float32)
+    """
+
+    ranks: ClassVar[dict[str, int]] = {"mean": 1, "loadings": 2, "log_scale": 1}
+    mean: Float[Array, "*stack d"]
+    loadings: Float[Array, "*stack d r"]
+    log_scale: Float[Array, "*stack d"]
+
+    def __init__(self, mean, loadings, scale=None, *, log_scale=None):
+        (log_scale,) = logs(type(self).__name__, scale=(scale, log_scale))
+        self.mean, self.loadings, self.log_scale = as_float(mean, loadings, log_scale)
+
+    @property
+    def num_parameters(self) -> int:
+        return self.dim * (self.rank + 2) - self.rank * (self.rank - 1) // 2
+
+
+class ProbabilisticPCA(_LowRank):
+    """Normal density of a vector, of covariance loadings loadings' + scale^2 I, in nats.
+
+    log p(x) = log N(x; mean, L L' + scale^2 I): principal components with noise of one scale
+    (Tipping and Bishop 1999, doi 10.1111/1467-9868.00196). Arguments as of `FactorAnalysis`, the
+    scale one number.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxmix as jm
+        >>> density = jm.ProbabilisticPCA(jnp.zeros(3), jnp.ones((3, 1)), 1.0)
+        >>> density.log_prob(jnp.zeros(3)).round(4)  # -(3 log(2 pi) + log 4) / 2
+        Array(-3.4500, dtype=float32)
+    """
+
+    ranks: ClassVar[dict[str, int]] = {"mean": 1, "loadings": 2, "log_scale": 0}
+    mean: Float[Array, "*stack d"]
+    loadings: Float[Array, "*stack d r"]
+    log_scale: Float[Array, "*stack"]
+
+    def __init__(self, mean, loadings, scale=None, *, log_scale=None):
+        (log_scale,) = logs(type(self).__name__, scale=(scale, log_scale))
+        self.mean, self.loadings, self.log_scale = as_float(mean, loadings, log_scale)
+
+    @property
+    def num_parameters(self) -> int:
+        return self.dim * (self.rank + 1) + 1 - self.rank * (self.rank - 1) // 2

@@ -1,0 +1,91 @@
+"""The zeta family of a whole number from 1 up: ranks, and sizes with a heavy tail."""
+
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ._family import (
+    TRIALS,
+    Domain,
+    ExponentialFamily,
+    Total,
+    as_float,
+    counted,
+    entrance,
+    one_event,
+)
+
+
+class Zeta(ExponentialFamily):
+    """Zeta (Zipf) density of 1, 2, ...: log p(x) = -s log x - log zeta(s), s > 1, in nats.
+
+    Johnson, Kemp and Kotz (2005, "Univariate discrete distributions", 11.2.20); log(s - 1) is
+    stored, and the M-step is a Newton ascent. `sample` leaves out what no integer holds.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxmix as jm
+        >>> jm.Zeta(2).log_prob(1).round(4)  # log(6 / pi^2)
+        Array(-0.4977, dtype=float32)
+        >>> jm.em.run(jm.Zeta(2), jnp.array([1, 1, 2, 1, 3, 5, 9])).model.exponent.round(2)
+        Array(1.75, dtype=float32)
+    """
+
+    ranks: ClassVar[dict[str, int]] = {"log_excess": 0}
+    domain: ClassVar[Domain] = TRIALS
+    log_excess: Float[Array, "*stack"]
+    exponent = property(lambda self: 1 + jnp.exp(self.log_excess))
+
+    def __init__(self, exponent=None, *, log_excess=None):
+        log = lambda exponent: jnp.log(exponent - 1)
+        stored, value = entrance("Zeta", log, exponent=exponent, log_excess=log_excess)
+        self.log_excess = stored(*as_float(value))
+
+    def log_base(self, x):
+        return counted(x, self.log_excess.dtype, 1)[1]
+
+    def stats(self, x, origin=None):
+        value, _ = counted(x, self.log_excess.dtype, 1)
+        return Total(jnp.ones_like(value), jnp.log(value))
+
+    def natural(self, origin=None):
+        excess = jnp.exp(self.log_excess)
+        return Total(-_log_zeta(excess), -1 - excess)
+
+    def log_normaliser(self, natural, origin=None):
+        inside = natural.total < -1
+        excess = jnp.where(inside, -1 - natural.total, jnp.ones_like(natural.total))
+        return jnp.where(inside, _log_zeta(excess), jnp.full_like(excess, jnp.inf))
+
+    def cdf(self, x):
+        x = jnp.maximum(jnp.floor(one_event(x, (), self).astype(self.log_excess.dtype)), 0)
+        above = jnp.log(jax.scipy.special.zeta(self.exponent, x + 1))
+        return -jnp.expm1(above - _log_zeta(jnp.exp(self.log_excess)))
+
+    def sample(self, key):
+        """Devroye (1986, "Non-uniform random variate generation", X.6.1): by rejection."""
+        excess, most = jnp.exp(self.log_excess), jnp.iinfo(int).max
+
+        def draw(carry):
+            k_u, k_v, k_next = jax.random.split(carry[0], 3)
+            log_x = jax.random.exponential(k_u, (), excess.dtype) / excess
+            x = jnp.floor(jnp.exp(jnp.minimum(log_x, jnp.log(jnp.asarray(most, excess.dtype)))))
+            rise = jnp.expm1(excess * jnp.log1p(1 / x))  # of (1 + 1 / x)^(s - 1) above 1
+            v = jax.random.uniform(k_v, (), excess.dtype)
+            fits = v * x * rise * 2**excess <= (1 + rise) * (2**excess - 1)
+            return k_next, x, fits & (x < 0.99 * most)
+
+        last = jax.lax.while_loop(lambda carry: ~carry[2], draw, (key, excess, excess < 0))
+        return last[1].astype(int)
+
+
+def _log_zeta(excess):
+    """log zeta(1 + excess) by Euler and Maclaurin's sum, to its own digits where zeta is near 1."""
+    s, n = 1 + excess, 12.0
+    rest = sum(float(k) ** -s for k in range(2, int(n)))
+    tail, term = n**-excess / excess + 0.5 * n**-s, s * n ** (-s - 1)
+    for j, factor in enumerate((1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 47900160)):
+        tail = tail + factor * term
+        term = term * (s + 2 * j + 1) * (s + 2 * j + 2) / n**2
+    return jnp.log1p(rest + tail)
