@@ -17,21 +17,13 @@ from ._entrances import entrance
 from ._moments import mean_and_scatter, recentred
 from ._special import LOG_2_PI
 from ._support import outside
-from .normal import normal_log_normaliser
+from ._window import Window, fall, log_integral, window
 
 
-def log_mass(low, high, finite: tuple[bool, bool]) -> Scalar:
-    """Logarithm of the standard normal's mass between two ends, of which some are infinite."""
-    below, above = finite
-    if not above:
-        return jax.scipy.stats.norm.logcdf(-low) if below else jnp.zeros_like(low)
-    if not below:
-        return jax.scipy.stats.norm.logcdf(high)
-    # In the upper tail by its mirror image, where the distribution function keeps its digits.
-    swap = low > 0
-    a, b = jnp.where(swap, -high, low), jnp.where(swap, -low, high)
-    log_b, log_a = jax.scipy.stats.norm.logcdf(b), jax.scipy.stats.norm.logcdf(a)
-    return log_b + jnp.log1p(-jnp.exp(log_a - log_b))
+def _middle(low: float, high: float) -> float:
+    """The middle of an interval, its one end, or 0."""
+    ends = [end for end in (low, high) if np.isfinite(end)]
+    return sum(ends) / max(len(ends), 1)
 
 
 class TruncatedNormal(ExponentialFamily):
@@ -52,6 +44,7 @@ class TruncatedNormal(ExponentialFamily):
         Array(-0.2258, dtype=float32)
     """
 
+    reparametrised: ClassVar[bool] = True
     ranks: ClassVar[dict[str, int]] = {"loc": 0, "log_scale": 0}
 
     loc: Float[Array, "*stack"]
@@ -69,8 +62,7 @@ class TruncatedNormal(ExponentialFamily):
     @classmethod
     def template(cls, *, low: float = -np.inf, high: float = np.inf) -> Self:
         """A placeholder for a fit, at the middle (or the one end) of the interval."""
-        ends = [end for end in (low, high) if np.isfinite(end)]
-        return cls(sum(ends) / max(len(ends), 1), 1.0, low=low, high=high)
+        return cls(_middle(low, high), 1.0, low=low, high=high)
 
     @property
     def domain(self) -> Domain:
@@ -82,44 +74,47 @@ class TruncatedNormal(ExponentialFamily):
         return jnp.exp(self.log_scale)
 
     @property
+    def _middle(self) -> float:
+        return _middle(self.low, self.high)
+
+    @property
     def _finite(self):
         return bool(np.isfinite(self.low)), bool(np.isfinite(self.high))
 
-    def _ends(self, loc, scale):
-        """The ends in units of the scale; an infinite one as 0, which nothing reads."""
-        ends = [end if np.isfinite(end) else 0.0 for end in (self.low, self.high)]
-        return (ends[0] - loc) / scale, (ends[1] - loc) / scale
+    def _window(self, low=None, high=None) -> Window:
+        """The interval, or a part of it, as the normal density sees it."""
+        ends = (self.low if low is None else low), (self.high if high is None else high)
+        finite = (self._finite[0] or low is not None, self._finite[1] or high is not None)
+        return window(self.loc, self.scale, *ends, finite)
 
     def log_mass(self) -> Float[Array, "*stack"]:
         """Logarithm of the mass of the interval under the whole normal."""
-        return log_mass(*self._ends(self.loc, self.scale), self._finite)
+        seen = self._window()
+        return log_integral(seen, self._finite) - 0.5 * seen.slope**2 - 0.5 * LOG_2_PI
 
-    def _hazards(self):
-        """Each end in units of the scale, and the density there; 0 at an infinite one."""
-        mass = self.log_mass()
-        for end, finite in zip(self._ends(self.loc, self.scale), self._finite, strict=True):
-            height = jnp.exp(jax.scipy.stats.norm.logpdf(end) - mass)
-            yield end, height if finite else jnp.zeros_like(height)
+    def _slopes(self, seen: Window):
+        """What the mean is from the window's place, negative, and how it moves with the slope."""
+        level = lambda slope: log_integral(seen._replace(slope=slope), self._finite)
+        once = lambda slope: jax.jvp(level, (slope,), (jnp.ones_like(slope),))[1]
+        return jax.jvp(once, (seen.slope,), (jnp.ones_like(seen.slope),))
 
     @property
     def mean(self) -> Float[Array, "*stack"]:
-        (_, low), (_, high) = self._hazards()
-        return self.loc + self.scale * (low - high)
+        seen = self._window()
+        return seen.place - self.scale * self._slopes(seen)[0]
 
     @property
     def variance(self) -> Float[Array, "*stack"]:
-        (a, low), (b, high) = self._hazards()
-        return self.scale**2 * (1 + a * low - b * high - (low - high) ** 2)
+        return self.scale**2 * self._slopes(self._window())[1]
 
     @property
     def origin(self):
-        return self.loc
+        return self._window().place
 
     def _safe(self, x):
         value = jnp.asarray(x).astype(self.loc.dtype)
         inside = (value >= self.low) & (value <= self.high)
-        inner = [end for end in (self.low, self.high) if np.isfinite(end)]
-        return jnp.where(inside, value, inner[0] if inner else 0.0), outside(inside, value)
+        return jnp.where(inside, value, self._middle), outside(inside, value)
 
     def log_base(self, x) -> Scalar:
         return self._safe(x)[1]
@@ -127,58 +122,70 @@ class TruncatedNormal(ExponentialFamily):
     def log_prob(self, x) -> Scalar:
         x = one_event(x, (), self)
         value, base = self._safe(x)
-        z = (value - self.loc) * jnp.exp(-self.log_scale)
-        return -0.5 * z * z - self.log_scale - 0.5 * LOG_2_PI - self.log_mass() + base
+        seen = self._window()
+        height = fall(seen, (value - seen.place) / self.scale) - log_integral(seen, self._finite)
+        return height - self.log_scale + base
+
+    def log_cdf(self, x) -> Scalar:
+        x = one_event(x, (), self).astype(self.loc.dtype)
+        whole = self._window()
+        inside = x > self.low
+        safe = jnp.clip(jnp.where(inside, x, self._middle), self.low, self.high)
+        part = self._window(high=safe)
+        finite = (self._finite[0], True)
+        below = fall(whole, (part.place - whole.place) / self.scale) + log_integral(part, finite)
+        below = jnp.minimum(below - log_integral(whole, self._finite), 0)
+        return jnp.where(inside, below, outside(jnp.asarray(False), x))
 
     def cdf(self, x) -> Scalar:
-        x = one_event(x, (), self)
-        z = (jnp.clip(x, self.low, self.high) - self.loc) * jnp.exp(-self.log_scale)
-        (low, _), finite = self._ends(self.loc, self.scale), (self._finite[0], True)
-        below = jnp.exp(log_mass(low, z, finite) - self.log_mass())
-        return jnp.where(x <= self.low, jnp.zeros_like(below), below)
+        return jnp.exp(self.log_cdf(x))
 
     def sample(self, key: Key[Array, ""]) -> Scalar:
-        low, high = ((end - self.loc) / self.scale for end in (self.low, self.high))
-        draw = jax.random.truncated_normal(key, low, high, (), self.loc.dtype)
-        return self.loc + self.scale * draw
+        least = float(jnp.finfo(self.loc.dtype).tiny)
+        return self.quantile(jax.random.uniform(key, (), self.loc.dtype, least))
 
     def stats(self, x, origin=None) -> Moments:
-        r = self._safe(x)[0] - (self.loc if origin is None else origin)
+        r = self._safe(x)[0] - (self.origin if origin is None else origin)
         return Moments(jnp.ones_like(r), r, r * r)
 
     def natural(self, origin=None) -> Moments:
-        shift = self.loc - (self.loc if origin is None else origin)
+        origin = self.origin if origin is None else origin
         precision = jnp.exp(-2 * self.log_scale)
-        head = -0.5 * precision * shift * shift - self.log_scale - 0.5 * LOG_2_PI
-        return Moments(head - self.log_mass(), precision * shift, -0.5 * precision)
+        seen = self._window()
+        head = fall(seen, (origin - seen.place) / self.scale) - log_integral(seen, self._finite)
+        return Moments(head - self.log_scale, precision * (self.loc - origin), -0.5 * precision)
 
     def log_normaliser(self, natural: Moments, origin=None) -> Scalar:
         """As of every family; inf, too, where no normal density is there to be cut off."""
+        origin = self.origin if origin is None else origin
         inside = natural.second < 0
         second = jnp.where(inside, natural.second, -jnp.ones_like(natural.second))
-        scale = jnp.sqrt(-0.5 / second)
-        loc = (self.loc if origin is None else origin) - 0.5 * natural.first / second
-        value = normal_log_normaliser(natural.first, second)
-        value = value + log_mass(*self._ends(loc, scale), self._finite)
+        value = self._log_total(natural.first, jnp.sqrt(-0.5 / second), origin, 1.0)
         return jnp.where(inside, value, jnp.full_like(value, jnp.inf))
+
+    def _log_total(self, slope, scale, origin, unit) -> Array:
+        """Log of the integral of exp(slope r - (r / scale)^2 / 2), r = (x - origin) / unit."""
+        ends = (self.low - origin) / unit, (self.high - origin) / unit
+        seen = window(slope * scale * scale, scale, *ends, self._finite)
+        level = slope * seen.place - 0.5 * (seen.place / scale) ** 2
+        return level + jnp.log(scale) + log_integral(seen, self._finite)
 
     def from_stats(self, stats: Moments, origin=None) -> Self:
         _, mean, variance = mean_and_scatter(stats, 0)
-        centre = (self.loc if origin is None else origin) + mean
+        centre = (self.origin if origin is None else origin) + mean
         spread = jnp.sqrt(variance)
 
         def value(theta, given):
-            # In units of the data's own mean and spread: theta is 0 without truncation.
-            centre, spread = given
-            loc, scale = centre + theta[0] * spread, spread * jnp.exp(theta[1])
-            square = jnp.exp(-2 * theta[1]) * (1 + theta[0] ** 2)
-            return -0.5 * square - theta[1] - log_mass(*self._ends(loc, scale), self._finite)
+            # In units of the data's own mean and spread, by the slope of the log-density at the
+            # mean and the log-scale: theta is 0 without truncation.
+            scale = jnp.exp(theta[1])
+            return -0.5 / (scale * scale) - self._log_total(theta[0], scale, *given)
 
         best = lambda *given: newton_maximum(value, jnp.zeros((2,), spread.dtype), given)
         theta = jnp.vectorize(best, signature="(),()->(2)")(centre, spread)
         fields = lambda m: (m.loc, m.log_scale)
-        loc, log_scale = centre + theta[..., 0] * spread, jnp.log(spread) + theta[..., 1]
-        return eqx.tree_at(fields, self, (loc, log_scale))
+        loc = centre + theta[..., 0] * jnp.exp(2 * theta[..., 1]) * spread
+        return eqx.tree_at(fields, self, (loc, jnp.log(spread) + theta[..., 1]))
 
     def floor(self, stats: Moments, share) -> Moments:
         zero = jnp.zeros_like(stats.count)
