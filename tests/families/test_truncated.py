@@ -75,8 +75,8 @@ def test_far_tails_and_thin_intervals(case):
 
 def test_draws_move_with_the_parameters_as_quantiles_do(x64):
     """The derivative of a draw is that of the quantile at its own level."""
-    key = jax.random.key(3)
-    draw = lambda loc, scale: jm.TruncatedNormal(loc, scale, low=0.5, high=4.0).sample(key)
+    key = lambda: jax.random.key(3)
+    draw = lambda loc, scale: jm.TruncatedNormal(loc, scale, low=0.5, high=4.0).sample(key())
     slopes = jax.grad(draw, (0, 1))(1.0, 2.0)
     level = float(jm.TruncatedNormal(1.0, 2.0, low=0.5, high=4.0).cdf(draw(1.0, 2.0)))
     at = lambda loc, scale: st.truncnorm((0.5 - loc) / scale, (4 - loc) / scale, loc, scale).ppf(
