@@ -1,7 +1,7 @@
 """Numerical traps, each met and explained once."""
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -269,59 +269,6 @@ def log_mean_exp(x: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
 def zeros(*shape: int) -> Array:
     """Zeros of the default floating dtype; no program makes them."""
     return constant(np.zeros(shape), jnp.result_type(float))
-
-
-class Sum(NamedTuple):
-    """A running sum as an unevaluated pair: `high + low` has about twice the digits of its dtype.
-
-    At 1e7 nats one float32 ulp is 1 nat; differences of two such pairs keep the lost digits.
-    """
-
-    high: Array
-    low: Array
-
-    @property
-    def value(self) -> Array:
-        return self.high + self.low
-
-
-def zero_sum(like: Array) -> Sum:
-    return Sum(jnp.zeros_like(like), jnp.zeros_like(like))
-
-
-def add(total: Sum, x: Array) -> Sum:
-    """Add one value, keeping the rounding error (Knuth's two-sum, 1969; no branch)."""
-    high = total.high + x
-    shadow = high - total.high
-    error = (total.high - (high - shadow)) + (x - shadow)
-    return Sum(high, total.low + error)
-
-
-def merge(a: Sum, b: Sum) -> Sum:
-    """Add two sums; associative up to rounding, so it serves chunks, files and devices."""
-    both = add(a, b.high)
-    return Sum(both.high, both.low + b.low)
-
-
-def compensated_sum(values: Array | Sum) -> Sum:
-    """Sum of a vector, or of a vector of running sums, by pairs, the rounding errors kept."""
-    total = values if isinstance(values, Sum) else Sum(values, jnp.zeros_like(values))
-    while total.high.shape[0] > 1:
-        size = total.high.shape[0]
-        half = size // 2
-        pairs = merge(
-            Sum(total.high[:half], total.low[:half]),
-            Sum(total.high[half : 2 * half], total.low[half : 2 * half]),
-        )
-        if size % 2:
-            pairs = Sum(*(jnp.concatenate([p, t[-1:]]) for p, t in zip(pairs, total, strict=True)))
-        total = pairs
-    return Sum(total.high[0], total.low[0])
-
-
-def difference(a: Sum, b: Sum) -> Array:
-    """a - b, in which the digits that the leading parts share cancel exactly."""
-    return (a.high - b.high) + (a.low - b.low)
 
 
 @jax.custom_batching.custom_vmap

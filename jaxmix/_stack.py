@@ -6,10 +6,10 @@ from typing import Any
 import equinox as eqx
 import jax
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, PyTree
 
 from ._density import LogDensity
+from ._trees import is_traced
 
 
 class Held:
@@ -125,7 +125,7 @@ def repeat(template: PyTree, size: int) -> PyTree:
             once = bool(path) and path[0].name in shared
             if once:
                 return array
-            if isinstance(array, Tracer):
+            if is_traced(array):
                 return jax.numpy.broadcast_to(array, (size, *array.shape))
             # On the host: another size compiles nothing.
             return jax.device_put(np.broadcast_to(np.asarray(array), (size, *array.shape)))

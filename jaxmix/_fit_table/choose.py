@@ -12,6 +12,7 @@ from jaxtyping import PyTree
 from tqdm.auto import tqdm
 
 from .._stack import pick
+from .._trees import num_rows
 from ..choice.sweep import FAILED
 from ..combinators import mixture_of
 from ..data import encode
@@ -60,7 +61,7 @@ def choose(
         ValueError: for more components than rows, or if every mixture collapsed.
     """
     whole = data = encode(template, rows)
-    most = len(jax.tree.leaves(data)[0])
+    most = num_rows(data)
     case: Any = weights
     if most > MANY_ROWS:
         few = np.sort(np.random.default_rng(seed).choice(most, MANY_ROWS, replace=False))

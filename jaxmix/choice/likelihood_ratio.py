@@ -10,8 +10,8 @@ from jaxtyping import Array, Float, Key, PyTree
 from .._refuse import on_host
 from .._results import RESULTS
 from .._sharding import on_automatic_axes
+from .._trees import num_rows
 from ..em import init, run
-from ..em.chunks import num_rows
 from ..em.maximise import DEFAULT_FLOOR
 
 

@@ -12,9 +12,9 @@ from .._exponential import Refittable
 from .._refuse import on_host
 from .._results import RESULTS
 from .._sharding import on_automatic_axes
+from .._trees import num_rows
 from ..combinators.tied import Borrowed
 from ..em import Prior, run
-from ..em.chunks import num_rows
 from ..em.maximise import DEFAULT_FLOOR, blank_stats, floor_prior, keep_densities, refit
 from ..em.parts import is_part, take_apart
 

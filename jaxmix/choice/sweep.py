@@ -10,11 +10,11 @@ from jaxtyping import Array, Key, PyTree
 
 from .._refuse import on_host
 from .._sharding import on_automatic_axes
+from .._trees import num_rows
 from ..combinators import gaussian_mixture
 from ..combinators.gaussian import COVARIANCES
 from ..em import Fit
 from ..em.checks import of_dtype
-from ..em.chunks import num_rows
 from ..em.fit import fit_each
 from ..em.seeds import generator, split
 from ..em.small import alike, rows_under

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from .._refuse import on_host
+from .._trees import num_rows, take
 from ..em import fit
 
 
@@ -54,12 +55,12 @@ def k_fold(key: Key[Array, ""], data: PyTree, folds: int) -> Iterator[tuple[PyTr
         >>> [(len(train), len(held)) for train, held in pairs]
         [(8, 2), (8, 2), (8, 2), (8, 2), (8, 2)]
     """
-    fold = _folds(key, len(jax.tree.leaves(data)[0]), folds)
+    fold = _folds(key, num_rows(data), folds)
 
     def pairs():
         for number in range(folds):
             train, held = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-            yield tuple(jax.tree.map(lambda a, rows=rows: a[rows], data) for rows in (train, held))
+            yield tuple(take(data, rows) for rows in (train, held))
 
     return pairs()
 
@@ -101,7 +102,7 @@ def cross_validate(
         >>> score(2) > score(1)
         True
     """
-    rows = len(jax.tree.leaves(data)[0])
+    rows = num_rows(data)
     k_fold, k_fit = jax.random.split(key)
     fold = _folds(k_fold, rows, folds)
     given = np.ones(rows) if weights is None else np.asarray(weights)

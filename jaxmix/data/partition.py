@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from .._refuse import on_host
+from .._trees import num_rows
 
 
 @on_host("split the rows before.")
@@ -31,7 +32,7 @@ def partition(key: Key[Array, ""], data: PyTree, fractions: Sequence[float]) -> 
         >>> train.shape, valid.shape
         ((8,), (2,))
     """
-    rows = jax.tree.leaves(data)[0].shape[0]
+    rows = num_rows(data)
     shares = np.asarray(fractions, dtype=np.float64)
     if shares.ndim != 1 or np.any(shares <= 0) or shares.sum() > 1 + 1e-9:
         raise ValueError(

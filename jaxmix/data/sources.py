@@ -12,6 +12,8 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from .._trees import num_rows, take
+
 BATCH_ROWS = 65_536
 
 
@@ -68,7 +70,7 @@ class Arrays:
     def __init__(self, data: PyTree, batch_size: int = BATCH_ROWS):
         self.data = jax.tree.map(np.asarray, data)
         self.batch_size = checked_size(batch_size)
-        self.num_rows = len(jax.tree.leaves(self.data)[0])
+        self.num_rows = num_rows(self.data)
 
     def batches(self) -> Iterator[PyTree]:
         """Slices of the arrays."""
@@ -77,7 +79,7 @@ class Arrays:
 
     def take(self, index: np.ndarray) -> PyTree:
         """Rows by number."""
-        return jax.tree.map(lambda a: a[index], self.data)
+        return take(self.data, index)
 
 
 class Parquet:

@@ -9,6 +9,8 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from .._trees import num_rows, take
+
 AHEAD = 2  # pieces read beyond the one in use
 
 
@@ -39,7 +41,7 @@ class Pieces:
         first = next(iter(source.batches()), None)
         if first is None:
             raise ValueError("The data are empty: the source has no batches.")
-        self.capacity = len(jax.tree.leaves(first)[0])
+        self.capacity = num_rows(first)
 
     @property
     def shapes(self) -> tuple[PyTree, jax.ShapeDtypeStruct]:
@@ -53,7 +55,7 @@ class Pieces:
         done = 0
         for number, batch in enumerate(self.source.batches()):
             rows = self._converted(batch, number)
-            total = len(jax.tree.leaves(rows)[0])
+            total = num_rows(rows)
             for start in range(0, total, self.capacity):
                 count = min(self.capacity, total - start)
                 yield self._padded(rows, start, count, done)
@@ -151,23 +153,23 @@ def sampled(source: Any, wanted: int) -> tuple[PyTree, int]:
     kept, every, rows = [], 1, 0
     held = 0
     for batch in source.batches():
-        size = len(jax.tree.leaves(batch)[0])
+        size = num_rows(batch)
         part = jax.tree.map(lambda a, o=-rows % every, e=every: np.asarray(a)[o::e], batch)
         rows += size
         kept.append(part)
-        held += len(jax.tree.leaves(part)[0])
+        held += num_rows(part)
         if held > 2 * wanted:
             joined = _joined(kept)
             while held > 2 * wanted:
                 every *= 2
-                joined = jax.tree.map(lambda a: a[::2], joined)
-                held = len(jax.tree.leaves(joined)[0])
+                joined = take(joined, slice(None, None, 2))
+                held = num_rows(joined)
             kept = [joined]
     if rows == 0:
         raise ValueError("The data are empty: there are 0 rows to fit to.")
     joined = _joined(kept)
     if held > wanted:
-        joined = jax.tree.map(lambda a: a[_spread(held, wanted)], joined)
+        joined = take(joined, _spread(held, wanted))
     return joined, rows
 
 

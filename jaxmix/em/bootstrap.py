@@ -11,8 +11,8 @@ from jaxtyping import Array, Key, PyTree
 from .._results import RESULTS
 from .._sharding import on_automatic_axes
 from .._stack import pick
+from .._trees import float_of, num_rows, take
 from ..combinators._labels import posterior_of
-from .chunks import num_rows
 from .entry import check_key, enter
 from .maximise import Prior
 from .solve import fixed_point
@@ -101,7 +101,7 @@ def bootstrap(
 @eqx.filter_jit
 def _refits(key, model, data, weights, num, parametric, prior, max_steps):
     rows = num_rows(data)
-    dtype = jnp.result_type(*(a for a in jax.tree.leaves(model) if eqx.is_inexact_array(a)))
+    dtype = float_of(model)
 
     def refit(data, weights):
         found = fixed_point(model, data, weights=weights, prior=prior, max_steps=max_steps)
@@ -169,5 +169,5 @@ def _reordered(components, kinds, order):
         stack = jax.tree.map(lambda *parts: jnp.stack(parts), *(components[k] for k in places))
         for k in places:
             at = jnp.argmax(jnp.array(places) == order[k])
-            found[k] = jax.tree.map(lambda a, at=at: a[at], stack)
+            found[k] = take(stack, at)
     return tuple(found)

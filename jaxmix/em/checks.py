@@ -8,13 +8,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, PyTree
 
 from .._density import check_parts
 from .._exponential import ProductForm
 from .._numerics import constant, native
 from .._stack import of_arrays
+from .._trees import float_of, is_traced
 from .columns import ColumnsEvent
 from .parts import take_apart
 
@@ -246,7 +246,7 @@ def check_rows(model: PyTree, data: PyTree, weights: Array | None, prior: Any) -
     prior determines what rows don't, and traced or distant rows are not looked at.
     """
     leaves = jax.tree.leaves((data, weights))
-    known = lambda a: not isinstance(a, Tracer) and getattr(a, "is_fully_addressable", True)
+    known = lambda a: not is_traced(a) and getattr(a, "is_fully_addressable", True)
     asked = any(hasattr(leaf, "check_rows") for leaf in take_apart(model).leaves)
     if prior is not None or not asked or not all(known(a) for a in leaves):
         return
@@ -260,14 +260,6 @@ def check_rows(model: PyTree, data: PyTree, weights: Array | None, prior: Any) -
         look(used)
 
 
-def float_of(data: PyTree) -> Any:
-    """The floating dtype of the data, or the default one."""
-    types = [getattr(a, "dtype", np.asarray(a).dtype) for a in jax.tree.leaves(data)]
-    # Canonical: float64 only where it is switched on.
-    kinds = [jax.dtypes.canonicalize_dtype(t) for t in types if jnp.issubdtype(t, jnp.inexact)]
-    return jnp.result_type(*kinds) if kinds else jnp.result_type(float)
-
-
 def of_dtype(template: PyTree, data: PyTree) -> PyTree:
     """The template in the dtype of the data: dtypes follow the data."""
     dtype = float_of(data)
@@ -276,7 +268,7 @@ def of_dtype(template: PyTree, data: PyTree) -> PyTree:
         if not eqx.is_inexact_array_like(leaf):
             return leaf
         same = isinstance(leaf, jax.Array) and leaf.dtype == dtype
-        if same or isinstance(leaf, Tracer) or len(getattr(leaf, "devices", set)()) > 1:
+        if same or is_traced(leaf) or len(getattr(leaf, "devices", set)()) > 1:
             return jnp.asarray(leaf, dtype)
         return constant(leaf, dtype)
 

@@ -9,15 +9,12 @@ from jaxtyping import Array, PyTree
 
 from .._exponential import Refittable
 from .._platform import sizes
+from .._trees import num_rows, take
 from ..combinators._lengths import SequenceEvent
 from .parts import take_apart
 
 SYMBOLIC = 512  # rows of a chunk where their number is a symbol, to be exported for any
 BRIEF = 500_000  # numbers times densities of the widest stack
-
-
-def num_rows(data: PyTree) -> int:
-    return jax.tree.leaves(data)[0].shape[0]
 
 
 def width(model: PyTree) -> int:
@@ -94,13 +91,13 @@ def take_chunk(
         fresh, at = at < rows, jnp.minimum(at, rows - 1)
         w = jnp.ones(chunk, dtype) if weights is None else weights[at]
         w = jnp.where(fresh.reshape((-1,) + (1,) * (w.ndim - 1)), w, jnp.zeros_like(w))
-        return jax.tree.map(lambda a: a[at], data), w
+        return take(data, at), w
     start = jnp.minimum(index * chunk, rows - chunk)
-    take = lambda a: jax.lax.dynamic_slice_in_dim(a, start, chunk)
+    window = lambda a: jax.lax.dynamic_slice_in_dim(a, start, chunk)
     fresh = start + jnp.arange(chunk) >= index * chunk
-    w = jnp.ones(chunk, dtype) if weights is None else take(weights)
+    w = jnp.ones(chunk, dtype) if weights is None else window(weights)
     w = jnp.where(fresh.reshape((-1,) + (1,) * (w.ndim - 1)), w, jnp.zeros_like(w))
-    return jax.tree.map(take, data), w
+    return jax.tree.map(window, data), w
 
 
 def is_brief(model: PyTree, data: PyTree, *_: Any) -> bool:

@@ -11,6 +11,7 @@ from jaxtyping import Array, PyTree
 
 from .._exponential import Moments, Refittable, Total
 from .._stack import over_stack
+from .._trees import is_traced
 from ..combinators.held_fields import HeldFields
 from ..families import (
     Bernoulli,
@@ -95,10 +96,6 @@ class Pseudo(NamedTuple):
     at_mean: Any = None
 
 
-def is_known(x: Any) -> bool:
-    return not isinstance(x, jax.core.Tracer)  # pyright: ignore[reportAttributeAccessIssue]
-
-
 def _of_events(leaf: Refittable, law: PseudoEvents) -> Pseudo:
     events = jax.tree.map(jnp.asarray, law.events)
 
@@ -159,7 +156,7 @@ def _excess(concentration: Any, owner: Refittable) -> Array:
     """Concentration less 1: the pseudo-counts of which the mode is the mean."""
     value = jnp.asarray(concentration)
     value = value if eqx.is_inexact_array(value) else value.astype(float)
-    if is_known(value) and bool(jnp.any(~(value >= 1))):
+    if not is_traced(value) and bool(jnp.any(~(value >= 1))):
         raise ValueError(
             f"The prior of {type(owner).__name__} has a concentration of {float(jnp.min(value)):g}: "
             "below 1 the mode is a probability of 0 whatever the data; it must be at least 1."

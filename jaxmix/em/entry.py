@@ -6,13 +6,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, PyTree
 
 from .._density import is_density
+from .._trees import float_of, is_traced, num_rows
 from ..combinators import HiddenMarkov, HierarchicalMixture, JointMixture
-from .checks import as_arrays, check_event, checked_weights, float_of, floating
-from .chunks import num_rows
+from .checks import as_arrays, check_event, checked_weights, floating
 
 
 def enter(
@@ -32,7 +31,7 @@ def enter(
     check_event(data, model)
     if weights is None:
         return data, None
-    if isinstance(weights, Tracer):
+    if is_traced(weights):
         if weights.shape != (num_rows(data),):
             raise ValueError(
                 f"weights must have shape ({num_rows(data)},), one a row; it was {weights.shape}."
@@ -112,7 +111,7 @@ def _alike(stack: Any) -> bool:
     except ValueError:  # a part that is tied over the whole stack is none of it
         return False
     arrays = [a for a in jax.tree.leaves(stack) if eqx.is_inexact_array(a)]
-    if len(shape) != 1 or shape[0] < 2 or any(isinstance(a, Tracer) for a in arrays):
+    if len(shape) != 1 or shape[0] < 2 or is_traced(arrays):
         return False
     own = [np.asarray(a) for a in arrays if a.shape[:1] == shape]  # the rest they share
     return bool(own) and all(bool(np.all(a == a[:1])) for a in own)

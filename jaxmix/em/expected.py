@@ -10,12 +10,13 @@ from jaxtyping import Array, PyTree
 from .._compile import Quick
 from .._density import LogDensity
 from .._exponential import ByChunk
-from .._numerics import Sum, add, compensated_sum, merge, zero_sum
 from .._sharding import on_automatic_axes
 from .._stack import of_arrays, rows_log_prob
+from .._sums import Sum, add, compensated_sum, map_sums, merge, merged, values_of, zero_sum
+from .._trees import num_rows, take
 from .asked import events_asked
 from .buckets import Buckets
-from .chunks import chunk_rows, is_brief, num_rows, take_chunk
+from .chunks import chunk_rows, is_brief, take_chunk
 from .columns import ColumnsEvent
 from .entry import enter
 from .parts import take_apart
@@ -55,14 +56,6 @@ def harden(model: PyTree) -> PyTree:
     )
 
 
-def is_sum(node: Any) -> bool:
-    return isinstance(node, Sum)
-
-
-def _add_trees(totals, values):
-    return jax.tree.map(add, totals, values, is_leaf=is_sum)
-
-
 def pieces(data: PyTree, weights: Array | None, count: int, chunk: int, dtype) -> tuple:
     """Copies of rows and weights, so many chunks; the last is filled with its last row at 0."""
     rows = num_rows(data)
@@ -73,12 +66,6 @@ def pieces(data: PyTree, weights: Array | None, count: int, chunk: int, dtype) -
 
     weights = jnp.ones(rows, dtype) if weights is None else weights
     return jax.tree.map(lambda a: cut(a, a[-1:]), data), cut(weights, jnp.zeros(1, weights.dtype))
-
-
-def _merged(a: Any, b: Any) -> Any:
-    is_sum = lambda node: isinstance(node, Sum)
-    both = lambda x, y: merge(x, y) if is_sum(x) else x + y
-    return jax.tree.map(both, a, b, is_leaf=is_sum)
 
 
 def expect(
@@ -103,7 +90,7 @@ def expect(
         one = functools.partial(
             expect, model, assignment=assignment, chunk_size=chunk_size, residual=residual
         )
-        return functools.reduce(_merged, map(one, data.parts, data.weights))
+        return functools.reduce(merged, map(one, data.parts, data.weights))
     parts = take_apart(model)
     data, axes = opened(data)
     rows = num_rows(data)
@@ -111,7 +98,7 @@ def expect(
     residual = residual or isinstance(data, ColumnsEvent)  # columns have no origin in common
     hard = assignment == "hard"
     by_rows = not hard and callable(getattr(model, "rows_log_prob", None))
-    first_row = jax.tree.map(lambda a: a[0], data)
+    first_row = take(data, 0)
 
     def scan(ways):
         def row(tilts, loose, known, x):
@@ -142,7 +129,7 @@ def expect(
             sums = [
                 way.sums(*each) for way, *each in zip(ways, slopes, shares, features, strict=True)
             ]
-            return _add_trees(totals, (values, sums, gradient)), None
+            return map_sums(add, totals, (values, sums, gradient)), None
 
         zero_tilts = [way.zero_tilt() for way in ways]
         dtype = jax.eval_shape(model.log_prob, first_row).dtype
@@ -154,7 +141,7 @@ def expect(
         again = jax.checkpoint(body, prevent_cse=False)
         (values, sums, gradient), _ = jax.lax.scan(again, jax.tree.map(zero_sum, empty), steps)
         objective, soft = compensated_sum(values[0]), compensated_sum(values[-1])
-        sums, gradient = jax.tree.map(lambda s: s.value, (sums, gradient), is_leaf=is_sum)
+        sums, gradient = values_of((sums, gradient))
         stats = [way.stats(s) for way, s in zip(ways, sums, strict=True)]
         return soft, objective, stats, gradient
 
@@ -181,7 +168,7 @@ def log_likelihood(
     """Weighted sum over the data of the model's log-density, in nats, by chunks."""
     if isinstance(data, Buckets):
         one = lambda part, w: log_likelihood(model, part, w, chunk_size)
-        return functools.reduce(_merged, map(one, data.parts, data.weights))
+        return functools.reduce(merged, map(one, data.parts, data.weights))
     data, axes = opened(data)
     rows = num_rows(data)
     chunk = chunk_rows(model, data, chunk_size)
@@ -192,7 +179,7 @@ def log_likelihood(
         values = jnp.where(w > 0, values, jnp.zeros_like(values)) * w
         return merge(total, compensated_sum(values)), None
 
-    first_row = jax.tree.map(lambda a: a[0], data)
+    first_row = take(data, 0)
     zero = jnp.zeros((), jax.eval_shape(model.log_prob, first_row).dtype)
     total, _ = jax.lax.scan(body, Sum(zero, zero), jnp.arange(-(-rows // chunk)))
     return pooled(total, axes)

@@ -11,17 +11,18 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from .._results import RESULTS
+from .._trees import alone, float_of, in_numpy, num_rows, take
 from . import restarts
 from .buckets import bucketed
 from .checkpoint import Keeper, digest
-from .checks import check_rows, check_support, checked_data, checked_weights, float_of, of_dtype
-from .chunks import densities, num_rows, rows_of_chunk, width
+from .checks import check_rows, check_support, checked_data, checked_weights, of_dtype
+from .chunks import densities, rows_of_chunk, width
 from .columns import fold_of
 from .drive import Progress, drive
 from .expected import log_likelihood
 from .maximise import FLOOR_ROWS
 from .options import Options
-from .restarts import GOES, Searched, floor_prior, search, table_of, take
+from .restarts import GOES, Searched, floor_prior, search, table_of
 from .run import loop
 from .sharded import layout_of, over_rows, placed
 from .small import fit_small, fits, suits
@@ -68,7 +69,7 @@ def _over_lanes(one, states):
     """`vmap` over lanes; of a single one no axis of size 1, which slows XLA's passes tenfold."""
     if states.running.shape[0] > 1:
         return jax.vmap(one)(states)
-    return jax.tree.map(lambda a: a[None], one(jax.tree.map(lambda a: a[0], states)))
+    return alone(one(take(states, 0)))
 
 
 class Rounds(NamedTuple):
@@ -122,7 +123,7 @@ class Rounds(NamedTuple):
                     states, group, data, weights, prior, self.options.solver, limits, ahead,
                     self.options.assignment, chunk, layout,
                 )  # fmt: skip
-                parts.append(jax.tree.map(np.asarray, part))
+                parts.append(in_numpy(part))
             fresh, codes = restarts.round_history(lanes, parts, many), names(result)
             most_steps = int(limits.max_steps)
             now = restarts.standing(states, history + fresh, codes, most_steps, used)
@@ -188,7 +189,7 @@ def _fit_checked(key, template, data, weights, options: Options, layout) -> Fit:
     go = Rounds(template, options, bar, belongs)
     with bar:
         if options.init == "given":
-            models = jax.tree.map(lambda a: a[None], template)
+            models = alone(template)
             prior = floor_prior(template, data, weights, floor) if prior is None else prior
             check_support(template, data, weights)
             found = go.run(models, data, weights, prior, options.limits)

@@ -14,8 +14,9 @@ from jaxtyping import Array, Bool, Float, PyTree
 from .._density import is_density
 from .._results import RESULTS
 from .._stack import stack_axes
+from .._trees import num_rows
 from ..combinators._labels import posterior_of
-from .chunks import chunk_rows, num_rows
+from .chunks import chunk_rows
 from .expected import expect, log_likelihood
 from .maximise import DEFAULT_FLOOR, Prior, about_own_origins, floors_of, log_prior, sound
 from .parts import parameters, take_apart

@@ -10,7 +10,7 @@ from jaxtyping import Array, Key, PyTree
 from .._compile import Quick
 from .._sharding import on_automatic_axes
 from .._stack import of_arrays
-from .chunks import num_rows
+from .._trees import float_of, num_rows, take
 from .columns import ColumnsEvent
 from .entry import check_key, enter
 from .expected import expect
@@ -106,12 +106,12 @@ def _init(key, template, data, weights, plus_plus) -> PyTree:
         index = jax.random.choice(k_rows, rows, (wanted,), replace=not static, p=odds)
         # Rows of weight 0 come last, where too few others are left: the first one stands in.
         index = jnp.where(weights[index] > 0, index, index[0])
-    sample = jax.tree.map(lambda a: a[index], data)
+    sample = take(data, index)
     if components(template, sample) is not None:
         share = _responsibilities(k_seed, template, sample, plus_plus)
     else:
         used = jnp.arange(wanted) < ROWS_ALONE
-        share = used.astype(dtype_of(template))
+        share = used.astype(float_of(template))
     return started((k_noise, k_loose), template, sample, share)
 
 
@@ -242,15 +242,11 @@ def _expand(count, like):
     return count.reshape(count.shape + (1,) * (like.ndim - count.ndim))
 
 
-def dtype_of(model):
-    return jnp.result_type(*(a for a in jax.tree.leaves(model) if eqx.is_inexact_array(a)))
-
-
 def _responsibilities(key, template, sample, plus_plus):
     size = components(template, sample)
     assert size is not None
     wanted = num_rows(sample)
-    dtype = dtype_of(template)
+    dtype = float_of(template)
     # Rows are in random order already: each component takes the next three, or as few as leave
     # every component rows of its own; beyond the last row they begin anew.
     many = min(ROWS_A_COMPONENT, max(1, wanted // size))

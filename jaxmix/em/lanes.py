@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from .._platform import in_context, sizes
-from .chunks import num_rows, width
+from .._trees import num_rows
+from .chunks import width
 
 
 def lanes_of(model: PyTree, data: PyTree, most_rows: int | None = None) -> int:

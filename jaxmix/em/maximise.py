@@ -11,9 +11,10 @@ from .._exponential import ExponentialFamily, Refittable
 from .._numerics import tree_vdot
 from .._stack import stack_axes
 from .._stand_ins import Blank
-from .chunks import num_rows, take_chunk
+from .._trees import float_of, num_rows, take
+from .chunks import take_chunk
 from .expected import Expected, log_likelihood
-from .gradient_step import GradientState, climb
+from .gradient_step import GradientState, climb, gradient_state
 from .parts import take_apart
 
 DEFAULT_FLOOR = 1e-9  # least variance of a component, as a share of the data's
@@ -67,7 +68,7 @@ def blank_stats(
     origins = [leaf.origin for leaf in parts.leaves] if origins is None else origins
     drawn = [None] * len(parts.leaves) if seeds is None else seeds
     levels = [
-        jnp.broadcast_to(jnp.asarray(level, _dtype(leaf)), leaf.stack_shape)
+        jnp.broadcast_to(jnp.asarray(level, float_of(leaf)), leaf.stack_shape)
         for leaf in parts.leaves
     ]
 
@@ -83,7 +84,7 @@ def blank_stats(
         return jnp.sum(jnp.where(weights > 0, values, jnp.zeros_like(values)) * weights)
 
     rows = num_rows(data)
-    weights = jnp.ones(rows, _dtype(model)) if weights is None else weights
+    weights = jnp.ones(rows, float_of(model)) if weights is None else weights
     size = sum(a.size for a in jax.tree.leaves(tilts))
     chunk = max(1, min(rows, max(16, STATS_ELEMENTS // max(1, size))))
 
@@ -92,10 +93,6 @@ def blank_stats(
         return jax.tree.map(jnp.add, totals, sums), None
 
     return jax.lax.scan(body, tilts, jnp.arange(-(-rows // chunk)))[0]
-
-
-def _dtype(leaf):
-    return jnp.result_type(*(a for a in jax.tree.leaves(leaf) if eqx.is_inexact_array(a)))
 
 
 def pooled_stats(
@@ -129,7 +126,7 @@ def floor_stats(model: PyTree, data: PyTree, weights: Array | None) -> tuple[lis
     if not isinstance(rows, int) or rows > FLOOR_ROWS:
         last = jnp.asarray(rows - 1, float)
         index = jnp.round(jnp.linspace(0, last, FLOOR_ROWS)).astype(int)
-        data = jax.tree.map(lambda a: a[index], data)
+        data = take(data, index)
         weights = None if weights is None else weights[index]
     return pooled_stats(model, data, weights)
 

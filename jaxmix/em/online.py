@@ -8,14 +8,14 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from .._refuse import on_host
 from .._results import RESULTS
 from .._sharding import on_automatic_axes
+from .._trees import float_of, in_numpy
 from .batches import Pieces, ahead, sampled
-from .checks import checked_data, float_of, of_dtype
+from .checks import checked_data, of_dtype
 from .drive import Progress, drive
 from .expected import expect
 from .maximise import DEFAULT_FLOOR, Prior, about_own_origins, floor_prior, refit
@@ -183,7 +183,7 @@ def online(
         )
     kind = float_of(sample)
     model = of_dtype(model, sample)
-    pieces = Pieces(source, jax.tree.map(np.asarray, sample), kind)
+    pieces = Pieces(source, in_numpy(sample), kind)
     num_batches, half = passes * -(-rows // pieces.capacity), 0
     if first is None:
         half = num_batches // 2

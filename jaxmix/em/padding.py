@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._stack import pick
+from .._trees import num_rows
 from ..combinators import MixtureSameFamily
 from ..families.categorical import Categorical
-from .chunks import num_rows
 
 FEW_ROWS = 256
 

@@ -10,10 +10,11 @@ from jaxtyping import Array, PyTree
 
 from .._exponential import Refittable
 from .._sharding import on_automatic_axes
+from .._trees import is_traced
 from ..combinators.held_fields import HeldFields
 from ..combinators.tied import Borrowed
 from . import ridge as ridge  # its law is among those of a family
-from .conjugacy import NEWTON_STEPS, Pseudo, PseudoRows, is_known, pseudo_statistics
+from .conjugacy import NEWTON_STEPS, Pseudo, PseudoRows, pseudo_statistics
 from .maximise import Prior, blank_stats, floor_prior, pooled_stats
 from .parts import take_apart
 
@@ -112,7 +113,7 @@ def conjugate_prior(
 
 
 def _is_zero(x: Any) -> bool:
-    return is_known(x) and bool(np.all(np.asarray(x) == 0))
+    return not is_traced(x) and bool(np.all(np.asarray(x) == 0))
 
 
 def _own(leaf: Refittable) -> Any:

@@ -17,10 +17,11 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._platform import sizes
+from .._trees import float_of, num_rows, take
 from . import maximise
 from .checks import check_support
-from .chunks import densities, num_rows
-from .initialise import components, dtype_of, everywhere, has_zeros, started, supported
+from .chunks import densities
+from .initialise import components, everywhere, has_zeros, started, supported
 from .seeds import seeds
 from .sharded import layout_of, over_rows
 from .solution import Restarts
@@ -65,11 +66,6 @@ class Standing(NamedTuple):
     shares: np.ndarray
 
 
-def take(tree: PyTree, index: Any) -> PyTree:
-    """Some lanes of a stacked tree."""
-    return jax.tree.map(lambda a: a[index], tree)
-
-
 # Run once, on few rows: the compiler's dearer passes cost more time than they give back.
 @functools.cache
 def _starter(quickly: bool):
@@ -90,7 +86,7 @@ def starts(key, template: PyTree, data: PyTree, weights: Any, many: int) -> PyTr
     k_seeds, k_inside = jax.random.split(key)
     size = components(template, data)
     found = seeds(k_seeds, data, size, many, weights)
-    dtype = dtype_of(template)
+    dtype = float_of(template)
     found = found._replace(share=found.share.astype(dtype), case=found.case.astype(dtype))
     quickly = jax.config.read("jax_disable_most_optimizations")
     return _starter(quickly)(k_inside, template, data, found)

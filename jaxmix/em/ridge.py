@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from .._trees import is_traced
 from ..families._pairs import products_of_pairs
 from ..regression import (
     GammaRegression,
@@ -17,7 +18,7 @@ from ..regression import (
     NegativeBinomialRegression,
     PoissonRegression,
 )
-from .conjugacy import Pseudo, is_known, rule_for
+from .conjugacy import Pseudo, rule_for
 
 
 class Ridge(NamedTuple):
@@ -49,7 +50,7 @@ def _squares(leaf, strength: Any) -> Array:
     """Sums of the pairs of (x, 1) of rows whose only squares are these strengths."""
     value = jnp.asarray(strength)
     value = value if eqx.is_inexact_array(value) else value.astype(leaf.intercept.dtype)
-    if is_known(value) and not bool(jnp.all((value >= 0) & jnp.isfinite(value))):
+    if not is_traced(value) and not bool(jnp.all((value >= 0) & jnp.isfinite(value))):
         raise ValueError(
             f"The strength of a ridge of {type(leaf).__name__} is finite and 0 or more; it was "
             f"{float(jnp.min(value)):g}."

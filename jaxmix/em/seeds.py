@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Key, PyTree
 
+from .._trees import num_rows
 from .initialise import ROWS_A_COMPONENT, ROWS_ALONE, SEED_ROWS, is_vector_event
 from .k_means import canonical_order, lloyd, plus_plus
 
@@ -81,10 +82,9 @@ def seeds(
         (4, 4, 2)
     """
     random = generator(key)
-    num_rows = jax.tree.leaves(data)[0].shape[0]
-    case = np.ones(num_rows) if weights is None else _read(weights, None).astype(float)
+    case = np.ones(num_rows(data)) if weights is None else _read(weights, None).astype(float)
     rows = None
-    if num_rows > SEED_ROWS:
+    if num_rows(data) > SEED_ROWS:
         rows = _quantiles(case, random.uniform(size=(many, SEED_ROWS)))
         case = np.ones(SEED_ROWS)
     case = case / case[case > 0].mean()

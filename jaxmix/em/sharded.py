@@ -5,6 +5,7 @@ reads rows works on its own rows and calls `pooled` at the end. Models stay whol
 Processes that read sources exchange sums once a pass, and nothing else.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,9 +18,10 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 from .._exponential import Refittable
-from .._numerics import Sum, merge
 from .._refuse import on_host
 from .._stack import stack_axes
+from .._sums import is_sum, map_sums, merge, merged
+from .._trees import num_rows, take
 
 
 class Shard(eqx.Module):
@@ -54,7 +56,6 @@ def pooled(tree: PyTree, axes: tuple[str, ...]) -> PyTree:
     """
     if not axes:
         return tree
-    is_sum = lambda node: isinstance(node, Sum)
 
     def total(node):
         if not is_sum(node):
@@ -63,7 +64,7 @@ def pooled(tree: PyTree, axes: tuple[str, ...]) -> PyTree:
         fold = lambda so_far, one: (merge(so_far, one), None)
         return jax.lax.scan(fold, jax.tree.map(jnp.zeros_like, node), every)[0]
 
-    return jax.tree.map(total, tree, is_leaf=is_sum)
+    return map_sums(total, tree)
 
 
 def layout_of(data: PyTree) -> Layout | None:
@@ -140,11 +141,8 @@ def together(totals: PyTree) -> PyTree:
     if jax.process_count() == 1:
         return totals
     every = multihost_utils.process_allgather(totals)
-    parts = [jax.tree.map(lambda a, i=i: a[i], every) for i in range(jax.process_count())]
-    total = parts[0]
-    for part in parts[1:]:
-        total = jax.tree.map(merge, total, part, is_leaf=lambda node: isinstance(node, Sum))
-    return jax.tree.map(jax.numpy.asarray, total)
+    parts = [take(every, i) for i in range(jax.process_count())]
+    return jax.tree.map(jnp.asarray, functools.reduce(merged, parts))
 
 
 def everyone(rows: PyTree, wanted: int) -> PyTree:
@@ -152,7 +150,7 @@ def everyone(rows: PyTree, wanted: int) -> PyTree:
     if jax.process_count() == 1:
         return rows
     share = wanted // jax.process_count()
-    have = len(jax.tree.leaves(rows)[0])
+    have = num_rows(rows)
     least = int(np.min(multihost_utils.process_allgather(np.asarray(have))))
     index = np.round(np.linspace(0, have - 1, min(share, least))).astype(int)
     part = jax.tree.map(lambda a: np.asarray(a)[index], rows)
@@ -180,7 +178,7 @@ def shard_rows(data: PyTree, mesh: Mesh | None = None) -> tuple[PyTree, jax.Arra
     mesh = jax.make_mesh((jax.device_count(),), ("rows",)) if mesh is None else mesh
     mesh = Mesh(mesh.devices, mesh.axis_names)
     sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
-    rows = len(jax.tree.leaves(data)[0])
+    rows = num_rows(data)
     extra = -rows % mesh.size
     pad = lambda a: jnp.concatenate([a, jnp.repeat(a[-1:], extra, 0)]) if extra else a
     weights = (jnp.arange(rows + extra) < rows).astype(float)

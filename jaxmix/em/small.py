@@ -20,9 +20,10 @@ from .._compile import Quick
 from .._exponential import ExponentialFamily, Refittable
 from .._numerics import logsumexp
 from .._results import RESULTS
+from .._trees import alone, float_of, in_numpy, num_rows, take
 from ..combinators import Composite, MixtureSameFamily, SequenceEvent
 from .checks import check_support
-from .chunks import densities, is_brief, num_rows
+from .chunks import densities, is_brief
 from .drive import Progress, drive
 from .expected import log_likelihood
 from .initialise import (
@@ -31,7 +32,6 @@ from .initialise import (
     PSEUDO_ROWS,
     PSEUDO_VECTORS,
     components,
-    dtype_of,
     global_fit,
     is_vector_event,
     moved,
@@ -102,7 +102,7 @@ def _unit(leaf: Any, pooled: Any, mixing: Any, alive: Any) -> Any:
 def _start(placed, pooled, data, weights, start: Start) -> PyTree:
     """One start: the global fit refitted to the rows of its components."""
     if start.rows is not None:
-        data, weights = jax.tree.map(lambda a: a[start.rows], (data, weights))
+        data, weights = take((data, weights), start.rows)
     vector = is_vector_event(data)
     smooth = PSEUDO_VECTORS if vector else PSEUDO_ROWS
     parts = take_apart(placed)
@@ -128,7 +128,7 @@ def started(template, data, weights, starts, floor, prior, solver) -> tuple[Stat
     Without `starts` the template, stacked, is what they start from.
     """
     given = starts is None
-    one = jax.tree.map(lambda a: a[0], template) if given else template
+    one = take(template, 0) if given else template
     placed, pooled = global_fit(one, data, weights)
     if prior is None:
         leaves = take_apart(placed).leaves
@@ -235,16 +235,16 @@ def fits(
     sizes = [t.mixing.size if wide else 0 for t in templates]
     top = bucket_of_components(max(sizes)) if wide else 0
     given, many = options.init == "given", options.num_restarts
-    templates = [jax.tree.map(_on_host, t) for t in templates]
-    data = jax.tree.map(np.asarray, data)
+    templates = [in_numpy(t) for t in templates]
+    data = in_numpy(data)
     weights = None if weights is None else np.asarray(weights)
-    dtype = dtype_of(templates[0])
+    dtype = float_of(templates[0])
     padded, case = padded_rows(data, weights, dtype)
     widest = templates[int(np.argmax(sizes))]
     widest = widened(widest, top) if wide else widest
     starts = None
     if given:
-        many, widest = 1, jax.tree.map(lambda a: a[None], widest)
+        many, widest = 1, alone(widest)
     else:
         each = [
             _drawn(key, t, widest, data, weights, many, size, top, len(case))
@@ -277,23 +277,22 @@ def fits(
             )  # fmt: skip
             states = jax.block_until_ready(out.state)
             _spent[kind] = known * (_spent.get(kind, 0.0) + time.process_time() - began)
-            return states, [jax.tree.map(np.asarray, out.history)]
+            return states, [in_numpy(out.history)]
 
         states, traces = drive(block, states, [], bar)
     held = None
     if options.validation is not None:
         held = _validation(states.model, options.validation, dtype)
-    last = jax.tree.map(np.asarray, out._replace(history=None))
+    last = in_numpy(out._replace(history=None))
     found = []
     for i, size in enumerate(sizes):
         lanes = slice(i * many, (i + 1) * many)
-        take = lambda tree, lanes=lanes: jax.tree.map(lambda a: a[lanes], tree)
         validated = None if held is None else held[lanes]
         cut = (lambda m, size=size: narrowed(m, size)) if wide else (lambda m: m)
         found.append(
             _answer(
-                take(last),
-                take(traces),
+                take(last, lanes),
+                take(traces, lanes),
                 validated,
                 cut,
                 (data, weights),
@@ -311,7 +310,7 @@ def alike(templates: list[PyTree]) -> list[list[int]]:
     for i, template in enumerate(templates):
         kind: Any = i
         if can_widen(template):
-            one = narrowed(jax.tree.map(_on_host, template), 1)
+            one = narrowed(in_numpy(template), 1)
             leaves, structure = jax.tree.flatten(one)
             kind = (structure, *(getattr(a, "shape", a) for a in leaves))
         found.setdefault(kind, []).append(i)
@@ -320,10 +319,10 @@ def alike(templates: list[PyTree]) -> list[list[int]]:
 
 def rows_under(model: PyTree, data: PyTree) -> np.ndarray:
     """Log-density of each row under a model, in nats, by a program of bucketed shapes."""
-    model, rows = jax.tree.map(_on_host, model), num_rows(data)
+    model, rows = in_numpy(model), num_rows(data)
     if can_widen(model):
         model = widened(model, bucket_of_components(model.mixing.size))
-    padded, _ = padded_rows(jax.tree.map(np.asarray, data), None, dtype_of(model))
+    padded, _ = padded_rows(in_numpy(data), None, float_of(model))
     return np.asarray(_row_log_probs(model, padded))[:rows]
 
 
@@ -334,13 +333,9 @@ def _log_probs(model, data):
 _row_log_probs = Quick(_log_probs, is_brief)
 
 
-def _on_host(leaf: Any) -> Any:
-    return np.asarray(leaf) if eqx.is_array(leaf) else leaf
-
-
 def _drawn(key, template, widest, data, weights, many, size, top, rows) -> Start:
     """Starts of one model, padded to the rows and components of the launch."""
-    dtype = dtype_of(template)
+    dtype = float_of(template)
     drawn = seeds(key, data, size or components(template, data), many, weights)
     share = drawn.share
     room = [(0, 0)] * share.ndim
@@ -378,7 +373,7 @@ def _totals(models, data, weights):
 
 
 def _validation(models: PyTree, data: PyTree, dtype: Any) -> np.ndarray:
-    data, case = padded_rows(jax.tree.map(np.asarray, data), None, dtype)
+    data, case = padded_rows(in_numpy(data), None, dtype)
     return np.asarray(_totals(models, data, case))
 
 
@@ -400,9 +395,9 @@ def _answer(last, traces, validated, cut, rows, padded, options, interrupted) ->
     scores = np.asarray(state.expected.log_likelihood.high + state.expected.log_likelihood.low)
     codes = [NAMES[int(code)] for code in last.code]
     if not np.isfinite(scores[0]) and state.num_steps[0] == 0:
-        check_support(cut(jax.tree.map(lambda a: a[0], state.model)), *rows)
+        check_support(cut(take(state.model, 0)), *rows)
     best = best_of(scores if validated is None else validated, codes)
-    one = jax.tree.map(lambda a: a[best], state)
+    one = take(state, best)
     model, steps = one.model, int(one.num_steps)
     result = RESULTS.interrupted if interrupted else RESULTS._name_to_item[codes[best]]
     if options.throw and name(result) != "successful":

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from .._numerics import Sum, difference, zero_sum
 from .._results import RESULTS
+from .._sums import Sum, difference, zero_sum
+from .._trees import take
 from .accelerate import finite_change
 from .buckets import Buckets
 from .expected import Expected
@@ -122,7 +123,7 @@ def _unseen(model: PyTree, data: PyTree, weights: Any) -> Expected:
     if isinstance(data, Buckets):
         data, weights = data.parts[0], data.weights[0]
     data, _ = opened(data)
-    one = lambda m, rows: m.log_prob(jax.tree.map(lambda a: a[0], rows))
+    one = lambda m, rows: m.log_prob(take(rows, 0))
     dtype = eqx.filter_eval_shape(one, model, data).dtype
     weight = dtype if weights is None else jax.eval_shape(jnp.sum, weights).dtype
     parts, total = take_apart(model), zero_sum(jnp.zeros((), dtype))

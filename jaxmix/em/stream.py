@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
-from .._numerics import Sum, merge
 from .._results import RESULTS
+from .._sums import as_sums, merged, values_of
+from .._trees import alone, float_of, in_numpy, num_rows, take
 from .batches import Pieces, ahead, sampled
 from .checkpoint import Keeper, digest
-from .checks import checked_data, float_of, of_dtype
-from .chunks import num_rows, rows_of_chunk
+from .checks import checked_data, of_dtype
+from .chunks import rows_of_chunk
 from .drive import Progress, drive
 from .expected import Expected, expect, log_likelihood
 from .in_memory import fit_arrays
@@ -28,29 +29,19 @@ from .sharded import everyone, together
 from .solution import Fit, Restarts, entropy, message, name, num_parameters, of_lane, trimmed
 from .state import begin, judge, propose, result_of
 
-_is_sum = lambda node: isinstance(node, Sum)
-
-
-def _as_sums(expected: Expected) -> Expected:
-    """Every statistic as a running sum, so that millions of batches lose nothing."""
-    return jax.tree.map(
-        lambda a: a if _is_sum(a) else Sum(a, jnp.zeros_like(a)), expected, is_leaf=_is_sum
-    )
-
 
 def _as_values(sums: Any) -> Expected:
-    value = functools.partial(jax.tree.map, lambda s: s.value, is_leaf=_is_sum)
+    """Sums over all batches as a pass gives them, with only the log-likelihoods running sums."""
     return sums._replace(
-        weight=sums.weight.value, stats=value(sums.stats), gradient=value(sums.gradient)
+        weight=sums.weight.value, stats=values_of(sums.stats), gradient=values_of(sums.gradient)
     )
 
 
 @eqx.filter_jit
 def _absorb(totals, model, batch, weights, assignment, chunk):
-    fresh = _as_sums(expect(model, batch, weights, assignment=assignment, chunk_size=chunk))
-    if totals is None:
-        return fresh
-    return jax.tree.map(merge, totals, fresh, is_leaf=_is_sum)
+    # Every statistic is a running sum, so that millions of batches lose nothing.
+    fresh = as_sums(expect(model, batch, weights, assignment=assignment, chunk_size=chunk))
+    return fresh if totals is None else merged(totals, fresh)
 
 
 _begin = eqx.filter_jit(begin)
@@ -110,8 +101,7 @@ class Stream:
         total = 0.0
         for piece in ahead(self.pieces):
             total += float(function(piece.rows, jnp.asarray(piece.weights)))
-        value = jnp.asarray(total)
-        return float(together(Sum(value, jnp.zeros_like(value))).value)
+        return float(together(as_sums(jnp.asarray(total))).value)
 
 
 @eqx.filter_jit
@@ -136,7 +126,7 @@ def fit_source(
         )
     float_type = float_of(sample)
     case_weights = None if weights is None else np.asarray(weights)
-    pieces = Pieces(source, jax.tree.map(np.asarray, sample), float_type, case_weights)
+    pieces = Pieces(source, in_numpy(sample), float_type, case_weights)
     given = options.init == "given"
     begun = template if given else (template, jax.random.key_data(key))  # pyright: ignore[reportArgumentType]
     belongs = {
@@ -195,8 +185,8 @@ def _step(stream, prior, options, state, trace):
 def _supported(start, template, totals):
     """No label that some row has is left with probability 0 because the sample lacked it."""
     whole = maximise(template, _as_values(totals), None).model
-    lifted = supported(jax.tree.map(lambda a: a[None], start), whole)
-    return jax.tree.map(lambda a: a[0], lifted)
+    lifted = supported(alone(start), whole)
+    return take(lifted, 0)
 
 
 def _few(source, sample, template):

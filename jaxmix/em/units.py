@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
+from .._trees import num_rows
 from ..combinators import SequenceEvent
-from .chunks import num_rows
 
 
 def items_of_one_row(data: PyTree) -> Any | None:

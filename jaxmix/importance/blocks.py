@@ -7,11 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from .._platform import sizes
-
-
-def num_rows(rows: PyTree) -> int:
-    """Length of the leading axis."""
-    return jax.tree.leaves(rows)[0].shape[0]
+from .._trees import num_rows, take
 
 
 def divisor(n: int, most: int) -> int:
@@ -28,11 +24,11 @@ def over_blocks(function: Callable, rows: PyTree) -> PyTree:
     even = divisor(n, most)
     size = even if 4 * even >= most else most  # no rest, if the blocks do not become small by it
     full = n // size * size
-    out = map_blocks(function, jax.tree.map(lambda a: a[:full], rows), size)
+    out = map_blocks(function, take(rows, slice(full)), size)
     out = jax.tree.map(lambda a: a.reshape(full, *a.shape[2:]), out)
     if full == n:
         return out
-    rest = function(jax.tree.map(lambda a: a[full:], rows))
+    rest = function(take(rows, slice(full, None)))
     return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), out, rest)
 
 

@@ -2,12 +2,12 @@
 
 import warnings
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from .._sharding import gathered
+from .._trees import is_traced
 
 DRAWS_PER_VARIATE = 50
 
@@ -33,7 +33,7 @@ def checked_weights(weights: Array, expected: tuple[int, ...], dtype) -> Array:
             f"weights must have a row for each target and a column for each proposal, {expected}; "
             f"their shape is {weights.shape}."
         )
-    if not isinstance(weights, jax.core.Tracer):  # pyright: ignore[reportAttributeAccessIssue]
+    if not is_traced(weights):
         rows = np.asarray(weights)
         off = ~(np.abs(rows.sum(1) - 1) < 1e-3) | (rows < 0).any(1)
         if off.any():
@@ -44,11 +44,6 @@ def checked_weights(weights: Array, expected: tuple[int, ...], dtype) -> Array:
             )
     # The estimate does not depend on a row's scale; exact rows make its parts agree.
     return weights / jnp.sum(weights, 1, keepdims=True)
-
-
-def is_traced(array) -> bool:
-    """Whether the values are not there to be looked at."""
-    return isinstance(array, jax.core.Tracer)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def as_table(table, role: str) -> Array:

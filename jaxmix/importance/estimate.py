@@ -15,11 +15,11 @@ from .._pareto import pareto_k, psis
 from .._platform import with_precision
 from .._refuse import forward_only
 from .._sharding import gathered
+from .._trees import is_traced
 from .checks import (
     check_controls,
     checked_efficiencies,
     checked_weights,
-    is_traced,
     refuse_nan,
 )
 from .controls import controlled

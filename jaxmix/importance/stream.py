@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from .._density import is_normalised
 from .._refuse import checked_key
+from .._trees import is_traced
 from .checks import checked_weights
 from .draws import Draws, checked_draws, draw
 from .family import Unreached, family_size, is_single, parts_of
@@ -97,7 +98,7 @@ def estimate_totals(
     unknown = jnp.full(sums.mass_shift.shape, jnp.inf, w.dtype)
     upper = hit_limits(sums.counts, w, summary, sums.mass_shift, truths, unknown)
     k = jnp.full_like(summary.value, jnp.nan)
-    n = 0 if isinstance(sums.counts, jax.core.Tracer) else int(np.sum(np.asarray(sums.counts)))  # pyright: ignore[reportAttributeAccessIssue]
+    n = 0 if is_traced(sums.counts) else int(np.sum(np.asarray(sums.counts)))
     return make_estimate(summary, upper, k, None, like, single, n)
 
 

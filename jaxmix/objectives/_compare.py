@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
 from .._refuse import on_host
-from ._draws import check_call, num_rows
+from ._draws import check_call, checked_rows
 from ._evidence import log_evidence
 from ._named import iwae
 
@@ -164,7 +164,7 @@ def _reference_gradient(objective, model, guide, xs, keys):
         return jax.grad(lambda p: objective(key, eqx.combine(p, static), guide, one)[0])(params)
 
     def once(key):
-        of_rows = jax.lax.map(of_row, (jax.random.split(key, num_rows(xs)), xs))
+        of_rows = jax.lax.map(of_row, (jax.random.split(key, checked_rows(xs)), xs))
         return jax.tree.map(lambda a: jnp.mean(a, 0), of_rows)
 
     return jax.lax.map(once, keys)

@@ -25,7 +25,7 @@ def stopped(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda a: jax.lax.stop_gradient(a) if eqx.is_inexact_array(a) else a, tree)
 
 
-def num_rows(xs: PyTree) -> int:
+def checked_rows(xs: PyTree) -> int:
     """Length of the leading axis that all arrays of a batch share."""
     shapes = [jnp.shape(a) for a in jax.tree.leaves(xs)]
     lengths = {shape[0] if shape else None for shape in shapes}

@@ -14,7 +14,7 @@ from .._pareto import pareto_k
 from .._results import RESULTS
 from .._sharding import aligned, gathered, on_its_mesh
 from ._combine import combine, softmax
-from ._draws import check_call, checked_guide, log_weight, num_rows
+from ._draws import check_call, checked_guide, checked_rows, log_weight
 from ._terms import LeaveOut
 
 # From the gravest.
@@ -130,7 +130,7 @@ def log_evidence(
             "A standard error needs num_samples and repeats of at least 2; they were "
             f"{num_samples} and {repeats}."
         )
-    rows, xs = num_rows(xs), gathered(xs)
+    rows, xs = checked_rows(xs), gathered(xs)
     k_weights, k_repeats = jax.random.split(key)
 
     def one(given):
@@ -242,7 +242,7 @@ def posterior_mean(
         return mean, error
 
     def run(xs, key):
-        return jax.vmap(one)(*aligned((jax.random.split(key, num_rows(xs)), xs)))
+        return jax.vmap(one)(*aligned((jax.random.split(key, checked_rows(xs)), xs)))
 
     return on_its_mesh(run, xs, key)
 

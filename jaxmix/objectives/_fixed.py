@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from .._closures import in_one_program
 from .._sharding import aligned, on_its_mesh
 from ._combine import Combined, Term, combine
-from ._draws import attach, check_call, checked_guide, log_weight, num_rows, stopped, surrogate
+from ._draws import attach, check_call, checked_guide, checked_rows, log_weight, stopped, surrogate
 from ._rules import check_rules, coefficients
 
 
@@ -72,7 +72,7 @@ class FixedObjective:
         return values, jnp.full(values.shape, self.num_samples), largest
 
     def _rows(self, model, guide, key, xs):
-        keys, xs = aligned((jax.random.split(key, num_rows(xs)), xs))
+        keys, xs = aligned((jax.random.split(key, checked_rows(xs)), xs))
         return jax.vmap(lambda k, x: self._row(k, model, guide, x))(keys, xs)
 
     def combine(self, log_w: Float[Array, " K"]) -> Combined:

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from .._closures import in_one_program
 from .._sharding import gathered, on_its_mesh
 from ._combine import Blocks, Combined, combine
-from ._draws import attach, check_call, checked_guide, log_weight, num_rows, stopped, surrogate
+from ._draws import attach, check_call, checked_guide, checked_rows, log_weight, stopped, surrogate
 from ._rules import check_rules, coefficients
 from ._tail import tail
 
@@ -113,7 +113,7 @@ class RandomObjective:
 
     def _evaluate(self, model, guide, key, xs) -> Rows:
         xs = gathered(xs)
-        rows = num_rows(xs)
+        rows = checked_rows(xs)
         layout = self.layout(rows)
         k_uniform, k_order, k_draws, k_tail = jax.random.split(key, 4)
         uniform = jax.random.uniform(k_uniform)

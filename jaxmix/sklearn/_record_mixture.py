@@ -12,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from .._trees import num_rows
 from ..combinators import Composite, mixture_of
 from ..data import decode, encode, infer_template
 from ..data.tables import column_names, is_table
@@ -145,7 +146,7 @@ class RecordMixture(MixtureAnswers, MissingAllowed):
         if isinstance(table, np.ndarray) and isinstance(self.template_, Composite):
             table = {field: table[:, i] for i, (field, _) in enumerate(self.template_.items())}
         events = encode(self.template_, table)
-        return events, len(jax.tree.leaves(events)[0])
+        return events, num_rows(events)
 
     @property
     def model_(self) -> PyTree:

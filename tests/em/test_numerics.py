@@ -12,15 +12,8 @@ from scipy import stats as sps
 from scipy.special import logsumexp as sp_logsumexp
 
 import jaxmix as jm
-from jaxmix._numerics import (
-    Sum,
-    add,
-    compensated_sum,
-    difference,
-    log_mean_exp,
-    logsumexp,
-    merge,
-)
+from jaxmix._numerics import log_mean_exp, logsumexp
+from jaxmix._sums import Sum, add, compensated_sum, difference, merge
 
 
 @pytest.mark.skipif(os.environ.get("JAXMIX_AS_USERS") == "1", reason="this is that run")

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from ..._trees import num_rows
 from ..result import flatten_values
 from .coordinates import Coordinates
 from .support import Box, holds
@@ -32,7 +33,7 @@ def _look(coordinates, f, seen, boxes, events):
 
 def blocks_of(events: PyTree, size: int = BLOCK):
     """Blocks of one size, the last one filled up with its first row; and how many rows count."""
-    total = jax.tree.leaves(events)[0].shape[0]
+    total = num_rows(events)
     for start in range(0, total, size):
         rows = min(size, total - start)
         block = jax.tree.map(lambda a, s=start, r=rows: a[s : s + r], events)
@@ -58,7 +59,7 @@ class Hits:
         unit: bool = True,
         show: Callable = lambda done, of: None,
     ):
-        self.count = jax.tree.leaves(events)[0].shape[0]
+        self.count = num_rows(events)
         values, features, places = [], [], []
         like = None
         for start, rows, block in blocks_of(events):
