@@ -75,6 +75,11 @@ class Refittable(LogDensity):
         """The leaf's own location, about which residuals keep float32 right."""
         return None
 
+    @property
+    def evaluated(self) -> Any:
+        """The leaf by which log-densities and statistics are taken: itself, but for a wrapper."""
+        return self
+
     @abc.abstractmethod
     def stats(self, x: PyTree, origin: Array | None = None) -> Any:
         """Sufficient statistics T(x) of one event, headed by the constant 1."""

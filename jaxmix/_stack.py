@@ -47,6 +47,8 @@ def stack_axes(density: PyTree) -> PyTree:
 
         def axes(path, child):
             rank = node.ranks.get(path[0].name)
+            if child is None:  # a field that is kept elsewhere
+                return None
             return below(child, depth) if rank is None else child.ndim - rank
 
         return structure.unflatten([axes(path, child) for path, child in children])

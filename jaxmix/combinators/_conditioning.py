@@ -8,16 +8,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree, Scalar
 
 from ..families.categorical import Categorical
+from .constrained import Constrained
 from .frozen import Frozen
-from .held_fields import HeldFields
 from .optional import OptionalEvent
 from .tied import Borrowed
 
 
 def plain(part: PyTree) -> PyTree:
     """A density without the wrapper that freezes it or marks it as tied."""
-    while isinstance(part, Frozen | HeldFields | Borrowed):
-        part = part.lent if isinstance(part, Borrowed) else part.part
+    while isinstance(part, Frozen | Constrained | Borrowed):
+        of = {Borrowed: "lent", Frozen: "part"}.get(type(part), "evaluated")
+        part = getattr(part, of)
     return part
 
 

@@ -9,8 +9,10 @@ from jaxtyping import Array, Key, PyTree, Scalar
 
 from .._density import LogDensity, is_density
 from .._stack import outcome_log_probs
+from .constrained import Constrained, with_fields
 from .held_fields import HeldFields, held
 from .tied import Tied
+from .tied_fields import TiedFields, holding
 
 
 class Frozen(LogDensity):
@@ -45,7 +47,9 @@ class Frozen(LogDensity):
         return getattr(self.part, name)
 
 
-def frozen(part: PyTree, fields: str | Sequence[str] | None = None) -> Frozen | HeldFields:
+def frozen(
+    part: PyTree, fields: str | Sequence[str] | None = None
+) -> Frozen | HeldFields | TiedFields:
     """Freeze a density node, or some parameters of it: EM leaves them, and their gradient is 0.
 
     Args:
@@ -70,18 +74,23 @@ def frozen(part: PyTree, fields: str | Sequence[str] | None = None) -> Frozen | 
             f"Only a density can be frozen; got a {type(part).__name__}. Freeze the density that "
             "holds the array, for instance a mixture's `mixing` rather than its weights."
         )
-    return Frozen(part) if fields is None else held(part, fields)
+    if fields is None:
+        return Frozen(part)
+    return holding(part, fields) if isinstance(part, TiedFields) else held(part, fields)
 
 
 def _is_frozen(node: Any) -> bool:
-    return isinstance(node, Frozen | HeldFields)
+    return isinstance(node, Frozen | Constrained)
 
 
 def _mask(node: Any) -> Any:
-    if isinstance(node, HeldFields):
-        fields = lambda m: [getattr(m.part, name) for name in node.fields]
+    if isinstance(node, Constrained):
         free = jax.tree.map(eqx.is_inexact_array, node)
-        return eqx.tree_at(fields, free, [False] * len(node.fields))
+        for at in ("part", "once") if isinstance(node, TiedFields) else ("part",):
+            off = [n for n in node.frozen_fields if getattr(getattr(node, at), n) is not None]
+            still = with_fields(getattr(free, at), off, [False] * len(off))
+            free = eqx.tree_at(lambda m, at=at: getattr(m, at), free, still)
+        return free
     return jax.tree.map(lambda _: not _is_frozen(node) and eqx.is_inexact_array(node), node)
 
 
@@ -108,6 +117,8 @@ def unwrap(model: PyTree) -> PyTree:
     """
 
     def plain(node):
+        if isinstance(node, TiedFields):
+            return node.evaluated
         if isinstance(node, Frozen | HeldFields):
             return unwrap(node.part)
         if isinstance(node, Tied):
@@ -115,5 +126,5 @@ def unwrap(model: PyTree) -> PyTree:
         return node
 
     return jax.tree.map(
-        plain, model, is_leaf=lambda node: isinstance(node, Frozen | HeldFields | Tied)
+        plain, model, is_leaf=lambda node: isinstance(node, Frozen | Constrained | Tied)
     )

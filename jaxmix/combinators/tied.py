@@ -9,6 +9,7 @@ from jaxtyping import Array, Key, PyTree, Scalar
 
 from .._density import LogDensity, check_parts, is_density
 from .._stack import Held, pick, release, repeat
+from .tied_fields import tied_fields
 
 
 class Hole(eqx.Module):
@@ -111,8 +112,15 @@ class Tied(LogDensity):
         return getattr(self.filled, name)
 
 
-def tie(model: PyTree, where: Callable[[PyTree], PyTree | Sequence[PyTree]]) -> Tied:
+def tie(
+    model: PyTree,
+    where: Callable[[PyTree], PyTree | Sequence[PyTree]],
+    fields: str | Sequence[str] | None = None,
+) -> PyTree:
     """Make several parts of a model one: the first that `where` returns replaces the others.
+
+    With `fields` those parameters alone, of one stack of a family: a mixture whose components share
+    one scale, their means being free. `jm.frozen` and this go together, in either order.
 
     A part may be any sub-tree that is a density (a family, a mixture, a sequence), or a stack of
     them. Parts inside a stack, such as two fields of a mixture's record, are tied in each of its
@@ -122,13 +130,15 @@ def tie(model: PyTree, where: Callable[[PyTree], PyTree | Sequence[PyTree]]) -> 
     Args:
         model: a density.
         where: from the model to a list of its density nodes, or to one stacked node.
+        fields: names of parameters of a family, such as "scale"; None for whole densities.
 
     Raises:
         ValueError: if one of the nodes is no density, such as a bare array; if they differ in
-            structure or shape; if one alone is no stack, or lies in a stack of stacks.
+            structure or shape; if one alone is no stack, or lies in a stack of stacks; for names that
+            are none of the family's parameters, or all of them.
 
     Example:
-        >>> import jaxmix as jm, jax.numpy as jnp
+        >>> import jax, jaxmix as jm, jax.numpy as jnp
         >>> pair = jm.Composite((jm.Normal(0, 1), jm.Normal(1, 1)))
         >>> tied = jm.tie(pair, lambda m: [m.parts[0], m.parts[1]])
         >>> tied.log_prob((jnp.array(0.0), jnp.array(0.0))).round(4)
@@ -137,6 +147,10 @@ def tie(model: PyTree, where: Callable[[PyTree], PyTree | Sequence[PyTree]]) -> 
         >>> shared = jm.tie(jm.mixture_of(record, 3), lambda m: m.components.parts[1])
         >>> shared.part.rate.shape, jm.unwrap(shared).components.parts[1].rate.shape
         ((), (3,))
+        >>> even = jm.tie(jm.mixture_of(jm.Normal.template(), 2), lambda m: m.components, "scale")
+        >>> x = jnp.array([-1.0, 1.0, 8.0, 12.0])
+        >>> jm.fit(jax.random.key(0), even, x).model.components.variance.round(3)  # (1 + 4) / 2
+        Array([2.5, 2.5], dtype=float32)
     """
 
     def named(model) -> list[PyTree]:
@@ -149,6 +163,13 @@ def tie(model: PyTree, where: Callable[[PyTree], PyTree | Sequence[PyTree]]) -> 
             raise ValueError(
                 f"Only densities can be tied, such as a component; got a {type(node).__name__}."
             )
+    if fields is not None:
+        if len(nodes) != 1:
+            raise ValueError(
+                f"Parameters are tied over one stack of a family; {len(nodes)} densities were named. "
+                "Make them a stack: jm.mixture_of(template, k)."
+            )
+        return eqx.tree_at(named, model, [tied_fields(nodes[0], fields)])
     first: Any = nodes[0]
     around = [_depth_around(model, node) for node in nodes]
     if len(nodes) == 1:

@@ -17,11 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from .. import combinators, families
+from .. import combinators, families, regression
 from .._density import made
 from .._refuse import on_host
 from .._results import RESULTS
+from ..combinators.held_fields import HeldFields
 from ..combinators.tied import Hole
+from ..combinators.tied_fields import TiedFields
 from ..em.run import Solution
 from ..em.solution import Fit, Restarts
 from ..em.solution import name as name_of_result
@@ -34,7 +36,9 @@ _DESCRIPTION = "description"
 
 def _known(classes: Sequence[type]) -> dict[str, type]:
     """The classes that a file may name, by their names."""
-    house = [*vars(families).values(), *vars(combinators).values(), Hole]
+    modules = (families, combinators, regression)
+    house = [c for module in modules for c in vars(module).values()]
+    house += [Hole, HeldFields, TiedFields]
     house += [Fit, Solution, FixedPoint, History, Restarts]
     named = [c for c in house if isinstance(c, type) and issubclass(c, tuple)]
     house = [c for c in house if isinstance(c, type) and issubclass(c, eqx.Module)]

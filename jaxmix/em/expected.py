@@ -92,6 +92,7 @@ def expect(
         )
         return functools.reduce(merged, map(one, data.parts, data.weights))
     parts = take_apart(model)
+    leaves = [leaf.evaluated for leaf in parts.leaves]
     data, axes = opened(data)
     rows = num_rows(data)
     chunk = chunk_rows(model, data, chunk_size)
@@ -145,19 +146,19 @@ def expect(
         stats = [way.stats(s) for way, s in zip(ways, sums, strict=True)]
         return soft, objective, stats, gradient
 
-    product = not residual and any(map(has_product_form, parts.leaves))
-    events: list[Any] = [None] * len(parts.leaves)
+    product = not residual and any(map(has_product_form, leaves))
+    events: list[Any] = [None] * len(leaves)
     # A model that lays out its own rows evaluates its leaves by itself.
-    if not by_rows and (product or any(isinstance(leaf, ByChunk) for leaf in parts.leaves)):
+    if not by_rows and (product or any(isinstance(leaf, ByChunk) for leaf in leaves)):
         build = lambda leaves: parts.model(leaves, parts.loose)
-        events = events_asked(parts.leaves, build, first_row)
+        events = events_asked(leaves, build, first_row)
     if product:
-        near = near_one_origin(parts.leaves, events)
+        near = near_one_origin(leaves, events)
         soft, objective, stats, gradient = jax.lax.cond(
-            all_near(near), lambda: scan(near), lambda: scan(far_apart(parts.leaves, events))
+            all_near(near), lambda: scan(near), lambda: scan(far_apart(leaves, events))
         )
     else:
-        soft, objective, stats, gradient = scan(own_origins(parts.leaves, events))
+        soft, objective, stats, gradient = scan(own_origins(leaves, events))
     weight = jnp.asarray(rows, soft.high.dtype) if weights is None else jnp.sum(weights)
     return pooled(Expected(soft, objective, weight, stats, gradient), axes)
 

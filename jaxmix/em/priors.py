@@ -11,7 +11,7 @@ from jaxtyping import Array, PyTree
 from .._exponential import Refittable
 from .._sharding import on_automatic_axes
 from .._trees import is_traced
-from ..combinators.held_fields import HeldFields
+from ..combinators.constrained import Constrained
 from ..combinators.tied import Borrowed
 from . import ridge as ridge  # its law is among those of a family
 from .conjugacy import NEWTON_STEPS, Pseudo, PseudoRows, pseudo_statistics
@@ -117,8 +117,8 @@ def _is_zero(x: Any) -> bool:
 
 
 def _own(leaf: Refittable) -> Any:
-    """The family's density of a leaf some of whose fields are frozen."""
-    return leaf.part if isinstance(leaf, HeldFields) else leaf
+    """The family's density of a leaf some of whose fields are frozen or shared."""
+    return leaf.part if isinstance(leaf, Constrained) else leaf
 
 
 def _places(template: PyTree, leaves: list[Refittable], place: Any) -> list[int]:

@@ -145,6 +145,15 @@ def held():
     return model, (jnp.asarray(draw.normal(0, 2, ROWS)), jnp.asarray(draw.gamma(2, 1, ROWS)))
 
 
+def shared():
+    """Normals with one scale, gammas with one shape."""
+    template = jm.mixture_of(jm.Composite((jm.Normal(0.0, 1.0), jm.Gamma(2.0, 1.0))), 2)
+    rows = held()[1]
+    model = jm.em.init(jax.random.key(3), template, rows)
+    model = jm.tie(model, lambda m: m.components.parts[0], "scale")
+    return jm.tie(model, lambda m: m.components.parts[1], "shape"), rows
+
+
 def recorded():
     """A mixture of records of numbers as they are recorded: with lumps, rounded, in degrees."""
     template = jm.Composite(
@@ -178,6 +187,7 @@ CASES = [
     Case("NoisyNormal", noisy),
     Case("LinearRegression", lines),
     Case("fields frozen", held),
+    Case("fields shared", shared),
     Case("record", record),
     Case("tied sequences", tied_sequences),
     Case("HiddenMarkov", hidden),

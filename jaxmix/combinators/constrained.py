@@ -1,0 +1,151 @@
+"""Families some of whose parameters are held or shared: evaluated as they are, refitted otherwise."""
+
+import abc
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Key, PyTree, Scalar
+
+from .._exponential import Refittable
+from .._newton import newton_maximum
+
+SCALES = ("log_scale", "factor")
+STORED = {"variance": "log_scale", "covariance": "factor", "precision": "factor"}
+
+
+class Constrained(Refittable):
+    """The base of what wraps a family to constrain its M-step; all else is the family's own."""
+
+    part: eqx.AbstractVar[Any]
+
+    @property
+    @abc.abstractmethod
+    def evaluated(self) -> Any:
+        """The family's density (or stack) of these parameters."""
+
+    @property
+    @abc.abstractmethod
+    def frozen_fields(self) -> tuple[str, ...]:
+        """Fields that no fit moves."""
+
+    @property
+    def ascends(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.part.ascends
+
+    @property
+    def zero_is_valid(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.part.zero_is_valid
+
+    @property
+    def reparametrised(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.part.reparametrised
+
+    @property
+    def stack_shape(self) -> tuple[int, ...]:
+        return self.part.stack_shape
+
+    @property
+    def origin(self) -> Any:
+        return self.evaluated.origin
+
+    def log_prob(self, x: PyTree) -> Scalar:
+        return self.evaluated.log_prob(x)
+
+    def sample(self, key: Key[Array, ""]) -> PyTree:
+        return self.evaluated.sample(key)
+
+    def cdf(self, x: Scalar) -> Scalar:
+        return self.evaluated.cdf(x)
+
+    def log_cdf(self, x: Scalar) -> Scalar:
+        return self.evaluated.log_cdf(x)
+
+    def stats(self, x, origin=None):
+        return self.evaluated.stats(x, origin)
+
+    def pair(self, t, x, origin=None) -> Scalar:
+        return self.evaluated.pair(t, x, origin)
+
+    def zero_stats(self):
+        return self.evaluated.zero_stats()
+
+    def floor(self, stats, share):
+        return self.evaluated.floor(stats, share)
+
+    def recentre(self, stats, old, new):
+        return self.evaluated.recentre(stats, old, new)
+
+    def on_boundary(self, floor) -> Array:
+        return self.evaluated.on_boundary(floor)
+
+    def expected_log_prob(self, stats, origin=None) -> Scalar:
+        return self.evaluated.expected_log_prob(stats, origin)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name in type(self).__dataclass_fields__:
+            raise AttributeError(name)
+        return getattr(self.evaluated, name)
+
+
+def fields_of(part: Any, names: Sequence[str]) -> list[Array]:
+    return [getattr(part, name) for name in names]
+
+
+def with_fields(part: Any, names: Sequence[str], values: Sequence[Any]) -> Any:
+    """A density with these arrays as its fields of these names."""
+    if not names:
+        return part
+    none = lambda node: node is None
+    return eqx.tree_at(lambda m: fields_of(m, names), part, list(values), is_leaf=none)
+
+
+def still(part: Any, names: Sequence[str]) -> list[Any]:
+    """These fields, without a gradient; shapes of arrays stay what they are."""
+    stop = lambda a: jax.lax.stop_gradient(a) if eqx.is_array(a) else a
+    return list(map(stop, fields_of(part, names)))
+
+
+def numbers(part: Any, name: str) -> int:
+    """Free numbers of one density's field: of a factor, its triangle."""
+    rank, array = part.ranks[name], getattr(part, name)
+    shape = array.shape[array.ndim - rank :]
+    return shape[0] * (shape[0] + 1) // 2 if name == "factor" else int(np.prod(shape, dtype=int))
+
+
+def climbed(value: Callable[[Any, Any], Array], free: Any, given: Any) -> Any:
+    """The maximum over arrays `free` of `value(free, given)`, by Newton steps from these."""
+    start, unravel = ravel_pytree(free)
+    return unravel(newton_maximum(lambda flat, g: value(unravel(flat), g), start, given))
+
+
+def per_event(stats: Any, count: Array) -> Any:
+    return jax.tree.map(lambda a: a / count, stats)
+
+
+def stored_names(part: Any, asked: Sequence[str], verb: str) -> tuple[str, ...]:
+    """The stored fields of a family for names of its parameters, or a sentence."""
+    kind, ranks = type(part).__name__, getattr(part, "ranks", {})
+    stored = tuple(
+        name if name in ranks else f"log_{name}" if f"log_{name}" in ranks else STORED.get(name, "")
+        for name in asked
+    )
+    for name, field in zip(asked, stored, strict=True):
+        if field not in ranks:
+            known = ", ".join(name.removeprefix("log_") for name in ranks)
+            raise ValueError(f"{kind} has no parameter {name!r} to {verb}; it has {known}.")
+    return stored
+
+
+def where_counted(count: Array, tree: Any) -> Any:
+    """Statistics of the densities that have any data, 0 of the others."""
+
+    def one(a):
+        used = (count > 0).reshape(count.shape + (1,) * (a.ndim - count.ndim))
+        return jnp.where(used, a, jnp.zeros_like(a))
+
+    return jax.tree.map(one, tree)
