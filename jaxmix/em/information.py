@@ -335,7 +335,8 @@ class Record(eqx.Module):
                     continue
                 found += [(f"[{key!r}]{sub}", each) for sub, each in self[key].entries()]
             return found
-        for name, given in inspect.signature(type(model).__init__).parameters.items():
+        kind = type(getattr(model, "evaluated", model))  # of a family with fields held or shared
+        for name, given in inspect.signature(kind.__init__).parameters.items():
             value = getattr(model, name, None) if name != "self" else None
             other = given.kind == given.KEYWORD_ONLY  # another entrance of the same parameters
             if eqx.is_inexact_array(value) and not other:
