@@ -17,6 +17,8 @@ QUICK: dict[str, Any] = {
     "xla_llvm_disable_expensive_passes": True,
     "xla_cpu_use_fusion_emitters": False,
 }
+# Two thirds of the time to compile, a fifth more than that to run.
+FAIR = QUICK | {"xla_backend_optimization_level": 1}
 
 
 FEW_NUMBERS = 200_000
@@ -36,9 +38,10 @@ class Quick:
     known = True
 
     def __init__(self, function: Callable, when: Callable[..., bool] | None = None):
-        options: Any = {"compiler_options": QUICK}
-        self.full = eqx.filter_jit(function)
-        self.quick = eqx.filter_jit(function, **options)
+        jit: Any = eqx.filter_jit
+        self.full = jit(function)
+        self._fair = jit(function, compiler_options=FAIR)
+        self.quick = jit(function, compiler_options=QUICK)
         self.when = when
         functools.update_wrapper(self, function)
 
@@ -53,6 +56,10 @@ class Quick:
                 raise
             Quick.known = False
             return self.full(*args, **kwargs)
+
+    def with_effort(self, effort: int) -> Callable:
+        """The function compiled with little effort (0), fair (1), or all (2)."""
+        return (self, self._fair, self.full)[effort if Quick.known else 2]
 
 
 def of_few_numbers(function: Callable) -> Quick:

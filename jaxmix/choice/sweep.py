@@ -16,8 +16,8 @@ from ..combinators.gaussian import COVARIANCES
 from ..em import Fit
 from ..em.checks import of_dtype
 from ..em.fit import fit_each
+from ..em.padding import alike, rows_under
 from ..em.seeds import generator, split
-from ..em.small import alike, rows_under
 from ..em.solution import name
 
 SMALLER = ("bic", "aic", "icl")

@@ -17,7 +17,7 @@ from .entry import check_key, check_model, check_start
 from .in_memory import fit_alike, fit_arrays
 from .maximise import DEFAULT_FLOOR, Prior
 from .options import Options, check
-from .small import alike
+from .padding import alike
 from .solution import Fit
 from .solver import Solver
 from .stream import fit_source
@@ -136,10 +136,10 @@ def fit_each(
 def fit_together(
     keys: Sequence[Key[Array, ""]], templates: Sequence[PyTree], data: PyTree, **options: Any
 ) -> list[Fit] | None:
-    """`jm.fit` of several models in one launch, each with its own key; None where it can't be.
+    """`jm.fit` of several models by the same programs, each with its own key; None where they differ.
 
-    Mixtures of one family that differ in their number of components alone are lanes of one
-    program, where the data are few.
+    Mixtures of one family that differ in their number of components alone share programs where
+    the data are few.
     """
     if callable(getattr(data, "batches", None)):
         return None

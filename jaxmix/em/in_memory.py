@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
-from .._results import RESULTS
 from .._trees import alone, float_of, in_numpy, num_rows, take
 from . import restarts
 from .buckets import bucketed
@@ -25,18 +24,8 @@ from .options import Options
 from .restarts import GOES, Searched, floor_prior, search, table_of
 from .run import loop
 from .sharded import layout_of, over_rows, placed
-from .small import fit_small, fits, suits
-from .solution import (
-    Fit,
-    best_of,
-    code_of,
-    entropy,
-    message,
-    names,
-    num_parameters,
-    of_lane,
-    trimmed,
-)
+from .small import fits, suits
+from .solution import Fit, answer, entropy, names
 from .state import History, Limits, begin, result_of
 
 
@@ -180,7 +169,7 @@ def _fold_of(template, data, options: Options):
 def _fit_checked(key, template, data, weights, options: Options, layout) -> Fit:
     rows, held = num_rows(data), options.validation
     if layout is None and suits(template, data, weights, options):
-        return fit_small(key, template, data, weights, options)
+        return fits([key], [template], data, weights, options)[0]
     prior, floor = options.prior, options.floor
     bar = Progress(options.max_steps, options.progress)
     belongs = {}
@@ -206,23 +195,15 @@ def _fit_checked(key, template, data, weights, options: Options, layout) -> Fit:
         every = np.full(len(table.num_steps), np.nan, validated.dtype)
         every[found.lanes] = validated
         table = table._replace(validation_log_likelihood=every)
-    best = best_of(scores if validated is None else validated, found.codes)
-    state = take(found.state, best)
-    model, steps = state.model, int(state.num_steps)
-    total = state.expected.log_likelihood.value
-    result = RESULTS.interrupted if bar.interrupted else code_of(found.codes[best])
-    if options.throw and bool(result != RESULTS.successful):
-        raise RuntimeError(message(result))
-    return Fit(
-        model, total, trimmed(of_lane(found.history, best), steps), steps, int(state.num_emptied),
-        result, table, num_parameters(model),
-        float(rows if weights is None else jnp.sum(weights)), entropy(model, data, weights, layout),
-        None if validated is None else float(validated[best]),
+    return answer(
+        found, table, validated, float(rows if weights is None else jnp.sum(weights)),
+        lambda model, _: entropy(model, data, weights, layout),
+        interrupted=bar.interrupted, throw=options.throw,
     )  # fmt: skip
 
 
 def fit_alike(keys, templates, data, weights, options: Options) -> list[Fit] | None:
-    """Fits of mixtures that differ in components alone in one launch; None for too many data."""
+    """Fits of mixtures that differ in components alone by the same programs; None for too many data."""
     if layout_of(data) is not None:
         return None
     templates = [of_dtype(template, data) for template in templates]
@@ -232,7 +213,7 @@ def fit_alike(keys, templates, data, weights, options: Options) -> list[Fit] | N
     check_rows(widest, data, weights, options.prior)
     held = options.validation
     options = options._replace(validation=None if held is None else checked_data(held, widest))
-    if not suits(widest, data, weights, options, len(templates)):
+    if not suits(widest, data, weights, options):
         return None
     fold = _fold_of(widest, data, options)
     if fold is None:

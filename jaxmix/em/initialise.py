@@ -136,24 +136,52 @@ def started(keys, template: PyTree, sample: PyTree, share: Array, case=None) -> 
     k_noise, k_loose = keys
     parts = take_apart(template)
     noise_keys = jax.random.split(k_noise, max(1, len(parts.leaves)))
-    noise = [
+    seeds = [
         jax.random.key_data(jax.random.split(k, leaf.stack_shape))
         for k, leaf in zip(noise_keys, parts.leaves, strict=False)
     ]
+    keys = jax.random.split(k_loose, max(1, len(parts.loose)))
+    noise = [
+        NUDGE * jax.random.normal(k, a.shape, a.dtype)
+        for k, a in zip(keys, parts.loose, strict=False)
+    ]
     placed, pooled = global_fit(template, sample, case)
+    return refitted(placed, pooled, sample, share, case, seeds, noise)
+
+
+def refitted(
+    placed: PyTree, pooled: list, sample: PyTree, share: Array, case, seeds, noise, alive=None
+) -> PyTree:
+    """The global fit refitted to some rows.
+
+    Args:
+        placed: the global fit.
+        pooled: its statistics.
+        sample: events, stacked along a leading axis.
+        share: weights (rows, components), or (rows,) where the model is no mixture.
+        case: case weights of the rows; None for ones.
+        seeds: of the latent variables inside components; None where there are none.
+        noise: added to each array without statistics.
+        alive: components (k,) that are not padding; None where all are.
+    """
     smooth = PSEUDO_VECTORS if is_vector_event(sample) else PSEUDO_ROWS
-    stats = blank_stats(placed, sample, noise, NOISE, weights=share)
+    parts, mixing = take_apart(placed), getattr(placed, "mixing", None)
+    stats = blank_stats(placed, sample, seeds, NOISE, weights=share)
     leaves = []
-    for leaf, s, pool in zip(take_apart(placed).leaves, stats, pooled, strict=True):
-        one = jax.tree.map(lambda a, n=pool.count: a / _expand(n, a), pool)
+    for leaf, s, pool in zip(parts.leaves, stats, pooled, strict=True):
+        # A field that no row has is 0 everywhere.
+        count = jnp.where(pool.count > 0, pool.count, jnp.ones_like(pool.count))
+        one = jax.tree.map(lambda a, n=count: a / _expand(n, a), pool)
+        if alive is not None and leaf is mixing:
+            outcomes = alive.astype(one.outcomes.dtype)
+            one = one._replace(outcomes=outcomes / jnp.sum(outcomes))
         total = jax.tree.map(lambda a, b: a + smooth * b.astype(a.dtype), s, one)
         leaves.append(refit(leaf, total, None, jnp.zeros((), total.count.dtype))[0])
     loose = parts.loose
     if loose:
         build = lambda loose: parts.model(leaves, loose)
-        keys = jax.random.split(k_loose, len(loose))
-        draw = lambda k, a: a + NUDGE * jax.random.normal(k, a.shape, a.dtype)
-        loose = moved(build, list(map(draw, keys, loose)), sample, share, case)
+        noisy = [a + n for a, n in zip(loose, noise, strict=True)]
+        loose = moved(build, noisy, sample, share, case)
     return parts.model(leaves, loose)
 
 

@@ -7,31 +7,28 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from .._compile import Quick
 from .._stack import pick
-from .._trees import num_rows
+from .._trees import float_of, in_numpy, num_rows
 from ..combinators import MixtureSameFamily
 from ..families.categorical import Categorical
+from .chunks import is_brief
 
 FEW_ROWS = 256
 
 
 def bucket(count: int, least: int = 32) -> int:
-    """The next of 1, 1.25, 1.5, 1.75, 2 times a power of two; of few rows, of 1, 1.5, 2."""
+    """The next of 1, 1.25, 1.5, 1.75, 2 times a power of two; of few rows, a power of two."""
     if count <= least:
         return least
     power = 1 << (count.bit_length() - 1)
-    steps = (4, 6, 8) if count <= FEW_ROWS else (4, 5, 6, 7, 8)
+    steps = (4, 8) if count <= FEW_ROWS else (4, 5, 6, 7, 8)
     return next(power * q // 4 for q in steps if count <= power * q // 4)
 
 
 def bucket_of_components(count: int) -> int:
     """1, 2, 4, 8, and from there multiples of 4."""
     return 1 << (count - 1).bit_length() if count <= 4 else -(-count // 4) * 4
-
-
-def bucket_of_lanes(count: int) -> int:
-    """1, 2, 4, 8 and so on."""
-    return 1 << (count - 1).bit_length()
 
 
 def can_widen(template: PyTree) -> bool:
@@ -73,3 +70,32 @@ def padded_rows(data: PyTree, weights: Any, dtype: Any) -> tuple[PyTree, np.ndar
     case = np.zeros(rows + extra, dtype)
     case[:rows] = 1 if weights is None else np.asarray(weights)
     return jax.tree.map(lambda a: pad(np.asarray(a)) if extra else np.asarray(a), data), case
+
+
+def alike(templates: list[PyTree]) -> list[list[int]]:
+    """Positions of the models that one launch can fit: those that differ in components alone."""
+    found: dict[Any, list[int]] = {}
+    for i, template in enumerate(templates):
+        kind: Any = i
+        if can_widen(template):
+            one = narrowed(in_numpy(template), 1)
+            leaves, structure = jax.tree.flatten(one)
+            kind = (structure, *(getattr(a, "shape", a) for a in leaves))
+        found.setdefault(kind, []).append(i)
+    return list(found.values())
+
+
+def rows_under(model: PyTree, data: PyTree) -> np.ndarray:
+    """Log-density of each row under a model, in nats, by a program of bucketed shapes."""
+    model, rows = in_numpy(model), num_rows(data)
+    if can_widen(model):
+        model = widened(model, bucket_of_components(model.mixing.size))
+    padded, _ = padded_rows(in_numpy(data), None, float_of(model))
+    return np.asarray(_row_log_probs(model, padded))[:rows]
+
+
+def _log_probs(model, data):
+    return jax.lax.map(model.log_prob, data, batch_size=4096)
+
+
+_row_log_probs = Quick(_log_probs, is_brief)

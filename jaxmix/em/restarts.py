@@ -148,8 +148,10 @@ def standing(
     shares = np.concatenate([np.sort(c, 1) for c in counts] or [np.zeros((many, 0))], 1)
     steps = np.asarray(states.num_steps)  # -1 before the first pass
     there = np.arange(many) < (many if used is None else used)
+    with np.errstate(invalid="ignore"):  # -inf may gain without end
+        hope = level + np.array(more) / weight
     return Standing(
-        level, level + np.array(more) / weight, steps,
+        level, hope, steps,
         np.asarray(states.running) & (steps < max_steps) & there,
         np.array([code in ("degenerate", "nonfinite") for code in codes]) | ~there,
         shares / weight[:, None],

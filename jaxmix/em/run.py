@@ -54,6 +54,27 @@ class StepInfo(NamedTuple):
     num_emptied: Array  # densities the step left as they were for want of data
 
 
+def pass_on(
+    state: State,
+    data: PyTree,
+    weights: Array | None,
+    prior: Prior | None,
+    solver: Solver,
+    limits: Limits,
+    *,
+    assignment: str = "soft",
+    chunk_size: int | None = None,
+    residual: bool = False,
+) -> tuple[State, History]:
+    """One pass over the data further: a step, or of a fresh state that over its own model."""
+    trial = propose(state, data, weights, prior, solver)
+    expected = expect(
+        trial.maximised.model, data, weights,
+        assignment=assignment, chunk_size=chunk_size, residual=residual,
+    )  # fmt: skip
+    return judge(state, trial, expected, prior, solver, limits)
+
+
 def loop(
     state: State,
     data: PyTree,
@@ -69,22 +90,19 @@ def loop(
 ) -> tuple[State, History]:
     """At most `block` further steps, and their entries of the history: the one loop of EM.
 
-    A fresh state's first pass is that over its own model, which is no step: one body of a pass
-    serves the start and all steps. Without a block (0) there is no end and no history.
+    A fresh state's first pass is no step: one body of a pass serves the start and all steps.
+    Without a block (0) there is no end and no history.
     """
     dtype = state.penalty.dtype
     empty = History(*(jnp.full((block,), jnp.nan, dtype) for _ in History._fields))
 
     def body(carry):
         state, history, count = carry
-        trial = propose(state, data, weights, prior, solver)
-        model = trial.maximised.model
-        expected = expect(
-            model, data, weights,
+        is_step = state.num_steps >= 0
+        state, entry = pass_on(
+            state, data, weights, prior, solver, limits,
             assignment=assignment, chunk_size=chunk_size, residual=residual,
         )  # fmt: skip
-        is_step = state.num_steps >= 0
-        state, entry = judge(state, trial, expected, prior, solver, limits)
         place = jnp.where(is_step, count, block)
         put = lambda trace, value: trace.at[place].set(value.astype(trace.dtype), mode="drop")
         return (

@@ -1,16 +1,15 @@
 """A fit of few rows: two short programs of bucketed shapes, compiled with little effort.
 
-Seeds are drawn on the host. One program makes the starts of every restart, the other takes all of
-them a block of steps further; its E-step occurs once, in the residual form, which is right
-whatever the spread, and few rows need no speed. Rows, components and restarts are padded to
-buckets, rows at weight 0 and components at probability 0, so that data of another length, or
-another number of components, compile nothing.
+Seeds are drawn on the host. One program makes the starts of a few restarts, the other takes them
+some steps further; its E-step occurs once, in the residual form, which is right whatever the
+spread, and few rows need no speed. Rows and components are padded to buckets, rows at weight 0 and
+components at probability 0, and restarts go on four at a time, so that another number of rows,
+of components, or of restarts compiles nothing.
 """
 
 import time
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,53 +18,36 @@ from jaxtyping import PyTree
 from .._compile import Quick
 from .._exponential import ExponentialFamily, Refittable
 from .._numerics import logsumexp
-from .._results import RESULTS
 from .._trees import alone, float_of, in_numpy, num_rows, take
 from ..combinators import Composite, MixtureSameFamily, SequenceEvent
 from .checks import check_support
-from .chunks import densities, is_brief
-from .drive import Progress, drive
+from .chunks import densities
+from .drive import Progress, best_of_all, drive
 from .expected import log_likelihood
-from .initialise import (
-    NOISE,
-    NUDGE,
-    PSEUDO_ROWS,
-    PSEUDO_VECTORS,
-    components,
-    global_fit,
-    is_vector_event,
-    moved,
-)
-from .maximise import Prior, blank_stats, if_seen, refit
+from .initialise import NUDGE, components, global_fit, refitted
+from .maximise import Prior, if_seen
 from .options import Options
-from .padding import (
-    bucket_of_components,
-    bucket_of_lanes,
-    can_widen,
-    narrowed,
-    padded_rows,
-    widened,
-)
+from .padding import bucket_of_components, can_widen, narrowed, padded_rows, widened
 from .parts import take_apart
-from .run import loop
+from .restarts import (
+    GOES,
+    SHORT,
+    Searched,
+    groups,
+    round_history,
+    standing,
+    table_of,
+    verdicts,
+)  # fmt: skip
+from .run import pass_on
 from .seeds import generator, seeds
-from .solution import (
-    NAMES,
-    Fit,
-    Restarts,
-    best_of,
-    message,
-    name,
-    num_parameters,
-    of_lane,
-    trimmed,
-)
+from .solution import NAMES, Fit, answer
 from .solver import PlainEM
 from .state import History, Limits, State, begin, result_of
 
 ELEMENTS = 500_000  # rows x densities x restarts up to which compiling costs more than running
-PATIENCE = 5.0  # seconds of the processor: about what compiling well takes
-BLOCK = 100  # steps between two looks of the host
+PATIENCE = (1.0, 5.0)  # seconds of the processor after which more effort pays, and all of it
+WIDE = 4  # restarts side by side
 
 
 # ---- the two programs ----------------------------------------------------------------------------
@@ -88,63 +70,34 @@ class Start(NamedTuple):
     noise: list[Any]
 
 
-def _unit(leaf: Any, pooled: Any, mixing: Any, alive: Any) -> Any:
-    """One row's worth of a leaf's statistics in the global fit; none for padding."""
-    ratio = 1 / jnp.where(pooled.count > 0, pooled.count, jnp.ones_like(pooled.count))
-    scaled = lambda a: a * ratio.reshape(ratio.shape + (1,) * (a.ndim - ratio.ndim))
-    unit = jax.tree.map(scaled, pooled)
-    if alive is None or leaf is not mixing:
-        return unit
-    outcomes = alive.astype(unit.outcomes.dtype)
-    return unit._replace(outcomes=outcomes / jnp.sum(outcomes))
-
-
-def _start(placed, pooled, data, weights, start: Start) -> PyTree:
-    """One start: the global fit refitted to the rows of its components."""
-    if start.rows is not None:
-        data, weights = take((data, weights), start.rows)
-    vector = is_vector_event(data)
-    smooth = PSEUDO_VECTORS if vector else PSEUDO_ROWS
-    parts = take_apart(placed)
-    mixing = getattr(placed, "mixing", None)
-    stats = blank_stats(placed, data, start.seeds, NOISE, weights=start.share)
-    leaves = []
-    for leaf, s, pool in zip(parts.leaves, stats, pooled, strict=True):
-        unit = _unit(leaf, pool, mixing, start.alive)
-        total = jax.tree.map(lambda a, b: a + smooth * b.astype(a.dtype), s, unit)
-        leaves.append(refit(leaf, total, None, jnp.zeros((), total.count.dtype))[0])
-    loose = parts.loose
-    if loose:
-        noisy = [a + noise for a, noise in zip(loose, start.noise, strict=True)]
-        build = lambda loose: parts.model(leaves, loose)
-        loose = moved(build, noisy, data, start.share, weights)
-    return parts.model(leaves, loose)
-
-
 @Quick
 def started(template, data, weights, starts, floor, prior, solver) -> tuple[State, Prior]:
-    """The states of all restarts before any pass over the data, and the prior of the fit.
+    """The states of restarts before any pass over the data, and the prior of the fit.
 
     Without `starts` the template, stacked, is what they start from.
     """
-    given = starts is None
-    one = take(template, 0) if given else template
+    one = take(template, 0) if starts is None else template
     placed, pooled = global_fit(one, data, weights)
     if prior is None:
         leaves = take_apart(placed).leaves
         shares = [leaf.floor(s, floor) for leaf, s in zip(leaves, pooled, strict=True)]
         floors = [if_seen(s, pool.count) for s, pool in zip(shares, pooled, strict=True)]
         prior = Prior(floors, [leaf.origin for leaf in leaves])
-    fresh = lambda start: _start(placed, pooled, data, weights, start)
-    models = template if given else jax.vmap(fresh)(starts)
+
+    def fresh(start: Start):
+        few = (data, weights) if start.rows is None else take((data, weights), start.rows)
+        sample, case = few
+        inside = (start.seeds, start.noise, start.alive)
+        return refitted(placed, pooled, sample, start.share, case, *inside)
+
+    models = template if starts is None else jax.vmap(fresh)(starts)
     return jax.vmap(lambda m: begin(m, data, weights, solver))(models), prior
 
 
-class Advanced(NamedTuple):
-    """Restarts after a block of steps: their states, traces, codes and what the host asks."""
+class Lanes(NamedTuple):
+    """Restarts between two looks of the host: their states, codes, and entropies where known."""
 
     state: State
-    history: History
     code: Any
     entropy: Any
 
@@ -152,34 +105,49 @@ class Advanced(NamedTuple):
 @Quick
 def advanced(
     states, data, weights, prior, solver, max_steps, tol, stopping, assignment
-) -> Advanced:
-    """All restarts a block of steps further."""
+) -> tuple[Lanes, History]:
+    """Restarts a block of steps further, and their traces, a row a restart.
+
+    One loop is around all of them, so that an entry of the traces is a slice.
+    """
     limits = Limits(max_steps, tol, stopping)
-    rows = num_rows(data)
+    one = lambda state: pass_on(
+        state, data, weights, prior, solver, limits,
+        assignment=assignment, chunk_size=num_rows(data), residual=True,
+    )  # fmt: skip
+    dtype = states.penalty.dtype
+    empty = jnp.full((SHORT, *states.running.shape), jnp.nan, dtype)
 
-    def one(state):
-        state, history = loop(
-            state, data, weights, prior, solver, limits,
-            block=BLOCK, assignment=assignment, chunk_size=rows, residual=True,
-        )  # fmt: skip
-        code = result_of(state, prior, limits)._value
-        return Advanced(state, history, code, _entropy_of(state.model, state))
+    def body(carry):
+        states, traces, count = carry
+        going = states.running
+        choose = lambda new, old: jnp.where(jnp.expand_dims(going, range(1, old.ndim)), new, old)
+        is_step = going & (states.num_steps >= 0)  # a first pass is none
+        further, entry = jax.vmap(one)(states)
+        row = lambda value: jnp.where(is_step, value.astype(dtype), jnp.nan)
+        put = lambda trace, value: jax.lax.dynamic_update_index_in_dim(trace, row(value), count, 0)
+        states = jax.tree.map(choose, further, states)
+        return states, jax.tree.map(put, traces, entry), count + jnp.where(jnp.any(is_step), 1, 0)
 
-    return jax.vmap(one)(states)
+    more = lambda carry: jnp.any(carry[0].running) & (carry[2] < SHORT)
+    begun = (states, History(*(empty for _ in History._fields)), jnp.zeros((), int))
+    states, traces, _ = jax.lax.while_loop(more, body, begun)
+    codes = jax.vmap(lambda state: result_of(state, prior, limits)._value)(states)
+    return Lanes(states, codes, jax.vmap(_entropy_of)(states)), jax.tree.map(jnp.transpose, traces)
 
 
-def _entropy_of(model: PyTree, state: State) -> Any:
+def _entropy_of(state: State) -> Any:
     """Entropy of the responsibilities: the log-likelihood less Q of its own statistics, in nats.
 
     None where base measures or latent variables inside components have a part in either.
     """
+    model, expected = state.model, state.expected
     leaves = take_apart(model).leaves
     known = [id(getattr(model, name, None)) for name in ("mixing", "components")]
     plain = isinstance(model, MixtureSameFamily) and [id(leaf) for leaf in leaves] == known
     kind = type(leaves[1]) if plain else Refittable
     if not issubclass(kind, ExponentialFamily) or kind.log_base is not ExponentialFamily.log_base:
         return None
-    expected = state.expected
     total = expected.log_likelihood.value
     for leaf, stats in zip(leaves, expected.stats, strict=True):
         total -= jnp.sum(leaf.expected_log_prob(stats, leaf.origin))
@@ -189,15 +157,14 @@ def _entropy_of(model: PyTree, state: State) -> Any:
 # ---- the host --------------------------------------------------------------------------------
 
 
-def suits(template: PyTree, data: PyTree, weights: Any, options: Options, many: int = 1) -> bool:
-    """Whether fits are small enough that compiling them would cost more than running them."""
+def suits(template: PyTree, data: PyTree, weights: Any, options: Options) -> bool:
+    """Whether a fit is so small that compiling it well would cost more than running it."""
     arrays = [a for a in jax.tree.leaves((template, data, weights)) if isinstance(a, jax.Array)]
     if options.checkpoint is not None or any(len(a.devices()) > 1 for a in arrays):
         return False
     restarts = 1 if options.init == "given" else options.num_restarts
     items = max([1, *(np.prod(c, dtype=int) for c in _capacities(data))])
-    each = max(1, densities(template))
-    return num_rows(data) * items * each * restarts * many <= ELEMENTS
+    return num_rows(data) * items * max(1, densities(template)) * restarts <= ELEMENTS
 
 
 def _capacities(data: PyTree) -> list[tuple[int, ...]]:
@@ -216,145 +183,161 @@ def _capacities(data: PyTree) -> list[tuple[int, ...]]:
     return found
 
 
-_spent: dict[Any, float] = {}  # seconds that steps of these shapes have run, compiled quickly
-
-
-def fit_small(key: Any, template: PyTree, data: PyTree, weights: Any, options: Options) -> Fit:
-    """`jm.fit` of few rows."""
-    return fits([key], [template], data, weights, options)[0]
-
-
 def fits(
     keys: list[Any], templates: list[PyTree], data: PyTree, weights: Any, options: Options
 ) -> list[Fit]:
-    """Fits of several models to the same few rows in one launch.
+    """Fits of several models to the same few rows by the same programs.
 
     The models are alike but for their number of components, in which they can be widened.
     """
-    wide = can_widen(templates[0]) and options.prior is None and isinstance(options.solver, PlainEM)
-    sizes = [t.mixing.size if wide else 0 for t in templates]
-    top = bucket_of_components(max(sizes)) if wide else 0
-    given, many = options.init == "given", options.num_restarts
-    templates = [in_numpy(t) for t in templates]
-    data = in_numpy(data)
+    can = can_widen(templates[0]) and options.prior is None and isinstance(options.solver, PlainEM)
+    sizes = [t.mixing.size if can else 0 for t in templates]
+    templates, data = in_numpy(templates), in_numpy(data)
     weights = None if weights is None else np.asarray(weights)
-    dtype = float_of(templates[0])
-    padded, case = padded_rows(data, weights, dtype)
+    padded, case = padded_rows(data, weights, float_of(templates[0]))
     widest = templates[int(np.argmax(sizes))]
-    widest = widened(widest, top) if wide else widest
-    starts = None
-    if given:
-        many, widest = 1, alone(widest)
-    else:
-        each = [
-            _drawn(key, t, widest, data, weights, many, size, top, len(case))
-            for key, t, size in zip(keys, templates, sizes, strict=True)
-        ]
-        lanes = len(keys) * many
-        spare = bucket_of_lanes(lanes) - lanes
-        join = lambda *a: np.concatenate([*a, np.repeat(a[-1][-1:], spare, 0)])
-        starts = jax.tree.map(join, *each)
-    number = lambda value: np.asarray(value, dtype)
-    floor, tol = number(options.floor), number(-np.inf if options.tol is None else options.tol)
-    max_steps = np.asarray(options.max_steps, jax.dtypes.canonicalize_dtype(int))
+    widest = widened(widest, bucket_of_components(max(sizes))) if can else widest
     with Progress(options.max_steps, options.progress) as bar:
-        states, prior = started(widest, padded, case, starts, floor, options.prior, options.solver)
-        shapes = jax.tree.map(jnp.shape, (states, padded))
-        kind = (jax.tree.structure(shapes), *jax.tree.leaves(shapes))
-        out: Any = None
+        go = _Rounds(widest, (data, weights), (padded, case), options, bar)
+        each = zip(keys, templates, sizes, strict=True)
+        return [go.fit(key, template, size) for key, template, size in each]
 
-        def block(states, traces):
-            nonlocal out
-            going, steps = np.asarray(states.running), np.asarray(states.num_steps)
-            if traces and not np.any(going & (steps < options.max_steps)):
-                return None
-            # What has run for as long as it would take to compile well is compiled well.
-            known, began = kind in _spent, time.process_time()
-            step = advanced.full if _spent.get(kind, 0.0) > PATIENCE else advanced
-            out = step(
-                states, padded, case, prior, options.solver, max_steps, tol,
-                options.stopping, options.assignment,
-            )  # fmt: skip
-            states = jax.block_until_ready(out.state)
-            _spent[kind] = known * (_spent.get(kind, 0.0) + time.process_time() - began)
-            return states, [in_numpy(out.history)]
 
-        states, traces = drive(block, states, [], bar)
-    held = None
-    if options.validation is not None:
-        held = _validation(states.model, options.validation, dtype)
-    last = in_numpy(out._replace(history=None))
-    found = []
-    for i, size in enumerate(sizes):
-        lanes = slice(i * many, (i + 1) * many)
-        validated = None if held is None else held[lanes]
-        cut = (lambda m, size=size: narrowed(m, size)) if wide else (lambda m: m)
-        found.append(
-            _answer(
-                take(last, lanes),
-                take(traces, lanes),
-                validated,
-                cut,
-                (data, weights),
-                (padded, case),
-                options,
-                bar.interrupted,
+_spent: dict[Any, float] = {}  # seconds that steps of these shapes have run, compiled quickly
+
+
+class _Rounds(NamedTuple):
+    """What the fits of several models to the same rows have in common."""
+
+    widest: PyTree
+    rows: tuple[PyTree, Any]  # as they were given
+    padded: tuple[PyTree, Any]
+    options: Options
+    bar: Progress
+
+    def fit(self, key: Any, template: PyTree, size: int) -> Fit:
+        """The best of all restarts of one model; of `size` components, or 0 for what has its own."""
+        lanes, traces, codes, fates = self.run(*self.begin(key, template, size))
+        cut = (lambda m: narrowed(m, size)) if size else (lambda m: m)
+        state = lanes.state
+        if not np.isfinite(state.expected.log_likelihood.value[0]) and state.num_steps[0] == 0:
+            check_support(cut(take(state.model, 0)), *self.rows)
+        found = Searched(state, traces, codes, fates, np.arange(len(codes)))
+        held = self.options.validation
+        table = table_of(found)
+        if held is not None:
+            data = padded_rows(in_numpy(held), None, float_of(template))
+            held = np.asarray(_totals(state.model, *data))
+            table = table._replace(validation_log_likelihood=held)
+
+        def entropy_of(model, lane):
+            if lanes.entropy is not None:
+                return float(lanes.entropy[lane])
+            mixture = callable(getattr(model, "joint_log_probs", None))
+            return float(_entropy(model, *self.padded)) if mixture else 0.0
+
+        data, weights = self.rows
+        total = num_rows(data) if weights is None else np.sum(weights)
+        return answer(
+            found, table, held, float(total), entropy_of,
+            interrupted=self.bar.interrupted, throw=self.options.throw, narrowed=cut,
+        )  # fmt: skip
+
+    def begin(self, key: Any, template: PyTree, size: int) -> tuple[State, Prior]:
+        """The states of all restarts of one model, on the host, and the prior."""
+        options, starts, many = self.options, None, self.options.num_restarts
+        widest, floor = self.widest, np.asarray(self.options.floor, float_of(template))
+        if options.init == "given":
+            widest, many = alone(widest), 1
+        else:
+            starts = self.starts(key, template, size)
+        begun = [
+            started(
+                widest, *self.padded, take(starts, np.minimum(group, many - 1)), floor,
+                options.prior, options.solver,
             )
-        )
-    return found
+            for group in groups(np.arange(many), min(many, WIDE), many)
+        ]  # fmt: skip
+        states, priors = zip(*begun, strict=True)
+        return _joined(states, many), priors[0]
+
+    def run(self, states: State, prior: Prior) -> tuple[Lanes, list[History], list[str], Any]:
+        """Rounds of steps until every restart has ended, or can't be the best."""
+        options, many = self.options, len(states.running)
+        number = lambda value: np.asarray(value, states.penalty.dtype)
+        max_steps = np.asarray(options.max_steps, jax.dtypes.canonicalize_dtype(int))
+        tol = number(-np.inf if options.tol is None else options.tol)
+        shapes = jax.tree.map(np.shape, (states, self.padded))
+        kind = (jax.tree.structure(shapes), *jax.tree.leaves(shapes))
+        going, fates, codes = np.arange(many), np.full(many, GOES), []
+
+        def block(lanes: Lanes, traces: list[History]):
+            nonlocal going, fates, codes
+            if not len(going):
+                return None
+            # What has run for as long as it would take to compile better is compiled better.
+            known, began = kind in _spent, time.process_time()
+            effort = int(np.searchsorted(PATIENCE, _spent.get(kind, 0.0)))
+            step = advanced.with_effort(effort)
+            parts, grouped = [], groups(going, min(many, WIDE), many)
+            for group in grouped:
+                some = take(lanes.state, np.minimum(group, many - 1))
+                some = some._replace(running=some.running & (group < many))
+                parts += [
+                    step(
+                        some, *self.padded, prior, options.solver, max_steps, tol,
+                        options.stopping, options.assignment,
+                    )
+                ]  # fmt: skip
+            new, fresh = zip(*parts, strict=True)
+            new = _joined(new, len(going))
+            _spent[kind] = known * (_spent.get(kind, 0.0) + time.process_time() - began)
+            lanes = jax.tree.map(lambda a, b: _put(a, going, b), lanes, new) if traces else new
+            trace = round_history(grouped, in_numpy(fresh), many)
+            codes = [NAMES[int(code)] for code in lanes.code]
+            now = standing(lanes.state, traces + trace, codes, options.max_steps)
+            judged = options.validation is None
+            fates = verdicts(now, many) if judged else np.full(many, GOES)
+            going = np.flatnonzero(now.running & (fates == GOES))
+            return lanes, trace
+
+        told = lambda lanes, _: best_of_all(lanes.state, [])
+        lanes, traces = drive(block, Lanes(states, None, None), [], self.bar, told=told)
+        return lanes, traces, codes, fates
+
+    def starts(self, key: Any, template: PyTree, size: int) -> Start:
+        """What one model starts from, padded to the rows and components of the programs."""
+        (data, weights), many = self.rows, self.options.num_restarts
+        drawn = seeds(key, data, size or components(template, data), many, weights)
+        share, room = drawn.share, [(0, 0)] * drawn.share.ndim
+        if drawn.rows is None:
+            room[1] = (0, len(self.padded[1]) - share.shape[1])
+        alive = None
+        if size:
+            top = self.widest.mixing.size
+            room[2] = (0, top - size)
+            alive = np.broadcast_to(np.arange(top) < size, (many, top))
+        share = np.pad(share, room).astype(float_of(template))
+        random = generator(key).spawn(1)[0]  # the seeds have used the generator itself
+        parts, bits = take_apart(self.widest), None
+        if not _is_flat(self.widest):
+            draw = lambda leaf: random.integers(0, 1 << 32, (many, *leaf.stack_shape, 2), np.uint32)
+            bits = [draw(leaf) for leaf in parts.leaves]
+        noise = [
+            (NUDGE * random.standard_normal((many, *a.shape))).astype(a.dtype) for a in parts.loose
+        ]
+        return Start(share, drawn.rows, alive, bits, noise)
 
 
-def alike(templates: list[PyTree]) -> list[list[int]]:
-    """Positions of the models that one launch can fit: those that differ in components alone."""
-    found: dict[Any, list[int]] = {}
-    for i, template in enumerate(templates):
-        kind: Any = i
-        if can_widen(template):
-            one = narrowed(in_numpy(template), 1)
-            leaves, structure = jax.tree.flatten(one)
-            kind = (structure, *(getattr(a, "shape", a) for a in leaves))
-        found.setdefault(kind, []).append(i)
-    return list(found.values())
+def _joined(parts: Any, many: int) -> Any:
+    """Groups of lanes as one stack on the host, without those that fill the last group."""
+    return jax.tree.map(lambda *a: np.concatenate([*map(np.asarray, a)])[:many], *parts)
 
 
-def rows_under(model: PyTree, data: PyTree) -> np.ndarray:
-    """Log-density of each row under a model, in nats, by a program of bucketed shapes."""
-    model, rows = in_numpy(model), num_rows(data)
-    if can_widen(model):
-        model = widened(model, bucket_of_components(model.mixing.size))
-    padded, _ = padded_rows(in_numpy(data), None, float_of(model))
-    return np.asarray(_row_log_probs(model, padded))[:rows]
-
-
-def _log_probs(model, data):
-    return jax.lax.map(model.log_prob, data, batch_size=4096)
-
-
-_row_log_probs = Quick(_log_probs, is_brief)
-
-
-def _drawn(key, template, widest, data, weights, many, size, top, rows) -> Start:
-    """Starts of one model, padded to the rows and components of the launch."""
-    dtype = float_of(template)
-    drawn = seeds(key, data, size or components(template, data), many, weights)
-    share = drawn.share
-    room = [(0, 0)] * share.ndim
-    if drawn.rows is None:
-        room[1] = (0, rows - share.shape[1])
-    if top:
-        room[2] = (0, top - size)
-    share = np.pad(share, room).astype(dtype)
-    alive = np.broadcast_to(np.arange(top) < size, (many, top)) if top else None
-    random = generator(key).spawn(1)[0]  # the seeds have used the generator itself
-    parts = take_apart(widest)
-    bits = None
-    if not _is_flat(widest):
-        draw = lambda leaf: random.integers(0, 1 << 32, (many, *leaf.stack_shape, 2), np.uint32)
-        bits = [draw(leaf) for leaf in parts.leaves]
-    noise = [
-        (NUDGE * random.standard_normal((many, *a.shape))).astype(a.dtype) for a in parts.loose
-    ]
-    return Start(share, drawn.rows, alive, bits, noise)
+def _put(whole: np.ndarray, lanes: np.ndarray, some: np.ndarray) -> np.ndarray:
+    whole = whole.copy()
+    whole[lanes] = some
+    return whole
 
 
 def _is_flat(model: PyTree) -> bool:
@@ -372,11 +355,6 @@ def _totals(models, data, weights):
     return jax.vmap(one)(models)
 
 
-def _validation(models: PyTree, data: PyTree, dtype: Any) -> np.ndarray:
-    data, case = padded_rows(in_numpy(data), None, dtype)
-    return np.asarray(_totals(models, data, case))
-
-
 @Quick
 def _entropy(model, data, weights):
     def of_one(x, w):
@@ -387,31 +365,3 @@ def _entropy(model, data, weights):
 
     values = jax.vmap(of_one)(data, weights)
     return jnp.sum(jnp.where(weights > 0, values, jnp.zeros_like(values)))
-
-
-def _answer(last, traces, validated, cut, rows, padded, options, interrupted) -> Fit:
-    """The best of some restarts, and what became of each."""
-    state = last.state
-    scores = np.asarray(state.expected.log_likelihood.high + state.expected.log_likelihood.low)
-    codes = [NAMES[int(code)] for code in last.code]
-    if not np.isfinite(scores[0]) and state.num_steps[0] == 0:
-        check_support(cut(take(state.model, 0)), *rows)
-    best = best_of(scores if validated is None else validated, codes)
-    one = take(state, best)
-    model, steps = one.model, int(one.num_steps)
-    result = RESULTS.interrupted if interrupted else RESULTS._name_to_item[codes[best]]
-    if options.throw and name(result) != "successful":
-        raise RuntimeError(message(result))
-    small = jax.tree.map(lambda a: jax.device_put(a) if eqx.is_array(a) else a, cut(model))
-    spare = densities(model) - densities(small)
-    entropy = 0.0
-    if callable(getattr(model, "joint_log_probs", None)):
-        entropy = last.entropy[best] if last.entropy is not None else _entropy(model, *padded)
-    data, weights = rows
-    return Fit(
-        small, jax.device_put(scores[best]), trimmed(of_lane(traces, best), steps), steps,
-        max(0, int(one.num_emptied) - spare), result,
-        Restarts(scores, validated, np.asarray(state.num_steps), codes), num_parameters(small),
-        float(num_rows(data) if weights is None else np.sum(weights)), float(entropy),
-        None if validated is None else float(validated[best]),
-    )  # fmt: skip

@@ -1,5 +1,6 @@
 """What a fit gives: a model, its traces, its restarts, and why it stopped."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -10,6 +11,7 @@ from jaxtyping import Array, PyTree
 
 from .._results import RESULTS
 from ..combinators._labels import posterior_of
+from .chunks import densities
 from .parts import take_apart
 from .sharded import Layout, opened, over_rows, pooled
 from .state import History
@@ -154,6 +156,46 @@ def trimmed(history: list[Any], steps: int) -> History:
     return History(
         *(jax.device_put(np.concatenate(each)[:steps]) for each in zip(*history, strict=True))
     )
+
+
+def answer(
+    found: Any,
+    table: Restarts,
+    validated: np.ndarray | None,
+    num_data: float,
+    entropy_of: Callable[[PyTree, int], float],
+    *,
+    interrupted: bool,
+    throw: bool,
+    narrowed: Callable[[PyTree], PyTree] = lambda model: model,
+) -> Fit:
+    """The best lane's fit.
+
+    Args:
+        found: lanes at the end, a `Searched`.
+        table: of all restarts.
+        validated: log-likelihoods of the lanes by which the best one is chosen; None for their own.
+        num_data: weights included.
+        entropy_of: of the responsibilities, from the model and its lane.
+        interrupted: whether ctrl-C ended the fit.
+        throw: whether to raise the sentence of a fit that failed.
+        narrowed: takes components that are padding off the model.
+    """
+    scores = np.asarray(found.state.expected.log_likelihood.value)
+    best = best_of(scores if validated is None else validated, found.codes)
+    state = jax.tree.map(lambda a: a[best], found.state)
+    result = RESULTS.interrupted if interrupted else code_of(found.codes[best])
+    if throw and bool(result != RESULTS.successful):
+        raise RuntimeError(message(result))
+    on_device = lambda a: jax.device_put(a) if isinstance(a, np.ndarray | np.generic) else a
+    model, steps = jax.tree.map(on_device, narrowed(state.model)), int(state.num_steps)
+    padding = densities(state.model) - densities(model)
+    history = trimmed(of_lane(found.history, best), steps)
+    return Fit(
+        model, on_device(state.expected.log_likelihood.value), history, steps,
+        max(0, int(state.num_emptied) - padding), result, table, num_parameters(model), num_data,
+        entropy_of(state.model, best), None if validated is None else float(validated[best]),
+    )  # fmt: skip
 
 
 def best_of(scores: np.ndarray, codes: list[str]) -> int:
