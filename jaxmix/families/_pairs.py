@@ -9,12 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from .._platform import platform
+
 
 @jax.custom_jvp
 def products_of_pairs(vector: Array) -> Array:
     """The products (pairs, ...) of the coordinates (n, ...); trailing axes are of rows."""
     size, *rows = vector.shape
     reach = size // 2 + 1
+    if platform() == "tpu":  # which pads what the windows below are cut from
+        twice = jnp.concatenate([vector, vector])
+        return jnp.concatenate([twice[i : i + size] * vector for i in range(reach)])
     # Repeated with a period of n and cut every n + 1, each piece starts one coordinate later.
     repeated = jnp.tile(vector, (reach + 1,) + (1,) * len(rows))
     windows = repeated[: reach * (size + 1)].reshape(reach, size + 1, *rows)[:, :size]

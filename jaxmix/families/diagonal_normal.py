@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Key, Scalar
 from .._density import made, one_event
 from .._exponential import Moments, ProductForm
 from .._numerics import as_float, zeros
+from .._platform import platform
 from ._entrances import entrance
 from ._moments import at_floor, diagonal_matrix, mean_and_scatter, recentred
 from ._seen import SeenDiagonal
@@ -125,7 +126,9 @@ class DiagonalNormal(ProductForm, SeenDiagonal):
         return jnp.any(at_floor(self.variance, floor.second, self.mean), -1)
 
     def features(self, residual):
-        # Chosen row by row: over a chunk several times faster than to concatenate.
+        if platform() == "tpu":  # whose lanes an axis of length 2 would cost a third of a chunk
+            return jnp.concatenate([residual, residual * residual])
+        # Chosen row by row: on a CPU several times faster than to concatenate.
         first = jnp.arange(2)[:, None] == 0
         return jnp.where(first, residual[None], (residual * residual)[None]).ravel()
 

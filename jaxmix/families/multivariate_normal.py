@@ -1,5 +1,6 @@
 """Normal families of a vector with a full covariance: one each, or one tied over a stack."""
 
+import functools
 from typing import Any, ClassVar, Self
 
 import equinox as eqx
@@ -10,6 +11,7 @@ from jaxtyping import Array, Float, Key, Scalar
 from .._density import made, one_event
 from .._exponential import Moments, ProductForm
 from .._numerics import as_float, zeros
+from .._platform import product_precision
 from ._moments import diagonal_matrix, floor_with_rounding, mean_and_scatter, recentred
 from ._pairs import matrix_of_pairs, products_of_pairs, weights_of_pairs
 from ._seen import SeenFull
@@ -123,7 +125,8 @@ class _FullCovariance(ProductForm, SeenFull):
 
     def log_prob(self, x: Float[Array, " d"]) -> Scalar:
         x = one_event(x, (self.dim,), self)
-        z = jnp.dot(x - self.mean, whitener(self.factor), precision=HIGHEST)
+        r = x - self.mean
+        z = jnp.dot(r, whitener(self.factor), precision=product_precision(r))
         return self._log_det - jnp.sum(0.5 * z * z) - 0.5 * self.dim * LOG_2_PI
 
     def _vector(self, mean, covariance):
@@ -142,8 +145,8 @@ class _FullCovariance(ProductForm, SeenFull):
     def pair(self, t: Moments, x, origin=None) -> Scalar:
         r = x - (self.mean if origin is None else origin)
         # The square as two products with r: its transpose is a matrix product over the data.
-        linear = jnp.dot(t.first, r, precision=HIGHEST)
-        square = jnp.dot(r, jnp.dot(t.second, r, precision=HIGHEST), precision=HIGHEST)
+        dot = functools.partial(jnp.dot, precision=product_precision(r))
+        linear, square = dot(t.first, r), dot(r, dot(t.second, r))
         return t.count + linear + square
 
     def natural(self, origin=None) -> Moments:
@@ -216,7 +219,7 @@ class _FullCovariance(ProductForm, SeenFull):
     def weighed_stats(self, events, weights) -> Moments:
         # One product with the residuals: there are half as many features as squares, to be made.
         r = events - self.mean[None]
-        dot = lambda a, b: jnp.dot(a, b, precision=HIGHEST)
+        dot = functools.partial(jnp.dot, precision=product_precision(r))
         return Moments(jnp.sum(weights), dot(weights, r), dot((weights[:, None] * r).T, r))
 
     def spread(self, origin):

@@ -7,10 +7,10 @@ import equinox as eqx
 import jax
 import jax.export
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import jaxmix as jm
-from jaxmix.em.drive import _advance, _begin
 from jaxmix.em.solver import PlainEM
 from jaxmix.em.state import Limits
 
@@ -45,8 +45,9 @@ def total(tree):
 
 def fit_round(models, x):
     """What `jm.fit` runs between two looks of the host."""
-    start = jax.vmap(lambda m: jax.tree.map(lambda a: a, m))(models)
-    states = _begin(start, x, None, PlainEM())
+    from jaxmix.em.in_memory import _advance, _begin
+
+    states = _begin(models, x, None, PlainEM())
     limits = Limits(jnp.asarray(9), jnp.asarray(1e-6), "gain")
     prior = jm.em.conjugate_prior(jax.tree.map(lambda a: a[0], models), x, rows=1.0)
     return arrays(
@@ -204,6 +205,19 @@ def test_lowers_for_every_accelerator(name):
     assert "f64" not in text
     short = [line for line in text.splitlines() if "dot_general " in line and "HIGHEST" not in line]
     assert not short, "a product with fewer digits than float32 has"
+
+
+@pytest.mark.parametrize("covariance", ["full", "diag"])
+@pytest.mark.parametrize("dim", [3, 4])
+def test_features_are_laid_out_alike_on_every_platform(covariance, dim):
+    leaf = jm.gaussian_mixture(K, dim, covariance=covariance).components
+    residual = jax.random.normal(jax.random.key(0), (dim,))
+    found = []
+    for platform in ("cpu", "cuda", "tpu"):
+        with jm.em.sized_for(platform):
+            found.append(leaf.features(residual))
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
 
 
 def products(text):
