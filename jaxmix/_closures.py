@@ -7,6 +7,7 @@ installed packages are taken to stay as they are. What cannot be known has no ke
 user's own, an object that may change.
 """
 
+import contextlib
 import dataclasses
 import dis
 import functools
@@ -19,6 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
+
+from ._sharding import automatic
 
 ASKED_FOR_VALUES = (
     jax.errors.ConcretizationTypeError,
@@ -75,9 +78,17 @@ def in_one_program(body: Callable, functions: tuple, *args: PyTree) -> PyTree:
     if numbers != skeleton.numbers:
         return body(*functions, *args)
     try:
-        return program(found.arrays, *args)
+        return program(automatic(found.arrays), *args)
     except ASKED_FOR_VALUES:
         return body(*functions, *args)
+
+
+def arrays_held(functions: tuple) -> list:
+    """The arrays that functions hold, as far as it can be known."""
+    found = Held([], [])
+    with contextlib.suppress(Unknown, TypeError, RecursionError):
+        _entry(functions, found, ())
+    return found.arrays
 
 
 @functools.lru_cache(maxsize=256)

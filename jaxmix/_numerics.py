@@ -117,10 +117,11 @@ def _over_terms(operator, x):
 
 @jax.custom_jvp
 def _logsumexp(x):
-    return _logsumexp_and_softmax(x)[0]
+    return logsumexp_and_softmax(x)[0]
 
 
-def _logsumexp_and_softmax(x):
+def logsumexp_and_softmax(x):
+    """`logsumexp` over the last axis and the shares, of differences, which sum to 1 at any size."""
     # The shift is a constant of the differentiation: the result does not depend on it.
     peak = jax.lax.stop_gradient(_over_terms(jnp.maximum, x))
     peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
@@ -134,7 +135,7 @@ def _logsumexp_and_softmax(x):
 
 @_logsumexp.defjvp
 def _(primals, tangents):
-    value, softmax = _logsumexp_and_softmax(*primals)
+    value, softmax = logsumexp_and_softmax(*primals)
     # A softmax of exactly 0 selects 0 before the product: 0 times an infinite tangent is NaN.
     moved = jnp.where(softmax == 0, jnp.zeros_like(softmax), tangents[0])
     return value, jnp.sum(softmax * moved, axis=-1)
@@ -158,7 +159,7 @@ def softmax(x: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
 
     Where every term is -inf the shares are 0.
     """
-    return jnp.moveaxis(_logsumexp_and_softmax(jnp.moveaxis(x, axis, -1))[1], -1, axis)
+    return jnp.moveaxis(logsumexp_and_softmax(jnp.moveaxis(x, axis, -1))[1], -1, axis)
 
 
 def _greatest_sum(a, b):

@@ -101,6 +101,12 @@ def _checked(log_weights, r_eff) -> Array:
         )
     if not (isinstance(r_eff, int | float) and 0 < r_eff < math.inf):
         raise ValueError(f"r_eff, effective draws a draw, is a positive number; it was {r_eff!r}.")
+    if not isinstance(log_weights.shape[0], int):
+        raise TypeError(
+            f"The tail of {log_weights.shape[0]} weights has an unknown length: the number of draws "
+            "must be known. Of any number there are jm.importance.block_totals, log_table and "
+            "log_mixtures; or export for a fixed number."
+        )
     return log_weights
 
 

@@ -1,7 +1,7 @@
 """Arrays over several devices: carries of loops inside `jax.shard_map`, and explicit mesh axes."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import equinox as eqx
@@ -62,14 +62,16 @@ def _as_of(leaf, like):
     return leaf
 
 
-def on_its_mesh(function: Callable, rows: PyTree, *args) -> PyTree:
+def on_its_mesh(function: Callable, rows: PyTree, *args, held: Sequence = ()) -> PyTree:
     """`function(rows, *args)`; where rows lie on a mesh with explicit axes, inside that mesh.
 
     What the function makes of itself (keys, zeros) then has the mesh's type too, as under
-    `jax.set_mesh`. Outside `jit` the rows are taken as spread over automatic axes.
+    `jax.set_mesh`. Outside `jit` the rows are taken as spread over automatic axes. The mesh may
+    also be that of the arrays `held` by what the function closes over.
     """
-    rows = _automatic(rows)
-    meshes = [jax.typeof(leaf).sharding.mesh for leaf in jax.tree.leaves(rows)]
+    rows = automatic(rows)
+    known = [*jax.tree.leaves(rows), *(leaf for leaf in held if isinstance(leaf, Tracer))]
+    meshes = [jax.typeof(leaf).sharding.mesh for leaf in known]
     mesh = next((m for m in meshes if AxisType.Explicit in m.axis_types), None)
     if mesh is None or not jax.sharding.get_abstract_mesh().empty:
         return function(rows, *args)
@@ -81,7 +83,7 @@ def on_its_mesh(function: Callable, rows: PyTree, *args) -> PyTree:
     return jax.jit(inside)(rows, *args)  # one program, which lies on all the mesh's devices
 
 
-def _automatic(tree: PyTree) -> PyTree:
+def automatic(tree: PyTree) -> PyTree:
     """Arrays whose place is known, on explicit axes, as arrays on automatic ones: no data moves.
 
     JAX differentiates nothing on explicit axes outside `jit` and `jax.set_mesh`.
@@ -120,7 +122,7 @@ def gathered(tree: PyTree) -> PyTree:
         mesh = jax.typeof(leaf).sharding.mesh
         return jax.sharding.reshard(leaf, NamedSharding(mesh, PartitionSpec()))
 
-    return jax.tree.map(whole, _automatic(tree))
+    return jax.tree.map(whole, automatic(tree))
 
 
 def aligned(rows: PyTree) -> PyTree:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from .._refuse import on_host
+from .._sharding import gathered
 from .._trees import num_rows, take
 from ..em import fit
 
@@ -55,6 +56,7 @@ def k_fold(key: Key[Array, ""], data: PyTree, folds: int) -> Iterator[tuple[PyTr
         >>> [(len(train), len(held)) for train, held in pairs]
         [(8, 2), (8, 2), (8, 2), (8, 2), (8, 2)]
     """
+    data = gathered(data)
     fold = _folds(key, num_rows(data), folds)
 
     def pairs():
@@ -102,6 +104,7 @@ def cross_validate(
         >>> score(2) > score(1)
         True
     """
+    template, data = gathered((template, data))
     rows = num_rows(data)
     k_fold, k_fit = jax.random.split(key)
     fold = _folds(k_fold, rows, folds)

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from .._refuse import on_host
+from .._sharding import gathered
 from .._trees import num_rows
 
 
@@ -32,6 +33,7 @@ def partition(key: Key[Array, ""], data: PyTree, fractions: Sequence[float]) -> 
         >>> train.shape, valid.shape
         ((8,), (2,))
     """
+    data = gathered(data)
     rows = num_rows(data)
     shares = np.asarray(fractions, dtype=np.float64)
     if shares.ndim != 1 or np.any(shares <= 0) or shares.sum() > 1 + 1e-9:

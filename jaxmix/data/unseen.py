@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
+from .._sharding import gathered
 from ..combinators import MarkovChain
 from ..families import BernoulliSet, Categorical
 from .labels import OTHER
@@ -52,6 +53,7 @@ def reserve(model: PyTree, mass: float) -> PyTree:
         logit = jnp.log(mass) - jnp.log1p(-mass)
         return eqx.tree_at(lambda s: s.logits, node, node.logits.at[..., index].set(logit))
 
+    model = gathered(model)
     reserved = jax.tree.map(one, model, is_leaf=lambda node: isinstance(node, _LABELLED))
     if not found:
         raise ValueError("No part of the model declares the label jm.data.OTHER.")

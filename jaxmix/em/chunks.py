@@ -1,6 +1,7 @@
 """Chunks of rows: so many that a chunk's arrays stay in cache, and a scan's own rows of each."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -98,6 +99,13 @@ def take_chunk(
     w = jnp.ones(chunk, dtype) if weights is None else window(weights)
     w = jnp.where(fresh.reshape((-1,) + (1,) * (w.ndim - 1)), w, jnp.zeros_like(w))
     return jax.tree.map(window, data), w
+
+
+def map_rows(function: Callable, data: PyTree, chunk: int) -> PyTree:
+    """`function` of each row, `chunk` of them at once; all at once where their number is a symbol."""
+    if not isinstance(num_rows(data), int):
+        return jax.vmap(function)(data)
+    return jax.lax.map(function, data, batch_size=chunk)
 
 
 def is_brief(model: PyTree, data: PyTree, *_: Any) -> bool:

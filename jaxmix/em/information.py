@@ -16,7 +16,7 @@ from .._results import RESULTS
 from .._stack import stack_axes
 from .._trees import num_rows
 from ..combinators._labels import posterior_of
-from .chunks import chunk_rows
+from .chunks import chunk_rows, map_rows
 from .expected import expect, log_likelihood
 from .maximise import DEFAULT_FLOOR, Prior, about_own_origins, floors_of, log_prior, sound
 from .parts import parameters, take_apart
@@ -174,7 +174,7 @@ def scores(chart: Chart, data: PyTree) -> Float[Array, "n r"]:
     """The gradient of each row's log-density in the free coordinates."""
     one = jax.grad(lambda free, x: chart.at(free).log_prob(x))
     chunk = chunk_rows(chart.model, data, None)
-    return jax.lax.map(lambda x: one(chart.origin, x), data, batch_size=chunk)
+    return map_rows(lambda x: one(chart.origin, x), data, chunk)
 
 
 def louis_information(chart: Chart, data, weights=None, prior=None) -> Float[Array, "r r"]:
@@ -192,14 +192,14 @@ def louis_information(chart: Chart, data, weights=None, prior=None) -> Float[Arr
         score = jax.jacfwd(joint)(origin, x)
         return share, jnp.where(share[:, None] > 0, score, jnp.zeros_like(score))
 
-    shares, each = jax.lax.map(row, data, batch_size=rows)
+    shares, each = map_rows(row, data, rows)
 
     def complete(free):
         def expected(x, share):
             level = joint(free, x)
             return jnp.sum(jnp.where(share > 0, share * level, jnp.zeros_like(level)))
 
-        values = jax.lax.map(lambda args: expected(*args), (data, shares), batch_size=rows)
+        values = map_rows(lambda args: expected(*args), (data, shares), rows)
         penalty = jnp.asarray(log_prior(chart.at(free), prior), values.dtype)
         return jnp.sum(values * case) + penalty
 

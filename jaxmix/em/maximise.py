@@ -12,7 +12,7 @@ from .._numerics import tree_vdot
 from .._stack import stack_axes
 from .._stand_ins import Blank
 from .._trees import float_of, num_rows, take
-from .chunks import take_chunk
+from .chunks import SYMBOLIC, take_chunk
 from .expected import Expected, log_likelihood
 from .gradient_step import GradientState, climb, gradient_state
 from .parts import take_apart
@@ -86,7 +86,8 @@ def blank_stats(
     rows = num_rows(data)
     weights = jnp.ones(rows, float_of(model)) if weights is None else weights
     size = sum(a.size for a in jax.tree.leaves(tilts))
-    chunk = max(1, min(rows, max(16, STATS_ELEMENTS // max(1, size))))
+    most = max(16, STATS_ELEMENTS // max(1, size))
+    chunk = max(1, min(rows, most)) if isinstance(rows, int) else min(most, SYMBOLIC)
 
     def body(totals, index):
         sums = jax.grad(loss)(tilts, *take_chunk(data, weights, index, chunk))

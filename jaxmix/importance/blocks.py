@@ -19,7 +19,7 @@ def over_blocks(function: Callable, rows: PyTree) -> PyTree:
     """`function` of a block of rows, over all rows: results have a leading axis of rows too."""
     n = num_rows(rows)
     most = sizes().draws
-    if n <= most:
+    if not isinstance(n, int) or n <= most:  # a symbolic number has no known divisors
         return function(rows)
     even = divisor(n, most)
     size = even if 4 * even >= most else most  # no rest, if the blocks do not become small by it

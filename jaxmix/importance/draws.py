@@ -70,6 +70,9 @@ class Draws(eqx.Module):
         if k != size:
             raise ValueError(f"Events of {k} proposals were given for {size} proposals.")
         flat = jax.tree.map(lambda a: a.reshape(k * each, *a.shape[2:]), events)
+        if not isinstance(each, int):  # a symbol, to be exported for any number
+            stratum = jnp.broadcast_to(jnp.arange(k)[:, None], (k, each)).reshape(-1)
+            return cls(flat, stratum, jnp.full(k, each), proposals, each)
         return cls(flat, *_strata([each] * k), proposals, each)
 
 

@@ -45,6 +45,7 @@ def is_single(density: PyTree) -> bool:
 
 def parts_of(densities: PyTree, role: str) -> list[Part]:
     """A stack, one density, or a list of stacks and densities, as numbered parts."""
+    densities = gathered(densities)
     if isinstance(densities, list | tuple):
         if not densities:
             raise ValueError(f"{role} must hold at least one density; the list is empty.")

@@ -51,6 +51,8 @@ def _layout(strata: Strata) -> tuple[int, int] | None:
     """Proposals and draws of each in a block; None where draws make no even blocks."""
     if strata.each is None or strata.each == 0:
         return None
+    if not isinstance(strata.each, int):  # a symbolic number: all in one block
+        return strata.counts.shape[0], strata.each
     most = sizes().draws
     each = divisor(strata.each, most)
     if each == strata.each:
@@ -95,7 +97,7 @@ def sweep(sample: Sample, weights: Float[Array, "j k"]) -> tuple[Totals, Float[A
         ratios = ratios_to_mixtures(*look(rows), own, weights)
         return totals(own, values, ratios), log_terms(values, ratios, own.to_rows(shares))
 
-    if values.shape[0] > size * each:  # backwards, a block is computed again rather than kept
+    if values.shape[0] != size * each:  # backwards, a block is computed again rather than kept
         one = jax.checkpoint(one)
     blocks, logs = map_blocks(one, (rows, values, strata.stratum), size * each)
     return gathered(blocks, strata.counts.shape[0]), logs.reshape(-1, *logs.shape[2:])

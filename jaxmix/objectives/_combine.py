@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Scalar
 
-from .._numerics import logsumexp
+from .._numerics import logsumexp, logsumexp_and_softmax
 from .._sharding import gathered
 
 
@@ -109,14 +109,8 @@ def select(weights, values):
 
 def log_mean_blocks(log_w, size: int):
     """Log-means (B,), softmaxes (B, size) of consecutive blocks; softmax 0 where all are -inf."""
-    blocks = log_w.reshape(-1, size)
-    total = logsumexp(blocks)
-    return total - jnp.log(jnp.asarray(size, log_w.dtype)), softmax(blocks, total[:, None])
-
-
-def softmax(log_w, total):
-    finite = jnp.where(total == -jnp.inf, jnp.zeros_like(total), total)
-    return jnp.exp(log_w - finite)
+    total, share = logsumexp_and_softmax(log_w.reshape(-1, size))
+    return total - jnp.log(jnp.asarray(size, log_w.dtype)), share
 
 
 def log_cosh(u):
@@ -236,20 +230,25 @@ class Prefixes(NamedTuple):
         close = jnp.log1p(jnp.expm1(jnp.where(near, jump, jnp.zeros_like(jump))) / n)
         far = jnp.logaddexp(jnp.log(n - 1), jnp.where(near, jnp.zeros_like(jump), jump))
         terms = wt * jnp.where(near, close, far - jnp.log(n))
-        # Telescoped coefficients of the prefixes; a reverse scan gives what each draw gets.
+        # Telescoped coefficients of the prefixes.
         one, zero = jnp.ones((1,), dtype), jnp.zeros((1,), dtype)
         a = jnp.concatenate([one, wt]) - jnp.concatenate([wt, zero])
         a = jnp.concatenate([jnp.zeros((m - 1,), dtype), a])
-
-        # Rows: powers 1 and 2 of the shares, positive and negative coefficients.
-        power = jnp.asarray([[1], [1], [2], [2]], dtype)
-        signed = jnp.stack([a, -a, a, -a])
-        kept = (signed > 0) & (total > -jnp.inf)[None, :]
-        size = jnp.log(jnp.where(kept, signed, jnp.ones_like(signed)))
-        finite = jnp.where(total > -jnp.inf, total, jnp.zeros_like(total))
-        term = jnp.where(kept, size - power * finite[None, :], -jnp.inf)
-        after = jax.lax.cumlogsumexp(term, 1, reverse=True)
-        gathered = jnp.exp(power * log_w[None, :] + after)
+        # Draw i is a share u_i of the prefix that it ends, and the others keep 1 - u_i each: the
+        # shares of every prefix sum to 1. What draw i gets is u_i B_i with B_i = a_i +
+        # (1 - u_{i+1}) B_{i+1}, and with squares in place of both for the squared shares.
+        before = jnp.concatenate([jnp.full((1,), -jnp.inf, dtype), total[:-1]])
+        some = log_w > -jnp.inf
+        ahead = jnp.where(some, log_w, 0 * before) - jnp.where(some, before, 0 * before)
+        own = jnp.where(some, jax.nn.sigmoid(ahead), jnp.zeros_like(log_w))
+        rest = jnp.where(some, jax.nn.sigmoid(-ahead), jnp.ones_like(log_w))
+        kept = jnp.concatenate([rest[1:], zero])
+        model, path = (own**p * _affine_scan(kept**p, a) for p in (1, 2))
         value = means[m - 1] + jnp.sum(terms)
-        largest = jnp.max(jnp.abs(terms), initial=0)
-        return Combined(value, gathered[0] - gathered[1], gathered[2] - gathered[3], largest)
+        return Combined(value, model, path, jnp.max(jnp.abs(terms), initial=0))
+
+
+def _affine_scan(scale, added):
+    """b_i = added_i + scale_i b_{i+1}, from the end, where it is added alone."""
+    join = lambda later, here: (here[0] * later[0], here[1] + here[0] * later[1])
+    return jax.lax.associative_scan(join, (scale, added), reverse=True)[1]

@@ -1,5 +1,6 @@
 """Estimates of log p(x) with their errors and diagnostics, and posterior expectations."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from .._numerics import log_mean_exp
+from .._closures import arrays_held, in_one_program
+from .._numerics import log_mean_exp, softmax
 from .._pareto import pareto_k
 from .._results import RESULTS
 from .._sharding import aligned, gathered, on_its_mesh
-from ._combine import combine, softmax
+from ._combine import combine
 from ._draws import check_call, checked_guide, checked_rows, log_weight
 from ._terms import LeaveOut
 
@@ -133,14 +135,9 @@ def log_evidence(
     rows, xs = checked_rows(xs), gathered(xs)
     k_weights, k_repeats = jax.random.split(key)
 
-    def one(given):
-        row_key, x = given
-        log_w = row_log_weights(row_key, model, guide, x, num_samples)
-        return weight_diagnostics(log_w)
-
-    keys = jax.random.split(k_weights, rows)
-    value, error, chi2, ess, tail, bias, nonfinite = jax.lax.map(
-        one, (keys, xs), batch_size=min(rows, rows_at_once)
+    at_once = min(rows, rows_at_once) if isinstance(rows, int) else None
+    value, error, chi2, ess, tail, bias, nonfinite = in_one_program(
+        _diagnostics(num_samples, at_once), (model, guide), jax.random.split(k_weights, rows), xs
     )
     samples = jnp.full((rows,), num_samples)
     largest, direction = jnp.abs(value), "lower"
@@ -162,6 +159,20 @@ def log_evidence(
     return Evidence(value, error, chi2, ess, tail, bias, largest, samples, result, direction)
 
 
+@functools.lru_cache(maxsize=64)
+def _diagnostics(num_samples: int, at_once: int | None) -> Callable:
+    """A function (model, guide, keys, xs) to `weight_diagnostics` a row, so many rows at once."""
+
+    def of_rows(model, guide, keys, xs):
+        def one(given):
+            key, x = given
+            return weight_diagnostics(row_log_weights(key, model, guide, x, num_samples))
+
+        return jax.lax.map(one, (keys, xs), batch_size=at_once)
+
+    return of_rows
+
+
 def _code(found: list[Array]) -> RESULTS:
     """The gravest code of one row."""
     result = RESULTS.successful
@@ -174,7 +185,7 @@ def weight_diagnostics(log_w: Float[Array, " K"]) -> tuple[Array, ...]:
     """Value, standard error, chi2, ESS, Pareto k, jackknife bias, and whether one is not finite."""
     size = log_w.shape[0]
     total = log_mean_exp(log_w)
-    share = softmax(log_w, total) / size
+    share = softmax(log_w)
     square = jnp.sum(share**2)
     none = total == -jnp.inf
     ess = jnp.where(none, jnp.zeros_like(square), 1 / jnp.where(none, 1 + 0 * square, square))
@@ -229,22 +240,30 @@ def posterior_mean(
             f"{function!r} and {num_samples}."
         )
 
-    def one(key, x):
-        q = checked_guide(guide, x, "score")
-        zs = jax.vmap(q.sample)(jax.random.split(key, num_samples))
-        log_w = jax.vmap(lambda z: log_weight(model, q, z, x))(zs)
-        share = softmax(log_w, log_mean_exp(log_w)) / num_samples
-        values = jax.vmap(function)(zs)
-        mean = jnp.tensordot(share, values, 1, precision="highest")
-        error = jnp.sqrt(
-            jnp.tensordot(share**2, (values - mean[None]) ** 2, 1, precision="highest")
-        )
-        return mean, error
+    given = (model, guide, function)
+    run = lambda xs, key: in_one_program(_posterior_means(num_samples), given, key, xs)
+    return on_its_mesh(run, xs, key, held=arrays_held(given))
 
-    def run(xs, key):
+
+@functools.lru_cache(maxsize=64)
+def _posterior_means(num_samples: int) -> Callable:
+    """A function (model, guide, function, key, xs) to the means and their errors."""
+
+    def of_rows(model, guide, function, key, xs):
+        def one(key, x):
+            q = checked_guide(guide, x, "score")
+            zs = jax.vmap(q.sample)(jax.random.split(key, num_samples))
+            log_w = jax.vmap(lambda z: log_weight(model, q, z, x))(zs)
+            share = softmax(log_w)
+            values = jax.vmap(function)(zs)
+            mean = jnp.tensordot(share, values, 1, precision="highest")
+            square = (values - mean[None]) ** 2
+            error = jnp.sqrt(jnp.tensordot(share**2, square, 1, precision="highest"))
+            return mean, error
+
         return jax.vmap(one)(*aligned((jax.random.split(key, checked_rows(xs)), xs)))
 
-    return on_its_mesh(run, xs, key)
+    return of_rows
 
 
 def jackknifed(log_w: Float[Array, " K"], order: int = 1) -> Array:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-from .._closures import in_one_program
+from .._closures import arrays_held, in_one_program
 from .._sharding import aligned, on_its_mesh
 from ._combine import Combined, Term, combine
 from ._draws import attach, check_call, checked_guide, checked_rows, log_weight, stopped, surrogate
@@ -68,7 +68,7 @@ class FixedObjective:
     def evaluate(self, key, model, guide, xs):
         """Values (N,), samples used (N,), and the largest contribution of a level (N,)."""
         run = lambda xs, key: in_one_program(self._rows, (model, guide), key, xs)
-        values, largest = on_its_mesh(run, xs, key)
+        values, largest = on_its_mesh(run, xs, key, held=arrays_held((model, guide)))
         return values, jnp.full(values.shape, self.num_samples), largest
 
     def _rows(self, model, guide, key, xs):

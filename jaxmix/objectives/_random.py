@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
-from .._closures import in_one_program
+from .._closures import arrays_held, in_one_program
 from .._sharding import gathered, on_its_mesh
 from ._combine import Blocks, Combined, combine
 from ._draws import attach, check_call, checked_guide, checked_rows, log_weight, stopped, surrogate
@@ -109,7 +109,7 @@ class RandomObjective:
     def evaluate(self, key, model, guide, xs) -> Rows:
         """Values (N,), samples used (N,), and the largest contribution of a level (N,)."""
         run = lambda xs, key: in_one_program(self._evaluate, (model, guide), key, xs)
-        return on_its_mesh(run, xs, key)
+        return on_its_mesh(run, xs, key, held=arrays_held((model, guide)))
 
     def _evaluate(self, model, guide, key, xs) -> Rows:
         xs = gathered(xs)
@@ -135,6 +135,11 @@ class RandomObjective:
 
     def layout(self, rows: int) -> Layout:
         """The static shapes for a batch of this many rows."""
+        if not isinstance(rows, int):
+            raise TypeError(
+                f"{self.name} shares its draws out over the rows: their number must be known, and "
+                f"was {rows}. An objective with a fixed number of draws takes any number of rows."
+            )
         return _layout(self, rows, jnp.result_type(int))
 
     def row(self, log_w, level) -> tuple[Combined, Array]:

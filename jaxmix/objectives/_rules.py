@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._numerics import logsumexp
-from ._combine import Combined, Term, combine, softmax
+from .._numerics import softmax
+from ._combine import Combined, Term, combine
 
 GUIDE_RULES = {
     "dreg": "doubly reparametrised: unbiased for the bound's gradient, signal grows with draws",
@@ -58,7 +58,7 @@ def coefficients(
     """The coefficients of a row's draws; those that are not valid (padding) get 0."""
     followed = combine(log_w, bound)
     zero = jnp.zeros_like(log_w)
-    share = softmax(log_w, logsumexp(log_w))
+    share = softmax(log_w)
     model = value.model if model_gradient == "value" else share
     match guide_gradient:
         case "dreg":

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from .._numerics import logsumexp
-from ._combine import Combined, replaced, select, softmax
+from .._numerics import logsumexp_and_softmax, softmax
+from ._combine import Combined, replaced, select
 
 MOST_SUBSETS = 20_000
 
@@ -28,10 +28,9 @@ class LeaveOut(NamedTuple):
     def parts(self, log_w):
         size, dtype = log_w.shape[0], log_w.dtype
         left_out, coefficients = leave_out_sets(size, self.order)
-        total = logsumexp(log_w)
-        share = softmax(log_w, total)
+        total, share = logsumexp_and_softmax(log_w)
         kept = ~left_out
-        sums = logsumexp(jnp.where(kept, log_w[None, :], -jnp.inf))
+        sums, inner = logsumexp_and_softmax(jnp.where(kept, log_w[None, :], -jnp.inf))
         # l(K-j) - l(K) = log1p(-share left out) keeps its digits where the share is small.
         gone = jnp.sum(jnp.where(left_out, share[None, :], jnp.zeros_like(share)[None, :]), 1)
         small = gone < 0.5
@@ -40,7 +39,6 @@ class LeaveOut(NamedTuple):
         gap = gap - jnp.log1p(jnp.asarray(-left / size, dtype))
         a = jnp.asarray(coefficients, dtype)
         value = total - jnp.log(jnp.asarray(size, dtype)) + jnp.sum(select(a, gap))
-        inner = softmax(jnp.where(kept, log_w[None, :], -jnp.inf), sums[:, None])
         model = jnp.sum(a[:, None] * inner, 0)
         path = jnp.sum(a[:, None] * inner**2, 0)
         return Combined(value, model, path, jnp.max(jnp.abs(a * gap)))
@@ -80,9 +78,8 @@ class Tempered(NamedTuple):
 
     def parts(self, log_w):
         power = 1 - self.alpha
-        total = logsumexp(power * log_w)
+        total, share = logsumexp_and_softmax(power * log_w)
         value = (total - jnp.log(jnp.asarray(log_w.shape[0], log_w.dtype))) / power
-        share = softmax(power * log_w, total)
         path = self.alpha * share + power * share**2
         return Combined(value, share, path, jnp.abs(value))
 
@@ -103,7 +100,7 @@ class DeltaCorrection(NamedTuple):
 
     def parts(self, log_w):
         size = log_w.shape[0]
-        share = softmax(log_w, logsumexp(log_w))
+        share = softmax(log_w)
         square = jnp.sum(share**2)
         value = (size * square - 1) / (2 * (size - 1))
         scale = size / (size - 1)
@@ -120,7 +117,7 @@ class Posterior(NamedTuple):
         return jnp.ones((), dtype)
 
     def parts(self, log_w):
-        share = softmax(log_w, logsumexp(log_w))
+        share = softmax(log_w)
         value = jnp.sum(select(share, log_w))
         excess = jnp.where(share == 0, jnp.zeros_like(log_w), log_w) + 1 - value
         model = share * excess

@@ -30,7 +30,7 @@ class Tree(NamedTuple):
         place = jnp.arange(base.shape[0])
 
         def level(carry, given: Any):
-            mean, model, path, total, largest = carry
+            mean, part, model, path, total, largest = carry
             k, scale, used = given
             partner = mean[place ^ (1 << k)]
             inside = (place >> (k + 1)) < used
@@ -39,22 +39,29 @@ class Tree(NamedTuple):
             a = jnp.where(live, scale / used.astype(base.dtype), jnp.zeros_like(base))
             first = place & ((2 << k) - 1) == 0  # each pair has 2^(k + 1) blocks: count one
             term = jnp.sum(jnp.where(first, a * log_cosh(gap / 2), jnp.zeros_like(base)))
-            # The block's share of its half; 0 where all of the half is 0.
-            empty = mean == -jnp.inf
-            part = jnp.exp(base - jnp.where(empty, jnp.zeros_like(mean), mean))
-            part = part / (1 << k).astype(base.dtype)
             lean = jnp.tanh(gap / 2) / 2
             model = model + a * lean * part
             path = path + a * ((0.5 + lean) ** 2 - 0.5) * part**2
             both = jnp.logaddexp(mean, partner) - jnp.log(jnp.asarray(2, base.dtype))
-            return (both, model, path, total + term, jnp.maximum(largest, jnp.abs(term))), None
+            # The block's share of the next level's half, by differences: they sum to 1.
+            some = mean > -jnp.inf
+            ahead = jnp.where(some, mean, base_zero) - jnp.where(some, partner, base_zero)
+            part = part * jnp.where(some, jax.nn.sigmoid(ahead), base_zero)
+            return (
+                both,
+                part,
+                model,
+                path,
+                total + term,
+                jnp.maximum(largest, jnp.abs(term)),
+            ), None
 
         base_zero = jnp.zeros_like(base)
         zero = jnp.zeros_like(base[0])  # it varies over devices as they do
         levels = self.scales.shape[0]
-        (_, model, path, value, largest), _ = jax.lax.scan(
+        (_, _, model, path, value, largest), _ = jax.lax.scan(
             level,
-            (base, base_zero, base_zero, zero, zero),
+            (base, (base > -jnp.inf).astype(base.dtype), base_zero, base_zero, zero, zero),
             (jnp.arange(levels), self.scales, self.used),
         )
         model = (model[:, None] * share).ravel()
