@@ -93,6 +93,17 @@ class Discretised(LogDensity):
         mass = logsumexp(jnp.stack([cell(i) for i in range(self.cells)])) + jnp.log(width)
         return jnp.where(inside, mass, jnp.where(jnp.isnan(x), x, -jnp.inf))
 
+    def cdf(self, x: Scalar) -> Scalar:
+        """Probability that the rounded number is at most x: that of all which rounds to no more."""
+        x = jnp.asarray(x)
+        x = x if eqx.is_inexact_array(x) else x.astype(float)
+        place = x / self.step
+        near = jnp.round(place)
+        hit = jnp.abs(near - place) <= 4 * jnp.finfo(x.dtype).eps * jnp.abs(place)
+        last = jnp.where(hit, near, jnp.floor(place))
+        below = self.value.cdf(jnp.clip((last + 0.5) * self.step, self.low, self.high))
+        return jnp.where((last + 0.5) * self.step > self.low, below, jnp.zeros_like(below))
+
     def sample(self, key: Key[Array, ""]) -> Scalar:
         return jnp.round(self.value.sample(key) / self.step) * self.step
 
@@ -140,6 +151,12 @@ class Scaled(LogDensity):
     def log_prob(self, x) -> Scalar:
         value = self.value.log_prob(one_event(x, (), self) / self.unit)
         return value - jnp.log(jnp.asarray(self.unit, value.dtype))
+
+    def cdf(self, x: Scalar) -> Scalar:
+        return self.value.cdf(x / self.unit)
+
+    def log_cdf(self, x: Scalar) -> Scalar:
+        return self.value.log_cdf(x / self.unit)
 
     def sample(self, key: Key[Array, ""]) -> Scalar:
         return self.unit * self.value.sample(key)

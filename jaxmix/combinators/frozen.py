@@ -38,6 +38,12 @@ class Frozen(LogDensity):
     def outcome_log_probs(self, size: int) -> Array:
         return outcome_log_probs(self._still(), size)
 
+    def cdf(self, x: Scalar) -> Scalar:
+        return self._still().cdf(x)
+
+    def log_cdf(self, x: Scalar) -> Scalar:
+        return self._still().log_cdf(x)
+
     def sample(self, key: Key[Array, ""]) -> PyTree:
         return self._still().sample(key)
 

@@ -94,6 +94,11 @@ class Hurdle(LogDensity):
         # Selected, never added: off the support of the value an atom has -inf there.
         return self.which.log_prob(which) + jnp.where(atom, jnp.zeros_like(value), value)
 
+    def cdf(self, x: Scalar) -> Scalar:
+        w = self.weights
+        reached = x >= jnp.asarray(self.atoms, w.dtype)
+        return jnp.sum(jnp.where(reached, w[..., :-1], 0)) + w[..., -1] * self.value.cdf(x)
+
     def sample(self, key: Key[Array, ""]) -> Scalar:
         k_which, k_value = jax.random.split(key)
         drawn = self.value.sample(k_value)

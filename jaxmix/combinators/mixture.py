@@ -187,6 +187,13 @@ class MixtureSameFamily(AbstractMixture):
         away = parts.mean - jnp.expand_dims(self.mean, axis)
         return self._averaged(parts.variance + away * away)
 
+    @property
+    def covariance(self) -> Float[Array, "*stack d d"]:
+        """Of vectors: the mean covariance of the components, and that of their means."""
+        parts, axis = self.components, self.weights.ndim - 1
+        away = parts.mean - jnp.expand_dims(self.mean, axis)
+        return self._averaged(parts.covariance + away[..., :, None] * away[..., None, :])
+
     def _averaged(self, values: Array) -> Array:
         """The mean over the components, whose axis is the last of the stack."""
         weights = self.weights
@@ -260,6 +267,15 @@ class Mixture(AbstractMixture):
         centre = self.mean
         spread = lambda c: c.variance + (c.mean - centre) ** 2
         return self._averaged([spread(component) for component in self.components])
+
+    @property
+    def covariance(self) -> Float[Array, "*stack d d"]:
+        """Of vectors: the mean covariance of the components, and that of their means."""
+        away = [component.mean - self.mean for component in self.components]
+        outer = [a[..., :, None] * a[..., None, :] for a in away]
+        return self._averaged(
+            [c.covariance + o for c, o in zip(self.components, outer, strict=True)]
+        )
 
     def _averaged(self, values: list[Array]) -> Array:
         return sum(  # pyright: ignore[reportReturnType]

@@ -40,6 +40,12 @@ class Borrowed(LogDensity):
     def log_prob(self, x: PyTree) -> Scalar:
         return self.lent.log_prob(x)
 
+    def cdf(self, x: Scalar) -> Scalar:
+        return self.lent.cdf(x)
+
+    def log_cdf(self, x: Scalar) -> Scalar:
+        return self.lent.log_cdf(x)
+
     def sample(self, key: Key[Array, ""]) -> PyTree:
         return self.lent.sample(key)
 
@@ -101,6 +107,12 @@ class Tied(LogDensity):
 
     def log_prob(self, x: PyTree) -> Scalar:
         return self.filled.log_prob(x)
+
+    def cdf(self, x: Scalar) -> Scalar:
+        return self.filled.cdf(x)
+
+    def log_cdf(self, x: Scalar) -> Scalar:
+        return self.filled.log_cdf(x)
 
     def sample(self, key: Key[Array, ""]) -> PyTree:
         return self.filled.sample(key)

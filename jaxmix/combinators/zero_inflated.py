@@ -4,7 +4,7 @@ from typing import Self
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, Key, PyTree, Scalar
 
 from .._density import is_density, one_event
 from ..families._domain import Domain
@@ -67,6 +67,10 @@ class ZeroInflated(HiddenLabel):
         zero = jnp.where(x == 0, jnp.zeros_like(counted), jnp.full_like(counted, -jnp.inf))
         which = [self.extra.log_prob(jnp.asarray(extra)) for extra in (False, True)]
         return jnp.stack(which), jnp.stack([counted, zero])
+
+    def cdf(self, x: Scalar) -> Scalar:
+        below = self.p_zero + (1 - self.p_zero) * self.count.cdf(x)
+        return jnp.where(x >= 0, below, jnp.zeros_like(below))
 
     def sample(self, key: Key[Array, ""]) -> PyTree:
         k_extra, k_count = jax.random.split(key)

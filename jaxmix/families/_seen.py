@@ -57,10 +57,11 @@ class SeenInPart(LogDensity):
     def _check(self, fields) -> None:
         whole = np.asarray(fields)
         fine = whole.dtype.kind in "iu" and whole.ndim < 2 and whole.size > 0
-        if not fine or whole.min() < 0 or whole.max() >= self.dim:
+        fine = fine and whole.min() >= 0 and whole.max() < self.dim
+        if not fine or np.unique(whole).size < whole.size:
             raise ValueError(
                 f"The fields of a vector are coordinates 0 to {self.dim - 1}, one or a list of "
-                f"them; {fields!r} was given."
+                f"different ones; {fields!r} was given."
             )
 
     def split(self, event: Float[Array, " d"], field) -> tuple[Scalar, PyTree]:

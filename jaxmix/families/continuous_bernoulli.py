@@ -30,6 +30,11 @@ class ContinuousBernoulli(ExponentialFamily):
     prob = property(lambda self: jax.nn.sigmoid(self.logit))
     mean = property(lambda self: 0.5 + self.mean_stats().total)
 
+    @property
+    def variance(self):
+        log_mass = lambda t: self.log_normaliser(Total(jnp.zeros_like(t), t))
+        return jnp.vectorize(jax.grad(jax.grad(log_mass)))(self.logit)
+
     def __init__(self, prob=None, *, logits=None):
         logit, prob = entrance("ContinuousBernoulli", logit_of, prob=prob, logits=logits)
         self.logit = logit(*as_float(prob))

@@ -112,6 +112,10 @@ class _FullCovariance(ProductForm, SeenFull):
         return self._for_each(covariance_of(self._factors))
 
     @property
+    def variance(self) -> Float[Array, "*stack d"]:
+        return jnp.diagonal(self.covariance, axis1=-2, axis2=-1)
+
+    @property
     def precision(self) -> Float[Array, "*stack d d"]:
         return self._for_each(precision_of(self._factors))
 

@@ -35,6 +35,10 @@ class Completed(Refittable):
         return self.whole.covariance
 
     @property
+    def variance(self) -> Float[Array, "*stack d"]:
+        return jnp.diagonal(self.whole.covariance, axis1=-2, axis2=-1)
+
+    @property
     def origin(self):
         return self.whole.mean
 
