@@ -63,11 +63,14 @@ class Refittable(LogDensity):
     `origin` is the point about which residual statistics are taken, None where there is none.
     `zero_is_valid` says that a parameter may be infinite, being the logarithm (or the logit) of a
     probability or a rate of 0.
+    `drifts` names the fields that may run to infinity, where the family tends to a simpler one; see
+    `at_limit`.
     `ascends` says that an M-step never lowers the likelihood: False where it is a Newton step,
     which a fit shortens where it overshoots.
     """
 
     zero_is_valid: ClassVar[bool] = False
+    drifts: ClassVar[tuple[str, ...]] = ()
     ascends: ClassVar[bool] = True
 
     @property
@@ -126,6 +129,13 @@ class Refittable(LogDensity):
     def on_boundary(self, floor: Any) -> Array:
         """Whether the leaf sits on its floor, one truth value a density of the stack."""
         del floor
+        return jnp.zeros(self.stack_shape, bool)
+
+    def at_limit(self) -> Array:
+        """Whether some 1e6 events could not tell the density from a limit that it may tend to.
+
+        One truth value a density of the stack: their divergence is below 1e-6 nats.
+        """
         return jnp.zeros(self.stack_shape, bool)
 
 

@@ -36,6 +36,12 @@ class RESULTS(eqxi.Enumeration):
         "the data (an emptied or doubled component), or the model is not at a maximum. Solve it "
         "further with `em.solve`, or use fewer components."
     )
+    drifting = (
+        "A parameter runs to infinity, where its family is a simpler one: a Student-t a normal, a "
+        "negative binomial a Poisson, a truncated normal an exponential or a uniform density. The "
+        "log-likelihood is that of this limit, and the parameter itself means nothing: use the "
+        "simpler family."
+    )
     undefined = (
         "All the weights of one half of a row's draws are 0: the multilevel difference, and the "
         "log of an average that is 0, are undefined. Use a guide that covers the support, or a "

@@ -50,7 +50,8 @@ def tangent_basis(
         image = lambda v, leaf=leaf, u=unravel: parameters(leaf.from_stats(u(v), leaf.origin))[0]
         moves = jax.jacfwd(image)(flat)
         moves = jnp.where(jnp.isfinite(moves), moves, jnp.zeros_like(moves))
-        still, lost = _held(leaf, leaf.on_boundary(floor) | ~sound(leaf, total, weight))
+        off = leaf.on_boundary(floor) | ~sound(leaf, total, weight)
+        still, lost = _held(leaf, off)
         moves = jnp.where(still[:, None], jnp.zeros_like(moves), moves)
         rows = _lengths(moves, 1)
         moves = moves / rows
@@ -83,7 +84,7 @@ def _held(leaf: Any, off: Array) -> tuple[Array, Array]:
         return jnp.broadcast_to(there.reshape(there.shape + (1,) * (array.ndim - own)), array.shape)
 
     whole = jax.tree.map(of, axes, arrays, is_leaf=lambda n: n is None)
-    infinite = jax.tree.map(jnp.isinf, arrays)
+    infinite = _infinite(leaf, arrays)
     lost = lost + sum(
         jnp.sum(i & ~w)
         for i, w in zip(jax.tree.leaves(infinite), jax.tree.leaves(whole), strict=True)
@@ -93,6 +94,15 @@ def _held(leaf: Any, off: Array) -> tuple[Array, Array]:
         lost = lost + jnp.sum(outer) * leaf.num_shared_parameters
     still = jax.tree.map(jnp.logical_or, whole, infinite)
     return ravel_pytree(jax.tree.map(lambda a: a.astype(jnp.float32), still))[0] > 0, lost
+
+
+def _infinite(leaf: Any, arrays: PyTree) -> PyTree:
+    """Which of a leaf's parameters are infinite, or mean nothing where the family is its limit."""
+    infinite = jax.tree.map(jnp.isinf, arrays)
+    for field in leaf.drifts:
+        name = lambda m, f=field: getattr(m, f)
+        infinite = eqx.tree_at(name, infinite, name(infinite) | leaf.at_limit())
+    return infinite
 
 
 def _lengths(matrix, axis):

@@ -21,7 +21,7 @@ from .parts import parameters, take_apart
 from .residual import Known, jacobian, known_of, residual
 from .run import loop
 from .solver import PlainEM, Solver
-from .state import Limits, begin, on_boundary
+from .state import Limits, at_limit, begin, on_boundary
 
 DENSE = 500  # parameters up to which the implicit equations are solved by a matrix ...
 DENSE_BRIEF = 1500  # ... and where a pass over the data takes no time
@@ -73,6 +73,7 @@ def _search(model, data, weights, prior, floor, max_steps, solver) -> tuple[Arra
     stuck = moved > jnp.sqrt(jnp.finfo(point.dtype).eps)
     code = RESULTS.where(stuck, RESULTS.stalled, RESULTS.successful)
     code = RESULTS.where(~near.is_over, RESULTS.max_steps_reached, code)
+    code = RESULTS.where(at_limit(state.model), RESULTS.drifting, code)
     code = RESULTS.where(on_boundary(state.model, prior), RESULTS.degenerate, code)
     code = RESULTS.where(~finite, RESULTS.nonfinite, code)
     return point, Arrival(

@@ -1,5 +1,6 @@
 """What a loop of EM carries from step to step, what a step adds to it, and why it stops."""
 
+import functools
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -342,9 +343,19 @@ def result_of(state: State, prior: Prior | None, limits: Limits) -> RESULTS:
         RESULTS.max_steps_reached,
         RESULTS.where(met, RESULTS.successful, RESULTS.tolerance_below_noise),
     )
+    code = RESULTS.where(
+        (code != RESULTS.max_steps_reached) & at_limit(state.model), RESULTS.drifting, code
+    )
     collapsed = on_boundary(state.model, prior) | (state.num_collapsed > 0)
     code = RESULTS.where(collapsed, RESULTS.degenerate, code)
     return RESULTS.where(bad, RESULTS.nonfinite, code)
+
+
+def at_limit(model: PyTree) -> Array:
+    """Whether any leaf's parameters have run to where its family is a simpler one."""
+    leaves = take_apart(model).leaves
+    found = [jnp.any(leaf.at_limit()) for leaf in leaves if leaf.drifts]
+    return functools.reduce(jnp.logical_or, found, jnp.asarray(False))
 
 
 def on_boundary(model: PyTree, prior: Prior | None) -> Array:

@@ -16,6 +16,8 @@ from ._entrances import entrance
 from ._special import deviance, log_factorial_gap, log_minus_digamma, stirling
 from ._support import counted
 
+LIMIT = 1e5  # means of successes beyond which a fit doesn't go: a Poisson, to 1e-10 nats
+
 
 class Groups(NamedTuple):
     """Counts, and sums of x and of what x has above its expected number of groups."""
@@ -45,6 +47,7 @@ class NegativeBinomial(Refittable):
 
     ranks: ClassVar[dict[str, int]] = {"log_successes": 0, "logit": 0}
     domain: ClassVar[Domain] = COUNT
+    drifts: ClassVar[tuple[str, ...]] = ("log_successes",)
 
     log_successes: Float[Array, "*stack"]
     logit: Float[Array, "*stack"]
@@ -106,10 +109,32 @@ class NegativeBinomial(Refittable):
         return Groups(jnp.ones_like(value), value, value - r * digammas)
 
     def from_stats(self, stats: Groups, origin=None) -> Self:
-        log_odds = _log_odds_of(stats.excess / stats.total)  # of (1 - prob) / prob
-        log_successes = jnp.log(stats.total) - jnp.log(stats.count) - log_odds
+        log_mean = jnp.log(stats.total) - jnp.log(stats.count)
+        plain = log_mean - _log_odds_of(stats.excess / stats.total)
+        log_successes = self._next_log_successes(plain, stats, jnp.exp(log_mean))
+        log_odds = log_mean - log_successes  # of (1 - prob) / prob
         fields = lambda m: (m.log_successes, m.logit)
         return eqx.tree_at(fields, self, (log_successes, -log_odds))
+
+    def _next_log_successes(self, plain, stats: Groups, mean):
+        """The step of EM, which crawls where r is large, or one of scoring if that is longer.
+
+        In 1 / r at this mean, in which the log-likelihood is all but a parabola there. The expected
+        information is (mean r / (mean + r))^2 / 2 times what it is of gamma densities in units of
+        theirs, to 1 %: at small means it is less, and the step too short.
+        """
+        r = self.successes
+        groups = (stats.total - stats.excess) / stats.count
+        score = -r * (groups - r * jnp.log1p(mean / r))
+        information = 0.5 * (mean / (1 + mean / r)) ** 2 * (r + 0.816) / (r + 0.408)
+        scored = -jnp.log(jnp.clip(1 + score * r / information, 0.25, 2.0))
+        plain = plain - self.log_successes
+        farther = jnp.where(plain > 0, jnp.maximum(plain, scored), jnp.minimum(plain, scored))
+        top = jnp.maximum(self.log_successes, jnp.log(1 + mean) + float(np.log(LIMIT)))
+        return jnp.minimum(self.log_successes + farther, top)
+
+    def at_limit(self):
+        return self.log_successes > float(np.log(500)) + jnp.log(1 + self.mean)
 
     def expected_log_prob(self, stats: Groups, origin=None) -> Scalar:
         log_win, log_loss = jax.nn.log_sigmoid(self.logit), jax.nn.log_sigmoid(-self.logit)

@@ -5,6 +5,7 @@ from typing import ClassVar, NamedTuple, Self
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key, Scalar
 
 from .._density import one_event
@@ -12,6 +13,8 @@ from .._exponential import Refittable
 from .._numerics import as_float
 from ._entrances import entrance
 from ._special import LOG_2_PI, log_minus_digamma, shape_of, stirling
+
+LIMIT = 1e5  # degrees of freedom beyond which a fit doesn't go: a normal, to 1e-10 nats
 
 
 class LatentScales(NamedTuple):
@@ -47,6 +50,7 @@ class StudentT(Refittable):
 
     reparametrised: ClassVar[bool] = True
     ranks: ClassVar[dict[str, int]] = {"log_df": 0, "loc": 0, "log_scale": 0}
+    drifts: ClassVar[tuple[str, ...]] = ("log_df",)
 
     log_df: Float[Array, "*stack"]
     loc: Float[Array, "*stack"]
@@ -148,9 +152,26 @@ class StudentT(Refittable):
         loc = (self.loc if origin is None else origin) + shift
         log_df = self.log_df
         if not self.fixed_df:
-            log_df = jnp.log(2 * shape_of(stats.gap / stats.count))
+            log_df = self._next_log_df(stats.gap / stats.count)
         fields = lambda m: (m.log_df, m.loc, m.log_scale)
         return eqx.tree_at(fields, self, (log_df, loc, 0.5 * jnp.log(variance)))
+
+    def _next_log_df(self, gap):
+        """The step of EM in df, which crawls where df is large, or one of scoring if that is longer.
+
+        In 1 / df, in which the log-likelihood is all but a parabola there; its expected information
+        (Lange, Little and Taylor 1989) is 3.5 (df / (df + 1.8))^2 to 1 %.
+        """
+        plain = jnp.log(2 * shape_of(gap)) - self.log_df
+        score = 0.5 * self.df**2 * (gap - log_minus_digamma(0.5 * self.df))
+        share = 1 + score * self.df * (1 + 1.8 / self.df) ** 2 / 3.5
+        scored = -jnp.log(jnp.clip(share, 0.25, 2.0))
+        farther = jnp.where(plain > 0, jnp.maximum(plain, scored), jnp.minimum(plain, scored))
+        top = jnp.maximum(self.log_df, float(np.log(LIMIT)))  # as good as infinite
+        return jnp.minimum(self.log_df + farther, top)
+
+    def at_limit(self):
+        return jnp.asarray(not self.fixed_df) & (self.log_df > float(np.log(1e3)))
 
     def expected_log_prob(self, stats: LatentScales, origin=None) -> Scalar:
         shift = self.loc - (self.loc if origin is None else origin)

@@ -46,6 +46,7 @@ class TruncatedNormal(ExponentialFamily):
 
     reparametrised: ClassVar[bool] = True
     ranks: ClassVar[dict[str, int]] = {"loc": 0, "log_scale": 0}
+    drifts: ClassVar[tuple[str, ...]] = ("log_scale",)
 
     loc: Float[Array, "*stack"]
     log_scale: Float[Array, "*stack"]
@@ -193,6 +194,10 @@ class TruncatedNormal(ExponentialFamily):
 
     def recentre(self, stats: Moments, old, new) -> Moments:
         return recentred(stats, old, new, 0)
+
+    def at_limit(self):
+        # Of an exponential density the divergence is (variance / scale^2)^2 / 2, of a uniform a tenth.
+        return self.variance < 1.4e-3 * jnp.exp(2 * self.log_scale)
 
     def on_boundary(self, floor: Moments):
         return jnp.exp(2 * self.log_scale) <= 2 * floor.second

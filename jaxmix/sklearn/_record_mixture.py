@@ -107,7 +107,7 @@ class RecordMixture(MixtureAnswers, MissingAllowed):
             self._arrays = jax.tree.map(np.asarray, found.model)
             self.weights_ = np.asarray(found.model.weights)
         self.result_ = name(found.result)
-        self.converged_ = self.result_ in ("successful", "tolerance_below_noise")
+        self.converged_ = self.result_ in ("successful", "tolerance_below_noise", "drifting")
         self.n_iter_ = max(1, found.num_steps)
         self.lower_bound_ = float(found.log_likelihood) / found.num_data
         if not self.converged_:

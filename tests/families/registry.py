@@ -113,7 +113,7 @@ CASES = [
         lambda: jm.StudentT(5.0, 1.0, 2.0),
         REALS,
         scipy=st.t(5, 1, 2),
-        em_steps=800,
+        em_steps=100,
     ),
     Case(
         "StudentT, fixed",
@@ -206,7 +206,7 @@ CASES = [
         discrete=True,
         scipy=st.nbinom(2.5, 0.3),
         off=(-1, 0.5),
-        em_steps=400,
+        em_steps=40,
     ),
     Case(
         "ZeroInflated",
