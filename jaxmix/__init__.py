@@ -58,12 +58,14 @@ from .families import Wishart as Wishart
 from .families import Zeta as Zeta
 
 # Densities made of densities.
+from .combinators import Censored as Censored
 from .combinators import Composite as Composite
 from .combinators import Conditional as Conditional
 from .combinators import Discretised as Discretised
 from .combinators import HiddenMarkov as HiddenMarkov
 from .combinators import HierarchicalMixture as HierarchicalMixture
 from .combinators import Hurdle as Hurdle
+from .combinators import IntervalEvent as IntervalEvent
 from .combinators import JointMixture as JointMixture
 from .combinators import LabelledEvent as LabelledEvent
 from .combinators import MarkovChain as MarkovChain
@@ -71,11 +73,13 @@ from .combinators import Mixture as Mixture
 from .combinators import MixtureSameFamily as MixtureSameFamily
 from .combinators import Optional as Optional
 from .combinators import OptionalEvent as OptionalEvent
+from .combinators import ProductOfExperts as ProductOfExperts
 from .combinators import Repeated as Repeated
 from .combinators import Scaled as Scaled
 from .combinators import SemiSupervised as SemiSupervised
 from .combinators import Sequence as Sequence
 from .combinators import SequenceEvent as SequenceEvent
+from .combinators import Truncated as Truncated
 from .combinators import ZeroInflated as ZeroInflated
 from ._stand_ins import constant as constant
 from .combinators import frozen as frozen

@@ -1,6 +1,8 @@
 """Densities made of densities."""
 
 from ._lengths import SequenceEvent as SequenceEvent
+from .censored import Censored as Censored
+from .censored import IntervalEvent as IntervalEvent
 from .composite import Composite as Composite
 from .conditional import Conditional as Conditional
 from .discretised import Discretised as Discretised
@@ -21,10 +23,12 @@ from .mixture import MixtureSameFamily as MixtureSameFamily
 from .mixture import mixture_of as mixture_of
 from .optional import Optional as Optional
 from .optional import OptionalEvent as OptionalEvent
+from .product import ProductOfExperts as ProductOfExperts
 from .repeated import Repeated as Repeated
 from .semi_supervised import LabelledEvent as LabelledEvent
 from .semi_supervised import SemiSupervised as SemiSupervised
 from .sequence import Sequence as Sequence
 from .tied import Tied as Tied
 from .tied import tie as tie
+from .truncated import Truncated as Truncated
 from .zero_inflated import ZeroInflated as ZeroInflated

@@ -183,7 +183,28 @@ def noisy():
     )
 
 
+def cut():
+    """Lifetimes: seen, censored from the right, between ends; and counts none of which was 0."""
+    draw = rng()
+    low = draw.gamma(2, 1, ROWS)
+    high = np.where(
+        np.arange(ROWS) % 3 == 0, low, np.where(np.arange(ROWS) % 3 == 1, low + 2, np.inf)
+    )
+    counts = 1 + draw.poisson(1, ROWS)
+    template = jm.Composite((jm.Censored(jm.Gamma.template()), jm.Truncated(jm.Poisson(1.0), 1)))
+    model = jm.mixture_of(template, 2)
+    data = (jm.IntervalEvent(jnp.asarray(low), jnp.asarray(high)), jnp.asarray(counts))
+    return eqx.filter_jit(jm.em.init)(jax.random.key(3), model, data), data
+
+
+def experts():
+    product = jm.ProductOfExperts([jm.Normal(0.0, 1.0), jm.Normal(1.0, 2.0)])
+    return product, jnp.asarray(rng().normal(1.0, 0.5, ROWS))
+
+
 CASES = [
+    Case("Censored, Truncated", cut),
+    Case("ProductOfExperts", experts),
     Case("NoisyNormal", noisy),
     Case("LinearRegression", lines),
     Case("fields frozen", held),

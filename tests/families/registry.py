@@ -334,6 +334,15 @@ CASES += [
         scipy=st.multivariate_normal([0.5, -1.0], [[1.49, 0.6], [0.6, 1.57]]),
     ),
     Case(
+        "Truncated", lambda: jm.Truncated(jm.Normal(1.0, 2.0), low=0.5, high=4.0),
+        np.linspace(0.5, 4, 10001), scipy=st.truncnorm(-0.25, 1.5, loc=1, scale=2),
+        off=(0.0, 4.5), fitted=False,
+    ),
+    Case(
+        "Truncated, counts", lambda: jm.Truncated(jm.Poisson(2.0), low=1, high=6),
+        np.arange(1, 7), discrete=True, off=(0, 7, 1.5), fitted=False,
+    ),
+    Case(
         "ProbabilisticPCA",
         lambda: jm.ProbabilisticPCA(jnp.array([0.5, -1.0]), jnp.array([[1.0], [0.6]]), 0.7),
         **_plane((2,)), em_steps=2000,

@@ -1,0 +1,116 @@
+"""The mass that a density of a number has between two ends, by its log-density alone.
+
+So the tilt of a fit passes through it, which no distribution function would let. The nodes lie
+where the quartiles of a constant copy say that the density is; no gradient passes through them.
+"""
+
+import functools
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree, Scalar
+
+from .._density import is_density
+from .._numerics import logsumexp
+from .._stand_ins import constant
+from ..families._domain import Domain
+from .hurdle import domain_of_value
+
+NODES, SIZES = (np.polynomial.legendre.leggauss(40)[i] / 2 + (0.5, 0)[i] for i in (0, 1))
+ATOMS = 256  # whole numbers from an end on, beyond which nothing is taken to be
+
+
+def _free(support: Domain) -> tuple[Callable, Callable, Callable]:
+    """To a coordinate without ends, back from it, and the logarithm of the derivative back."""
+    low, high = support.low, support.high
+    if np.isfinite(low) and np.isfinite(high):
+        share = lambda x: (x - low) / (high - low)
+        to = lambda x: jnp.log(share(x)) - jnp.log1p(-share(x))
+        bend = lambda y: -jnp.abs(y) - 2 * jnp.log1p(jnp.exp(-jnp.abs(y)))
+        return (
+            to,
+            lambda y: low + (high - low) * jax.nn.sigmoid(y),
+            lambda y: bend(y) + np.log(high - low).item(),
+        )
+    if np.isfinite(low):
+        return lambda x: jnp.log(x - low), lambda y: low + jnp.exp(y), lambda y: y
+    if np.isfinite(high):
+        return lambda x: -jnp.log(high - x), lambda y: high - jnp.exp(-y), lambda y: -y
+    return lambda x: x, lambda y: y, jnp.zeros_like
+
+
+def _place_of(values: Sequence[PyTree], to: Callable) -> tuple[Array, Array]:
+    """Where a product of densities is in a coordinate: its median and half a quartile distance.
+
+    Of densities, or of what stands for them in a fit; of several, by their precisions.
+    """
+    quartiles = [[to(constant(v).quantile(p)) for p in (0.25, 0.5, 0.75)] for v in values]
+    places = [(middle, 0.5 * (upper - lower)) for lower, middle, upper in quartiles]
+    precision = functools.reduce(operator.add, [spread**-2 for _, spread in places])
+    weighed = functools.reduce(operator.add, [middle * spread**-2 for middle, spread in places])
+    middle = weighed / precision
+    return jax.lax.stop_gradient((middle, precision**-0.5))
+
+
+def number_domain(owner: str, value: Any) -> Domain:
+    """The domain of a density of a number, or a sentence."""
+    domain = domain_of_value(value) if is_density(value) else None
+    if domain is None or domain.dim is not None or not callable(getattr(value, "cdf", None)):
+        raise ValueError(
+            f"{owner} takes a density of a number with a cdf; a {type(value).__name__} was given."
+        )
+    return domain
+
+
+def as_numbers(value: PyTree, *numbers: Any) -> tuple[Array, ...]:
+    """Numbers in the dtype of a density's parameters."""
+    floats = [a.dtype for a in jax.tree.leaves(value) if jnp.issubdtype(a.dtype, jnp.inexact)]
+    dtype = jnp.result_type(*floats) if floats else float
+    return tuple(jnp.asarray(number).astype(dtype) for number in numbers)
+
+
+def log_mass(values: Sequence[PyTree], support: Domain, low: Any, high: Any) -> Scalar:
+    """log of the integral of a product of densities from low to high, low < high.
+
+    Of whole numbers their sum, both ends included, low <= high.
+    """
+    low, high = as_numbers(values, low, high)
+    low, high = jnp.maximum(low, support.low), jnp.minimum(high, support.high)
+    if support.whole:
+        atoms = jnp.ceil(low) + jnp.arange(ATOMS, dtype=low.dtype)
+        sizes = jnp.where(atoms <= high, jnp.zeros_like(atoms), jnp.full_like(atoms, -jnp.inf))
+        return _log_sum(values, jnp.where(atoms <= high, atoms, jnp.ceil(low)), sizes)
+    # Gauss's nodes of z = asinh((y - middle) / spread), had it a logistic law between the ends, y a
+    # coordinate without ends: few serve narrow intervals, whole supports, and tails of all kinds.
+    to, back, log_slope = _free(support)
+    middle, spread = _place_of(values, to)
+    a, b = (jnp.arcsinh((to(end) - middle) / spread) for end in (low, high))
+    turn = a + b > 0  # counted from above, where what is below is all but 1
+    a, b = jnp.where(turn, a, -b), jnp.where(turn, b, -a)
+    above, ratio = -jax.nn.softplus(a), jnp.exp(jax.nn.softplus(a) - jax.nn.softplus(b))
+    log_u = above + jnp.log(ratio + (1 - ratio) * jnp.asarray(NODES, low.dtype))
+    log_rest = jnp.log(-jnp.expm1(log_u))
+    z = jnp.where(turn, log_rest - log_u, log_u - log_rest)
+    y = middle + spread * jnp.sinh(z)
+    log_cosh = jnp.abs(z) + jnp.log1p(jnp.exp(-2 * jnp.abs(z))) - np.log(2).item()
+    width = above + jnp.log1p(-ratio) + jnp.log(spread) + log_cosh - log_u - log_rest
+    sizes = width + log_slope(y) + jnp.log(jnp.asarray(SIZES, low.dtype))
+    x = jnp.clip(back(y), low, high)  # what rounding puts beyond an end
+    return _log_sum(values, x, jax.lax.stop_gradient(sizes))
+
+
+def _log_sum(values: Sequence[PyTree], x: Array, sizes: Array) -> Scalar:
+    """log sum_j exp(sizes_j + log p(x_j)): the value of the densities, the tilt of their stand-ins.
+
+    Where a fit begins, stand-ins know no density: the shares are those of what they stand for.
+    """
+    log_prob = lambda values: jax.vmap(
+        lambda x: functools.reduce(operator.add, [value.log_prob(x) for value in values])
+    )(x)
+    still, moved = sizes + log_prob([constant(value) for value in values]), log_prob(values)
+    rise = jnp.where(still == -jnp.inf, jnp.zeros_like(moved), moved - jax.lax.stop_gradient(moved))
+    return logsumexp(still + rise)
