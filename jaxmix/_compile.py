@@ -62,6 +62,29 @@ class Quick:
         return (self, self._fair, self.full)[effort if Quick.known else 2]
 
 
+class Effort:
+    """How much effort a program is worth: more, once it has run for as long as that would take.
+
+    `level` is 0, 1 or 2, as `Quick.with_effort` has it. What compiling takes is told by the first
+    call, which compiles and runs; fair effort takes about half as long again, all of it thrice,
+    and three times all of that where the first call has found its program in a cache.
+    """
+
+    def __init__(self):
+        self.first, self.worth, self.seen = 0.0, 0.0, set[int]()
+
+    @property
+    def level(self) -> int:
+        return sum(self.worth > patience for patience in (3.0, 12.0))
+
+    def note(self, level: int, seconds: float) -> None:
+        """Count the processor's seconds of a call, unless it was the first one of its level."""
+        self.first = self.first or max(seconds, 0.5)
+        if level in self.seen:
+            self.worth += seconds / self.first
+        self.seen.add(level)
+
+
 def of_few_numbers(function: Callable) -> Quick:
     """`Quick` where all arguments together hold few numbers: a decorator for what runs briefly."""
 

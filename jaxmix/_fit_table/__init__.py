@@ -19,7 +19,7 @@ from .joint import as_worth, joint_said, tried_jointly
 from .proposal import as_text, pair, read_proposal
 from .read import Table, components_of, read_table
 from .safe import Place, stopped_by_ctrl_c
-from .summary import summary
+from .summary import correlated
 from .write import on_a_part, write
 
 FEW_ROWS = 5000  # up to which a fit takes less time than its compilation
@@ -99,7 +99,7 @@ def _jointly(place, read, proposed, found, asked, weights) -> list[str]:
     """Try correlated numbers as one density, keep that mixture if it is better, and say so."""
     fields = [column for column in read.frame.columns if column in found.data]
     posterior = each(found.best.model, "posterior", found.data)
-    pairs = summary(found.best.model, found.data, fields, posterior).correlated
+    pairs = correlated(found.data, fields, posterior)
     joint = tried_jointly(
         proposed.template, read.frame, pairs, asked, weights=weights, prior=asked.prior
     )

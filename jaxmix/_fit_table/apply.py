@@ -16,8 +16,9 @@ from ..data.encode import structure
 from ..plot._canvas import each
 from .amounts import Reading
 from .read import read_table
+from .rows import of_rows
 from .safe import Place, stopped_by_ctrl_c
-from .write import imputed, posteriors
+from .write import gaps_of, imputed, posteriors
 
 DRAWS = 4096
 RATE = 0.01  # of flagged rows, were the model true
@@ -56,12 +57,14 @@ def apply(
         data = encode(model, read.frame)
         place = Place(folder, force)
         with stopped_by_ctrl_c(place):
-            posterior = each(model, "posterior", data)
+            template = structure(model)
+            rows = of_rows(model, data, (), tuple(gaps_of(template)))
+            posterior = rows.posterior
             posteriors(place.part, posterior)
             level, tail = tail_probabilities(model, data)
             frame = _of_rows(posterior, level, tail)
             frame.to_csv(place.part / "rows.csv", index=False)
-            filled = imputed(model, structure(model), data, read.frame)
+            filled = imputed(template, rows, read.frame)
             if filled is not None:
                 filled.to_csv(place.part / "imputed.csv", index=False)
             written = place.keep()

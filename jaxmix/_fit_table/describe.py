@@ -6,7 +6,9 @@ from typing import Any
 import jax
 from jaxtyping import PyTree
 
+from .._compile import Quick
 from .._stack import pick
+from .._trees import in_numpy
 from ..combinators import Hurdle
 from ..combinators import Optional as OptionalField
 from ..combinators._conditioning import plain
@@ -29,7 +31,7 @@ def described(model: Any, field: Any, sizes: Sequence[float] | None = None) -> l
         >>> described(model, "a")
         ['2 (sd 1)']
     """
-    components = model.marginal(field).components
+    components = in_numpy(model.marginal(field).components)
     if not isinstance(components, tuple):
         components = [pick(components, k) for k in range(model.num_components)]
     many = [None] * len(components) if sizes is None else sizes
@@ -49,7 +51,7 @@ def words(density: PyTree, size: float | None = None) -> str:
         return f"{shares}, else {words(density.value, left)}"
     if isinstance(density, Categorical | BernoulliSet):
         names = range(density.size) if density.labels is None else density.labels
-        shares = sorted(zip(density.probs.tolist(), names, strict=True), key=lambda p: -p[0])
+        shares = sorted(zip(_probs(density).tolist(), names, strict=True), key=lambda p: -p[0])
         return ", ".join(f"{name} {share(p, size)}" for p, name in shares[:MOST] if p >= 0.005)
     if hasattr(density, "max_length"):
         length = density.length
@@ -62,6 +64,11 @@ def words(density: PyTree, size: float | None = None) -> str:
         return f"mean {[float(f'{m:.4g}') for m in mean]}"
     error = f" ± {(variance / size) ** 0.5:.2g}" if size else ""
     return f"{mean:.4g}{error} (sd {variance**0.5:.3g})"
+
+
+@Quick
+def _probs(density):
+    return density.probs
 
 
 def share(p: float, size: float | None) -> str:

@@ -3,12 +3,10 @@
 from itertools import combinations
 from typing import Any, NamedTuple
 
-import equinox as eqx
-import jax
 import numpy as np
 
 from ..combinators import OptionalEvent
-from ..plot._canvas import each
+from .rows import Rows
 
 OUTLIERS = 5
 STRONG = 0.3  # correlation within the groups, from which it is told
@@ -26,33 +24,22 @@ class Summary(NamedTuple):
     correlated: list[tuple[str, str, float]]
 
 
-def summary(model: Any, data: Any, fields: list[str], posterior: np.ndarray) -> Summary:
-    """All of it, in one pass over the rows for the fields and one for the rows' densities."""
-
-    @eqx.filter_jit
-    def of_fields(model, data):
-        alone = lambda row: {f: model.marginal(f).posterior(row[f]) for f in fields}
-        return jax.lax.map(alone, data, batch_size=4096)
-
-    weights = np.asarray(model.weights)
+def summary(rows: Rows, data: Any, fields: list[str]) -> Summary:
+    """All of it, from what the mixture says of each row."""
     told = {}
-    for field, share in of_fields(model, data).items():
-        share = np.asarray(share)
+    for field, share in rows.alone.items():
         with np.errstate(divide="ignore", invalid="ignore"):
-            terms = np.where(share > 0, share * np.log(share / weights), 0.0)
+            terms = np.where(share > 0, share * np.log(share / rows.weights), 0.0)
         told[field] = max(0.0, float(np.mean(terms.sum(1))))
-    level = each(model, "log_prob", data)
-    least = np.argsort(level)[:OUTLIERS]
+    least = np.argsort(rows.log_prob)[:OUTLIERS]
     return Summary(
         dict(sorted(told.items(), key=lambda pair: -pair[1])),
-        [(int(row), float(level[row])) for row in least],
-        _correlated(data, fields, posterior),
+        [(int(row), float(rows.log_prob[row])) for row in least],
+        correlated(data, fields, rows.posterior),
     )
 
 
-def _correlated(
-    data: Any, fields: list[str], posterior: np.ndarray
-) -> list[tuple[str, str, float]]:
+def correlated(data: Any, fields: list[str], posterior: np.ndarray) -> list[tuple[str, str, float]]:
     """Correlations of numbers about their groups' own means."""
     residuals = {}
     for field in fields:
@@ -74,29 +61,29 @@ def _correlated(
     return sorted(found, key=lambda one: -abs(one[2]))
 
 
-def paragraph(name: str, found: Any, told: Summary, posterior: np.ndarray) -> str:
+def paragraph(name: str, found: Any, told: Summary, rows: Rows) -> str:
     """What an analyst would paste: how many groups, how sure, what sets them apart."""
-    rows, k = posterior.shape
+    many, k = rows.posterior.shape
     least, most = min(found.fits), max(found.fits)
     by = "as was asked" if least == most else f"chosen by BIC among {least} to {most}"
     if k == 1 and least == most:
-        return f"The {rows} rows of {name} are described by one group, {by}."
+        return f"The {many} rows of {name} are described by one group, {by}."
     if k == 1:
         return (
-            f"The {rows} rows of {name} form one group: among mixtures of {least} to {most} components BIC "
+            f"The {many} rows of {name} form one group: among mixtures of {least} to {most} components BIC "
             "prefers a single one."
         )
-    shares = ", ".join(f"{share:.0%}" for share in found.best.model.weights.tolist())
-    sure = float(np.mean(posterior.max(1) >= SURE))
+    shares = ", ".join(f"{share:.0%}" for share in rows.weights.tolist())
+    sure = float(np.mean(rows.posterior.max(1) >= SURE))
     bits = [f for f, nats in told.separation.items() if nats > 0.05 * np.log(k)][:3]
     apart = (
         f" They differ most in {', '.join(bits)}." if bits else " No column alone tells them apart."
     )
     scores = sorted(fit.bic for fit in found.fits.values() if np.isfinite(fit.bic))
     gap = f" The next best number is {scores[1] - scores[0]:.1f} BIC behind." if scores[1:] else ""
-    near = found.best.restarts.log_likelihood > float(found.best.log_likelihood) - 1e-3 * rows
+    near = found.best.restarts.log_likelihood > float(found.best.log_likelihood) - 1e-3 * many
     ended = f"{int(near.sum())} of {len(near)} starts ended at this same mixture."
     return (
-        f"The {rows} rows of {name} form {k} groups ({shares} of the rows), {by}.{gap} {sure:.0%} of "
+        f"The {many} rows of {name} form {k} groups ({shares} of the rows), {by}.{gap} {sure:.0%} of "
         f"them belong to one group with a probability of {SURE} or more.{apart} {ended}"
     )

@@ -4,9 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from .. import plot
@@ -15,11 +12,11 @@ from ..combinators import Composite
 from ..combinators import Optional as OptionalField
 from ..data import decode
 from ..data.numbers import is_missing, present_values
-from ..plot._canvas import each
 from .choose import Found, compared
 from .describe import described, share
 from .fonts import fonts_for
 from .html import page
+from .rows import Rows, of_rows
 from .summary import paragraph, summary
 
 DRAWN = 24  # columns beyond which a picture is a scroll
@@ -31,13 +28,14 @@ def write(
     """Write everything but the model into a folder that exists."""
     model, data, frame = found.best.model, found.data, read.frame
     fields = [column for column in frame.columns if column in data]
-    posterior = each(model, "posterior", data)
-    told = summary(model, data, fields, posterior)
+    gaps = () if asked.only_summary else tuple(gaps_of(proposed.template))
+    rows = of_rows(model, data, tuple(fields), gaps)
+    posterior, told = rows.posterior, summary(rows, data, fields)
     drawn_fields = list(told.separation)[:DRAWN]
     said: list[str] = []
     if not asked.only_summary:
         posteriors(folder, posterior)
-        filled = imputed(model, proposed.template, data, frame)
+        filled = imputed(proposed.template, rows, frame)
         if filled is not None:
             filled.to_csv(folder / "imputed.csv", index=False)
         drawn = {
@@ -48,7 +46,7 @@ def write(
         with fonts_for(_texts(frame, fields)) as said:
             save(folder, drawn)
     files = sorted(file.name for file in folder.iterdir())
-    text = _report(read.name, frame, fields, proposed, found, told, posterior, files, said, joint)
+    text = _report(read.name, frame, fields, proposed, found, told, rows, files, said, joint)
     (folder / "report.md").write_text(text, encoding="utf-8")
     (folder / "report.html").write_text(page(text, folder), encoding="utf-8")
 
@@ -69,17 +67,21 @@ def posteriors(folder: Path, posterior: np.ndarray) -> None:
         file.writelines(line % tuple(row) for row in posterior)
 
 
-def imputed(model: Any, template: Composite, data: Any, frame: Any) -> Any:
+def gaps_of(template: Composite) -> dict[str, Any]:
+    """The fields that may be missing, and the densities of what is there."""
+    fields = template.items()
+    return {name: part.value for name, part in fields if isinstance(part, OptionalField)}
+
+
+def imputed(template: Composite, rows: Rows, frame: Any) -> Any:
     """The table with its missing entries filled in, and columns of 1 where one was; None if none.
 
     A number is filled in by its mean given the row's other fields, a label by the likeliest.
     """
-    fields = dict(template.items())
-    gaps = {name: part.value for name, part in fields.items() if isinstance(part, OptionalField)}
+    gaps = gaps_of(template)
     if not gaps:
         return None
-    full = each(model, "impute", data)
-    values = decode(Composite(gaps), {name: full[name] for name in gaps}, columns=True)
+    values = decode(Composite(gaps), {name: rows.filled[name] for name in gaps}, columns=True)
     frame = frame.copy()
     for name in gaps:
         column = frame[name].tolist()
@@ -87,32 +89,9 @@ def imputed(model: Any, template: Composite, data: Any, frame: Any) -> Any:
         pairs = zip(column, values[name], absent, strict=True)
         frame[name] = [new if gone else old for old, new, gone in pairs]
         frame[f"{name} imputed"] = np.array(absent, int)
-        spread = _spreads(model, data, name)
-        if spread is not None:
-            frame[f"{name} sd"] = np.where(absent, spread, np.nan)
+        if name in rows.spread:
+            frame[f"{name} sd"] = np.where(absent, rows.spread[name], np.nan)
     return frame
-
-
-def _spreads(model: Any, data: Any, field: str) -> np.ndarray | None:
-    """The standard deviation of a field given the row's others; None where it has none."""
-
-    @eqx.filter_jit
-    def of_rows(model, data):
-        return jax.lax.map(
-            lambda row: deviation(model.conditional(row, field)), data, batch_size=4096
-        )
-
-    try:
-        return np.asarray(of_rows(model, data))
-    except (AttributeError, NotImplementedError, TypeError):
-        return None
-
-
-def deviation(mixture: Any) -> Any:
-    """The standard deviation of a mixture of numbers."""
-    parts, weights = mixture.components, mixture.weights
-    mean = jnp.sum(weights * parts.mean)
-    return jnp.sqrt(jnp.sum(weights * (parts.variance + (parts.mean - mean) ** 2)))
 
 
 def on_a_part(found: Found, rows: int) -> list[str]:
@@ -143,31 +122,31 @@ def _dependence(told: Any) -> list[str]:
     ]
 
 
-def _report(name, frame, fields, proposed, found, told, posterior, files, said, joint) -> str:
+def _report(name, frame, fields, proposed, found, told, rows, files, said, joint) -> str:
     best, model = found.best, found.best.model
-    which = posterior.argmax(1)
+    which = rows.posterior.argmax(1)
     # The information of the rows about a component's own parameters, all others known.
-    sizes = np.sum(posterior**2, 0).tolist()
+    sizes = np.sum(rows.posterior**2, 0).tolist()
     shares = [
         f"{share(w, len(frame))} ({(which == k).sum()} rows)"
-        for k, w in enumerate(model.weights.tolist())
+        for k, w in enumerate(rows.weights.tolist())
     ]
-    rows = [["share", *shares, ""]]
+    cells = [["share", *shares, ""]]
     for f, nats in told.separation.items():
         present = float(np.mean(present_values(frame[f].tolist())))
-        rows += [[f, *described(model, f, [n * present for n in sizes]), f"{nats:.3f}"]]
+        cells += [[f, *described(model, f, [n * present for n in sizes]), f"{nats:.3f}"]]
     columns = [[c.column, c.family, c.missing, c.reason] for c in proposed.choices]
     columns += [[c.column, "left out", c.missing, c.reason] for c in proposed.ignored]
     lines = [
         f"# A mixture of {found.chosen} over {name}",
         "",
-        paragraph(name, found, told, posterior),
+        paragraph(name, found, told, rows),
         "",
         f"{len(frame)} rows, {len(frame.columns)} columns, of which {len(fields)} are modelled.",
         "",
         "## The components",
         "",
-        *_markdown(["", *(f"component {k}" for k in range(found.chosen)), "tells (nats)"], rows),
+        *_markdown(["", *(f"component {k}" for k in range(found.chosen)), "tells (nats)"], cells),
         "",
         "± is one standard error, all else known; where groups overlap, "
         "`jm.em.standard_errors` gives the whole of it.",

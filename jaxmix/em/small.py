@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from .._compile import Quick
+from .._compile import Effort, Quick
 from .._exponential import ExponentialFamily, Refittable
 from .._numerics import logsumexp
 from .._trees import alone, float_of, in_numpy, num_rows, take
@@ -46,7 +46,6 @@ from .solver import PlainEM
 from .state import History, Limits, State, begin, result_of
 
 ELEMENTS = 500_000  # rows x densities x restarts up to which compiling costs more than running
-PATIENCE = (1.0, 5.0)  # seconds of the processor after which more effort pays, and all of it
 WIDE = 4  # restarts side by side
 
 
@@ -203,7 +202,7 @@ def fits(
         return [go.fit(key, template, size) for key, template, size in each]
 
 
-_spent: dict[Any, float] = {}  # seconds that steps of these shapes have run, compiled quickly
+_efforts: dict[Any, Effort] = {}  # by the shapes of what is taken further
 
 
 class _Rounds(NamedTuple):
@@ -267,18 +266,17 @@ class _Rounds(NamedTuple):
         number = lambda value: np.asarray(value, states.penalty.dtype)
         max_steps = np.asarray(options.max_steps, jax.dtypes.canonicalize_dtype(int))
         tol = number(-np.inf if options.tol is None else options.tol)
-        shapes = jax.tree.map(np.shape, (states, self.padded))
+        shapes = jax.tree.map(np.shape, (take(states, slice(WIDE)), self.padded))
         kind = (jax.tree.structure(shapes), *jax.tree.leaves(shapes))
+        effort = _efforts.setdefault(kind, Effort())
         going, fates, codes = np.arange(many), np.full(many, GOES), []
 
         def block(lanes: Lanes, traces: list[History]):
             nonlocal going, fates, codes
             if not len(going):
                 return None
-            # What has run for as long as it would take to compile better is compiled better.
-            known, began = kind in _spent, time.process_time()
-            effort = int(np.searchsorted(PATIENCE, _spent.get(kind, 0.0)))
-            step = advanced.with_effort(effort)
+            began, level = time.process_time(), effort.level
+            step = advanced.with_effort(level)
             parts, grouped = [], groups(going, min(many, WIDE), many)
             for group in grouped:
                 some = take(lanes.state, np.minimum(group, many - 1))
@@ -291,7 +289,7 @@ class _Rounds(NamedTuple):
                 ]  # fmt: skip
             new, fresh = zip(*parts, strict=True)
             new = _joined(new, len(going))
-            _spent[kind] = known * (_spent.get(kind, 0.0) + time.process_time() - began)
+            effort.note(level, time.process_time() - began)
             lanes = jax.tree.map(lambda a, b: _put(a, going, b), lanes, new) if traces else new
             trace = round_history(grouped, in_numpy(fresh), many)
             codes = [NAMES[int(code)] for code in lanes.code]
