@@ -12,6 +12,7 @@ from .._density import is_density
 from .._trees import float_of, is_traced, num_rows
 from ..combinators import HiddenMarkov, HierarchicalMixture, JointMixture
 from .checks import as_arrays, check_event, checked_weights, floating
+from .units import as_series
 
 
 def enter(
@@ -27,7 +28,7 @@ def enter(
             model, and weights that are negative, not finite, or not one a row.
     """
     check_model(model, data, name)
-    data = floating(as_arrays(data), model)
+    data = floating(as_series(as_arrays(data), model), model)
     check_event(data, model)
     if weights is None:
         return data, None

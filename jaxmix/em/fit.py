@@ -21,7 +21,7 @@ from .padding import alike
 from .solution import Fit
 from .solver import Solver
 from .stream import fit_source
-from .units import items_of_one_row
+from .units import as_series, items_of_one_row
 
 
 @on_host("call jm.em.run, the pure function under it.")
@@ -111,7 +111,7 @@ def fit(
         check_start(template)
     if streams:
         return fit_source(key, template, data, weights, options)
-    data = as_arrays(data)
+    data = as_series(as_arrays(data), template)
     items = items_of_one_row(data)
     if items is None:
         return fit_arrays(key, template, data, weights, options)
@@ -145,7 +145,7 @@ def fit_together(
         return None
     for template in templates:
         check_model(template, data, "template")
-    data = as_arrays(data)
+    data = as_series(as_arrays(data), templates[0])
     if items_of_one_row(data) is not None or len(alike([of_dtype(t, data) for t in templates])) > 1:
         return None
     given = DEFAULTS | options

@@ -94,3 +94,27 @@ def test_a_chain_driven_by_inputs_against_every_path(x64):
     value, ahead = found(chain, x)
     np.testing.assert_allclose(value, np.log(total), rtol=1e-12)
     np.testing.assert_allclose(ahead, ends / total @ moves(later[0]) @ moves(later[1]), rtol=1e-12)
+
+
+def test_a_long_series_by_itself_is_one_row_whose_data_are_its_items(x64):
+    draw = np.random.default_rng(0)
+    x = jnp.asarray(draw.normal(size=300) + 4 * (np.arange(300) // 50 % 2))
+    start = jm.HiddenMarkov(
+        jnp.ones(2) / 2, jnp.array([[0.9, 0.1], [0.1, 0.9]]), jax.vmap(jm.Normal)(
+            jnp.array([0.0, 4.0]), jnp.ones(2)
+        )
+    )  # fmt: skip
+    told = jm.SequenceEvent(x[None], jnp.array([300]))
+    fits = [jm.fit(None, start, d, init="given", tol=1e-10) for d in (x, x[None], told)]
+    assert {(f.num_data, f.unit, f.num_steps) for f in fits} == {(300, "item", fits[0].num_steps)}
+    whole = float(fits[0].model.log_prob(x))
+    for fit in fits:
+        np.testing.assert_allclose(fit.bic, -2 * whole + 7 * np.log(300), rtol=1e-9)
+    found = jm.em.run(start, x, tol=1e-10).log_likelihood
+    np.testing.assert_allclose(found, whole, rtol=1e-9)
+    vectors = jm.HiddenMarkov.template(jm.DiagonalNormal.template(2), 2)
+    one = jnp.stack([x, x], 1)
+    sizes = [
+        jm.em.units.as_series(d, vectors).length.tolist() for d in (one, one.reshape(3, 100, 2))
+    ]
+    assert sizes == [[300], [100, 100, 100]]
