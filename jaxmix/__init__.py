@@ -50,6 +50,7 @@ from .families import SpikeAndSlab as SpikeAndSlab
 from .families import StudentT as StudentT
 from .families import TiedMultivariateNormal as TiedMultivariateNormal
 from .families import TruncatedNormal as TruncatedNormal
+from .families import CensoredNormal as CensoredNormal
 from .families import Uniform as Uniform
 from .families import VonMises as VonMises
 from .families import VonMisesFisher as VonMisesFisher

@@ -4,6 +4,7 @@ from .bernoulli import Bernoulli as Bernoulli
 from .bernoulli_set import BernoulliSet as BernoulliSet
 from .binomial import Binomial as Binomial
 from .categorical import Categorical as Categorical
+from .censored import CensoredNormal as CensoredNormal
 from .continuous_bernoulli import ContinuousBernoulli as ContinuousBernoulli
 from .diagonal_normal import DiagonalNormal as DiagonalNormal
 from .diagonal_normal import SphericalNormal as SphericalNormal

@@ -262,6 +262,14 @@ CASES = [
         off=(0.0, 4.5),
     ),
     Case(
+        "CensoredNormal",
+        lambda: jm.CensoredNormal(1.0, 2.0, low=0.5, high=4.0),
+        np.r_[0.5, 2.25 + 3.5 * (NODES - 0.5), 4.0],
+        off=(0.0, 4.5),
+        area=np.r_[1.0, 3.5 * SIZES, 1.0],
+        em_steps=400,
+    ),
+    Case(
         "VonMises",
         lambda: jm.VonMises(0.5, 2.0),
         np.linspace(-np.pi, np.pi, 2001),

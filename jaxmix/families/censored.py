@@ -1,0 +1,154 @@
+"""The normal density of a number of which only its being beyond an end is recorded."""
+
+from typing import ClassVar, Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import log_ndtr, ndtr
+from jaxtyping import Array, Float, Key, Scalar
+
+from .._density import one_event
+from .._exponential import Moments, Refittable
+from .._numerics import as_float, tree_vdot
+from ._domain import Domain
+from ._entrances import entrance
+from ._moments import at_floor, mean_and_scatter, recentred
+from .normal import LOG_2_PI, Normal
+
+
+class CensoredNormal(Refittable):
+    """A normal number, recorded as `low` where it is below it and as `high` where above, in nats.
+
+    log p(x) = log N(x; loc, scale) between the ends, log Phi((low - loc) / scale) at the lower end
+    and log Phi((loc - high) / scale) at the upper one: a density with respect to length plus a unit
+    mass at each end (Tobin 1958, doi:10.2307/1907382). EM treats what was censored as missing: its
+    statistics are the moments of the tail.
+
+    Args:
+        loc: location of the normal, a scalar.
+        scale: its standard deviation, a positive scalar.
+        log_scale: its logarithm, any number, instead.
+        low: lower end (static), may be -inf.
+        high: upper end (static), may be inf.
+
+    Example:
+        >>> import jaxmix as jm, jax.numpy as jnp
+        >>> jm.CensoredNormal(0, 1, low=0.0).log_prob(jnp.array(0.0)).round(4)
+        Array(-0.6931, dtype=float32)
+    """
+
+    ranks: ClassVar[dict[str, int]] = {"loc": 0, "log_scale": 0}
+
+    loc: Float[Array, "*stack"]
+    log_scale: Float[Array, "*stack"]
+    low: float = eqx.field(static=True)
+    high: float = eqx.field(static=True)
+
+    def __init__(
+        self, loc, scale=None, *, log_scale=None, low: float = -np.inf, high: float = np.inf
+    ):
+        log, scale = entrance("CensoredNormal", scale=scale, log_scale=log_scale)
+        if not low < high:
+            raise ValueError(f"CensoredNormal takes low < high; they were {low} and {high}.")
+        self.loc, scale = as_float(loc, scale)
+        self.log_scale, self.low, self.high = log(scale), float(low), float(high)
+
+    @classmethod
+    def template(cls, *, low: float = -np.inf, high: float = np.inf) -> Self:
+        """A placeholder for a fit, at the middle (or the one end) of the interval."""
+        ends = [end for end in (low, high) if np.isfinite(end)]
+        return cls(sum(ends) / max(len(ends), 1), 1.0, low=low, high=high)
+
+    @property
+    def domain(self) -> Domain:
+        words = f"a number from {self.low:g} to {self.high:g}"
+        return Domain(words, low=self.low, high=self.high)
+
+    @property
+    def scale(self) -> Float[Array, "*stack"]:
+        return jnp.exp(self.log_scale)
+
+    @property
+    def origin(self):
+        return self.loc
+
+    def _tails(self):
+        """For each finite end: its sign, itself, its distance from loc outwards in scales."""
+        for side, end in ((-1.0, self.low), (1.0, self.high)):
+            if np.isfinite(end):
+                yield side, end, side * (end - self.loc) * jnp.exp(-self.log_scale)
+
+    @property
+    def mean(self) -> Float[Array, "*stack"]:
+        """Of what is recorded."""
+        return self._moments()[0]
+
+    @property
+    def variance(self) -> Float[Array, "*stack"]:
+        return self._moments()[1]
+
+    def _moments(self):
+        # Moments about loc: of the whole normal, less those of each tail, plus the ends' own.
+        first, second = jnp.zeros_like(self.loc), jnp.exp(2 * self.log_scale)
+        for side, _, z in self._tails():
+            tail, height = ndtr(-z), jnp.exp(-0.5 * z * z - 0.5 * LOG_2_PI)
+            first = first + side * self.scale * (z * tail - height)
+            second = second + self.scale**2 * ((z * z - 1) * tail - z * height)
+        return self.loc + first, second - first * first
+
+    def log_prob(self, x) -> Scalar:
+        x = one_event(x, (), self)
+        value = Normal(self.loc, log_scale=self.log_scale).log_prob(x)
+        for side, end, z in self._tails():
+            value = jnp.where(x == end, log_ndtr(-z), value)
+            value = jnp.where(side * (x - end) > 0, -jnp.inf, value)
+        return value
+
+    def cdf(self, x) -> Scalar:
+        x = one_event(x, (), self)
+        below = ndtr((x - self.loc) * jnp.exp(-self.log_scale))
+        below = jnp.where(x < self.low, jnp.zeros_like(below), below)
+        return jnp.where(x >= self.high, jnp.ones_like(below), below)
+
+    def sample(self, key: Key[Array, ""]) -> Scalar:
+        draw = self.loc + self.scale * jax.random.normal(key, (), self.loc.dtype)
+        return jnp.clip(draw, self.low, self.high)
+
+    def stats(self, x, origin=None) -> Moments:
+        shift = jnp.zeros_like(self.loc) if origin is None else self.loc - origin
+        first = x - self.loc
+        second = first * first
+        for side, end, z in self._tails():
+            # E[y | y beyond the end] by the tail's hazard, which keeps its digits far out.
+            hazard = jnp.exp(-0.5 * z * z - 0.5 * LOG_2_PI - log_ndtr(-z))
+            hit = x == end
+            first = jnp.where(hit, side * self.scale * hazard, first)
+            second = jnp.where(hit, jnp.exp(2 * self.log_scale) * (1 + z * hazard), second)
+        second = second + 2 * first * shift + shift * shift
+        return Moments(jnp.ones_like(first), first + shift, second)
+
+    def from_stats(self, stats: Moments, origin=None) -> Self:
+        _, shift, variance = mean_and_scatter(stats, 0)
+        fields = lambda m: (m.loc, m.log_scale)
+        centre = self.loc if origin is None else origin
+        return eqx.tree_at(fields, self, (centre + shift, 0.5 * jnp.log(variance)))
+
+    def expected_log_prob(self, stats: Moments, origin=None) -> Scalar:
+        normal = Normal(self.loc, log_scale=self.log_scale)
+        return tree_vdot(normal.natural(self.loc if origin is None else origin), stats)
+
+    def floor(self, stats: Moments, share) -> Moments:
+        zero = jnp.zeros_like(stats.count)
+        return Moments(zero, zero, share * mean_and_scatter(stats, 0)[2])
+
+    def recentre(self, stats: Moments, old, new) -> Moments:
+        return recentred(stats, old, new, 0)
+
+    def on_boundary(self, floor: Moments):
+        return at_floor(jnp.exp(2 * self.log_scale), floor.second, self.loc)
+
+    def zero_stats(self) -> Moments:
+        zero = jnp.zeros_like(self.loc)
+        return Moments(zero, zero, zero)
