@@ -1,7 +1,7 @@
 """`python -m jaxmix fit TABLE`: a mixture over the columns of a file, chosen by BIC."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Sequence as Many
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,17 +9,21 @@ import jax
 import numpy as np
 
 from .._page import heading, quickly_compiled, table
+from ..combinators import Composite, Sequence
+from ..combinators import Optional as OptionalField
 from ..data import infer_template
 from ..data import save as save_model
-from ..plot._canvas import each
+from ..families import BernoulliSet, Categorical
 from .apply import apply
 from .choose import choose, compared
 from .dates import with_parts
 from .joint import as_worth, joint_said, tried_jointly
 from .proposal import as_text, pair, read_proposal
 from .read import Table, components_of, read_table
+from .rows import rows_under
 from .safe import Place, stopped_by_ctrl_c
-from .summary import correlated
+from .stability import overlaps
+from .summary import summary
 from .write import on_a_part, write
 
 FEW_ROWS = 5000  # up to which a fit takes less time than its compilation
@@ -28,15 +32,16 @@ FEW_ROWS = 5000  # up to which a fit takes less time than its compilation
 class Asked(NamedTuple):
     """What a fit to a table is asked for beside the table itself."""
 
-    components: Sequence[int] = range(1, 9)
-    ignore: Sequence[str] = ()
-    families: Sequence[str] = ()
+    components: Many[int] = range(1, 9)
+    ignore: Many[str] = ()
+    families: Many[str] = ()
     proposal: Path | None = None
     weights: str | None = None
     prior: float = 0.0
     restarts: int = 16
+    resamples: int = 6
     seed: int = 0
-    na: Sequence[str] = ()
+    na: Many[str] = ()
     decimal: str | None = None
     thousands: str | None = None
     date_parts: bool = False
@@ -87,21 +92,31 @@ def fit_table(path: Path, folder: Path, asked: Asked) -> None:
             text = json.dumps(readings, ensure_ascii=False, indent=1)
             (place.part / "reading.json").write_text(text, encoding="utf-8")
             place.keep("model.npz", "reading.json")
-            said = _jointly(place, read, proposed, found, asked, weights) if asked.joint else []
-            write(place.part, read, proposed, found, asked, said)
+            rows = rows_under(found.best.model, found.data, "Rows")
+            resamples = asked.resamples if weights is None else 0
+            again = overlaps(proposed.template, found, rows.posterior, resamples, asked.seed)
+            told = summary(rows, found.data, _numbers(proposed.template), again)
+            said = _jointly(place, read, proposed, found, asked, weights, told)
+            write(place.part, read, proposed, found, asked, told, rows.posterior, said)
             place.keep()
     print(f"Written to {place.folder.resolve()}:")
     for file in sorted(place.folder.iterdir()):
         print(f"  {file.name}")
 
 
-def _jointly(place, read, proposed, found, asked, weights) -> list[str]:
+def _numbers(template: Any) -> list[str]:
+    """Names of the fields of numbers, and of no labels."""
+    kinds = (Categorical, Composite, Sequence, BernoulliSet)
+    inner = lambda part: part.value if isinstance(part, OptionalField) else part
+    return [name for name, part in template.items() if not isinstance(inner(part), kinds)]
+
+
+def _jointly(place, read, proposed, found, asked, weights, told) -> list[str]:
     """Try correlated numbers as one density, keep that mixture if it is better, and say so."""
-    fields = [column for column in read.frame.columns if column in found.data]
-    posterior = each(found.best.model, "posterior", found.data)
-    pairs = correlated(found.data, fields, posterior)
+    if not asked.joint:
+        return []
     joint = tried_jointly(
-        proposed.template, read.frame, pairs, asked, weights=weights, prior=asked.prior
+        proposed.template, read.frame, told.correlated, asked, weights=weights, prior=asked.prior
     )
     if joint is None:
         return ["No two columns of normal densities are correlated enough to be tried as one."]

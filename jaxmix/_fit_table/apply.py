@@ -16,9 +16,9 @@ from ..data.encode import structure
 from ..plot._canvas import each
 from .amounts import Reading
 from .read import read_table
-from .rows import of_rows
+from .rows import rows_under
 from .safe import Place, stopped_by_ctrl_c
-from .write import gaps_of, imputed, posteriors
+from .write import imputed, posteriors
 
 DRAWS = 4096
 RATE = 0.01  # of flagged rows, were the model true
@@ -57,14 +57,12 @@ def apply(
         data = encode(model, read.frame)
         place = Place(folder, force)
         with stopped_by_ctrl_c(place):
-            template = structure(model)
-            rows = of_rows(model, data, (), tuple(gaps_of(template)))
-            posterior = rows.posterior
+            posterior = rows_under(model, data, "Rows").posterior
             posteriors(place.part, posterior)
             level, tail = tail_probabilities(model, data)
             frame = _of_rows(posterior, level, tail)
             frame.to_csv(place.part / "rows.csv", index=False)
-            filled = imputed(template, rows, read.frame)
+            filled = imputed(model, structure(model), data, read.frame, posterior)
             if filled is not None:
                 filled.to_csv(place.part / "imputed.csv", index=False)
             written = place.keep()

@@ -84,8 +84,10 @@ def choose(
     keys = [jax.random.key(seed)] * len(sizes)
     models = [mixture_of(template, k) for k in sizes]
     together = None
-    if not prior:  # in one launch, where the rows are few
-        together = fit_together(keys, models, data, weights=case, num_restarts=restarts)
+    if not prior:  # by one program, where the rows are few
+        together = fit_together(
+            keys, models, data, weights=case, num_restarts=restarts, room=sizes[-1]
+        )
     if together is not None:
         fits = dict(zip(sizes, together, strict=True))
     else:

@@ -4,26 +4,33 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jaxtyping import PyTree
 
-from .._compile import Quick
 from .._stack import pick
-from .._trees import in_numpy
 from ..combinators import Hurdle
 from ..combinators import Optional as OptionalField
 from ..combinators._conditioning import plain
-from ..families import BernoulliSet, Categorical
+from ..families import BernoulliSet, Categorical, StudentT
 
 MOST = 3  # labels named
+LEAST = 0.005  # share of a label or an atom that is named
 
 
-def described(model: Any, field: Any, sizes: Sequence[float] | None = None) -> list[str]:
+def described(
+    model: Any,
+    field: Any,
+    sizes: Sequence[float] | None = None,
+    tails: Sequence[float] | None = None,
+) -> list[str]:
     """A field under each component of a mixture over records.
 
     Args:
         model: the mixture.
         field: of its records.
         sizes: rows that each component is known by, for standard errors of what is said.
+        tails: of each component's values, their fourth central moment over their squared variance,
+            for the error of a standard deviation; 3, that of a normal density, if it is not given.
 
     Example:
         >>> import jaxmix as jm
@@ -31,28 +38,35 @@ def described(model: Any, field: Any, sizes: Sequence[float] | None = None) -> l
         >>> described(model, "a")
         ['2 (sd 1)']
     """
-    components = in_numpy(model.marginal(field).components)
+    components = model.marginal(field).components
     if not isinstance(components, tuple):
         components = [pick(components, k) for k in range(model.num_components)]
     many = [None] * len(components) if sizes is None else sizes
-    return [words(component, size) for component, size in zip(components, many, strict=True)]
+    tails = [3.0] * len(components) if tails is None else tails
+    each = zip(components, many, tails, strict=True)
+    return [words(component, size, tail) for component, size, tail in each]
 
 
-def words(density: PyTree, size: float | None = None) -> str:
+def words(density: PyTree, size: float | None = None, tail: float = 3.0) -> str:
     """One density: a mean and its standard deviation, or the likeliest labels; each ± its error."""
     density = plain(density)
     if isinstance(density, OptionalField):
         rate = density.p_missing
-        return words(density.value, size) + ("" if rate is None else f"; missing {float(rate):.0%}")
+        return words(density.value, size, tail) + (
+            "" if rate is None else f"; missing {float(rate):.0%}"
+        )
     if isinstance(density, Hurdle):
         pairs = zip(density.atoms, density.weights.tolist()[:-1], strict=True)
-        shares = ", ".join(f"{a:g} {share(p, size)}" for a, p in pairs)
-        left = None if size is None else size * density.weights.tolist()[-1]
-        return f"{shares}, else {words(density.value, left)}"
+        shares = [f"{a:g} {share(p, size)}" for a, p in pairs if p >= LEAST]
+        rest = density.weights.tolist()[-1]
+        if rest < LEAST:
+            return ", ".join(shares)
+        left = words(density.value, None if size is None else size * rest, tail)
+        return ", ".join([*shares, f"else {left}" if shares else left])
     if isinstance(density, Categorical | BernoulliSet):
         names = range(density.size) if density.labels is None else density.labels
-        shares = sorted(zip(_probs(density).tolist(), names, strict=True), key=lambda p: -p[0])
-        return ", ".join(f"{name} {share(p, size)}" for p, name in shares[:MOST] if p >= 0.005)
+        shares = sorted(zip(density.probs.tolist(), names, strict=True), key=lambda p: -p[0])
+        return ", ".join(f"{name} {share(p, size)}" for p, name in shares[:MOST] if p >= LEAST)
     if hasattr(density, "max_length"):
         length = density.length
         return type(density).__name__ + ("" if length is None else f", length {words(length)}")
@@ -62,13 +76,15 @@ def words(density: PyTree, size: float | None = None) -> str:
         return type(density).__name__
     if mean.ndim:
         return f"mean {[float(f'{m:.4g}') for m in mean]}"
-    error = f" ± {(variance / size) ** 0.5:.2g}" if size else ""
-    return f"{mean:.4g}{error} (sd {variance**0.5:.3g})"
-
-
-@Quick
-def _probs(density):
-    return density.probs
+    if isinstance(density, StudentT) and not np.isfinite(variance):
+        return f"{float(density.loc):.4g} (t of scale {float(density.scale):.3g})"
+    deviation = variance**0.5
+    if not size:
+        return f"{mean:.4g} (sd {deviation:.3g})"
+    # Of a standard deviation: sqrt((fourth moment / variance^2 - 1) / 4 n) of itself.
+    of_deviation = deviation * (max(tail - 1, 0.0) / (4 * size)) ** 0.5
+    error = f" ± {(variance / size) ** 0.5:.2g}"
+    return f"{mean:.4g}{error} (sd {deviation:.3g} ± {of_deviation:.2g})"
 
 
 def share(p: float, size: float | None) -> str:

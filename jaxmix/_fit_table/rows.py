@@ -1,68 +1,138 @@
-"""All that a mixture says of the rows of a table, by one program."""
+"""What a mixture over records says of each row of a table, in blocks of rows of one size."""
 
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, PyTree
+from tqdm.auto import tqdm
 
 from .._compile import of_few_numbers
-from .._trees import in_numpy
+from .._numerics import weighted_logsumexp, weighted_softmax
+from ..combinators import Optional as OptionalField
+from ..combinators._conditioning import plain
+from ..combinators._labels import label_log_probs
+from ..data.encode import structure
+from ..em.chunks import num_rows
+from ..em.padding import bucket
+from ..families import Categorical
 
-AT_ONCE = 4096  # rows side by side
+BLOCK = 1 << 16
+AT_ONCE = 4096
 
 
 class Rows(NamedTuple):
-    """What is said of each row, and the mixture's weights.
-
-    - `posterior` (rows, k): probabilities of the components; `alone`: the same given one field.
-    - `log_prob` (rows,): in nats.
-    - `filled`: the rows with what is missing filled in; None where no field has gaps.
-    - `spread`: the standard deviation of a field with gaps given the row's others, if it has one.
+    """`posterior`: (rows, components); `level`: log-densities, in nats; `told`: nats that each
+    field alone tells of the component, in the mean over the rows.
     """
 
-    weights: Any
     posterior: np.ndarray
-    log_prob: np.ndarray
-    alone: dict[str, np.ndarray]
-    filled: Any
-    spread: dict[str, np.ndarray]
+    level: np.ndarray
+    told: dict[str, float]
 
 
-def of_rows(model: Any, data: Any, fields: tuple[str, ...], gaps: tuple[str, ...]) -> Rows:
-    """All of it, on the host.
-
-    Args:
-        model: a mixture over records.
-        data: records, stacked along a leading axis.
-        fields: of which `alone` tells.
-        gaps: fields that may be missing.
-    """
-    return in_numpy(_of_rows(model, data, fields, gaps))
+def rows_under(model: PyTree, data: PyTree, words: str = "") -> Rows:
+    """What a mixture says of all rows; a bar shows how far it is, where there are many."""
+    names = [name for name, _ in structure(model).items()]
+    rows = num_rows(data)
+    size = min(bucket(rows), BLOCK)
+    out = []
+    starts = range(0, rows, size)
+    for start in tqdm(starts, desc=words, unit_scale=size, unit="row", disable=len(starts) < 3):
+        piece = jax.tree.map(lambda a, s=start: np.asarray(a[s : s + size]), data)
+        short = size - num_rows(piece)
+        if short:
+            pad = lambda a, n=short: np.concatenate([a, np.repeat(a[-1:], n, 0)])
+            piece = jax.tree.map(pad, piece)
+        told = jax.tree.map(np.asarray, _block(model, piece, tuple(names)))
+        out.append(jax.tree.map(lambda a, n=size - short: a[:n], told))
+    posterior, level, alone = (np.concatenate(parts) for parts in zip(*out, strict=True))
+    means = np.maximum(alone.mean(0), 0.0)
+    told = dict(zip(names, means.tolist(), strict=True))
+    return Rows(posterior, level, dict(sorted(told.items(), key=lambda pair: -pair[1])))
 
 
 @of_few_numbers
-def _of_rows(model, data, fields, gaps) -> Rows:
+def _block(model: PyTree, data: PyTree, names: tuple[str, ...]) -> tuple[Array, Array, Array]:
+    log_weights = label_log_probs(model.mixing, model.num_components)
+    marginals = [model.marginal(name) for name in names]
+
     def one(row):
-        return Rows(
-            (),
-            model.posterior(row),
-            model.log_prob(row),
-            {field: model.marginal(field).posterior(row[field]) for field in fields},
-            model.impute(row) if gaps else None,
-            {f: sd for f in gaps if (sd := _deviation(model, row, f)) is not None},
+        under = [m.component_log_probs(row[f]) for m, f in zip(marginals, names, strict=True)]
+        joint = sum(under[1:], start=under[0])  # the fields are independent within a component
+        return (
+            weighted_softmax(log_weights, joint),
+            weighted_logsumexp(log_weights, joint),
+            jnp.stack([_told(log_weights, alone) for alone in under]),
         )
 
-    told = jax.lax.map(one, data, batch_size=AT_ONCE)
-    return told._replace(weights=model.weights)
+    return jax.lax.map(one, data, batch_size=AT_ONCE)
 
 
-def _deviation(model: Any, row: Any, field: str) -> Any:
-    """The standard deviation of a field given the row's others; None where it has none."""
+def _told(log_weights: Array, under: Array) -> Array:
+    """The divergence of the posterior that one field gives from the weights."""
+    share = weighted_softmax(log_weights, under)
+    there = share > 0
+    safe = jnp.where(there, share, jnp.ones_like(share))
+    return jnp.sum(jnp.where(there, share * (jnp.log(safe) - log_weights), 0.0))
+
+
+def filled_in(model: PyTree, field: str, posterior: np.ndarray) -> tuple[Any, Any]:
+    """Values of a field given what is seen of a row's others, and their standard deviations.
+
+    The components take their fields for independent: what a row says of a field that it lacks is
+    the mixture, by the row's posterior probabilities, of the components' own. A number is filled in
+    by its mean, labels by the likeliest (their codes), without deviations.
+
+    Args:
+        model: the mixture.
+        field: one that the rows lack.
+        posterior: (rows, components) of these rows.
+    """
+    parts = model.marginal(field).components
+    stacked = not isinstance(parts, tuple)
+    value = lambda part: plain(part.value) if isinstance(part, OptionalField) else part
+    leaves = [value(plain(part)) for part in ([parts] if stacked else parts)]
+    if isinstance(leaves[0], Categorical):
+        probs = np.concatenate([np.atleast_2d(leaf.probs) for leaf in leaves])
+        return (posterior @ probs).argmax(1), None
+    read = lambda name: np.concatenate([np.atleast_1d(getattr(leaf, name)) for leaf in leaves])
+    mean = read("mean")
+    value = posterior @ mean
     try:
-        mixture = model.conditional(row, field)
-        parts, weights = mixture.components, mixture.weights
-        mean = jnp.sum(weights * parts.mean)
-        return jnp.sqrt(jnp.sum(weights * (parts.variance + (parts.mean - mean) ** 2)))
-    except (AttributeError, NotImplementedError, TypeError):
-        return None
+        variance = read("variance")
+    except (AttributeError, NotImplementedError):
+        return value, None
+    away = (mean - value[:, None]) ** 2
+    return value, np.sqrt(np.sum(posterior * (variance + away), 1))
+
+
+def filled_in_vectors(
+    model: PyTree, field: str, vectors: np.ndarray, posterior: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `filled_in`, of vectors (rows, d) in which NaN is missing, under normal densities.
+
+    Within a component what is missing is regressed on what is there.
+    """
+    parts = model.marginal(field).components
+    means, covariances = np.asarray(parts.mean), np.asarray(parts.covariance)
+    missing = np.isnan(vectors)
+    value, spread = vectors.copy(), np.full(vectors.shape, np.nan)
+    patterns, which = np.unique(missing, axis=0, return_inverse=True)
+    for number, gone in enumerate(patterns):
+        here = which.ravel() == number
+        if not gone.any():
+            continue
+        x, share = vectors[here][:, ~gone], posterior[here]
+        each, variances = [], []
+        for mean, cov in zip(means, covariances, strict=True):
+            slope = np.linalg.solve(cov[np.ix_(~gone, ~gone)], cov[np.ix_(~gone, gone)])
+            each.append(mean[gone] + (x - mean[~gone]) @ slope)
+            variances.append(np.diag(cov[np.ix_(gone, gone)] - cov[np.ix_(gone, ~gone)] @ slope))
+        by_component = np.stack(each, 1)  # (rows, components, missing)
+        filled = np.sum(share[:, :, None] * by_component, 1)
+        away = (by_component - filled[:, None]) ** 2 + np.stack(variances)
+        value[np.ix_(here, gone)] = filled
+        spread[np.ix_(here, gone)] = np.sqrt(np.sum(share[:, :, None] * away, 1))
+    return value, spread

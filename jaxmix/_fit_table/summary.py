@@ -1,14 +1,15 @@
 """What sets a mixture's groups apart, which rows fit badly, and what the groups leave unsaid."""
 
-from itertools import combinations
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from ..combinators import OptionalEvent
 from .rows import Rows
 
 OUTLIERS = 5
+LEAST = 20  # rows of a correlation
 STRONG = 0.3  # correlation within the groups, from which it is told
 SURE = 0.9
 
@@ -16,74 +17,119 @@ SURE = 0.9
 class Summary(NamedTuple):
     """`separation`: nats that a field alone tells of the group, by field, the most telling first;
     `outliers`: the least likely rows and their log-densities; `correlated`: pairs of fields whose
-    correlation within the groups is strong, the groups taken together.
+    correlation within the groups is strong, the groups taken together; `tails`: of each field of
+    numbers and each group, the fourth central moment over the squared variance; `overlaps`: of
+    each group, how much of it resamples of the rows give back.
     """
 
     separation: dict[str, float]
     outliers: list[tuple[int, float]]
     correlated: list[tuple[str, str, float]]
+    tails: dict[str, list[float]]
+    overlaps: list[float]
 
 
-def summary(rows: Rows, data: Any, fields: list[str]) -> Summary:
-    """All of it, from what the mixture says of each row."""
-    told = {}
-    for field, share in rows.alone.items():
-        with np.errstate(divide="ignore", invalid="ignore"):
-            terms = np.where(share > 0, share * np.log(share / rows.weights), 0.0)
-        told[field] = max(0.0, float(np.mean(terms.sum(1))))
-    least = np.argsort(rows.log_prob)[:OUTLIERS]
+def summary(rows: Rows, data: Any, fields: list[str], overlaps: list[float]) -> Summary:
+    """All of it, from what the mixture says of the rows.
+
+    Args:
+        rows: what it says.
+        data: the records.
+        fields: those of numbers.
+        overlaps: of the groups with those of refits to resampled rows.
+    """
+    residuals = residuals_of(data, fields, rows.posterior)
+    least = np.argsort(rows.level)[:OUTLIERS]
+    tails = {}
+    for field, (_, there) in residuals.items():
+        value = values_of(data[field])[0][there]
+        share = rows.posterior[there]
+        size = np.maximum(share.sum(0), 1e-300)
+        away = value[:, None] - share.T @ value / size
+        square = np.sum(share * away**2, 0) / size
+        fourth = np.sum(share * away**4, 0) / size
+        tails[field] = np.where(square > 0, fourth / np.maximum(square, 1e-300) ** 2, 3.0).tolist()
     return Summary(
-        dict(sorted(told.items(), key=lambda pair: -pair[1])),
-        [(int(row), float(rows.log_prob[row])) for row in least],
-        correlated(data, fields, rows.posterior),
+        rows.told,
+        [(int(row), float(rows.level[row])) for row in least],
+        correlated(residuals),
+        tails,
+        overlaps,
     )
 
 
-def correlated(data: Any, fields: list[str], posterior: np.ndarray) -> list[tuple[str, str, float]]:
-    """Correlations of numbers about their groups' own means."""
+def values_of(event: Any) -> tuple[Any, np.ndarray]:
+    """Values of a field, and which are there."""
+    if isinstance(event, OptionalEvent):
+        return np.asarray(event.value), np.asarray(event.present)
+    first = event if getattr(event, "ndim", 0) else jax.tree.leaves(event)[0]
+    return np.asarray(first), np.ones(len(first), bool)
+
+
+def residuals_of(
+    data: Any, fields: list[str], posterior: np.ndarray
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Numbers about their groups' own means, and where they are there."""
     residuals = {}
     for field in fields:
-        value, there = data[field], np.ones(len(posterior), bool)
-        if isinstance(value, OptionalEvent):
-            value, there = value.value, np.asarray(value.present)
-        if getattr(value, "ndim", 0) != 1 or np.asarray(value).dtype.kind != "f":
+        value = data[field].value if isinstance(data[field], OptionalEvent) else data[field]
+        if getattr(value, "ndim", 0) != 1 or value.dtype.kind not in "fi":
             continue
+        value, there = values_of(data[field])
         share = posterior * there[:, None]
-        means = share.T @ np.asarray(value) / np.maximum(share.sum(0), 1e-300)
-        residual = np.where(there, np.asarray(value) - posterior @ means, 0.0)
-        residuals[field] = residual, there
-    found = []
-    for (a, (x, here)), (b, (y, also)) in combinations(residuals.items(), 2):
-        both = here & also
-        size = np.sqrt(np.sum(x[both] ** 2) * np.sum(y[both] ** 2))
-        if both.sum() >= 20 and size > 0 and abs(r := np.sum(x[both] * y[both]) / size) > STRONG:
-            found.append((a, b, float(r)))
+        means = share.T @ value / np.maximum(share.sum(0), 1e-300)
+        residuals[field] = np.where(there, value - posterior @ means, 0.0), there
+    return residuals
+
+
+def correlated(
+    residuals: dict[str, tuple[np.ndarray, np.ndarray]],
+) -> list[tuple[str, str, float]]:
+    """Pairs of fields of numbers that are strongly correlated within the groups."""
+    if len(residuals) < 2:
+        return []
+    names = list(residuals)
+    x = np.stack([residuals[name][0] for name in names])
+    here = np.stack([residuals[name][1] for name in names]).astype(float)
+    products = x @ x.T
+    sizes = (x * x) @ here.T  # the squares of one where the other is there
+    scale = np.sqrt(np.maximum(sizes * sizes.T, 1e-300))
+    r = np.where(here @ here.T >= LEAST, products / scale, 0.0)
+    pairs = zip(*np.nonzero(np.triu(np.abs(r) > STRONG, 1)), strict=True)
+    found = [(names[i], names[j], float(r[i, j])) for i, j in pairs]
     return sorted(found, key=lambda one: -abs(one[2]))
 
 
-def paragraph(name: str, found: Any, told: Summary, rows: Rows) -> str:
+def paragraph(name: str, found: Any, told: Summary, posterior: np.ndarray) -> str:
     """What an analyst would paste: how many groups, how sure, what sets them apart."""
-    many, k = rows.posterior.shape
+    rows, k = posterior.shape
     least, most = min(found.fits), max(found.fits)
     by = "as was asked" if least == most else f"chosen by BIC among {least} to {most}"
     if k == 1 and least == most:
-        return f"The {many} rows of {name} are described by one group, {by}."
+        return f"The {rows} rows of {name} are described by one group, {by}."
     if k == 1:
         return (
-            f"The {many} rows of {name} form one group: among mixtures of {least} to {most} components BIC "
+            f"The {rows} rows of {name} form one group: among mixtures of {least} to {most} components BIC "
             "prefers a single one."
         )
-    shares = ", ".join(f"{share:.0%}" for share in rows.weights.tolist())
-    sure = float(np.mean(rows.posterior.max(1) >= SURE))
+    shares = ", ".join(f"{share:.0%}" for share in found.best.model.weights.tolist())
+    sure = float(np.mean(posterior.max(1) >= SURE))
     bits = [f for f, nats in told.separation.items() if nats > 0.05 * np.log(k)][:3]
     apart = (
         f" They differ most in {', '.join(bits)}." if bits else " No column alone tells them apart."
     )
     scores = sorted(fit.bic for fit in found.fits.values() if np.isfinite(fit.bic))
     gap = f" The next best number is {scores[1] - scores[0]:.1f} BIC behind." if scores[1:] else ""
-    near = found.best.restarts.log_likelihood > float(found.best.log_likelihood) - 1e-3 * many
+    near = found.best.restarts.log_likelihood > float(found.best.log_likelihood) - 1e-3 * rows
     ended = f"{int(near.sum())} of {len(near)} starts ended at this same mixture."
+    back = ""
+    if told.overlaps:
+        listed = ", ".join(f"{overlap:.2f}" for overlap in told.overlaps)
+        back = (
+            f" Fitted to resamples of the rows, the groups came back with overlaps of {listed} "
+            "(the mean Jaccard coefficient; above 0.75 a group is stable, below 0.5 it dissolves)."
+        )
     return (
-        f"The {many} rows of {name} form {k} groups ({shares} of the rows), {by}.{gap} {sure:.0%} of "
-        f"them belong to one group with a probability of {SURE} or more.{apart} {ended}"
+        f"The {rows} rows of {name} form {k} groups ({shares} of the rows), {by}.{gap} {sure:.0%} of "
+        f"them belong to one group with a probability of {SURE} or more.{apart} {ended}{back}"
     )

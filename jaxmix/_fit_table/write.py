@@ -1,41 +1,50 @@
 """The files that a fit to a table leaves: model, posteriors, imputed table, pictures, report."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence as Many
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from .. import plot
 from .._page import save
-from ..combinators import Composite
+from ..combinators import Composite, Sequence
 from ..combinators import Optional as OptionalField
+from ..combinators._conditioning import plain
 from ..data import decode
-from ..data.numbers import is_missing, present_values
+from ..data.numbers import is_missing
+from ..families import BernoulliSet
+from ..plot._canvas import each
 from .choose import Found, compared
 from .describe import described, share
 from .fonts import fonts_for
 from .html import page
-from .rows import Rows, of_rows
-from .summary import paragraph, summary
+from .rows import filled_in
+from .summary import Summary, paragraph
 
 DRAWN = 24  # columns beyond which a picture is a scroll
 
 
 def write(
-    folder: Path, read: Any, proposed: Any, found: Found, asked: Any, joint: list[str]
+    folder: Path,
+    read: Any,
+    proposed: Any,
+    found: Found,
+    asked: Any,
+    told: Summary,
+    posterior: np.ndarray,
+    joint: list[str],
 ) -> None:
     """Write everything but the model into a folder that exists."""
-    model, data, frame = found.best.model, found.data, read.frame
+    # On the host its parts are picked without a program for each.
+    model, data, frame = jax.tree.map(np.asarray, found.best.model), found.data, read.frame
     fields = [column for column in frame.columns if column in data]
-    gaps = () if asked.only_summary else tuple(gaps_of(proposed.template))
-    rows = of_rows(model, data, tuple(fields), gaps)
-    posterior, told = rows.posterior, summary(rows, data, fields)
     drawn_fields = list(told.separation)[:DRAWN]
     said: list[str] = []
     if not asked.only_summary:
         posteriors(folder, posterior)
-        filled = imputed(proposed.template, rows, frame)
+        filled = imputed(model, proposed.template, data, frame, posterior)
         if filled is not None:
             filled.to_csv(folder / "imputed.csv", index=False)
         drawn = {
@@ -46,7 +55,7 @@ def write(
         with fonts_for(_texts(frame, fields)) as said:
             save(folder, drawn)
     files = sorted(file.name for file in folder.iterdir())
-    text = _report(read.name, frame, fields, proposed, found, told, rows, files, said, joint)
+    text = _report(read.name, frame, fields, proposed, found, told, posterior, files, said, joint)
     (folder / "report.md").write_text(text, encoding="utf-8")
     (folder / "report.html").write_text(page(text, folder), encoding="utf-8")
 
@@ -67,30 +76,31 @@ def posteriors(folder: Path, posterior: np.ndarray) -> None:
         file.writelines(line % tuple(row) for row in posterior)
 
 
-def gaps_of(template: Composite) -> dict[str, Any]:
-    """The fields that may be missing, and the densities of what is there."""
-    fields = template.items()
-    return {name: part.value for name, part in fields if isinstance(part, OptionalField)}
-
-
-def imputed(template: Composite, rows: Rows, frame: Any) -> Any:
+def imputed(model: Any, template: Composite, data: Any, frame: Any, posterior: np.ndarray) -> Any:
     """The table with its missing entries filled in, and columns of 1 where one was; None if none.
 
     A number is filled in by its mean given the row's other fields, a label by the likeliest.
     """
-    gaps = gaps_of(template)
+    fields = dict(template.items())
+    gaps = {name: part.value for name, part in fields.items() if isinstance(part, OptionalField)}
     if not gaps:
         return None
-    values = decode(Composite(gaps), {name: rows.filled[name] for name in gaps}, columns=True)
-    frame = frame.copy()
-    for name in gaps:
+    frame, full = frame.copy(), None
+    for name, part in gaps.items():
         column = frame[name].tolist()
-        absent = [is_missing(value) for value in column]
-        pairs = zip(column, values[name], absent, strict=True)
-        frame[name] = [new if gone else old for old, new, gone in pairs]
-        frame[f"{name} imputed"] = np.array(absent, int)
-        if name in rows.spread:
-            frame[f"{name} sd"] = np.where(absent, rows.spread[name], np.nan)
+        absent = np.array([is_missing(value) for value in column])
+        deviations = None
+        if isinstance(plain(part), Composite | Sequence | BernoulliSet):
+            full = each(model, "impute", data) if full is None else full
+            values = jax.tree.map(lambda a, gone=absent: a[gone], full[name])
+        else:
+            values, deviations = filled_in(model, name, posterior[absent])
+        new = iter(decode(plain(part), values)) if absent.any() else iter(())
+        frame[name] = [next(new) if gone else old for old, gone in zip(column, absent, strict=True)]
+        frame[f"{name} imputed"] = absent.astype(int)
+        if deviations is not None:
+            frame[f"{name} sd"] = np.nan
+            frame.loc[absent, f"{name} sd"] = deviations
     return frame
 
 
@@ -104,7 +114,7 @@ def on_a_part(found: Found, rows: int) -> list[str]:
     ]
 
 
-def _markdown(header: Sequence, rows: Sequence[Sequence]) -> list[str]:
+def _markdown(header: Many, rows: Many[Many]) -> list[str]:
     lines = [header, ["---"] * len(header), *rows]
     clean = lambda cell: str(cell).replace("|", "\\|").replace("\n", " ")
     return [f"| {' | '.join(map(clean, line))} |" for line in lines]
@@ -122,31 +132,37 @@ def _dependence(told: Any) -> list[str]:
     ]
 
 
-def _report(name, frame, fields, proposed, found, told, rows, files, said, joint) -> str:
+def _report(name, frame, fields, proposed, found, told, posterior, files, said, joint) -> str:
     best, model = found.best, found.best.model
-    which = rows.posterior.argmax(1)
+    which = posterior.argmax(1)
     # The information of the rows about a component's own parameters, all others known.
-    sizes = np.sum(rows.posterior**2, 0).tolist()
+    sizes = np.sum(posterior**2, 0).tolist()
     shares = [
         f"{share(w, len(frame))} ({(which == k).sum()} rows)"
-        for k, w in enumerate(rows.weights.tolist())
+        for k, w in enumerate(model.weights.tolist())
     ]
-    cells = [["share", *shares, ""]]
+    rows = [["share", *shares, ""]]
     for f, nats in told.separation.items():
-        present = float(np.mean(present_values(frame[f].tolist())))
-        cells += [[f, *described(model, f, [n * present for n in sizes]), f"{nats:.3f}"]]
+        present = float(frame[f].notna().mean())
+        rows += [
+            [
+                f,
+                *described(model, f, [n * present for n in sizes], told.tails.get(f)),
+                f"{nats:.3f}",
+            ]
+        ]
     columns = [[c.column, c.family, c.missing, c.reason] for c in proposed.choices]
     columns += [[c.column, "left out", c.missing, c.reason] for c in proposed.ignored]
     lines = [
         f"# A mixture of {found.chosen} over {name}",
         "",
-        paragraph(name, found, told, rows),
+        paragraph(name, found, told, posterior),
         "",
         f"{len(frame)} rows, {len(frame.columns)} columns, of which {len(fields)} are modelled.",
         "",
         "## The components",
         "",
-        *_markdown(["", *(f"component {k}" for k in range(found.chosen)), "tells (nats)"], cells),
+        *_markdown(["", *(f"component {k}" for k in range(found.chosen)), "tells (nats)"], rows),
         "",
         "± is one standard error, all else known; where groups overlap, "
         "`jm.em.standard_errors` gives the whole of it.",

@@ -11,6 +11,7 @@ from ..families import (
     Beta,
     Binomial,
     Categorical,
+    CensoredNormal,
     Exponential,
     Gamma,
     Geometric,
@@ -91,7 +92,7 @@ def known_family(name: str) -> str:
     """
     plain = " ".join(word for word in name.split() if word not in WRAPPERS)
     names = [one.name for one in CANDIDATES]
-    others = ("BernoulliSet", "Composite")
+    others = ("BernoulliSet", "CensoredNormal", "Composite")
     if plain not in (*names, *others) and not plain.startswith("Sequence of "):
         raise ValueError(f"There is no family {name!r} for a column; there are {', '.join(names)}.")
     return plain
@@ -134,25 +135,34 @@ def choose_number(x: np.ndarray, name: str = "", only: str | None = None) -> Cho
 
 def _best(c: Column, only: str | None) -> Chosen:
     """The simplest of the families whose scores are within a tie of the best."""
-    scores, made = {}, {}
+    tried: dict[str, tuple[PyTree, Callable[[], np.ndarray]]] = {}
 
     def judge(one: Candidate, column: Column) -> None:
         plain = one.template(column)
         density = plain if one.whole else _recorded(plain, column)
         if one.name == "Categorical" or _holds(density, column):
-            name = _called(one.name, density)
-            scores[name] = (_score_whole if one.whole else _score)(plain, column)
-            made[name] = density
+            score = _score_whole if one.whole else _score
+            tried[_called(one.name, density)] = density, lambda: score(plain, column)
 
+    ends = _ends(c)
+    if ends is not None and only in (None, "CensoredNormal"):
+        censored = CensoredNormal.template(**ends)
+        tried["CensoredNormal"] = censored, lambda: _score_censored(c, ends)
     for one in CANDIDATES:
         if one.name == only or (only is None and one.worth(c)):
             if c.whole or not one.whole or one.name == "Categorical":
                 judge(one, c)
-    if c.atoms and c.step and scores:  # a lump is an atom, or it belongs to the best of laws
+    lumps = bool(c.atoms and c.step)
+    if len(tried) == 1 and not lumps:
+        (name, (density, _)) = tried.popitem()
+        return Chosen(name, density, "the one family that fits")
+    scores = {name: score() for name, (_, score) in tried.items()}
+    if lumps and scores:  # a lump is an atom, or it belongs to the best of laws
         best = max(scores, key=lambda name: np.nanmax(scores[name])).split()[-1]
         for one in CANDIDATES:
             if one.name == best and not one.whole:
                 judge(one, c._replace(atoms=(), heaped=True))
+        scores |= {name: score() for name, (_, score) in tried.items() if name not in scores}
     scores = {name: s for name, s in scores.items() if np.isfinite(s).any()}
     if not scores:
         return Chosen("ignored", None, f"{only or 'no family'} does not hold all of its values")
@@ -165,7 +175,24 @@ def _best(c: Column, only: str | None) -> Chosen:
     if c.marks:
         listed = ", ".join(f"{mark:g}" for mark in c.marks)
         reason += f"; {listed} stands apart, as a mark of what is missing does (--na)"
-    return Chosen(best, made[best], reason)
+    return Chosen(best, tried[best][0], reason)
+
+
+def _ends(c: Column) -> dict[str, float] | None:
+    """The ends of a range at which values of a continuum lie in lumps, where they do nowhere else."""
+    low, high = float(c.labels[0]), float(c.labels[-1])
+    ends = {name: end for name, end in (("low", low), ("high", high)) if end in c.atoms}
+    return ends if ends and len(ends) == len(c.atoms) and not (c.heaped or c.marks) else None
+
+
+def _score_censored(c: Column, ends: dict[str, float]) -> np.ndarray:
+    """As `_score`, of a range whose ends are at 0 and 1, or at 0: few programs serve all columns."""
+    begin = ends.get("low", ends.get("high", 0.0))
+    scale = ends["high"] - begin if len(ends) == 2 else float(c.sample.std())
+    moved = {name: (end - begin) / scale for name, end in ends.items()}
+    scores = held_out(CensoredNormal.template(**moved), (c.sample - begin) / scale)
+    inside = 1 - np.mean(np.isin(c.sample, c.atoms))
+    return scores + inside * np.log((c.step or float(c.sample.std())) / scale)
 
 
 def _holds(density: PyTree, c: Column) -> bool:
