@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     fitting.add_argument("--date-parts", action="store_true", help="add months, days and hours")
     fitting.add_argument("--restarts", type=int, default=16, help="starts for each K")
     fitting.add_argument(
-        "--resamples", type=int, default=10, help="of the rows, to see whether the groups come back"
+        "--resamples", type=int, default=6, help="of the rows, to see whether the groups come back"
     )
     fitting.add_argument("--seed", type=int, default=0, help="of the starts")
     fitting.add_argument("--only-summary", action="store_true", help="a report and a model only")

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -14,6 +16,8 @@ from jaxmix._fit_table.fonts import fonts_for
 from jaxmix._fit_table.joint import blocks_of
 from jaxmix._fit_table.proposal import as_text, read_proposal
 from jaxmix._fit_table.read import read_table
+from jaxmix._fit_table.rows import filled_in, filled_in_vectors, rows_under
+from jaxmix._fit_table.stability import _jaccard
 from jaxmix.data.column import column_of, names_rows, step_of
 from jaxmix.data.copies import copies_among
 
@@ -201,7 +205,8 @@ def test_ctrl_c_ends_the_command_line_while_it_is_imported():
 
 def test_what_a_component_says_has_errors_and_labels_without_a_font_are_told():
     model = jm.mixture_of(jm.Composite({"a": jm.Normal(2.0, 3.0)}), 1)
-    assert described(model, "a", [36.0]) == ["2 ± 0.5 (sd 3)"]
+    assert described(model, "a", [36.0]) == ["2 ± 0.5 (sd 3 ± 0.35)"]
+    assert described(model, "a", [36.0], [1.0]) == ["2 ± 0.5 (sd 3 ± 0)"]
     assert share(0.36, 64) == "36% ± 6" and share(1.0, 64) == "100%"
     with fonts_for(["straße", "\U0010fffd"]) as said:
         assert "\U0010fffd:" in said[0] and "ß" not in said[0]
@@ -216,3 +221,50 @@ def test_blocks_are_what_correlations_join_among_normal_densities():
     parts["d"] = jm.Gamma.template()
     pairs = [("a", "b", 0.5), ("c", "b", -0.4), ("d", "e", 0.9)]
     assert blocks_of(jm.Composite(parts), pairs) == [["a", "b", "c"]]
+
+
+def test_rows_are_filled_in_by_what_the_mixture_says_of_them():
+    both = lambda m: jm.Composite({
+        "a": jm.Normal(m, 1.0), "b": jm.Optional(jm.Gamma(4.0, 2.0 - m / 20)),
+        "c": jm.Optional(jm.Categorical(jnp.array([0.5 + m / 20, 0.5 - m / 20]))),
+    })  # fmt: skip
+    model = jm.MixtureSameFamily(jnp.array([0.3, 0.7]), jax.vmap(both)(jnp.array([-3.0, 4.0])))
+    rng = np.random.default_rng(0)
+    gone = lambda value, rows: jm.OptionalEvent(value, jnp.asarray(rows))
+    data = {"a": jnp.asarray(rng.normal(size=40)), "b": gone(jnp.ones(40), rng.random(40) < 0.5),
+            "c": gone(jnp.zeros(40, int), rng.random(40) < 0.5)}  # fmt: skip
+    rows = rows_under(model, data)
+    close = lambda got, expected: np.testing.assert_allclose(got, expected, rtol=2e-5)
+    close(rows.posterior, jax.vmap(model.posterior)(data))
+    close(rows.level, jax.vmap(model.log_prob)(data))
+    alone = np.asarray(jax.vmap(model.marginal("a").posterior)(data["a"]))
+    close(rows.told["a"], np.mean(np.sum(alone * np.log(alone / [0.3, 0.7]), 1)))
+    full = jax.vmap(model.impute)(data)
+    value, spread = filled_in(model, "b", rows.posterior)
+    missing = ~np.asarray(data["b"].present)
+    close(value[missing], full["b"][missing])
+    given = jax.vmap(lambda row: model.conditional(row, "b").variance)(data)
+    close(spread[missing] ** 2, given[missing])
+    assert (filled_in(model, "c", rows.posterior)[0] == full["c"])[~data["c"].present].all()
+
+
+def test_vectors_are_filled_in_by_regression_within_the_components():
+    parts = jax.vmap(jm.PartialNormal)(
+        jnp.array([[0.0, 1.0, -1.0], [3.0, 0.0, 2.0]]),
+        jnp.array([[[2.0, 0.8, 0.1], [0.8, 1.0, 0.3], [0.1, 0.3, 1.5]], np.eye(3)]),
+    )
+    model = jm.MixtureSameFamily(jnp.array([0.4, 0.6]), parts)
+    rng = np.random.default_rng(0)
+    x = np.where(rng.random((30, 3)) < 0.4, np.nan, rng.normal(size=(30, 3)))
+    x = x[~np.isnan(x).all(1)]
+    posterior = np.asarray(jax.vmap(model.posterior)(jnp.asarray(x)))
+    record = jm.MixtureSameFamily(jnp.array([0.4, 0.6]), jm.Composite({"v": parts}))
+    value, spread = filled_in_vectors(record, "v", x, posterior)
+    np.testing.assert_allclose(value, jax.vmap(model.impute)(jnp.asarray(x)), atol=1e-5)
+    assert (np.isnan(spread) == ~np.isnan(x)).all() and (spread[np.isnan(x)] > 0.5).all()
+
+
+def test_groups_that_come_back_overlap():
+    one = np.array([0, 0, 0, 1, 1, 1])
+    assert _jaccard(one, 1 - one, 2).tolist() == [1, 1]
+    assert _jaccard(one, np.array([0, 0, 1, 1, 1, 1]), 2).tolist() == [2 / 3, 3 / 4]

@@ -1,7 +1,7 @@
 """Mixtures of every size, fitted beside one another, and the one that BIC chooses."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, NamedTuple
 
@@ -70,34 +70,21 @@ def choose(
     sizes = [k for k in components if k <= most]
     if not sizes:
         raise ValueError(f"{components[0]} components are more than the {most} rows.")
-    x64 = jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
 
-    def fitted(k):
-        with jax.enable_x64(x64):  # a setting of each thread's own
-            model = mixture_of(template, k)
-            law = conjugate_prior(model, data, rows=prior) if prior else None
-            return k, fit(
-                jax.random.key(seed), model, data, weights=case, num_restarts=restarts,
-                prior=law, progress=False,
-            )  # fmt: skip
-
-    keys = [jax.random.key(seed)] * len(sizes)
-    models = [mixture_of(template, k) for k in sizes]
+    models = {k: mixture_of(template, k) for k in sizes}
     together = None
-    if not prior:  # by one program, where the rows are few
+    if not prior:  # of one program for all sizes, where the rows are few
+        keys = [jax.random.key(seed)] * len(sizes)
         together = fit_together(
-            keys, models, data, weights=case, num_restarts=restarts, room=sizes[-1]
+            keys, list(models.values()), data, weights=case, num_restarts=restarts
         )
     if together is not None:
         fits = dict(zip(sizes, together, strict=True))
     else:
-        # Each size is a compilation of its own, and compilations run beside one another.
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            tasks = [pool.submit(fitted, k) for k in sizes]
-            done = as_completed(tasks)
-            # A bar belongs on a terminal.
-            bar = tqdm(done, total=len(tasks), desc="Fitting", unit="mixture", disable=None)
-            fits = dict(task.result() for task in bar)
+        fits = side_by_side(sizes, lambda k: fit(
+            jax.random.key(seed), models[k], data, weights=case, num_restarts=restarts,
+            prior=conjugate_prior(models[k], data, rows=prior) if prior else None, progress=False,
+        ))  # fmt: skip
     fits = {k: fits[k] for k in sizes}
     sound = [k for k, fit in fits.items() if is_sound(fit)]
     if not sound:
@@ -113,6 +100,22 @@ def choose(
         every: Any = weights
         best = fit(None, begun, whole, weights=every, prior=law, init="given")
     return Found(whole, fits, chosen, best, min(most, MANY_ROWS))
+
+
+def side_by_side(sizes: Sequence[int], fitted: Callable[[int], Any]) -> dict[int, Any]:
+    """A fit of each size, in threads: each is a compilation of its own, and these run side by side."""
+    x64 = jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
+
+    def one(k):
+        with jax.enable_x64(x64):  # a setting of each thread's own
+            return k, fitted(k)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        tasks = [pool.submit(one, k) for k in sizes]
+        done = as_completed(tasks)
+        # A bar belongs on a terminal.
+        bar = tqdm(done, total=len(tasks), desc="Fitting", unit="mixture", disable=None)
+        return dict(task.result() for task in bar)
 
 
 def is_sound(fit: Any) -> bool:

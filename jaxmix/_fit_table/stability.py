@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import PyTree
+from tqdm.auto import tqdm
 
 from ..combinators import mixture_of
 from ..em.chunks import num_rows
@@ -12,11 +13,12 @@ from ..em.fit import fit_together
 from .choose import Found, is_sound
 from .rows import rows_under
 
+STARTS = 4  # of each refit
 MANY = 5000  # rows beyond which refits take longer than they are worth
 
 
 def overlaps(
-    template: PyTree, found: Found, posterior: np.ndarray, resamples: int, restarts: int, seed: int
+    template: PyTree, found: Found, posterior: np.ndarray, resamples: int, seed: int
 ) -> list[float]:
     """How much of each group a fit to resampled rows gives back, in the mean over resamples.
 
@@ -30,22 +32,20 @@ def overlaps(
     rows, k = num_rows(found.data), found.chosen
     if k < 2 or rows > MANY or not resamples:
         return []
-    model = mixture_of(template, k)
-    group = posterior.argmax(1)
-    random = np.random.default_rng(seed)
-    shares = []
-    for number in range(resamples):
-        drawn = random.integers(0, rows, rows)
-        data: Any = jax.tree.map(lambda a, drawn=drawn: np.asarray(a)[drawn], found.data)
+    model, group = mixture_of(template, k), posterior.argmax(1)
+
+    def one(number):
+        drawn = np.random.default_rng([seed, number]).integers(0, rows, rows)
+        data: Any = jax.tree.map(lambda a: np.asarray(a)[drawn], found.data)
         key = jax.random.key(seed + 1 + number)
-        # Of the programs that chose the number of components, with room for the most of them.
-        fits = fit_together([key], [model], data, num_restarts=restarts, room=max(found.fits))
-        if fits is None:
-            return []
-        if not is_sound(fits[0]):
-            continue
-        again = rows_under(fits[0].model, data).posterior.argmax(1)
-        shares.append(_jaccard(group[drawn], again, k))
+        # Of the program that chose the number of components, with room for the most of them.
+        fits = fit_together([key], [model], data, num_restarts=STARTS, room=max(found.fits))
+        if fits is None or not is_sound(fits[0]):
+            return None
+        return _jaccard(group[drawn], rows_under(fits[0].model, data).posterior.argmax(1), k)
+
+    shares = [one(number) for number in tqdm(range(resamples), desc="Resamples", disable=None)]
+    shares = [share for share in shares if share is not None]
     return np.nanmean(shares, 0).tolist() if shares else []
 
 
