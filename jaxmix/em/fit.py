@@ -134,12 +134,17 @@ def fit_each(
 
 @with_precision
 def fit_together(
-    keys: Sequence[Key[Array, ""]], templates: Sequence[PyTree], data: PyTree, **options: Any
+    keys: Sequence[Key[Array, ""]],
+    templates: Sequence[PyTree],
+    data: PyTree,
+    *,
+    room: int = 1,
+    **options: Any,
 ) -> list[Fit] | None:
     """`jm.fit` of several models by the same programs, each with its own key; None where they differ.
 
     Mixtures of one family that differ in their number of components alone share programs where
-    the data are few.
+    the data are few; with `room` for more components also with those of another call.
     """
     if callable(getattr(data, "batches", None)):
         return None
@@ -153,7 +158,7 @@ def fit_together(
     del given["precision"]  # held by the decorator
     chosen = Options(solver=solver, **given)
     check(chosen, keys[0])
-    return fit_alike(keys, templates, data, weights, chosen)
+    return fit_alike(keys, templates, data, weights, chosen, room)
 
 
 DEFAULTS: dict[str, Any] = {

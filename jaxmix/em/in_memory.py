@@ -202,7 +202,7 @@ def _fit_checked(key, template, data, weights, options: Options, layout) -> Fit:
     )  # fmt: skip
 
 
-def fit_alike(keys, templates, data, weights, options: Options) -> list[Fit] | None:
+def fit_alike(keys, templates, data, weights, options: Options, room: int) -> list[Fit] | None:
     """Fits of mixtures that differ in components alone by the same programs; None for too many data."""
     if layout_of(data) is not None:
         return None
@@ -217,10 +217,11 @@ def fit_alike(keys, templates, data, weights, options: Options) -> list[Fit] | N
         return None
     fold = _fold_of(widest, data, options)
     if fold is None:
-        return fits(keys, templates, data, weights, options)
+        return fits(keys, templates, data, weights, options, room)
     if options.validation is not None:
         options = options._replace(validation=fold.data(options.validation))
-    found = fits(keys, [fold.model(t) for t in templates], fold.data(data), weights, options)
+    folded = [fold.model(t) for t in templates]
+    found = fits(keys, folded, fold.data(data), weights, options, room)
     pairs = zip(found, templates, strict=True)
     return [dataclasses.replace(fit, model=fold.unfolded(fit.model, t)) for fit, t in pairs]
 

@@ -183,11 +183,17 @@ def _capacities(data: PyTree) -> list[tuple[int, ...]]:
 
 
 def fits(
-    keys: list[Any], templates: list[PyTree], data: PyTree, weights: Any, options: Options
+    keys: list[Any],
+    templates: list[PyTree],
+    data: PyTree,
+    weights: Any,
+    options: Options,
+    room: int = 1,
 ) -> list[Fit]:
     """Fits of several models to the same few rows by the same programs.
 
-    The models are alike but for their number of components, in which they can be widened.
+    The models are alike but for their number of components, in which they can be widened: to
+    that of the widest, or to `room`.
     """
     can = can_widen(templates[0]) and options.prior is None and isinstance(options.solver, PlainEM)
     sizes = [t.mixing.size if can else 0 for t in templates]
@@ -195,7 +201,7 @@ def fits(
     weights = None if weights is None else np.asarray(weights)
     padded, case = padded_rows(data, weights, float_of(templates[0]))
     widest = templates[int(np.argmax(sizes))]
-    widest = widened(widest, bucket_of_components(max(sizes))) if can else widest
+    widest = widened(widest, bucket_of_components(max(*sizes, room))) if can else widest
     with Progress(options.max_steps, options.progress) as bar:
         go = _Rounds(widest, (data, weights), (padded, case), options, bar)
         each = zip(keys, templates, sizes, strict=True)
