@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree, Scalar
 
+from ._hooks import ChecksRows
 from ._numerics import as_array, zeros
 from ._quantile import quantile
 
@@ -91,7 +92,7 @@ def check_parts(parts: list[tuple[Any, PyTree]]) -> None:
     theirs of the rows. It is called before a fit whose data are known and that has no prior.
     """
     for part, rows in parts:
-        if callable(getattr(part, "check_rows", None)):
+        if isinstance(part, ChecksRows):
             part.check_rows(rows)
 
 

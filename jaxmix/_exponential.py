@@ -104,6 +104,11 @@ class Refittable(LogDensity):
         own = [(getattr(self, f), rank) for f, rank in self.ranks.items() if f not in self.shared]
         return sum(math.prod(a.shape[a.ndim - rank :]) for a, rank in own)
 
+    @property
+    def num_shared_parameters(self) -> int:
+        """Free parameters that the densities of a stack's last axis have in common."""
+        return 0
+
     def floor(self, stats: Any, share: Scalar) -> Any:
         """Pseudo-statistics, a share of the data's own, that keep the leaf off its boundary."""
         del share

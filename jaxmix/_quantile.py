@@ -1,11 +1,15 @@
 """Quantiles of any density of a number, from its distribution function."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree, Scalar
 
+from ._hooks import SaysDomain
 from ._numerics import as_array
+from ._trees import float_of
 
 
 def _float_at(place: Array, like: Array) -> Array:
@@ -20,16 +24,15 @@ def quantile(density: PyTree, p: Float[Array, ""]) -> Scalar:
     Whatever the support, as many evaluations as a float has bits find it to the last one. The
     derivative, of a continuous density, is that of the implicit function.
     """
-    domain = getattr(density, "domain", None)
+    domain: Any = density.domain if isinstance(density, SaysDomain) else None
     low, high = (-np.inf, np.inf) if domain is None else (domain.low, domain.high)
-    floats = [a.dtype for a in jax.tree.leaves(density) if jnp.issubdtype(a.dtype, jnp.inexact)]
     p = as_array(p)
     if p.shape != () or jnp.issubdtype(p.dtype, jnp.complexfloating):
         raise ValueError(
             f"quantile takes one probability, a real number; shape {p.shape} of dtype {p.dtype} "
             "was given. Many go through jax.vmap(density.quantile)(ps)."
         )
-    p = p.astype(jnp.result_type(*floats))
+    p = p.astype(float_of(density))
     still, wanted = jax.lax.stop_gradient((density, p))
     largest = jnp.asarray(np.finfo(p.dtype).max, p.dtype)
     top = jax.lax.bitcast_convert_type(largest, jnp.int32 if p.dtype.itemsize == 4 else jnp.int64)

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from ._density import LogDensity
+from ._hooks import ByOutcomes, ByRows
 from ._trees import is_traced
 
 
@@ -90,8 +91,9 @@ def rows_log_prob(density: Any, rows: PyTree) -> Any:
     loop is long. A density of items writes out how its rows come last. `over_stack` around it
     puts the stack first.
     """
-    own = getattr(density, "rows_log_prob", None)
-    return own(rows) if callable(own) else jax.vmap(density.log_prob)(rows)
+    if isinstance(density, ByRows):
+        return density.rows_log_prob(rows)
+    return jax.vmap(density.log_prob)(rows)
 
 
 def outcome_log_probs(density: Any, size: int) -> Array:
@@ -99,9 +101,8 @@ def outcome_log_probs(density: Any, size: int) -> Array:
 
     One by one they would be a gradient of one-hot rows, `size` squared numbers.
     """
-    own: Any = getattr(density, "outcome_log_probs", None)
-    if callable(own):
-        return own(size)  # pyright: ignore[reportReturnType]
+    if isinstance(density, ByOutcomes):
+        return density.outcome_log_probs(size)
     return jax.vmap(density.log_prob)(jax.numpy.arange(size))
 
 

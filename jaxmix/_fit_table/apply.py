@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._hooks import TellsPosterior
 from ..combinators import OptionalEvent
 from ..data import encode, load
 from ..data.encode import structure
@@ -39,7 +40,7 @@ def apply(
         raise FileNotFoundError(f"There is no file {model_path}.")
     with jax.enable_x64(True):
         model = load(model_path)
-        if not callable(getattr(model, "posterior", None)):
+        if not isinstance(model, TellsPosterior):
             raise ValueError(f"{model_path.name} is a {type(model).__name__}, and no mixture.")
         noted = model_path.with_name("reading.json")
         given = json.loads(noted.read_text(encoding="utf-8")) if noted.is_file() else {}

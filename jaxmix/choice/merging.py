@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from .._hooks import TellsPosterior
 from .._refuse import on_host
 from .._sharding import on_automatic_axes
 from .._stack import pick
@@ -122,7 +123,7 @@ def merge_components(model: PyTree, data: PyTree, *, weights: Array | None = Non
         >>> jm.choice.merge_components(model, x).labels[1].tolist()
         [0, 1, 1]
     """
-    if not callable(getattr(model, "posterior", None)):
+    if not isinstance(model, TellsPosterior):
         raise ValueError(
             f"merge_components takes a mixture, with a method `posterior`; "
             f"{type(model).__name__} has none."

@@ -50,6 +50,10 @@ class Constrained(Refittable):
         return self.part.stack_shape
 
     @property
+    def num_shared_parameters(self) -> int:
+        return self.part.num_shared_parameters
+
+    @property
     def origin(self) -> Any:
         return self.evaluated.origin
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
 from .._density import LogDensity, is_density, one_event
+from .._hooks import SaysDomain
 from ..families._domain import REAL, Domain
 from ..families.categorical import Categorical
 
@@ -107,4 +108,4 @@ class Hurdle(LogDensity):
 
 def domain_of_value(density: PyTree) -> Domain:
     """Where a number's density lives; the real line where it does not say."""
-    return getattr(density, "domain", None) or REAL
+    return density.domain if isinstance(density, SaysDomain) else REAL

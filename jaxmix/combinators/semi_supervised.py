@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from .._density import refused_shape
+from .._hooks import Labelled
 from .._numerics import log_of
 from ._labels import HiddenLabel, log_parts_of
 
@@ -43,7 +44,7 @@ class SemiSupervised(HiddenLabel):
         return cls(mixture)
 
     def __check_init__(self):
-        if not callable(getattr(self.mixture, "joint_log_probs", None)):
+        if not isinstance(self.mixture, Labelled):
             raise ValueError(
                 f"SemiSupervised takes a mixture; it was given a {type(self.mixture).__name__}."
             )

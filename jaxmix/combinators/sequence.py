@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
 from .._density import LogDensity, is_density
+from .._hooks import ByItems
 from ._lengths import (
     SequenceEvent,
     checked_length,
@@ -65,7 +66,7 @@ class Sequence(LogDensity):
         """The log-densities of many events, stacked along a leading axis."""
         items, used = flat_items(rows)
         item: Any = self.item
-        if hasattr(item, "items_log_prob"):
+        if isinstance(item, ByItems):
             total = item.items_log_prob(items, used)
         else:
             total = rows_total(jax.vmap(item.log_prob)(items), used)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import PyTree
 
+from .._hooks import SaysDomain
 from ..combinators import Discretised, Hurdle, Scaled, ZeroInflated
 from ..families import (
     Beta,
@@ -196,8 +197,7 @@ def _score_censored(c: Column, ends: dict[str, float]) -> np.ndarray:
 
 
 def _holds(density: PyTree, c: Column) -> bool:
-    domain = getattr(density, "domain", None)
-    return domain is None or bool(np.all(domain.holds(c.labels)))
+    return not isinstance(density, SaysDomain) or bool(np.all(density.domain.holds(c.labels)))
 
 
 def _recorded(plain: PyTree, c: Column) -> PyTree:

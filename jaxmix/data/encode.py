@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._density import is_density
+from .._hooks import SaysDomain
 from .._refuse import on_host
 from ..combinators import (
     Composite,
@@ -122,9 +123,8 @@ def domain_of(density: PyTree) -> Domain:
     """Where a density's events live; vectors where it has a dimension, else real numbers."""
     if not is_density(density):
         raise ValueError(f"A {type(density).__name__} is no density: it has no events to encode.")
-    domain = getattr(density, "domain", None)
-    if domain is not None:
-        return domain
+    if isinstance(density, SaysDomain):
+        return density.domain
     dim = getattr(density, "dim", None)
     return REAL if dim is None else Domain(f"a vector of {dim} numbers", dim=dim)
 

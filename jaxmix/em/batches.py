@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from .._hooks import TakesRows
 from .._trees import num_rows, take
 
 AHEAD = 2  # pieces read beyond the one in use
@@ -145,7 +146,7 @@ def sampled(source: Any, wanted: int) -> tuple[PyTree, int]:
     A source that cannot take rows by number is read once, batch by batch; where the sample
     overflows, every other row of it goes.
     """
-    if callable(getattr(source, "take", None)):
+    if isinstance(source, TakesRows):
         rows = source.num_rows
         if rows == 0:
             raise ValueError("The data are empty: there are 0 rows to fit to.")

@@ -12,6 +12,7 @@ from jaxtyping import Array, PyTree
 
 from .._density import check_parts
 from .._exponential import ProductForm
+from .._hooks import ChecksRows, TakesNaN
 from .._numerics import constant, native
 from .._stack import of_arrays
 from .._trees import float_of, is_traced
@@ -67,8 +68,8 @@ def checked_data(data: PyTree, template: PyTree) -> PyTree:
 
 
 def _takes_nan(template: PyTree) -> bool:
-    nodes = jax.tree.leaves(template, is_leaf=lambda n: getattr(n, "nan_is_missing", False))
-    return any(getattr(node, "nan_is_missing", False) for node in nodes)
+    takes = lambda node: isinstance(node, TakesNaN) and node.nan_is_missing
+    return any(map(takes, jax.tree.leaves(template, is_leaf=takes)))
 
 
 def _converted(leaf: Any, path: tuple) -> Array:
@@ -247,7 +248,7 @@ def check_rows(model: PyTree, data: PyTree, weights: Array | None, prior: Any) -
     """
     leaves = jax.tree.leaves((data, weights))
     known = lambda a: not is_traced(a) and getattr(a, "is_fully_addressable", True)
-    asked = any(hasattr(leaf, "check_rows") for leaf in take_apart(model).leaves)
+    asked = any(isinstance(leaf, ChecksRows) for leaf in take_apart(model).leaves)
     if prior is not None or not asked or not all(known(a) for a in leaves):
         return
     rows = leaves[0].shape[0]

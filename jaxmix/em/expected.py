@@ -10,6 +10,7 @@ from jaxtyping import Array, PyTree
 from .._compile import Quick
 from .._density import LogDensity
 from .._exponential import ByChunk
+from .._hooks import ByRows, Labelled
 from .._sharding import on_automatic_axes
 from .._stack import of_arrays, rows_log_prob
 from .._sums import Sum, add, compensated_sum, map_sums, merge, merged, values_of, zero_sum
@@ -50,7 +51,7 @@ class HardAssigned(LogDensity):
 
 def harden(model: PyTree) -> PyTree:
     """Replace the outermost mixtures by hard assignments."""
-    is_mixture = lambda n: callable(getattr(n, "joint_log_probs", None))
+    is_mixture = lambda n: isinstance(n, Labelled)
     return jax.tree.map(
         lambda n: HardAssigned(n) if is_mixture(n) else n, model, is_leaf=is_mixture
     )
@@ -98,7 +99,7 @@ def expect(
     chunk = chunk_rows(model, data, chunk_size)
     residual = residual or isinstance(data, ColumnsEvent)  # columns have no origin in common
     hard = assignment == "hard"
-    by_rows = not hard and callable(getattr(model, "rows_log_prob", None))
+    by_rows = not hard and isinstance(model, ByRows)
     first_row = take(data, 0)
 
     def scan(ways):

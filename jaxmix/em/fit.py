@@ -8,6 +8,7 @@ from typing import Any
 
 from jaxtyping import Array, Key, PyTree
 
+from .._hooks import Source
 from .._platform import with_precision
 from .._refuse import on_host
 from .._sharding import on_automatic_axes
@@ -103,7 +104,7 @@ def fit(
         floor, checkpoint, progress, throw,
     )  # fmt: skip
     check(options, key)
-    streams = callable(getattr(data, "batches", None))
+    streams = isinstance(data, Source)
     check_model(template, data, "template")
     if key is not None:
         check_key(key)
@@ -146,7 +147,7 @@ def fit_together(
     Mixtures of one family that differ in their number of components alone share programs where
     the data are few; with `room` for more components also with those of another call.
     """
-    if callable(getattr(data, "batches", None)):
+    if isinstance(data, Source):
         return None
     for template in templates:
         check_model(template, data, "template")

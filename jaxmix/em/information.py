@@ -19,7 +19,7 @@ from ..combinators._labels import posterior_of
 from .chunks import chunk_rows, map_rows
 from .expected import expect, log_likelihood
 from .maximise import DEFAULT_FLOOR, Prior, about_own_origins, floors_of, log_prior, sound
-from .parts import parameters, take_apart
+from .parts import free_parameters, parameters, take_apart
 
 
 class Directions(NamedTuple):
@@ -89,7 +89,7 @@ def _held(leaf: Any, off: Array) -> tuple[Array, Array]:
         jnp.sum(i & ~w)
         for i, w in zip(jax.tree.leaves(infinite), jax.tree.leaves(whole), strict=True)
     )
-    if getattr(leaf, "num_shared_parameters", 0):
+    if leaf.num_shared_parameters:
         outer = jnp.any(off, axis=-1) if off.ndim else off
         lost = lost + jnp.sum(outer) * leaf.num_shared_parameters
     still = jax.tree.map(jnp.logical_or, whole, infinite)
@@ -109,13 +109,6 @@ def _lengths(matrix, axis):
     """Lengths of rows or columns, 1 for a zero one: coordinates and statistics have units."""
     lengths = jnp.sqrt(jnp.sum(matrix * matrix, axis=axis, keepdims=True))
     return jnp.where(lengths > 0, lengths, jnp.ones_like(lengths))
-
-
-def free_parameters(leaf: Any) -> int:
-    """Free parameters of a whole stack."""
-    stack = int(np.prod(leaf.stack_shape, dtype=int))
-    outer = int(np.prod(leaf.stack_shape[:-1], dtype=int))
-    return stack * leaf.num_parameters + outer * getattr(leaf, "num_shared_parameters", 0)
 
 
 class Chart(eqx.Module):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
 from .._compile import Quick
+from .._hooks import Labelled
 from .._sharding import on_automatic_axes
 from .._stack import of_arrays
 from .._trees import float_of, num_rows, take
@@ -117,7 +118,7 @@ def _init(key, template, data, weights, plus_plus) -> PyTree:
 
 def components(template: PyTree, data: PyTree) -> int | None:
     """How many components a mixture has; None for any other model."""
-    if not callable(getattr(template, "joint_log_probs", None)):
+    if not isinstance(template, Labelled):
         return None
     event = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), data)
     return jax.eval_shape(template.joint_log_probs, event).shape[0]

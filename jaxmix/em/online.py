@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from .._hooks import Source
 from .._refuse import on_host
 from .._results import RESULTS
 from .._sharding import on_automatic_axes
@@ -164,7 +165,7 @@ def online(
         raise ValueError(f"power must be above 1/2 and at most 1; it was {power!r}.")
     if passes < 1:
         raise ValueError(f"passes must be at least 1; it was {passes!r}.")
-    if not callable(getattr(source, "batches", None)):
+    if not isinstance(source, Source):
         if hasattr(source, "shape") or not isinstance(source, Iterable):
             raise ValueError(
                 "The source must give batches: wrap arrays in jm.data.Arrays(x, batch_size=...), or "

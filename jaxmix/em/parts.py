@@ -1,5 +1,6 @@
 """A model taken apart into the leaves that EM refits, loose arrays, and the rest."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -45,6 +46,18 @@ def take_apart(model: PyTree) -> Parts:
 
     pick = lambda kind: [n for n, k in zip(nodes, kinds, strict=True) if k == kind]
     return Parts(pick("leaf"), pick("loose"), rebuild)
+
+
+def free_parameters(leaf: Refittable) -> int:
+    """Free parameters of a whole stack, what its densities share once."""
+    inner, outer = leaf.stack_shape, leaf.stack_shape[:-1]
+    return math.prod(inner) * leaf.num_parameters + math.prod(outer) * leaf.num_shared_parameters
+
+
+def num_parameters(model: PyTree) -> int:
+    """Free parameters of a model: frozen parts have none, tied parts count once."""
+    parts = take_apart(model)
+    return sum(map(free_parameters, parts.leaves)) + sum(int(a.size) for a in parts.loose)
 
 
 def parameters(

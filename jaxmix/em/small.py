@@ -17,6 +17,7 @@ from jaxtyping import PyTree
 
 from .._compile import Effort, Quick
 from .._exponential import ExponentialFamily, Refittable
+from .._hooks import Labelled
 from .._numerics import logsumexp
 from .._trees import alone, float_of, in_numpy, num_rows, take
 from ..combinators import Composite, MixtureSameFamily, SequenceEvent
@@ -238,7 +239,7 @@ class _Rounds(NamedTuple):
         def entropy_of(model, lane):
             if lanes.entropy is not None:
                 return float(lanes.entropy[lane])
-            mixture = callable(getattr(model, "joint_log_probs", None))
+            mixture = isinstance(model, Labelled)
             return float(_entropy(model, *self.padded)) if mixture else 0.0
 
         data, weights = self.rows

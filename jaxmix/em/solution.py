@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from .._hooks import Labelled
 from .._results import RESULTS
 from ..combinators._labels import posterior_of
 from .chunks import densities
-from .parts import take_apart
+from .parts import num_parameters
 from .sharded import Layout, opened, over_rows, pooled
 from .state import History
 
@@ -113,22 +114,11 @@ def message(result: RESULTS) -> str:
     return RESULTS[result]
 
 
-def num_parameters(model: PyTree) -> int:
-    """Free parameters of a model: frozen parts have none, tied parts count once."""
-    parts = take_apart(model)
-    total = 0
-    for leaf in parts.leaves:
-        stack = int(np.prod(leaf.stack_shape, dtype=int))
-        outer = int(np.prod(leaf.stack_shape[:-1], dtype=int))
-        total += stack * leaf.num_parameters + outer * getattr(leaf, "num_shared_parameters", 0)
-    return total + sum(int(a.size) for a in parts.loose)
-
-
 def entropy(
     model: PyTree, data: PyTree, weights: Array | None, layout: Layout | None = None
 ) -> float:
     """Sum over the data of the entropy of a mixture's responsibilities, in nats."""
-    if not callable(getattr(model, "joint_log_probs", None)):
+    if not isinstance(model, Labelled):
         return 0.0
     return float(_entropy(model, data, weights, layout))
 

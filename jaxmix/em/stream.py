@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
+from .._hooks import TakesRows
 from .._results import RESULTS
 from .._sums import as_sums, merged, values_of
 from .._trees import alone, float_of, in_numpy, num_rows, take
@@ -23,10 +24,10 @@ from .in_memory import fit_arrays
 from .initialise import has_zeros, supported
 from .maximise import FLOOR_ROWS, maximise
 from .options import Options
-from .parts import take_apart
+from .parts import num_parameters, take_apart
 from .restarts import SEARCH_ROWS, floor_prior
 from .sharded import everyone, together
-from .solution import Fit, Restarts, entropy, message, name, num_parameters, of_lane, trimmed
+from .solution import Fit, Restarts, entropy, message, name, of_lane, trimmed
 from .state import begin, judge, propose, result_of
 
 
@@ -191,7 +192,7 @@ def _supported(start, template, totals):
 
 def _few(source, sample, template):
     """The rows that a fit in memory takes its floor from, where the source can give them."""
-    if jax.process_count() > 1 or not callable(getattr(source, "take", None)):
+    if jax.process_count() > 1 or not isinstance(source, TakesRows):
         return sample
     return checked_data(sampled(source, FLOOR_ROWS)[0], template)
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from .._hooks import Labelled
 from .._results import RESULTS
 from .._sharding import everywhere, on_automatic_axes
 from .entry import enter
@@ -81,7 +82,7 @@ def standard_errors(
     """
     if kind not in ("observed", "louis", "sandwich"):
         raise ValueError(f'kind must be "observed", "louis" or "sandwich"; it was {kind!r}.')
-    if kind == "louis" and not callable(getattr(model, "joint_log_probs", None)):
+    if kind == "louis" and not isinstance(model, Labelled):
         raise ValueError(f"Louis's identity is for mixtures; {type(model).__name__} is none.")
     data, weights = everywhere(enter(model, data, weights))
     return _errors(model, data, weights, prior, kind)

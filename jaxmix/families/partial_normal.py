@@ -48,7 +48,7 @@ class Completed(Refittable):
 
     @property
     def num_shared_parameters(self) -> int:
-        return getattr(self.whole, "num_shared_parameters", 0)
+        return self.whole.num_shared_parameters
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, " d"]:
         return self.whole.sample(key)

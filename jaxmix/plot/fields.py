@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from .._hooks import Labelled, Marginalises
 from .._refuse import on_host
 from ..combinators import Optional as OptionalField
 from ..combinators import OptionalEvent, SequenceEvent
@@ -50,7 +51,7 @@ def fields(
         >>> [ax.get_title() for ax in jm.plot.fields(model, data)]
         ['a', 'b']
     """
-    if not callable(getattr(model, "marginal", None)) or not hasattr(model, "joint_log_probs"):
+    if not isinstance(model, Marginalises) or not isinstance(model, Labelled):
         raise ValueError(
             f"Fields are drawn of a mixture over records; this is a {type(model).__name__}."
         )

@@ -17,7 +17,8 @@ from ..combinators import Composite, mixture_of
 from ..data import decode, encode, infer_template
 from ..data.tables import column_names, is_table
 from ..em import fit as fit_mixture
-from ..em.solution import message, name, num_parameters
+from ..em.parts import num_parameters
+from ..em.solution import message, name
 from ..families import PartialDiagonalNormal
 from ._base import MissingAllowed, MixtureAnswers, not_negative, whole_number
 from ._engine import joint_log_probs

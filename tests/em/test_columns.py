@@ -10,7 +10,7 @@ from scipy.stats import norm
 import jaxmix as jm
 from jaxmix.em.columns import fold_of
 from jaxmix.em.expected import expect
-from jaxmix.em.solution import num_parameters
+from jaxmix.em.parts import num_parameters
 
 ROWS = 60
 

@@ -8,6 +8,7 @@ from sklearn import datasets, mixture
 from sklearn.decomposition import PCA
 
 import jaxmix as jm
+from jaxmix.em.parts import num_parameters
 
 
 def table(name):
@@ -161,8 +162,6 @@ def test_the_best_restart_by_held_out_rows_is_kept():
     [("full", 2 + 15), ("tied", 2 + 6 + 3), ("diag", 2 + 12), ("spherical", 2 + 9)],
 )
 def test_num_parameters(covariance, count):
-    from jaxmix.em.solution import num_parameters
-
     assert num_parameters(jm.gaussian_mixture(3, 2, covariance=covariance)) == count
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from ..._exponential import Moments, Total
+from ..._hooks import SaysDomain
 from ...families import LogNormal
 from ...families._directions import Direction
 from ...families.gamma import GammaMoments
@@ -94,9 +95,8 @@ def _range(leaf: Any, origin: Any, low: Any, high: Any, declared: bool):
     natural = leaf.natural(leaf.origin)
     centre: Any = None if origin is None else np.asarray(origin, np.float64)
     low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
-    domain = getattr(leaf, "domain", None)
-    if domain is not None:
-        low, high = np.maximum(low, domain.low), np.minimum(high, domain.high)
+    if isinstance(leaf, SaysDomain):
+        low, high = np.maximum(low, leaf.domain.low), np.minimum(high, leaf.domain.high)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         if isinstance(natural, Moments):
             if isinstance(leaf, LogNormal):
