@@ -12,7 +12,7 @@ from .._page import heading, save, table
 from ..combinators import Composite
 from ..families import Normal
 
-DRAWS, PILOT, DELTA = 100_000, 4000, 0.01
+DRAWS, PILOT, DELTA = 50_000, 4000, 0.01
 
 
 def certified(folder: Path, num_draws: int = DRAWS) -> list[Path]:

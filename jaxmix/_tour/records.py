@@ -4,12 +4,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
-import numpy as np
-
 from .. import plot
 from .._fit_table.choose import choose, compared
 from .._fit_table.describe import described
+from .._fit_table.rows import of_rows
 from .._page import heading, save, table
 from ..data import infer_template
 from ..datasets import penguins
@@ -32,7 +30,8 @@ def records(folder: Path, components: Sequence[int] = (2, 3)) -> list[Path]:
     names = [f"component {k}" for k in range(found.chosen)]
     table(("", *names), [(name, *described(model, name)) for name in COLUMNS])
 
-    posterior = np.asarray(jax.jit(jax.vmap(model.posterior))(data))
+    told = of_rows(model, data, (), COLUMNS)
+    posterior = told.posterior
     species = [row["species"] for row in rows]
     counts = Counter(zip(posterior.argmax(1).tolist(), species, strict=True))
     print("\nThe species, which the fit did not see:\n")
@@ -41,13 +40,12 @@ def records(folder: Path, components: Sequence[int] = (2, 3)) -> list[Path]:
         ("component", *kinds),
         [(k, *(counts[k, kind] for kind in kinds)) for k in range(found.chosen)],
     )
-    full = jax.jit(jax.vmap(model.impute))(data)
     gaps = [i for i, mass in enumerate(columns["body_mass_g"]) if mass is None]
     print("\nWithout any measurement, the mean given what else is known:\n")
     table(
         ("row", "species", "island", "imputed mass (g)"),
         [
-            (i, species[i], columns["island"][i], f"{float(full['body_mass_g'][i]):.0f}")
+            (i, species[i], columns["island"][i], f"{float(told.filled['body_mass_g'][i]):.0f}")
             for i in gaps
         ],
     )
