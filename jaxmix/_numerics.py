@@ -110,7 +110,7 @@ def _over_terms(operator, x):
     Compilers fuse and vectorise these over the other axes; a reduction they call by itself.
     """
     count = x.shape[-1]
-    if count == 0 or count > SHORT:
+    if not isinstance(count, int) or count == 0 or count > SHORT:  # a symbol is not known short
         return (jnp.max if operator is jnp.maximum else jnp.sum)(x, axis=-1, keepdims=True)
     return functools.reduce(operator, [x[..., i : i + 1] for i in range(count)])
 

@@ -101,13 +101,17 @@ def _checked(log_weights, r_eff) -> Array:
         )
     if not (isinstance(r_eff, int | float) and 0 < r_eff < math.inf):
         raise ValueError(f"r_eff, effective draws a draw, is a positive number; it was {r_eff!r}.")
-    if not isinstance(log_weights.shape[0], int):
-        raise TypeError(
-            f"The tail of {log_weights.shape[0]} weights has an unknown length: the number of draws "
-            "must be known. Of any number there are jm.importance.block_totals, log_table and "
-            "log_mixtures; or export for a fixed number."
-        )
+    refuse_symbolic(log_weights.shape[0])
     return log_weights
+
+
+def refuse_symbolic(n) -> None:
+    """A sentence where a number of draws is a symbol (`jax.export`): a tail grows with its root."""
+    if not isinstance(n, int):
+        raise TypeError(
+            f"The number of draws, {n}, must be known, since the tail of their weights is looked at. "
+            "jm.importance.block_totals, log_table and log_mixtures take any number."
+        )
 
 
 def pareto_k(log_weights: Float[Array, " n"], *, r_eff: float = 1.0) -> Scalar:

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from .._pareto import refuse_symbolic
 from .._sharding import gathered
 from .._trees import is_traced
 
@@ -49,6 +50,8 @@ def checked_weights(weights: Array, expected: tuple[int, ...], dtype) -> Array:
 def as_table(table, role: str) -> Array:
     """A floating (n, k) table of log-densities, none of them NaN or +inf where they are known."""
     table = gathered(jnp.asarray(table))
+    if table.ndim:
+        refuse_symbolic(table.shape[0])
     if table.ndim != 2 or 0 in table.shape or not jnp.issubdtype(table.dtype, jnp.floating):
         raise ValueError(
             f"{role} must be real numbers (n, k), a row a draw and a column a density; its shape "

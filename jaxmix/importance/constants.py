@@ -263,5 +263,6 @@ def bridge(
             f"q; their shapes are {shapes}."
         )
     at_p, at_q = jnp.stack(vectors[:2], 1), jnp.stack(vectors[2:], 1)
+    table = as_table(jnp.concatenate([at_p, at_q]), "log p and log q")
     counts = jnp.array([at_p.shape[0], at_q.shape[0]])
-    return normalising_constants(jnp.concatenate([at_p, at_q]), counts, r_eff=r_eff)
+    return normalising_constants(table, counts, r_eff=r_eff)

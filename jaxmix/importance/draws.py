@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from .._compile import of_few_numbers
+from .._numerics import as_array
 from .._refuse import checked_key, on_host
 from .._sharding import gathered
 from .._stack import over_stack, pick
@@ -59,6 +60,7 @@ class Draws(eqx.Module):
             >>> jm.importance.Draws.of(jnp.zeros((2, 5)), family).num_draws
             10
         """
+        events = gathered(jax.tree.map(as_array, events))
         shapes = {jnp.shape(a)[:2] for a in jax.tree.leaves(events)}
         size = family_size(proposals)
         if len(shapes) != 1 or len(next(iter(shapes))) != 2:

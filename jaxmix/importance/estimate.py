@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PyTree
 
 from .._compile import of_few_numbers
 from .._density import is_normalised
-from .._pareto import pareto_k, psis
+from .._pareto import pareto_k, psis, refuse_symbolic
 from .._platform import with_precision
 from .._refuse import forward_only
 from .._sharding import gathered
@@ -215,6 +215,7 @@ def _estimate(
     r_eff, normalised, reached,
 ):  # fmt: skip
     """Check, compute by the cheapest way that gives all that is asked for, and shape."""
+    refuse_symbolic(strata.stratum.shape[0])
     shapes = jax.eval_shape(look, rows)
     dtype = shapes[0].dtype
     flat, truths = flatten_values(values, strata.stratum.shape[0], dtype)
