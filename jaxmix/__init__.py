@@ -12,6 +12,7 @@ from ._exponential import Moments as Moments
 from ._exponential import Total as Total
 from .families._domain import Domain as Domain
 from ._exponential import Refittable as Refittable
+from ._events import event_kind as event_kind
 from ._check import Checked as Checked
 from ._check import check_density as check_density
 

@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 
@@ -25,4 +26,12 @@ def lazily(
         there[name] = getattr(module, name) if name in home else module
         return there[name]
 
-    return get, lambda: sorted({*there, *every})
+    return get, lambda: sorted({*public(there), *every})
+
+
+def public(there: Mapping[str, Any]) -> list[str]:
+    """The names of a package that are for users: no modules, unless they are rooms of their own."""
+    return sorted(
+        name for name, thing in there.items()
+        if not name.startswith("_") and not isinstance(thing, ModuleType)
+    )  # fmt: skip

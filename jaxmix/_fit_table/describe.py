@@ -7,8 +7,9 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from .. import _events
 from .._stack import pick
-from ..combinators import Hurdle
+from ..combinators import Censored, Hurdle
 from ..combinators import Optional as OptionalField
 from ..combinators._conditioning import plain
 from ..families import BernoulliSet, Categorical, StudentT
@@ -49,24 +50,11 @@ def described(
 
 def words(density: PyTree, size: float | None = None, tail: float = 3.0) -> str:
     """One density: a mean and its standard deviation, or the likeliest labels; each ± its error."""
-    density = plain(density)
-    if isinstance(density, OptionalField):
-        rate = density.p_missing
-        return words(density.value, size, tail) + (
-            "" if rate is None else f"; missing {float(rate):.0%}"
-        )
-    if isinstance(density, Hurdle):
-        pairs = zip(density.atoms, density.weights.tolist()[:-1], strict=True)
-        shares = [f"{a:g} {share(p, size)}" for a, p in pairs if p >= LEAST]
-        rest = density.weights.tolist()[-1]
-        if rest < LEAST:
-            return ", ".join(shares)
-        left = words(density.value, None if size is None else size * rest, tail)
-        return ", ".join([*shares, f"else {left}" if shares else left])
-    if isinstance(density, Categorical | BernoulliSet):
-        names = range(density.size) if density.labels is None else density.labels
-        shares = sorted(zip(density.probs.tolist(), names, strict=True), key=lambda p: -p[0])
-        return ", ".join(f"{name} {share(p, size)}" for p, name in shares[:MOST] if p >= LEAST)
+    return _events.describe(plain(density), size, tail)
+
+
+@_events.describe.register(object)
+def _number(density: PyTree, size: float | None, tail: float) -> str:
     if hasattr(density, "max_length"):
         length = density.length
         return type(density).__name__ + ("" if length is None else f", length {words(length)}")
@@ -85,6 +73,38 @@ def words(density: PyTree, size: float | None = None, tail: float = 3.0) -> str:
     of_deviation = deviation * (max(tail - 1, 0.0) / (4 * size)) ** 0.5
     error = f" ± {(variance / size) ** 0.5:.2g}"
     return f"{mean:.4g}{error} (sd {deviation:.3g} ± {of_deviation:.2g})"
+
+
+@_events.describe.register(OptionalField)
+def _optional(density: OptionalField, size: float | None, tail: float) -> str:
+    rate = density.p_missing
+    missing = "" if rate is None else f"; missing {float(rate):.0%}"
+    return words(density.value, size, tail) + missing
+
+
+@_events.describe.register(Hurdle)
+def _hurdle(density: Hurdle, size: float | None, tail: float) -> str:
+    pairs = zip(density.atoms, density.weights.tolist()[:-1], strict=True)
+    shares = [f"{a:g} {share(p, size)}" for a, p in pairs if p >= LEAST]
+    rest = density.weights.tolist()[-1]
+    if rest < LEAST:
+        return ", ".join(shares)
+    left = words(density.value, None if size is None else size * rest, tail)
+    return ", ".join([*shares, f"else {left}" if shares else left])
+
+
+@_events.describe.register(Censored)
+def _censored(density: Censored, size: float | None, tail: float) -> str:
+    return words(density.value, size, tail)
+
+
+@_events.describe.register(Categorical)
+@_events.describe.register(BernoulliSet)
+def _labels(density: Categorical | BernoulliSet, size: float | None, tail: float) -> str:
+    del tail
+    names = range(density.size) if density.labels is None else density.labels
+    shares = sorted(zip(density.probs.tolist(), names, strict=True), key=lambda p: -p[0])
+    return ", ".join(f"{name} {share(p, size)}" for p, name in shares[:MOST] if p >= LEAST)
 
 
 def share(p: float, size: float | None) -> str:

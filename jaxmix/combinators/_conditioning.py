@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree, Scalar
 
+from .. import _events
 from .._hooks import SeesGaps, Splits
 from ..families.categorical import Categorical
 from .constrained import Constrained
@@ -50,15 +51,24 @@ def observed(density: PyTree, event: PyTree) -> Scalar:
     return density.observed_log_prob(event)
 
 
-def typical(density: PyTree) -> Array:
-    """The mean, or the most probable label where outcomes are labels."""
+def typical(density: PyTree) -> PyTree:
+    """The mean, or the most probable label where outcomes are labels; as registered of a kind."""
     leaf = plain(density)
     while hasattr(leaf, "components"):
         leaf = leaf.components[0] if isinstance(leaf.components, tuple) else leaf.components
         leaf = plain(leaf)
-    if isinstance(leaf, Categorical):
-        return jnp.argmax(jax.vmap(density.log_prob)(jnp.arange(leaf.size)))
+    return _events.typical(leaf, density)
+
+
+@_events.typical.register(object)
+def _mean(leaf: PyTree, density: PyTree) -> PyTree:
+    del leaf
     return density.mean
+
+
+@_events.typical.register(Categorical)
+def _most_probable(leaf: Categorical, density: PyTree) -> Array:
+    return jnp.argmax(jax.vmap(density.log_prob)(jnp.arange(leaf.size)))
 
 
 def filled(event: PyTree, fill: Callable[[Any], PyTree]) -> PyTree:

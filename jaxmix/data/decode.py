@@ -6,10 +6,11 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from .. import _events
 from .._refuse import on_host
-from ..combinators import Composite, MarkovChain, OptionalEvent, Sequence
+from ..combinators import Censored, Composite, MarkovChain, OptionalEvent, Sequence
 from ..combinators import Optional as OptionalField
-from ..families import BernoulliSet, Categorical
+from ..families import BernoulliSet, Categorical, NoisyNormal
 from .encode import domain_of, structure
 
 
@@ -56,34 +57,67 @@ def _named(codes: np.ndarray, labels: tuple | None) -> list:
 
 
 def _decode(density: PyTree, events: Any) -> list:
-    density = structure(density)
-    if isinstance(density, Composite):
-        columns = [_decode(part, events[name]) for name, part in density.items()]
-        rows = list(zip(*columns, strict=True))
-        if isinstance(density.parts, dict):
-            names = [name for name, _ in density.items()]
-            return [dict(zip(names, row, strict=True)) for row in rows]
-        return rows
-    filled = not isinstance(events, OptionalEvent)
-    if isinstance(density, OptionalField) and filled:
-        return _decode(density.value, events)  # filled in
-    if isinstance(density, OptionalField):
-        values = _decode(density.value, events.value)
-        return [
-            v if there else None for v, there in zip(values, events.present.tolist(), strict=True)
-        ]
-    if isinstance(density, MarkovChain | Sequence):
-        items, lengths = events
-        used = np.arange(jax.tree.leaves(items)[0].shape[1]) < lengths[:, None]
-        flat = jax.tree.map(lambda array: array[used], items)
-        states = isinstance(density, MarkovChain)
-        values = _named(flat, density.labels) if states else _decode(density.item, flat)
-        ends = np.cumsum(lengths).tolist()
-        return [values[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True)]
-    if isinstance(density, BernoulliSet):
-        names = range(density.size) if density.labels is None else density.labels
-        return [{names[i] for i in np.flatnonzero(row)} for row in events]
-    if isinstance(density, Categorical):
-        return _named(events, density.labels)
+    return _events.decode(structure(density), events)
+
+
+@_events.decode.register(object)
+def _decode_value(density: PyTree, events: Any) -> list:
     domain_of(density)
     return [tuple(row) if isinstance(row, list) else row for row in events.tolist()]
+
+
+@_events.decode.register(Composite)
+def _decode_record(density: Composite, events: Any) -> list:
+    columns = [_decode(part, events[name]) for name, part in density.items()]
+    rows = list(zip(*columns, strict=True))
+    if isinstance(density.parts, dict):
+        names = [name for name, _ in density.items()]
+        return [dict(zip(names, row, strict=True)) for row in rows]
+    return rows
+
+
+@_events.decode.register(OptionalField)
+def _decode_optional(density: OptionalField, events: Any) -> list:
+    if not isinstance(events, OptionalEvent):
+        return _decode(density.value, events)  # filled in
+    values = _decode(density.value, events.value)
+    there = zip(values, events.present.tolist(), strict=True)
+    return [value if present else None for value, present in there]
+
+
+@_events.decode.register(MarkovChain)
+@_events.decode.register(Sequence)
+def _decode_sequence(density: MarkovChain | Sequence, events: Any) -> list:
+    items, lengths = events
+    used = np.arange(jax.tree.leaves(items)[0].shape[1]) < lengths[:, None]
+    flat = jax.tree.map(lambda array: array[used], items)
+    states = isinstance(density, MarkovChain)
+    values = _named(flat, density.labels) if states else _decode(density.item, flat)
+    ends = np.cumsum(lengths).tolist()
+    return [values[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+@_events.decode.register(BernoulliSet)
+def _decode_set(density: BernoulliSet, events: Any) -> list:
+    names = range(density.size) if density.labels is None else density.labels
+    return [{names[i] for i in np.flatnonzero(row)} for row in events]
+
+
+@_events.decode.register(Categorical)
+def _decode_label(density: Categorical, events: Any) -> list:
+    return _named(events, density.labels)
+
+
+@_events.decode.register(Censored)
+def _decode_interval(density: Censored, events: Any) -> list:
+    del density
+    return [
+        low if low == high else (low, high)
+        for low, high in zip(*(end.tolist() for end in events), strict=True)
+    ]
+
+
+@_events.decode.register(NoisyNormal)
+def _decode_noisy(density: NoisyNormal, events: Any) -> list:
+    del density
+    return list(zip(map(tuple, events.value.tolist()), events.noise, strict=True))

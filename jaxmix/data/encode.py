@@ -9,13 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from .. import _events
 from .._density import is_density
 from .._hooks import SaysDomain
 from .._refuse import on_host
 from ..combinators import (
+    Censored,
     Composite,
     HiddenMarkov,
     HierarchicalMixture,
+    IntervalEvent,
     JointMixture,
     MarkovChain,
     OptionalEvent,
@@ -25,7 +28,7 @@ from ..combinators import (
 from ..combinators import Optional as OptionalField
 from ..combinators._conditioning import plain
 from ..combinators.tied import Tied
-from ..families import BernoulliSet, Categorical
+from ..families import BernoulliSet, Categorical, NoisyEvent, NoisyNormal
 from ..families._domain import REAL, Domain
 from .labels import expected_labels, label_codes
 from .numbers import Where, encode_numbers, present_values
@@ -98,25 +101,55 @@ def structure(model: PyTree) -> PyTree:
 
 
 def _encode(density: PyTree, values: Any, where: Where) -> PyTree:
-    density = structure(density)
-    if isinstance(density, Composite):
-        return _encode_record(density, values, where)
-    if isinstance(density, OptionalField):
-        return _encode_optional(density, values, where)
-    if isinstance(density, MarkovChain):
-        states = Categorical.template(density.size, labels=density.labels)
-        return _encode_sequence(states, density.max_length, values, where)
-    if isinstance(density, Sequence):
-        return _encode_sequence(density.item, density.max_length, values, where)
-    if isinstance(density, BernoulliSet):
-        return _encode_set(density, values, where)
-    if isinstance(density, Categorical):
-        labels = density.size if density.labels is None else density.labels
-        codes, bad = label_codes(values, labels)
-        if bad is not None:
-            raise where.refuse(bad, values[bad], expected_labels(labels))
-        return codes
+    return _events.encode(structure(density), values, where)
+
+
+@_events.encode.register(object)
+def _encode_value(density: PyTree, values: Any, where: Where) -> np.ndarray:
     return encode_numbers(domain_of(density), values, where)
+
+
+@_events.encode.register(Categorical)
+def _encode_label(density: Categorical, values: Any, where: Where) -> np.ndarray:
+    labels = density.size if density.labels is None else density.labels
+    codes, bad = label_codes(values, labels)
+    if bad is not None:
+        raise where.refuse(bad, values[bad], expected_labels(labels))
+    return codes
+
+
+@_events.encode.register(Censored)
+def _encode_interval(density: Censored, values: Any, where: Where) -> IntervalEvent:
+    """Numbers, and pairs of ends: None or an infinite number where there is none."""
+    pairs = [v if isinstance(v, tuple | list | np.ndarray) else (v, v) for v in values]
+    bad = next((i for i, pair in enumerate(pairs) if len(pair) != 2), None)
+    if bad is not None:
+        raise where.refuse(bad, values[bad], "a number, or the two ends of an interval")
+    low = [-np.inf if low is None else low for low, _ in pairs]
+    high = [np.inf if high is None else high for _, high in pairs]
+    ends = density.domain._replace(open=False, whole=False, also=(-np.inf, np.inf))
+    low, high = (encode_numbers(ends, side, where) for side in (low, high))
+    bad = np.flatnonzero(low > high)
+    if bad.size:
+        raise where.refuse(
+            int(bad[0]), values[bad[0]], "an interval whose low end is not above its high one"
+        )
+    return IntervalEvent(low, high)  # pyright: ignore[reportArgumentType]
+
+
+@_events.encode.register(NoisyNormal)
+def _encode_noisy(density: NoisyNormal, values: Any, where: Where) -> NoisyEvent:
+    """Pairs of a vector (d,) and the covariance (d, d) of its noise."""
+    bad = next((i for i, v in enumerate(values) if not _has_fields(v, 2)), None)
+    if bad is not None:
+        raise where.refuse(bad, values[bad], "a pair of a vector and the covariance of its noise")
+    vectors, flat = Domain(f"a vector of {density.dim} numbers", dim=density.dim), density.dim**2
+    rows = [np.reshape(noise, -1) for _, noise in values]
+    noise = encode_numbers(
+        Domain(f"a matrix of {flat} numbers", dim=flat), rows, where.inner("noise")
+    )
+    value = encode_numbers(vectors, [value for value, _ in values], where.inner("value"))
+    return NoisyEvent(value, noise.reshape(-1, density.dim, density.dim))  # pyright: ignore[reportArgumentType]
 
 
 def domain_of(density: PyTree) -> Domain:
@@ -134,6 +167,7 @@ def _record(density: Composite, parts: list) -> PyTree:
     return dict(zip(names, parts, strict=True)) if isinstance(density.parts, dict) else tuple(parts)
 
 
+@_events.encode.register(Composite)
 def _encode_record(density: Composite, rows: Any, where: Where) -> PyTree:
     items = density.items()
     if isinstance(density.parts, dict):
@@ -172,6 +206,7 @@ def _get(row, name, part, index, where):
     raise where.refuse(index, dict(row), f"a dict with the field {name!r}")
 
 
+@_events.encode.register(OptionalField)
 def _encode_optional(density: OptionalField, values: Any, where: Where) -> OptionalEvent:
     if isinstance(values, np.ndarray) and values.dtype.kind == "f" and values.ndim == 1:
         present = ~np.isnan(values)
@@ -202,7 +237,18 @@ def _lengths(values: Any, where: Where, what: str) -> np.ndarray:
     return lengths
 
 
-def _encode_sequence(item, max_length, values, where) -> SequenceEvent:
+@_events.encode.register(MarkovChain)
+def _encode_chain(density: MarkovChain, values: Any, where: Where) -> SequenceEvent:
+    states = Categorical.template(density.size, labels=density.labels)
+    return _encode_items(states, density.max_length, values, where)
+
+
+@_events.encode.register(Sequence)
+def _encode_sequence(density: Sequence, values: Any, where: Where) -> SequenceEvent:
+    return _encode_items(density.item, density.max_length, values, where)
+
+
+def _encode_items(item, max_length, values, where) -> SequenceEvent:
     lengths = _lengths(values, where, "a sequence")
     longest = int(lengths.max(initial=0))
     capacity = max(longest, 1) if max_length is None else max_length
@@ -223,6 +269,7 @@ def _encode_sequence(item, max_length, values, where) -> SequenceEvent:
     return SequenceEvent(jax.tree.map(pad, encoded), lengths)  # pyright: ignore[reportArgumentType]
 
 
+@_events.encode.register(BernoulliSet)
 def _encode_set(density: BernoulliSet, values: Any, where: Where) -> np.ndarray:
     lengths = _lengths(values, where, "a collection of labels")
     labels = density.size if density.labels is None else density.labels

@@ -94,7 +94,8 @@ def _check_digits(domain: Domain, array: np.ndarray, where: Where) -> None:
         if bad.size:
             words = "a whole number below 2^31 (or more, with x64 enabled)"
             raise where.refuse(bad[0], _python(array[bad[0]]), words)
-    elif array.dtype.kind == "f" and array.size:
+    elif array.dtype.kind == "f" and np.isfinite(array).any():
+        array = np.where(np.isfinite(array), array, np.nan)
         spread = np.nanstd(array)
         lost = np.nanmax(np.abs(array - array.astype(np.float32)))
         if lost > LOST * spread > 0:

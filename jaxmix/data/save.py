@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from .. import combinators, families, regression
+from .. import _events, combinators, families, regression
 from .._density import made
 from .._refuse import on_host
 from .._results import RESULTS
@@ -42,7 +42,7 @@ def _known(classes: Sequence[type]) -> dict[str, type]:
     house += [Fit, Solution, FixedPoint, History, Restarts]
     named = [c for c in house if isinstance(c, type) and issubclass(c, tuple)]
     house = [c for c in house if isinstance(c, type) and issubclass(c, eqx.Module)]
-    return {c.__name__: c for c in [*named, *house, *classes]}
+    return {c.__name__: c for c in [*named, *house, *_events.CLASSES, *classes]}
 
 
 def _fields(cls: Any) -> set[str]:
@@ -60,7 +60,8 @@ def save(path: str | Path, model: PyTree, *, classes: Sequence[type] = ()) -> No
             name for a NumPy archive; overwritten, by a rename once all is written.
         model: a density made of the house's, of tuples and of dicts; or what `jm.fit`, `em.run`
             and `em.fixed_point` give.
-        classes: classes of your own (`equinox.Module`) that the model is made of.
+        classes: classes of your own (`equinox.Module`) that the model is made of; those given to
+            `jm.event_kind` are known.
 
     Raises:
         ValueError: for a part that cannot be described, such as a function.

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
+from .. import _events
 from .._sharding import gathered
 from ..combinators import MarkovChain
 from ..families import BernoulliSet, Categorical
@@ -40,29 +41,35 @@ def reserve(model: PyTree, mass: float) -> PyTree:
     found = []
 
     def one(node):
-        if not isinstance(node, _LABELLED) or OTHER not in (node.labels or ()):
+        if not _labelled(node) or OTHER not in (node.labels or ()):
             return node
         found.append(node)
-        index = node.labels.index(OTHER)  # pyright: ignore[reportOptionalMemberAccess]
-        if isinstance(node, Categorical):
-            return _categorical(node, index, mass)
-        if isinstance(node, MarkovChain):
-            parts = (node.initial, node.transition)
-            parts = tuple(_categorical(part, index, mass) for part in parts)
-            return eqx.tree_at(lambda c: (c.initial, c.transition), node, parts)
-        logit = jnp.log(mass) - jnp.log1p(-mass)
-        return eqx.tree_at(lambda s: s.logits, node, node.logits.at[..., index].set(logit))
+        return _events.reserve(node, node.labels.index(OTHER), mass)
 
     model = gathered(model)
-    reserved = jax.tree.map(one, model, is_leaf=lambda node: isinstance(node, _LABELLED))
+    reserved = jax.tree.map(one, model, is_leaf=_labelled)
     if not found:
         raise ValueError("No part of the model declares the label jm.data.OTHER.")
     return reserved
 
 
-_LABELLED = (Categorical, MarkovChain, BernoulliSet)
+def _labelled(node: PyTree) -> bool:
+    return _events.reserve.dispatch(type(node)) is not _events.reserve.dispatch(object)
 
 
+@_events.reserve.register(MarkovChain)
+def _chain(density: MarkovChain, index: int, mass: float) -> MarkovChain:
+    parts = (_categorical(part, index, mass) for part in (density.initial, density.transition))
+    return eqx.tree_at(lambda c: (c.initial, c.transition), density, tuple(parts))
+
+
+@_events.reserve.register(BernoulliSet)
+def _set(density: BernoulliSet, index: int, mass: float) -> BernoulliSet:
+    logit = jnp.log(mass) - jnp.log1p(-mass)
+    return eqx.tree_at(lambda s: s.logits, density, density.logits.at[..., index].set(logit))
+
+
+@_events.reserve.register(Categorical)
 def _categorical(density: Categorical, index: int, mass: float) -> Categorical:
     logits = density.logits.at[..., index].set(-jnp.inf)
     # A row that nothing but OTHER ever followed: the declared labels share alike.

@@ -1,6 +1,6 @@
 """Every field of a record, as the data have it and as each component of a mixture draws it."""
 
-from collections.abc import Sequence
+import collections.abc
 from typing import Any
 
 import jax
@@ -8,11 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from .. import _events
 from .._hooks import Labelled, Marginalises
 from .._refuse import on_host
+from ..combinators import Censored, IntervalEvent, MarkovChain, OptionalEvent, Sequence
 from ..combinators import Optional as OptionalField
-from ..combinators import OptionalEvent, SequenceEvent
 from ..combinators._conditioning import plain
+from ..data.encode import structure
 from ..families import BernoulliSet, Categorical
 from ._canvas import colours, each, new_axes, responsibilities
 
@@ -23,7 +25,11 @@ DATA = {"color": "#d9d9d9", "edgecolor": "#bdbdbd", "linewidth": 0.5}
 
 @on_host("return the arrays and draw them outside.")
 def fields(
-    model: Any, data: PyTree, names: Sequence | None = None, *, posterior: Any = None
+    model: Any,
+    data: PyTree,
+    names: collections.abc.Sequence | None = None,
+    *,
+    posterior: Any = None,
 ) -> np.ndarray:
     """Draw every field of a mixture over records: the data in grey, the components in colour.
 
@@ -98,19 +104,37 @@ def _panel(ax, marginal, event, posterior, palette):
         return
     held = posterior[there]
     seen = jax.tree.map(lambda a: np.asarray(a)[there], event)
-    if isinstance(seen, SequenceEvent):
-        _shared_out(ax, np.asarray(seen.length), held, palette)
-    elif isinstance(part, Categorical | BernoulliSet):
-        _labels(ax, part, seen, held, palette)
-    elif getattr(seen, "ndim", 0) == 1:
-        wrap = lambda x: OptionalEvent(x, jnp.ones(x.shape, bool)) if optional else x
-        under = lambda x: np.exp(each(marginal, "joint_log_probs", wrap(x)))
+    there_are = lambda x: jnp.ones(jax.tree.leaves(x)[0].shape[:1], bool)
+    wrap = lambda x: OptionalEvent(x, there_are(x)) if optional else x
+    under = lambda x: np.exp(each(marginal, "joint_log_probs", wrap(x)))
+    _events.draw(structure(part), ax, seen, held, palette, under)
+
+
+@_events.draw.register(object)
+def _values(density, ax, seen, held, palette, under):
+    if getattr(seen, "ndim", 0) == 1:
         _numbers(ax, seen, under, palette)
-    else:
-        flat = np.reshape(jax.tree.leaves(seen)[0], (len(held), -1))
-        if flat.shape[1] > 1:
-            ax.scatter(*flat[:, :2].T, c=held @ palette, s=8)
-            ax.set(xlabel="coordinate 0", ylabel="coordinate 1")
+        return
+    flat = np.reshape(jax.tree.leaves(seen)[0], (len(held), -1))
+    if flat.shape[1] > 1:
+        ax.scatter(*flat[:, :2].T, c=held @ palette, s=8)
+        ax.set(xlabel="coordinate 0", ylabel="coordinate 1")
+
+
+@_events.draw.register(Sequence)
+@_events.draw.register(MarkovChain)
+def _lengths(density, ax, seen, held, palette, under):
+    _shared_out(ax, np.asarray(seen.length), held, palette)
+
+
+@_events.draw.register(Censored)
+def _intervals(density, ax, seen, held, palette, under):
+    """The numbers that are known, under the densities; the others are counted."""
+    known = seen.low == seen.high
+    if known.any():
+        exact = lambda x: under(IntervalEvent(x, x))
+        _numbers(ax, seen.low[known], exact, palette)
+    ax.set_title(ax.get_title() + f" ({(~known).sum()} within an interval)")
 
 
 def _first(marginal):
@@ -157,7 +181,9 @@ def _curves(ax, grid, parts, palette, **style):
     ax.set_ylim(0, 1.15 * max(tallest, min(np.nanmax(parts.sum(1)), 1.6 * tallest)))
 
 
-def _labels(ax, part, seen, posterior, palette):
+@_events.draw.register(Categorical)
+@_events.draw.register(BernoulliSet)
+def _labels(part, ax, seen, posterior, palette, under):
     names = range(part.size) if part.labels is None else part.labels
     hot = seen if seen.ndim == 2 else seen[:, None] == np.arange(part.size)
     share = hot.mean(0)
