@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from .options import Options
+from .entry import Options
 from .sharded import is_first
 from .state import History, State
 

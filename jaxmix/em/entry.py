@@ -1,6 +1,6 @@
-"""What every entry of EM looks at first: keys, models, data and weights. No operation runs for it."""
+"""What every entry of EM looks at first: options, keys, models, data, weights. No operation runs."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -9,10 +9,68 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from .._density import is_density
+from .._stack import pick
 from .._trees import float_of, is_traced, num_rows
-from ..combinators import HiddenMarkov, HierarchicalMixture, JointMixture
+from ..combinators import HiddenMarkov, HierarchicalMixture, JointMixture, SequenceEvent
+from ..combinators._conditioning import plain
 from .checks import as_arrays, check_event, checked_weights, floating
-from .units import as_series
+from .solver import Limits, Solver
+
+ASSIGNMENTS = ("soft", "hard")
+STARTS = ("search", "given")
+STOPPING = ("gain", "aitken")
+
+
+class Options(NamedTuple):
+    """What `jm.fit` was asked for, besides key, template, data and weights."""
+
+    validation: PyTree | None
+    num_restarts: int
+    init: str
+    assignment: str
+    max_steps: int
+    tol: float | None
+    solver: Solver
+    stopping: str
+    prior: Any  # a `Prior`, or None
+    floor: float
+    checkpoint: Any
+    progress: bool | None
+    throw: bool
+
+    @property
+    def limits(self) -> Limits:
+        """When the loop ends: numbers that are traced, the tolerance weakly typed."""
+        bound = -float("inf") if self.tol is None else float(self.tol)
+        return Limits(jnp.asarray(self.max_steps), jnp.asarray(bound), self.stopping)
+
+
+def check_options(options: Options, key: Any) -> None:
+    """Refuse options that mean nothing.
+
+    Raises:
+        ValueError: naming the option.
+    """
+    if options.init not in STARTS:
+        raise ValueError(f'init must be "search" or "given"; it was {options.init!r}.')
+    if options.init == "search" and key is None:
+        raise ValueError('fit needs a key, such as jax.random.key(0), unless init="given".')
+    check_assignment(options.assignment)
+    check_stopping(options.stopping)
+    if options.num_restarts < 1 or options.max_steps < 0:
+        raise ValueError("num_restarts must be at least 1 and max_steps at least 0.")
+
+
+def check_assignment(assignment: str) -> None:
+    """Refuse an unknown assignment."""
+    if assignment not in ASSIGNMENTS:
+        raise ValueError(f'assignment must be "soft" or "hard"; it was {assignment!r}.')
+
+
+def check_stopping(stopping: str) -> None:
+    """Refuse an unknown stopping rule."""
+    if stopping not in STOPPING:
+        raise ValueError(f'stopping must be "gain" or "aitken"; it was {stopping!r}.')
 
 
 def enter(
@@ -39,6 +97,47 @@ def enter(
             )
         return data, weights
     return data, checked_weights(weights, num_rows(data), float_of(data))
+
+
+def items_of_one_row(data: PyTree) -> Any | None:
+    """How many items one single row holds in its sequences; None for other data.
+
+    Asymptotics are in the items then: one row of 400 items is no sample of size 1.
+    """
+    is_series = lambda node: isinstance(node, SequenceEvent)
+    series = [n for n in jax.tree.leaves(data, is_leaf=is_series) if is_series(n)]
+    if not series or num_rows(data) != 1:
+        return None
+    lengths = [jnp.sum(jnp.asarray(event.length)) for event in series]
+    return jnp.maximum(1, sum(lengths[1:], lengths[0]))
+
+
+def as_series(data: PyTree, model: PyTree) -> PyTree:
+    """Items of a hidden chain by themselves, as whole sequences: many rows of them, or one series.
+
+    Which of the two is read off the shape of one item, as the emissions take it.
+    """
+    chain = plain(model)
+    chain = getattr(chain, "filled", chain)
+    if not isinstance(chain, HiddenMarkov) or hasattr(data, "length"):
+        return data
+    state = pick(chain.emissions, 0)
+
+    def fits(depth: int) -> bool:
+        item = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[depth:], a.dtype), data)
+        try:
+            seen = item[0] if chain.driven == "transitions" else item
+            return eqx.filter_eval_shape(lambda s, x: s.log_prob(x), state, seen).shape == ()
+        except (TypeError, ValueError, IndexError, KeyError, AttributeError):
+            return False
+
+    arrays = jax.tree.leaves(data)
+    if all(a.ndim > 1 for a in arrays) and fits(2):
+        rows, capacity = arrays[0].shape[:2]
+        return SequenceEvent(data, jnp.full(rows, capacity))
+    if not fits(1):
+        return data
+    return SequenceEvent(jax.tree.map(lambda a: a[None], data), jnp.full(1, arrays[0].shape[0]))
 
 
 def check_model(model: Any, data: Any, name: str = "model") -> None:

@@ -14,15 +14,21 @@ from .._refuse import on_host
 from .._sharding import on_automatic_axes
 from .accelerate import solver_of
 from .checks import as_arrays, of_dtype
-from .entry import check_key, check_model, check_start
+from .entry import (
+    Options,
+    as_series,
+    check_key,
+    check_model,
+    check_options,
+    check_start,
+    items_of_one_row,
+)
 from .in_memory import fit_alike, fit_arrays
 from .maximise import DEFAULT_FLOOR, Prior
-from .options import Options, check
 from .padding import alike
 from .solution import Fit
 from .solver import Solver
 from .stream import fit_source
-from .units import as_series, items_of_one_row
 
 
 @on_host("call jm.em.run, the pure function under it.")
@@ -103,7 +109,7 @@ def fit(
         validation, num_restarts, init, assignment, max_steps, tol, solver, stopping, prior,
         floor, checkpoint, progress, throw,
     )  # fmt: skip
-    check(options, key)
+    check_options(options, key)
     streams = isinstance(data, Source)
     check_model(template, data, "template")
     if key is not None:
@@ -158,7 +164,7 @@ def fit_together(
     weights, solver = given.pop("weights"), solver_of(given.pop("accelerate"))
     del given["precision"]  # held by the decorator
     chosen = Options(solver=solver, **given)
-    check(chosen, keys[0])
+    check_options(chosen, keys[0])
     return fit_alike(keys, templates, data, weights, chosen, room)
 
 

@@ -18,9 +18,9 @@ from .checks import check_rows, check_support, checked_data, checked_weights, of
 from .chunks import densities, rows_of_chunk, width
 from .columns import fold_of
 from .drive import Progress, drive
+from .entry import Options
 from .expected import log_likelihood
 from .maximise import FLOOR_ROWS
-from .options import Options
 from .restarts import GOES, Searched, floor_prior, search, table_of
 from .run import loop
 from .sharded import layout_of, over_rows, placed

@@ -17,7 +17,7 @@ from .._stack import of_arrays
 from .accelerate import solver_of
 from .checks import check_rows
 from .chunks import is_brief
-from .entry import check_start, enter
+from .entry import check_assignment, check_start, check_stopping, enter, items_of_one_row
 from .expected import expect
 from .gradient_step import GradientState, init_gradient_state
 from .lanes import in_blocks, lanes_of
@@ -27,10 +27,8 @@ from .maximise import (
     floor_prior,
     maximise,
 )
-from .options import check_assignment, check_stopping
 from .solver import Solver
 from .state import History, Limits, State, begin, judge, propose, result_of
-from .units import items_of_one_row
 
 
 class Solution(eqx.Module):

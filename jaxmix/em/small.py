@@ -24,10 +24,10 @@ from ..combinators import Composite, MixtureSameFamily, SequenceEvent
 from .checks import check_support
 from .chunks import densities
 from .drive import Progress, best_of_all, drive
+from .entry import Options
 from .expected import log_likelihood
 from .initialise import NUDGE, components, global_fit, refitted
 from .maximise import Prior, if_seen
-from .options import Options
 from .padding import bucket_of_components, can_widen, narrowed, padded_rows, widened
 from .parts import take_apart
 from .restarts import (

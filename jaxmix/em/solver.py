@@ -54,6 +54,17 @@ class Verdict(NamedTuple):
     fell: Bool[Array, ""]
 
 
+class Limits(NamedTuple):
+    """When a loop ends: steps, tolerance (-inf for none), and what is held against it.
+
+    The rule is "gain", "aitken", or "rest": when a further step changes nothing but rounding.
+    """
+
+    max_steps: int | Array
+    tol: float | Array
+    stopping: str
+
+
 class Solver(eqx.Module):
     """How EM goes on from pass to pass; its fields are numbers, its memory a tree of arrays.
 

@@ -18,7 +18,7 @@ from .gradient_step import GradientState, init_gradient_state
 from .maximise import Maximised, Prior, expected_gain, floors_of, log_prior, maximise
 from .parts import parameters, take_apart
 from .sharded import opened
-from .solver import PlainEM, Point, Proposal, Solver, Verdict
+from .solver import Limits, PlainEM, Point, Proposal, Solver, Verdict
 
 PATIENCE = 16  # steps without progress after which rounding is all that moves
 RULES = ("gain", "aitken", "rest")
@@ -71,17 +71,6 @@ class State(NamedTuple):
     num_emptied: Array
     num_collapsed: Array
     running: Array
-
-
-class Limits(NamedTuple):
-    """When a loop ends: steps, tolerance (-inf for none), and what is held against it.
-
-    The rule is "gain", "aitken", or "rest": when a further step changes nothing but rounding.
-    """
-
-    max_steps: int | Array
-    tol: float | Array
-    stopping: str
 
 
 class Trial(NamedTuple):

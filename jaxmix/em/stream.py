@@ -19,11 +19,11 @@ from .checkpoint import Keeper, digest
 from .checks import checked_data, of_dtype
 from .chunks import rows_of_chunk
 from .drive import Progress, drive
+from .entry import Options
 from .expected import Expected, expect, log_likelihood
 from .in_memory import fit_arrays
 from .initialise import has_zeros, supported
 from .maximise import FLOOR_ROWS, maximise
-from .options import Options
 from .parts import num_parameters, take_apart
 from .restarts import SEARCH_ROWS, floor_prior
 from .sharded import everyone, together

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from .._hooks import Labelled
-from .._results import RESULTS
-from .._sharding import everywhere, on_automatic_axes
-from .entry import enter
+from ..._hooks import Labelled
+from ..._results import RESULTS
+from ..._sharding import everywhere, on_automatic_axes
+from ..entry import enter
+from ..maximise import Prior
 from .information import (
     Record,
     chart,
@@ -21,7 +22,6 @@ from .information import (
     observed_information,
     scores,
 )
-from .maximise import Prior
 
 
 @eqx.filter_jit

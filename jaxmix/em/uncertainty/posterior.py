@@ -4,11 +4,11 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree, Scalar
 
-from .._results import RESULTS
-from .._sharding import everywhere, on_automatic_axes
-from .entry import enter
+from ..._results import RESULTS
+from ..._sharding import everywhere, on_automatic_axes
+from ..entry import enter
+from ..maximise import Prior
 from .information import Chart, chart, inverse_root, objective, observed_information
-from .maximise import Prior
 
 
 class Posterior(eqx.Module):

@@ -8,14 +8,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
-from .._results import RESULTS
-from .._sharding import on_automatic_axes
-from .._stack import pick
-from .._trees import float_of, num_rows, take
-from ..combinators._labels import posterior_of
-from .entry import check_key, enter
-from .maximise import Prior
-from .solve import fixed_point
+from ..._results import RESULTS
+from ..._sharding import on_automatic_axes
+from ..._stack import pick
+from ..._trees import float_of, num_rows, take
+from ...combinators._labels import posterior_of
+from ..entry import check_key, enter
+from ..maximise import Prior
+from ..solve import fixed_point
 
 
 class Bootstrap(NamedTuple):

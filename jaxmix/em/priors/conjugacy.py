@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from .._exponential import Moments, Refittable, Total
-from .._stack import over_stack
-from .._trees import is_traced
-from ..combinators.constrained import Constrained
-from ..combinators.tied_fields import TiedFields
-from ..families import (
+from ..._exponential import Moments, Refittable, Total
+from ..._stack import over_stack
+from ..._trees import is_traced
+from ...combinators.constrained import Constrained
+from ...combinators.tied_fields import TiedFields
+from ...families import (
     Bernoulli,
     BernoulliSet,
     Beta,
@@ -36,10 +36,10 @@ from ..families import (
     StudentT,
     TiedMultivariateNormal,
 )
-from ..families._special import log_minus_digamma
-from ..families.categorical import Counts
-from ..families.geometric import Trials
-from ..families.student_t import LatentScales
+from ...families._special import log_minus_digamma
+from ...families.categorical import Counts
+from ...families.geometric import Trials
+from ...families.student_t import LatentScales
 
 NEWTON_STEPS = 30  # of one fit to pseudo-data: many more than it takes
 

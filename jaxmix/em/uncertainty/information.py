@@ -11,15 +11,15 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PyTree
 
-from .._density import is_density
-from .._results import RESULTS
-from .._stack import stack_axes
-from .._trees import num_rows
-from ..combinators._labels import posterior_of
-from .chunks import chunk_rows, map_rows
-from .expected import expect, log_likelihood
-from .maximise import DEFAULT_FLOOR, Prior, about_own_origins, floors_of, log_prior, sound
-from .parts import free_parameters, parameters, take_apart
+from ..._density import is_density
+from ..._results import RESULTS
+from ..._stack import stack_axes
+from ..._trees import num_rows
+from ...combinators._labels import posterior_of
+from ..chunks import chunk_rows, map_rows
+from ..expected import expect, log_likelihood
+from ..maximise import DEFAULT_FLOOR, Prior, about_own_origins, floors_of, log_prior, sound
+from ..parts import free_parameters, parameters, take_apart
 
 
 class Directions(NamedTuple):

@@ -8,15 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from .._exponential import Refittable
-from .._sharding import on_automatic_axes
-from .._trees import is_traced
-from ..combinators.constrained import Constrained
-from ..combinators.tied import Borrowed
+from ..._exponential import Refittable
+from ..._sharding import on_automatic_axes
+from ..._trees import is_traced
+from ...combinators.constrained import Constrained
+from ...combinators.tied import Borrowed
+from ..maximise import Prior, blank_stats, floor_prior, pooled_stats
+from ..parts import take_apart
 from . import ridge as ridge  # its law is among those of a family
 from .conjugacy import NEWTON_STEPS, Pseudo, PseudoRows, pseudo_statistics
-from .maximise import Prior, blank_stats, floor_prior, pooled_stats
-from .parts import take_apart
 
 
 @on_automatic_axes

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._trees import is_traced
-from ..families._pairs import products_of_pairs
-from ..regression import (
+from ..._trees import is_traced
+from ...families._pairs import products_of_pairs
+from ...regression import (
     GammaRegression,
     LinearRegression,
     LogisticRegression,
