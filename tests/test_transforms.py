@@ -137,11 +137,13 @@ def test_second_derivatives(name):
     a, v = arguments(row, jnp.float32)
     call = lambda a, v: second(row, a, v)
     if row.second != "works":
-        return refuses(lambda: jax.eval_shape(call, a, v), row.second)
-    if not row.smooth:  # there is no derivative of the value
-        return None if row.dear else jax.eval_shape(call, a, v)
+        refuses(lambda: jax.eval_shape(call, a, v), row.second)
+        return
     if row.dear:  # traced once, in doubles
-        return None
+        return
+    if not row.smooth:  # there is no derivative of the value
+        jax.eval_shape(call, a, v)
+        return
     first, twice, slope, value = map(float, compiled(call)(a, v))
     size = 1 + abs(twice) + abs(first) + abs(value)
     np.testing.assert_allclose(twice, slope, atol=5e-3 * size)
@@ -176,12 +178,13 @@ def exported(row, dtype):
 def test_export_for_any_number_of_rows(name):
     row = TABLE[name]
     if row.export.startswith("refused"):
-        return refuses(lambda: exported(row, jnp.float32), row.export)
+        refuses(lambda: exported(row, jnp.float32), row.export)
+        return
     program, function, a = exported(row, jnp.float32)
     found = program.call(a)
     if row.export == "elsewhere":
         assert all(np.isfinite(two).all() for two in found)
-        return None
+        return
     for one, two in zip(compiled(lambda a: floats(function(a)))(a), found, strict=True):
         np.testing.assert_allclose(two, one, rtol=2e-4, atol=2e-4)
 
