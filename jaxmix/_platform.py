@@ -30,7 +30,8 @@ class Sizes(NamedTuple):
     - `multiple`: of which the rows of a chunk are one.
 
     And `lanes` bounds the rows of all fits of a block under `vmap` times their densities or
-    numbers, `draws` those of a block of importance sampling.
+    numbers, `draws` those of a block of importance sampling; hidden chains of `halved` states at
+    most are passed in log2 T steps of matrices.
     """
 
     stack: int
@@ -41,11 +42,12 @@ class Sizes(NamedTuple):
     multiple: int
     lanes: int
     draws: int
+    halved: int
 
 
-CACHE = Sizes(1 << 18, 1 << 22, 1 << 17, 1 << 21, 4096, 16, 1 << 17, 4096)
+CACHE = Sizes(1 << 18, 1 << 22, 1 << 17, 1 << 21, 4096, 16, 1 << 17, 4096, 0)
 # Launches and padded copies cost, not cache misses: 128 MiB of float32 a chunk's widest array.
-MEMORY = Sizes(1 << 25, 1 << 27, 1 << 24, 1 << 25, 1 << 17, 1024, 1 << 25, 1 << 16)
+MEMORY = Sizes(1 << 25, 1 << 27, 1 << 24, 1 << 25, 1 << 17, 1024, 1 << 25, 1 << 16, 8)
 
 
 def platform() -> str:

@@ -35,11 +35,12 @@ def rows_of_chunk(model: PyTree, data: PyTree, restarts: int = 1) -> int:
     """
     numbers = sum(math.prod(a.shape[1:]) for a in jax.tree.leaves(data))
     stats = max([1, *map(_stats_elements, take_apart(model).leaves)])
-    suits = sizes()
+    suits, wide = sizes(), width(model)
+    kept = wide * wide if wide <= suits.halved else wide  # of an item, see `sizes`
     most = min(
-        suits.stack // (width(model) * restarts),
+        suits.stack // (wide * restarts),
         suits.stats // stats,
-        suits.items // (max(1, _item_numbers(data)) * width(model) * restarts),
+        suits.items // (max(1, _item_numbers(data)) * kept * restarts),
         max(suits.rows, suits.event // max(1, numbers)),
     )
     return max(64, most)

@@ -4,8 +4,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import jaxmix as jm
+from jaxmix.combinators._halving import is_short
 from jaxmix.em.chunks import chunk_rows, rows_of_chunk
 
 
@@ -38,3 +40,23 @@ def test_chunks_for_an_accelerator_are_few_and_whole_tiles():
         assert chunk_rows(model, data, 500) <= 500  # what is asked for has the last word
     assert rows % 1024 == 0 and 1e6 / rows <= 50 and rows * 1024 * 4 < 2e8
     assert chunk_rows(model, data, None) < 1024  # here, as large as a cache
+
+
+def test_a_chain_is_halved_where_launches_cost_and_gives_the_same():
+    """Lengths that are odd at each level, items that are missing, and one that no state emits."""
+    rng = np.random.default_rng(0)
+    states, capacity = 3, 77
+    first, rows = rng.dirichlet(np.ones(states)), rng.dirichlet(np.ones(states), states)
+    emissions = jax.vmap(jm.Normal)(jnp.asarray([-2.0, 0.0, 2.0]), jnp.ones(states))
+    model = jm.HiddenMarkov(jnp.asarray(first), jnp.asarray(rows), emissions)
+    x = jnp.asarray(rng.normal(size=(4, capacity)).astype(np.float32)).at[3, 9].set(jnp.inf)
+    data = jm.SequenceEvent(x, jnp.asarray([capacity, 40, 1, capacity]))
+    pair = jax.value_and_grad(lambda m, x: m.log_prob(x))
+    both = lambda m, x: jax.vmap(pair, in_axes=(None, 0))(m, x)
+    item_by_item = both(model, data)
+    with jm.em.sized_for("cuda"):
+        assert is_short(states, capacity)
+        by_halves = both(model, data)
+    assert item_by_item[0][3] == -jnp.inf
+    for one, other in zip(jax.tree.leaves(item_by_item), jax.tree.leaves(by_halves), strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-5, atol=2e-4)
