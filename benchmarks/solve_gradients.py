@@ -19,7 +19,7 @@ import jaxmix as jm
 from jaxmix.em.expected import expect
 from jaxmix.em.maximise import floor_prior, pooled_stats
 from jaxmix.em.parts import parameters
-from jaxmix.em.residual import jacobian, known_of, residual
+from jaxmix.em.residual import jacobian, pass_of, residual
 
 EACH, ROWS = 4, 80
 
@@ -149,7 +149,7 @@ def cost():
     vector, build = parameters(found.model)
 
     step = jax.jit(lambda model, x: jm.em.step(model, x)[0])
-    known = jax.jit(lambda x: known_of(found.model, x, None, prior, expect(found.model, x)))(x)
+    known = jax.jit(lambda x: pass_of(found.model, x, None, prior, expect(found.model, x)))(x)
     drift = lambda v, x: residual(build(v), x, None, prior, known).change
     force = jax.jit(lambda x, ct: jax.vjp(lambda x: drift(vector, x), x)[1](ct))
     matrix = jax.jit(lambda x: jacobian(build(vector), x, None, prior, known).matrix)

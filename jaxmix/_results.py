@@ -1,6 +1,7 @@
 """What came of an iterative method: one code, whose text says what to do."""
 
 import equinox.internal as eqxi
+import numpy as np
 
 
 class RESULTS(eqxi.Enumeration):
@@ -55,3 +56,27 @@ class RESULTS(eqxi.Enumeration):
         "Too few draws have weight to tell how heavy the tail of the importance weights is, and "
         "so whether the value and its standard error can be trusted. Draw more."
     )
+
+
+NAMES: dict[int, str] = {int(code._value): name for name, code in RESULTS._name_to_item.items()}
+FAILED = ("degenerate", "nonfinite")  # names of codes after which a model means nothing
+
+
+def name(result: RESULTS) -> str:
+    """The name of a code."""
+    return NAMES[int(np.asarray(result._value))]
+
+
+def names(results: RESULTS) -> list[str]:
+    """The names of a stack of codes."""
+    return [NAMES[int(code)] for code in np.asarray(results._value)]
+
+
+def code_of(label: str) -> RESULTS:
+    """The code of a name."""
+    return RESULTS._name_to_item[label]
+
+
+def message(result: RESULTS) -> str:
+    """The sentence of a code."""
+    return RESULTS[result]

@@ -11,15 +11,14 @@ import numpy as np
 from jaxtyping import PyTree
 from tqdm.auto import tqdm
 
+from .._results import FAILED, name
 from .._stack import pick
 from .._trees import num_rows
-from ..choice.sweep import FAILED
 from ..combinators import mixture_of
 from ..data import encode
 from ..em import conjugate_prior, fit
 from ..em.fit import fit_together
 from ..em.initialise import everywhere, supported
-from ..em.solution import name
 
 MANY_ROWS = 50_000  # beyond which sizes are compared on so many of the rows, drawn at random
 

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from .._refuse import on_host
+from .._results import FAILED, name
 from .._sharding import on_automatic_axes
 from .._trees import num_rows
 from ..combinators import gaussian_mixture
@@ -18,11 +19,9 @@ from ..em.checks import of_dtype
 from ..em.fit import fit_each
 from ..em.padding import alike, rows_under
 from ..em.seeds import generator, split
-from ..em.solution import name
 
 SMALLER = ("bic", "aic", "icl")
 LARGER = ("log_likelihood", "held_out", "cross_validated")
-FAILED = ("degenerate", "nonfinite")
 
 
 def gaussian_templates(

@@ -21,12 +21,12 @@ from .. import _events, combinators, families, regression
 from .._density import made
 from .._refuse import on_host
 from .._results import RESULTS
+from .._results import name as name_of_result
 from ..combinators.held_fields import HeldFields
 from ..combinators.tied import Hole
 from ..combinators.tied_fields import TiedFields
 from ..em.run import Solution
 from ..em.solution import Fit, Restarts
-from ..em.solution import name as name_of_result
 from ..em.solve import FixedPoint
 from ..em.state import History
 

@@ -1,14 +1,21 @@
 """Expectation-maximisation: tilt, differentiate, refit. START HERE, then read `solver.py`.
 
+In this order: `solver`, `state`, `run` (the step and the one compiled loop); `expected`,
+`product_form`, `chunks` (a pass); `parts`, `maximise` (an M-step); `drive`, `in_memory`, `stream`,
+`online` (the one loop on the host); `initialise`, `seeds`, `restarts`, `small` (the search); `solve`,
+`residual` (rest). `priors` and `uncertainty` are rooms of their own.
+
 - leaf: a density that an M-step refits from statistics; a stack of them is one leaf.
 - loose arrays: parameters without statistics, moved by a gradient step.
-- pass: one look at all rows under a model, which gives log-likelihood and statistics (`expected`).
-- step: an M-step (`maximise`), a solver's proposal, a pass under it, a verdict (`state`).
-- loop: steps until one of its rules ends it (`run.loop`), the same under every entry.
-- round, block: steps between two looks of the host (`drive`); a lane is one of several fits.
+- pass: one look at all rows under a model, for log-likelihood and statistics; made by chunks.
+- step: an M-step, a solver's proposal, a pass under it, a verdict.
+- loop: steps until one of its rules ends it, the same under every entry.
+- block: what runs between two looks of the host; for lanes, one round.
+- lane: one of several fits side by side: a restart, or a fit under `vmap`.
 - prior: pseudo-statistics that join the data's; a floor is one that keeps variances above 0.
 - origin: the point about which a leaf's statistics are residuals.
-- rest: where a further step changes nothing but rounding (`solve`); `residual` vanishes there.
+- bucket: the shape that others are padded to, at weight or probability 0.
+- rest: where a further step changes nothing but rounding; `residual` vanishes there.
 """
 
 from .._platform import sized_for as sized_for

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
+from .._results import names
 from .._trees import alone, float_of, in_numpy, num_rows, take
 from . import restarts
 from .buckets import bucketed
@@ -25,7 +26,7 @@ from .restarts import GOES, Searched, floor_prior, search, table_of
 from .run import loop
 from .sharded import layout_of, over_rows, placed
 from .small import fits, suits
-from .solution import Fit, answer, entropy, names
+from .solution import Fit, answer, entropy
 from .state import History, Limits, begin, result_of
 
 

@@ -182,7 +182,7 @@ def refitted(
     if loose:
         build = lambda loose: parts.model(leaves, loose)
         noisy = [a + n for a, n in zip(loose, noise, strict=True)]
-        loose = moved(build, noisy, sample, share, case)
+        loose = climbed(build, noisy, sample, share, case)
     return parts.model(leaves, loose)
 
 
@@ -218,7 +218,7 @@ def global_fit(template: PyTree, sample: PyTree, case: Array | None = None) -> t
     return eqx.combine(arrays, rest), stats
 
 
-def moved(build, noisy, sample, share, case=None):
+def climbed(build, noisy, sample, share, case=None):
     """Loose arrays climbed to the rows given each component, from a start broken by noise."""
     case = jnp.ones_like(share[:, *(0,) * (share.ndim - 1)]) if case is None else case
     even = share + _expand(case / jnp.sum(case), share)

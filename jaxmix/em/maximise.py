@@ -149,16 +149,17 @@ def floor_prior(model: PyTree, data: PyTree, weights: Array | None, share: float
 
 def about_own_origins(leaves: list[Refittable], prior: Prior) -> list[Any]:
     """The prior's pseudo-statistics about each leaf's own origin, events at the mean among them."""
-    moved = _moved(leaves, prior)
+    about = _without_means(leaves, prior)
     if prior.at_mean is None:
-        return moved
+        return about
     return [
         s if many is None else s._replace(count=s.count + many)
-        for s, many in zip(moved, prior.at_mean, strict=True)
+        for s, many in zip(about, prior.at_mean, strict=True)
     ]
 
 
-def _moved(leaves: list[Refittable], prior: Prior) -> list[Any]:
+def _without_means(leaves: list[Refittable], prior: Prior) -> list[Any]:
+    """The same, the pseudo-events that sit at the mean left out."""
     return [
         leaf.recentre(_in_dtype_of(leaf, s), old, leaf.origin)
         for leaf, s, old in zip(leaves, prior.stats, prior.origins, strict=True)
@@ -260,7 +261,7 @@ def refit_all(
 ) -> tuple[list[Any], Array, Array, Array]:
     """Every leaf refitted, what the step gains, and how many densities were emptied, collapsed."""
     none = [None] * len(leaves)
-    pseudo = none if prior is None else _moved(leaves, prior)
+    pseudo = none if prior is None else _without_means(leaves, prior)
     still = none if prior is None or prior.at_mean is None else prior.at_mean
     new_leaves, gains = [], []
     emptied = collapsed = jnp.zeros((), int)

@@ -72,7 +72,7 @@ class _Listed:
         return iter(self.items)
 
 
-def _moved(leaves, stats, new_leaves):
+def _recentred(leaves, stats, new_leaves):
     """Statistics about the new leaves' origins."""
     return [
         leaf.recentre(s, leaf.origin, new.origin)
@@ -99,7 +99,7 @@ def _learn(model, stats, average, batch, weights, rate, share, prior, rows, assi
     stats = fresh if stats is None else towards(stats, fresh, rate)
     average = stats if average is None else towards(average, stats, share)
     leaves = _refitted(parts.leaves, stats, prior, rows)
-    moved = _moved(parts.leaves, stats, leaves), _moved(parts.leaves, average, leaves)
+    moved = _recentred(parts.leaves, stats, leaves), _recentred(parts.leaves, average, leaves)
     return parts.model(leaves, parts.loose), *moved, expected.log_likelihood.value / weight
 
 

@@ -30,7 +30,7 @@ class Sums(NamedTuple):
     gradient: list[Array]
 
 
-class Known(NamedTuple):
+class Pass(NamedTuple):
     """What is known, as numbers, of a model over which a pass has been made.
 
     - `used`: for each leaf, its densities that have data to be refitted to.
@@ -42,7 +42,7 @@ class Known(NamedTuple):
     spare: list[Any]
 
 
-def known_of(model, data, weights, prior, expected: Expected) -> Known:
+def pass_of(model, data, weights, prior, expected: Expected) -> Pass:
     """What a derivative of the residual asks of a pass, found once and not in each derivative."""
     leaves = take_apart(model).leaves
     used = [
@@ -50,7 +50,7 @@ def known_of(model, data, weights, prior, expected: Expected) -> Known:
         for leaf, total in zip(leaves, _totals(leaves, expected.stats, prior), strict=True)
     ]
     spare = _spare(model, used, data, weights, expected.weight)
-    return Known(Sums(expected.weight, expected.stats, expected.gradient), used, spare)
+    return Pass(Sums(expected.weight, expected.stats, expected.gradient), used, spare)
 
 
 def _totals(leaves, stats, prior) -> list[Any]:
@@ -89,7 +89,7 @@ def _(primals, tangents):
     return _summed(*primals), eqx.filter_jvp(again, (varied,), (along,))[1]
 
 
-def residual(model, data, weights, prior, known: Known, chunk_size=None) -> Drift:
+def residual(model, data, weights, prior, seen: Pass, chunk_size=None) -> Drift:
     """What vanishes at a fixed point, as a differentiable function of everything it is given.
 
     For leaves it is the EM map less the identity; for arrays without sufficient statistics the
@@ -97,13 +97,11 @@ def residual(model, data, weights, prior, known: Known, chunk_size=None) -> Drif
     are held where they are. Frozen parts are differentiated: here they are hyperparameters.
     """
     model = jax.tree.map(_heeded, model, is_leaf=is_part)
-    sums = _summed(known.sums, model, data, weights, chunk_size)
+    sums = _summed(seen.sums, model, data, weights, chunk_size)
     parts = take_apart(model)
     totals = _totals(parts.leaves, sums.stats, prior)
     new, idle = [], []
-    for leaf, total, use, instead in zip(
-        parts.leaves, totals, known.used, known.spare, strict=True
-    ):
+    for leaf, total, use, instead in zip(parts.leaves, totals, seen.used, seen.spare, strict=True):
         # Selected before the M-step and after it: the derivative of 0 / 0 is NaN, unused or not.
         safe = jax.tree.map(lambda t, s, u=use: keep(u, t, s), total, instead)
         image = leaf.from_stats(safe, leaf.origin)
@@ -156,7 +154,7 @@ class Slope(NamedTuple):
     idle: Array  # those of them that belong to an emptied density, or to a weight of 0
 
 
-def jacobian(model, data, weights, prior, known: Known) -> Slope:
+def jacobian(model, data, weights, prior, seen: Pass) -> Slope:
     """Minus the derivative of the residual in the parameters: I - dEM, invertible at an optimum.
 
     A parameter that no step moves (an emptied component's, fixed degrees of freedom, a triangle's
@@ -167,7 +165,7 @@ def jacobian(model, data, weights, prior, known: Known) -> Slope:
     vector = jnp.where(jnp.isfinite(vector), vector, jax.lax.stop_gradient(vector))
     # All directions go through a chunk at once: it holds the fewer rows.
     chunk = max(64, chunk_rows(model, data, None) // max(1, vector.size))
-    drift = lambda v: residual(build(v), data, weights, prior, known, chunk)
+    drift = lambda v: residual(build(v), data, weights, prior, seen, chunk)
     change, idle = jax.jacfwd(lambda v: drift(v), has_aux=True)(vector)
     unmoved = jnp.all(change == 0, axis=1)
     return Slope(jnp.diag(unmoved.astype(vector.dtype)) - change, unmoved, idle)

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._platform import sizes
+from .._results import FAILED
 from .._trees import float_of, num_rows, take
 from . import maximise
 from .checks import check_support
@@ -153,7 +154,7 @@ def standing(
     return Standing(
         level, hope, steps,
         np.asarray(states.running) & (steps < max_steps) & there,
-        np.array([code in ("degenerate", "nonfinite") for code in codes]) | ~there,
+        np.array([code in FAILED for code in codes]) | ~there,
         shares / weight[:, None],
     )  # fmt: skip
 

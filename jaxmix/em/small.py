@@ -19,6 +19,7 @@ from .._compile import Effort, Quick
 from .._exponential import ExponentialFamily, Refittable
 from .._hooks import Labelled
 from .._numerics import logsumexp
+from .._results import NAMES
 from .._trees import alone, float_of, in_numpy, num_rows, take
 from ..combinators import Composite, MixtureSameFamily, SequenceEvent
 from .checks import check_support
@@ -42,7 +43,7 @@ from .restarts import (
 )  # fmt: skip
 from .run import pass_on
 from .seeds import generator, seeds
-from .solution import NAMES, Fit, answer
+from .solution import Fit, answer
 from .solver import PlainEM
 from .state import History, Limits, State, begin, result_of
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from .._hooks import Labelled
-from .._results import RESULTS
+from .._results import FAILED, RESULTS, code_of, message, name
 from ..combinators._labels import posterior_of
 from .chunks import densities
 from .parts import num_parameters
@@ -90,30 +90,6 @@ class Fit(eqx.Module):
         )
 
 
-def name(result: RESULTS) -> str:
-    """The name of a code."""
-    return NAMES[int(np.asarray(result._value))]
-
-
-NAMES = {int(item._value): label for label, item in RESULTS._name_to_item.items()}
-
-
-def names(results: RESULTS) -> list[str]:
-    """The names of a stack of codes."""
-    labels = {int(item._value): label for label, item in RESULTS._name_to_item.items()}
-    return [labels[int(code)] for code in np.asarray(results._value)]
-
-
-def code_of(label: str) -> RESULTS:
-    """The code of a name."""
-    return RESULTS._name_to_item[label]
-
-
-def message(result: RESULTS) -> str:
-    """The sentence of a code."""
-    return RESULTS[result]
-
-
 def entropy(
     model: PyTree, data: PyTree, weights: Array | None, layout: Layout | None = None
 ) -> float:
@@ -190,7 +166,7 @@ def answer(
 
 def best_of(scores: np.ndarray, codes: list[str]) -> int:
     """The highest score among restarts that did not collapse, if there are any such."""
-    bad = np.array([code in ("degenerate", "nonfinite") for code in codes])
+    bad = np.array([code in FAILED for code in codes])
     order = np.where(np.isnan(scores), -np.inf, scores)
     return int(np.argmax(np.where(bad & ~bad.all(), -np.inf, order)))
 

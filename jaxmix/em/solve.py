@@ -18,7 +18,7 @@ from .chunks import is_brief
 from .entry import check_start, enter
 from .maximise import DEFAULT_FLOOR, Prior, floor_prior
 from .parts import parameters, take_apart
-from .residual import Known, jacobian, known_of, residual
+from .residual import Pass, jacobian, pass_of, residual
 from .run import loop
 from .solver import PlainEM, Solver
 from .state import Limits, at_limit, begin, on_boundary
@@ -44,14 +44,14 @@ class FixedPoint(NamedTuple):
 
 
 class Arrival(NamedTuple):
-    """How a fixed point was reached, and what is known of it, as numbers without derivatives."""
+    """How a fixed point was reached, and what was seen there, as numbers without derivatives."""
 
     log_likelihood: Array
     residual: Array
     num_steps: Array
     num_emptied: Array
     result: RESULTS
-    known: Known
+    seen: Pass
 
 
 def _search(model, data, weights, prior, floor, max_steps, solver) -> tuple[Array, Arrival]:
@@ -78,7 +78,7 @@ def _search(model, data, weights, prior, floor, max_steps, solver) -> tuple[Arra
     code = RESULTS.where(~finite, RESULTS.nonfinite, code)
     return point, Arrival(
         state.expected.log_likelihood.value, jnp.max(size, initial=0.0), state.num_steps + 1,
-        state.num_emptied, code, known_of(state.model, data, weights, prior, state.expected),
+        state.num_emptied, code, pass_of(state.model, data, weights, prior, state.expected),
     )  # fmt: skip
 
 
@@ -98,15 +98,15 @@ def _(primals, tangents):
     given, moved = primals[:5], tangents[:5]
     if not jax.tree.leaves(moved):
         return (vector, arrival), (None, none)
-    known = arrival.known
+    seen = arrival.seen
     few = vector.shape[0] <= DENSE or (is_brief(model, data) and vector.shape[0] <= DENSE_BRIEF)
     factors = None
     if method == "dense" or (method == "auto" and few):
         still = jax.lax.stop_gradient
         factors = _factored(
-            *jax.tree.map(still, (model, data, weights, prior, floor, vector, known))
+            *jax.tree.map(still, (model, data, weights, prior, floor, vector, seen))
         )
-    return (vector, arrival), (_moved(vector, known, factors, given, moved), none)
+    return (vector, arrival), (_carried(vector, seen, factors, given, moved), none)
 
 
 class Factors(NamedTuple):
@@ -117,9 +117,9 @@ class Factors(NamedTuple):
     idle: Array
 
 
-def _factor(model, data, weights, prior, floor, vector, known: Known) -> Factors:
+def _factor(model, data, weights, prior, floor, vector, seen: Pass) -> Factors:
     prior = floor_prior(model, data, weights, floor) if prior is None else prior
-    slope = jacobian(parameters(model)[1](vector), data, weights, prior, known)
+    slope = jacobian(parameters(model)[1](vector), data, weights, prior, seen)
     return Factors(jax.scipy.linalg.lu_factor(slope.matrix), slope.unmoved, slope.idle)
 
 
@@ -128,7 +128,7 @@ _factored = Quick(_factor, is_brief)
 
 @eqx.filter_jit
 @functools.partial(eqx.filter_checkpoint, prevent_cse=False)
-def _moved(vector, known: Known, factors: Factors | None, given, moved) -> Array:
+def _carried(vector, seen: Pass, factors: Factors | None, given, moved) -> Array:
     """How the fixed point moves with what is given.
 
     At rest G(theta, given) = 0, so that dtheta = -(dG/dtheta)^-1 dG/dgiven . dgiven. The matrix is
@@ -142,7 +142,7 @@ def _moved(vector, known: Known, factors: Factors | None, given, moved) -> Array
     def drift(vector, *leaves):
         model, data, weights, prior, floor = eqx.combine(structure.unflatten(leaves), fixed)
         prior = floor_prior(model, data, weights, floor) if prior is None else prior
-        return tuple(residual(parameters(model)[1](vector), data, weights, prior, known))
+        return tuple(residual(parameters(model)[1](vector), data, weights, prior, seen))
 
     def push(v):
         return jax.jvp(lambda u: drift(u, *leaves), (vector,), (v,), has_aux=True)[1:]

@@ -103,7 +103,7 @@ def begin(
             still, still, jnp.full((), jnp.inf, flat.dtype), Sum(zero, zero), zero, none, no
         )
     return State(
-        model, expected, init_gradient_state(model), solver.init(_moved(model)[0]), nearness, no, zero,
+        model, expected, init_gradient_state(model), solver.init(_steered(model)[0]), nearness, no, zero,
         infinite, infinite, none - 1, none, none, jnp.asarray(True),
     )  # fmt: skip
 
@@ -126,8 +126,8 @@ def _unseen(model: PyTree, data: PyTree, weights: Any) -> Expected:
     )
 
 
-def _moved(model: PyTree) -> tuple[Array, Any]:
-    """What a solver moves: arrays without statistics keep a step of their own."""
+def _steered(model: PyTree) -> tuple[Array, Any]:
+    """The parameters that a solver steers: arrays without statistics keep a step of their own."""
     return parameters(model, loose=False)
 
 
@@ -149,7 +149,7 @@ def propose(
     nearness = None if state.nearness is None else _nearness(state, plain)
     if isinstance(solver, PlainEM):  # a smaller trace
         return Trial(plain, None, None, nearness)
-    (here, build), (there, rebuild) = _moved(state.model), _moved(plain.model)
+    (here, build), (there, rebuild) = _steered(state.model), _steered(plain.model)
 
     def gradient():
         """By Fisher's identity, that of Q."""

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from .._hooks import TakesRows
-from .._results import RESULTS
+from .._results import RESULTS, message, name
 from .._sums import as_sums, merged, values_of
 from .._trees import alone, float_of, in_numpy, num_rows, take
 from .batches import Pieces, ahead, sampled
@@ -27,7 +27,7 @@ from .maximise import FLOOR_ROWS, maximise
 from .parts import num_parameters, take_apart
 from .restarts import SEARCH_ROWS, floor_prior
 from .sharded import everyone, together
-from .solution import Fit, Restarts, entropy, message, name, of_lane, trimmed
+from .solution import Fit, Restarts, entropy, of_lane, trimmed
 from .state import begin, judge, propose, result_of
 
 

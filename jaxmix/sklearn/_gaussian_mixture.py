@@ -9,6 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from .._results import FAILED
 from ..combinators import MixtureSameFamily
 from . import _covariances as cov
 from ._base import MissingAllowed, MixtureAnswers, not_negative, one_of, whole_number
@@ -234,7 +235,7 @@ class GaussianMixture(MixtureAnswers, MissingAllowed):
         self.converged_ = self.converged_ and self.result_ == "successful"
 
     def _tell(self) -> None:
-        if self.result_ in ("degenerate", "nonfinite"):
+        if self.result_ in FAILED:
             warnings.warn(
                 "A component collapsed: its covariance is singular, so it kept its last one, and "
                 "the likelihood means little. Raise reg_covar or use fewer components.",

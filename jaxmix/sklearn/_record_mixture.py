@@ -12,13 +12,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from .._results import message, name
 from .._trees import num_rows
 from ..combinators import Composite, mixture_of
 from ..data import decode, encode, infer_template
 from ..data.tables import column_names, is_table
 from ..em import fit as fit_mixture
 from ..em.parts import num_parameters
-from ..em.solution import message, name
 from ..families import PartialDiagonalNormal
 from ._base import MissingAllowed, MixtureAnswers, not_negative, whole_number
 from ._engine import joint_log_probs
