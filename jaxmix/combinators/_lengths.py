@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Int, Key, PyTree, Scalar
 
 from .._density import is_density, refused_shape
@@ -59,6 +60,15 @@ def flat_items(rows: SequenceEvent) -> tuple[PyTree, Array]:
     turned = jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), items)
     flat = lambda a: a.reshape(size * capacity, *a.shape[2:])
     return jax.tree.map(flat, masked(used, turned)), used
+
+
+def used_items(rows: PyTree, items: PyTree, start: int = 0) -> PyTree:
+    """The used items of many sequences one after another, arrays of NumPy; from item `start` on."""
+    capacity = jax.tree.leaves(items)[0].shape[1]
+    size = np.asarray(rows.length if hasattr(rows, "length") else [capacity])
+    at = np.arange(capacity)
+    used = (at < size[:, None]) & (at >= start)
+    return jax.tree.map(lambda a: a[np.broadcast_to(used, a.shape[:2])], items)
 
 
 def rows_total(values: Array, used: Array) -> Array:

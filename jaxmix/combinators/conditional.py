@@ -4,9 +4,10 @@ from typing import Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Key, PyTree, Scalar
 
-from .._density import LogDensity, one_event, stack_size
+from .._density import LogDensity, check_parts, one_event, stack_size
 from .._stack import over_stack, pick, repeat
 
 
@@ -41,6 +42,11 @@ class Conditional(LogDensity):
     @property
     def stack_shape(self) -> tuple[int, ...]:
         return getattr(self.laws, "stack_shape", ())[:-1]
+
+    def check_rows(self, rows: tuple[Array, PyTree]) -> None:
+        outcomes, values = rows
+        of = lambda k: jax.tree.map(lambda a: a[np.asarray(outcomes) == k], values)
+        check_parts([(self.laws, of(k)) for k in np.unique(outcomes)])
 
     def log_prob(self, x: PyTree) -> Scalar:
         outcome, value = x

@@ -93,6 +93,8 @@ class Constrained(Refittable):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name in type(self).__dataclass_fields__:
             raise AttributeError(name)
+        if name == "check_rows" and "coefficients" in self.frozen_fields:
+            raise AttributeError(name)  # no rows need determine them
         return getattr(self.evaluated, name)
 
 

@@ -5,7 +5,6 @@ from typing import Self
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree, Scalar
 
 from .._density import LogDensity, check_parts, stack_size
@@ -22,6 +21,7 @@ from ._lengths import (
     draw_length,
     length_log_prob,
     longest,
+    used_items,
     walk,
 )
 from .filtering import filtered, foretold
@@ -202,14 +202,10 @@ class HiddenMarkov(LogDensity):
 
     def check_rows(self, rows: PyTree) -> None:
         items = rows.items if hasattr(rows, "length") else rows
-        capacity = jax.tree.leaves(items)[0].shape[1]
-        size = rows.length if hasattr(rows, "length") else np.asarray([capacity])
-        used = np.arange(capacity) < size[:, None]
-        seen = lambda tree: jax.tree.map(lambda a: a[np.broadcast_to(used, a.shape[:2])], tree)
-        parts = [(self.emissions, seen(items[0] if self.driven == "transitions" else items))]
+        seen = items[0] if self.driven == "transitions" else items
+        parts = [(self.emissions, used_items(rows, seen))]
         if self.driven is not None:  # the first item is entered by no transition
-            used = used & (np.arange(capacity) > 0)
-            parts.append((self.transition, (None, seen(items[1]))))
+            parts.append((self.transition, (None, used_items(rows, items[1], 1))))
         check_parts(parts)
 
     def log_prob(self, x: SequenceEvent) -> Scalar:

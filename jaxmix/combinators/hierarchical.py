@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
-from .._density import stack_size
+from .._density import check_parts, stack_size
 from .._numerics import log_mixed, weighted_logsumexp
 from .._stack import outcome_log_probs, over_stack, pick, repeat, rows_log_prob
 from ..families.categorical import Categorical
@@ -21,6 +21,7 @@ from ._lengths import (
     one_sequence,
     rows_length_log_prob,
     rows_total,
+    used_items,
 )
 from .optional import masked
 
@@ -118,6 +119,9 @@ class HierarchicalMixture(HiddenLabel):
 
     def log_prob(self, x: SequenceEvent) -> Scalar:
         return self.rows_log_prob(one_sequence(self, x))[0]
+
+    def check_rows(self, rows: SequenceEvent) -> None:
+        check_parts([(self.topics, used_items(rows, rows.items))])
 
     def rows_log_prob(self, rows: SequenceEvent) -> Float[Array, " rows"]:
         """The log-densities of many events, stacked along a leading axis."""

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
-from .._density import stack_size
+from .._density import check_parts, stack_size
 from .._numerics import log_mixed, logsumexp, softmax, weighted_logsumexp
 from .._stack import as_one_row, outcome_log_probs, over_stack, pick, repeat, rows_log_prob
 from ..families.categorical import Categorical
@@ -116,6 +116,9 @@ class JointMixture(HiddenLabel):
 
     def _second(self, y):
         return over_stack(lambda part: part.log_prob(y), self.second)
+
+    def check_rows(self, rows: tuple[PyTree, PyTree]) -> None:
+        check_parts([(self.first, rows[0]), (self.second, rows[1])])
 
     def log_parts(self, x: PyTree) -> tuple[Float[Array, " k"], Float[Array, " k"]]:
         log_weights, first, height = self._rows_parts(as_one_row(self._pair(x)))

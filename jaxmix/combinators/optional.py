@@ -4,9 +4,10 @@ from typing import NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Key, PyTree, Scalar
 
-from .._density import LogDensity, is_density, one_event
+from .._density import LogDensity, check_parts, is_density, one_event
 from ..families.bernoulli import Bernoulli
 
 
@@ -67,6 +68,10 @@ class Optional(LogDensity):
     @property
     def p_missing(self) -> Array | None:
         return None if self.missing is None else self.missing.prob
+
+    def check_rows(self, rows: OptionalEvent) -> None:
+        there = np.asarray(rows.present)
+        check_parts([(self.value, jax.tree.map(lambda a: a[there], rows.value))])
 
     def log_prob(self, x: OptionalEvent) -> Scalar:
         if not hasattr(x, "present"):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree, Scalar
 
-from .._density import LogDensity, is_density, refused_shape
+from .._density import LogDensity, check_parts, is_density, refused_shape
 
 
 class Repeated(LogDensity):
@@ -48,6 +48,10 @@ class Repeated(LogDensity):
         if leading != {(self.times,)}:
             given = f"with leading axes {sorted(leading)}"
             raise ValueError(refused_shape(self, f"({self.times}, ...)", given))
+
+    def check_rows(self, rows: PyTree) -> None:
+        flat = lambda a: a.reshape(-1, *a.shape[2:])
+        check_parts([(self.item, jax.tree.map(flat, rows))])
 
     def log_prob(self, x: PyTree) -> Scalar:
         self._check(x)

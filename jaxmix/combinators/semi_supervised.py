@@ -5,7 +5,7 @@ from typing import NamedTuple, Self
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-from .._density import refused_shape
+from .._density import check_parts, refused_shape
 from .._hooks import Labelled
 from .._numerics import log_of
 from ._labels import HiddenLabel, log_parts_of
@@ -48,6 +48,9 @@ class SemiSupervised(HiddenLabel):
             raise ValueError(
                 f"SemiSupervised takes a mixture; it was given a {type(self.mixture).__name__}."
             )
+
+    def check_rows(self, rows: LabelledEvent) -> None:
+        check_parts([(self.mixture, rows.value)])
 
     def log_parts(self, x: LabelledEvent) -> tuple[Float[Array, " k"], Float[Array, " k"]]:
         """The terms log weights[k] + log e[k], and log p_k(x), in nats."""

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
-from .._density import LogDensity, is_density
+from .._density import LogDensity, check_parts, is_density
 from .._hooks import ByItems
 from ._lengths import (
     SequenceEvent,
@@ -17,6 +17,7 @@ from ._lengths import (
     one_sequence,
     rows_length_log_prob,
     rows_total,
+    used_items,
 )
 from .optional import masked
 
@@ -58,6 +59,9 @@ class Sequence(LogDensity):
     def template(cls, item, length=None, *, max_length=None, per_item: bool = False) -> Self:
         """A placeholder for a fit: templates of the item and of the length."""
         return cls(item, length, max_length=max_length, per_item=per_item)
+
+    def check_rows(self, rows: SequenceEvent) -> None:
+        check_parts([(self.item, used_items(rows, rows.items))])
 
     def log_prob(self, x: SequenceEvent) -> Scalar:
         return self.rows_log_prob(one_sequence(self, x))[0]

@@ -33,6 +33,15 @@ def series(third):
     return y[None], x[None]
 
 
+def parts_of(third):
+    y, x = pairs(third)
+    return jm.SequenceEvent((y.reshape(12, 5), x.reshape(12, 5, 3)), jnp.full(12, 5))
+
+
+def maybe(third):
+    return jm.OptionalEvent(pairs(third), jnp.arange(ROWS) % 7 > 0)
+
+
 def lifted(family):
     return jm.Regression(family.template(3), response="y", given=["age", "dose", "sum"])
 
@@ -48,6 +57,24 @@ PLACES = {
     "a gate": (
         jm.Gated.template(jm.Normal.template(), 2, 3, experts=False),
         pairs,
+        "covariate",
+    ),
+    "items": (jm.Sequence.template(LINE), parts_of, "covariate"),
+    "items of topics": (jm.HierarchicalMixture.template(LINE, 2, 2), parts_of, "covariate"),
+    "a field that may be missing": (jm.Optional.template(LINE), maybe, "covariate"),
+    "labelled rows": (
+        jm.SemiSupervised.template(jm.mixture_of(LINE, 2)),
+        lambda third: jm.LabelledEvent(pairs(third), jnp.ones((ROWS, 2))),
+        "covariate",
+    ),
+    "repeated": (
+        jm.Repeated.template(LINE, 5),
+        lambda third: parts_of(third).items,
+        "covariate",
+    ),
+    "a law an outcome": (
+        jm.Conditional.template(LINE, 2),
+        lambda third: (jnp.arange(ROWS) % 2, pairs(third)),
         "covariate",
     ),
     "emissions": (jm.HiddenMarkov.template(LINE, 2), series, "covariate"),
