@@ -1,5 +1,5 @@
 """The command line: a tour on real data, `fit TABLE` for a mixture over a file's columns,
-`apply MODEL TABLE` for what it says of other rows.
+`apply MODEL TABLE` for what it says of other rows, `docs` for pages of every public name.
 """
 
 import argparse
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ._compile import compilation_cache
+from ._docs import docs
 from ._fit_table import Asked, apply, components_of, fit_table
 from ._page import without_fusions
 from ._tour import tour
@@ -48,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     applying = commands.add_parser("apply", help="what a fitted mixture says of a table's rows")
     applying.add_argument("model", type=Path, help="the model.npz of a fit")
     applying.add_argument("table", type=Path, help="a file with the columns of the fitted one")
+    pages = commands.add_parser("docs", help="write pages of every public name, by pdoc")
+    pages.add_argument("--out", type=Path, default=Path("jaxmix-docs"), help="folder for the pages")
+    pages.add_argument("--notebooks", type=Path, help="a folder of notebooks to execute and show")
     for command in (fitting, applying):
         command.add_argument("--na", action="append", default=[], help="a text for what is missing")
         command.add_argument("--out", type=Path, default=OUT, help="folder for the report")
@@ -57,6 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tour(options.out)
         return
     try:
+        if options.command == "docs":
+            print(f"{len(docs(options.out, options.notebooks))} pages in {options.out}")
+            return
         if options.command == "apply":
             apply(options.model, options.table, options.out, na=options.na, force=options.force)
             return

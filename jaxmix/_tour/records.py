@@ -7,7 +7,7 @@ from pathlib import Path
 from .. import plot
 from .._fit_table.choose import choose, compared
 from .._fit_table.describe import described
-from .._fit_table.rows import of_rows
+from .._fit_table.rows import filled_in, rows_under
 from .._page import heading, save, table
 from ..data import infer_template
 from ..datasets import penguins
@@ -30,8 +30,7 @@ def records(folder: Path, components: Sequence[int] = (2, 3)) -> list[Path]:
     names = [f"component {k}" for k in range(found.chosen)]
     table(("", *names), [(name, *described(model, name)) for name in COLUMNS])
 
-    told = of_rows(model, data, (), COLUMNS)
-    posterior = told.posterior
+    posterior = rows_under(model, data).posterior
     species = [row["species"] for row in rows]
     counts = Counter(zip(posterior.argmax(1).tolist(), species, strict=True))
     print("\nThe species, which the fit did not see:\n")
@@ -41,12 +40,13 @@ def records(folder: Path, components: Sequence[int] = (2, 3)) -> list[Path]:
         [(k, *(counts[k, kind] for kind in kinds)) for k in range(found.chosen)],
     )
     gaps = [i for i, mass in enumerate(columns["body_mass_g"]) if mass is None]
+    masses, _ = filled_in(model, "body_mass_g", posterior[gaps])
     print("\nWithout any measurement, the mean given what else is known:\n")
     table(
         ("row", "species", "island", "imputed mass (g)"),
         [
-            (i, species[i], columns["island"][i], f"{float(told.filled['body_mass_g'][i]):.0f}")
-            for i in gaps
+            (i, species[i], columns["island"][i], f"{float(mass):.0f}")
+            for i, mass in zip(gaps, masses, strict=True)
         ],
     )
     return save(

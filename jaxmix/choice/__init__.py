@@ -1,5 +1,6 @@
 """Which model: sweeps, tests and merges of mixtures, and moves out of poor optima."""
 
+from .._lazy import public as _public
 from .likelihood_ratio import LikelihoodRatio as LikelihoodRatio
 from .likelihood_ratio import likelihood_ratio_test as likelihood_ratio_test
 from .merging import Merging as Merging
@@ -9,3 +10,7 @@ from .moves import split_and_merge as split_and_merge
 from .sweep import Sweep as Sweep
 from .sweep import gaussian_templates as gaussian_templates
 from .sweep import sweep as sweep
+
+
+def __dir__() -> list[str]:
+    return _public(globals())

@@ -1,5 +1,6 @@
 """Between Python rows or tables, and event pytrees."""
 
+from .._lazy import public as _public
 from .decode import decode as decode
 from .encode import encode as encode
 from .folds import CrossValidated as CrossValidated
@@ -16,3 +17,7 @@ from .sources import Arrays as Arrays
 from .sources import Batches as Batches
 from .sources import Parquet as Parquet
 from .unseen import reserve as reserve
+
+
+def __dir__() -> list[str]:
+    return _public(globals())

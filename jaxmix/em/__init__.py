@@ -18,6 +18,7 @@ In this order: `solver`, `state`, `run` (the step and the one compiled loop); `e
 - rest: where a further step changes nothing but rounding; `residual` vanishes there.
 """
 
+from .._lazy import public as _public
 from .._platform import sized_for as sized_for
 from .accelerate import LBFGS as LBFGS
 from .accelerate import Guarded as Guarded
@@ -65,3 +66,7 @@ from .uncertainty.errors import standard_errors as standard_errors
 from .uncertainty.information import Record as Record
 from .uncertainty.posterior import Posterior as Posterior
 from .uncertainty.posterior import posterior as posterior
+
+
+def __dir__() -> list[str]:
+    return _public(globals())

@@ -1,5 +1,6 @@
 """Expectations under many densities from one set of draws, with their errors."""
 
+from .._lazy import public as _public
 from .._pareto import pareto_k as pareto_k
 from .._pareto import psis as psis
 from .amis import Rounds as Rounds
@@ -43,3 +44,7 @@ from .totals import Totals as Totals
 from .weights import OptimalWeights as OptimalWeights
 from .weights import optimal_weights as optimal_weights
 from .weights import second_moments as second_moments
+
+
+def __dir__() -> list[str]:
+    return _public(globals())

@@ -21,6 +21,7 @@ Example:
     True
 """
 
+from .._lazy import public as _public
 from ._combine import Blocks as Blocks
 from ._combine import Combined as Combined
 from ._combine import Halves as Halves
@@ -57,3 +58,7 @@ from ._terms import LeaveOut as LeaveOut
 from ._terms import Posterior as Posterior
 from ._terms import Tempered as Tempered
 from ._tree import Tree as Tree
+
+
+def __dir__() -> list[str]:
+    return _public(globals())

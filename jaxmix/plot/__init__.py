@@ -1,5 +1,6 @@
 """Pictures of models and fits; matplotlib (the extra `plot`) is imported when one is drawn."""
 
+from .._lazy import public as _public
 from .assignments import assignments as assignments
 from .certified import certificate as certificate
 from .certified import threshold as threshold
@@ -14,3 +15,7 @@ from .importance import proposals as proposals
 from .importance import weights as weights
 from .mixture import mixture as mixture
 from .objectives import comparison as comparison
+
+
+def __dir__() -> list[str]:
+    return _public(globals())

@@ -1,5 +1,7 @@
 """Estimators with scikit-learn's interface; they need the extra `sklearn`."""
 
+from .._lazy import public as _public
+
 try:
     import sklearn as _sklearn  # noqa: F401
 except ModuleNotFoundError as missing:
@@ -11,3 +13,7 @@ except ModuleNotFoundError as missing:
 from ._gaussian_mixture import GaussianMixture as GaussianMixture
 from ._k_means import KMeans as KMeans
 from ._record_mixture import RecordMixture as RecordMixture
+
+
+def __dir__() -> list[str]:
+    return _public(globals())

@@ -1,0 +1,82 @@
+"""Pages of every public name, by pdoc: `python -m jaxmix docs --out DIR`."""
+
+import importlib
+import warnings
+from pathlib import Path
+from types import ModuleType
+
+from ._formulas import with_formulas
+from ._lazy import public
+
+ROOMS = (
+    "howto", "em", "importance", "objectives", "data", "choice", "plot", "divergences", "adapters",
+    "datasets", "sklearn",
+)  # fmt: skip
+PAGES = ("family", "combinator", "solver", "objective")
+
+
+def docs(out: Path, notebooks: Path | None = None) -> list[Path]:
+    """Write the pages into a folder, executed notebooks among them; and give their paths.
+
+    Args:
+        out: the folder.
+        notebooks: a folder of notebooks to execute and show beside; None for none.
+
+    Raises:
+        ModuleNotFoundError: without the extra `docs`.
+    """
+    try:
+        import pdoc
+        import pdoc.docstrings
+        import pdoc.extract
+        import pdoc.render
+    except ModuleNotFoundError as missing:
+        raise ModuleNotFoundError(
+            "Pages need the extra `docs`: pip install 'jaxmix[docs]'."
+        ) from missing
+    modules = [importlib.import_module("jaxmix")]
+    modules += [importlib.import_module(f"jaxmix.{room}") for room in ROOMS]
+    for page in PAGES:
+        importlib.import_module(f"jaxmix.howto.{page}")
+    for module in modules:
+        module.__all__ = _told(module)  # pyright: ignore[reportAttributeAccessIssue]
+    plain, below = pdoc.docstrings.convert, pdoc.extract.iter_modules2
+    pdoc.docstrings.convert = lambda text, *rest: plain(with_formulas(text), *rest)
+    # A module whose name a function has taken is no page of its own.
+    pdoc.extract.iter_modules2 = lambda module: {
+        name: found for name, found in below(module).items()
+        if isinstance(getattr(module, name, None), ModuleType)
+    }  # fmt: skip
+    shown = [] if notebooks is None else _galleries(notebooks, out)
+    pdoc.render.configure(docformat="google", show_source=False)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of annotations that pdoc reads in other libraries
+            pdoc.pdoc("jaxmix", output_directory=out)
+    finally:
+        pdoc.docstrings.convert, pdoc.extract.iter_modules2 = plain, below
+    return sorted(out.rglob("*.html")) + shown
+
+
+def _told(module: ModuleType) -> list[str]:
+    names = public(vars(module)) if module.__name__ != "jaxmix" else [n for n in dir(module)]
+    rooms = ROOMS if module.__name__ == "jaxmix" else ()
+    howto = PAGES if module.__name__ == "jaxmix.howto" else ()
+    return [n for n in names if not n.startswith("_") and n not in rooms] + [*rooms, *howto]
+
+
+def _galleries(notebooks: Path, out: Path) -> list[Path]:
+    """Each notebook executed, as a page of its own."""
+    import nbclient
+    import nbconvert  # pyright: ignore[reportMissingImports]
+    import nbformat
+
+    pages = []
+    (out / "notebooks").mkdir(parents=True, exist_ok=True)
+    for path in sorted(notebooks.glob("*.ipynb")):
+        notebook = nbformat.read(path, as_version=4)
+        nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
+        page = out / "notebooks" / f"{path.stem}.html"
+        page.write_text(nbconvert.HTMLExporter().from_notebook_node(notebook)[0], encoding="utf-8")
+        pages.append(page)
+    return pages
