@@ -20,8 +20,15 @@ from .buckets import Buckets
 from .chunks import chunk_rows, is_brief, take_chunk
 from .columns import ColumnsEvent
 from .entry import enter
-from .parts import take_apart
-from .product_form import all_near, far_apart, has_product_form, near_one_origin, own_origins
+from .parts import Parts, take_apart
+from .product_form import (
+    OwnOrigin,
+    all_near,
+    far_apart,
+    has_product_form,
+    near_one_origin,
+    own_origins,
+)
 from .sharded import opened, pooled
 
 
@@ -69,6 +76,63 @@ def pieces(data: PyTree, weights: Array | None, count: int, chunk: int, dtype) -
     return jax.tree.map(lambda a: cut(a, a[-1:]), data), cut(weights, jnp.zeros(1, weights.dtype))
 
 
+class Look(NamedTuple):
+    """How a chunk is evaluated: a model in parts, each leaf in its own way (see `product_form`).
+
+    `tilts` are zeros: a pass is taken at them, and differentiated there.
+    """
+
+    parts: Parts
+    ways: list[OwnOrigin]
+    tilts: list[Any]
+    hard: bool
+    by_rows: bool  # the model lays out the rows of a chunk by itself
+
+    def log_probs(self, tilts, loose, known, rows) -> tuple[Array, ...]:
+        """Log-densities of a chunk's rows, as they are assigned and as the model has them.
+
+        Each leaf is replaced by what stands for it: under a tilt, or as the log-densities that are
+        known of it, an array with a leading axis of rows.
+        """
+
+        def tilted(known):
+            each = zip(self.ways, tilts, known, strict=True)
+            return self.parts.model([way.part(t, log_probs) for way, t, log_probs in each], loose)
+
+        if self.by_rows:
+            return (rows_log_prob(tilted([()] * len(self.ways)), rows),)
+
+        def row(known, x):
+            model = tilted(known)
+            soft = model.log_prob(x)
+            return (harden(model).log_prob(x), soft) if self.hard else (soft,)
+
+        return jax.vmap(row)(known, rows)
+
+    def sums(
+        self, rows: PyTree, weights: Array
+    ) -> tuple[tuple[Array, ...], list[Any], list[Array]]:
+        """What a chunk adds: weighed log-densities, sums of each leaf, the loose arrays' gradient.
+
+        All from one gradient of the weighed log-likelihood: in the tilts and in the log-densities
+        known beforehand it is the statistics (of the latter the responsibilities, by which features
+        are summed), in the loose arrays their own.
+        """
+        features = [way.features(rows) for way in self.ways]
+        known = [way.log_probs(f) for way, f in zip(self.ways, features, strict=True)]
+
+        def loss(tilts, loose, known):
+            values = self.log_probs(tilts, loose, known, rows)
+            # Selection before the product: 0 times -inf is NaN.
+            weighed = tuple(jnp.where(weights > 0, v, jnp.zeros_like(v)) * weights for v in values)
+            return jnp.sum(weighed[0]), weighed
+
+        slope = jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)
+        (_, values), (slopes, gradient, shares) = slope(self.tilts, self.parts.loose, known)
+        each = zip(self.ways, slopes, shares, features, strict=True)
+        return values, [way.sums(*rest) for way, *rest in each], gradient
+
+
 def expect(
     model: PyTree,
     data: PyTree,
@@ -101,44 +165,16 @@ def expect(
     hard = assignment == "hard"
     by_rows = not hard and isinstance(model, ByRows)
     first_row = take(data, 0)
+    dtype = jax.eval_shape(model.log_prob, first_row).dtype
+    count = -(-rows // chunk)
 
     def scan(ways):
-        def row(tilts, loose, known, x):
-            leaves = [way.part(*each) for way, *each in zip(ways, tilts, known, strict=True)]
-            tilted = parts.model(leaves, loose)
-            soft = tilted.log_prob(x)
-            return (harden(tilted).log_prob(x), soft) if hard else (soft,)
-
-        def chunk_loss(tilts, loose, known, xs, w):
-            if by_rows:
-                leaves = [way.part(t, ()) for way, t in zip(ways, tilts, strict=True)]
-                values = (rows_log_prob(parts.model(leaves, loose), xs),)
-            else:
-                values = jax.vmap(row, in_axes=(None, None, 0, 0))(tilts, loose, known, xs)
-            # Selection before the product: 0 times -inf is NaN.
-            weighed = tuple(jnp.where(w > 0, v, jnp.zeros_like(v)) * w for v in values)
-            return jnp.sum(weighed[0]), weighed
-
-        window = lambda index: take_chunk(data, weights, index, chunk, dtype)
-
-        def body(totals, piece):
-            xs, w = piece if cut else window(piece)
-            features = [way.features(xs) for way in ways]
-            known = [way.log_probs(f) for way, f in zip(ways, features, strict=True)]
-            (_, values), (slopes, gradient, shares) = jax.value_and_grad(
-                chunk_loss, argnums=(0, 1, 2), has_aux=True
-            )(zero_tilts, parts.loose, known, xs, w)
-            sums = [
-                way.sums(*each) for way, *each in zip(ways, slopes, shares, features, strict=True)
-            ]
-            return map_sums(add, totals, (values, sums, gradient)), None
-
-        zero_tilts = [way.zero_tilt() for way in ways]
-        dtype = jax.eval_shape(model.log_prob, first_row).dtype
+        look = Look(parts, ways, [way.zero_tilt() for way in ways], hard, by_rows)
+        steps = pieces(data, weights, count, chunk, dtype) if cut else jnp.arange(count)
+        piece = lambda step: step if cut else take_chunk(data, weights, step, chunk, dtype)
+        body = lambda totals, step: (map_sums(add, totals, look.sums(*piece(step))), None)
         lanes = (jnp.zeros(chunk, dtype),) * (2 if hard else 1)
         empty = (lanes, [way.zero_sums() for way in ways], parts.loose)
-        num_chunks = -(-rows // chunk)
-        steps = pieces(data, weights, num_chunks, chunk, dtype) if cut else jnp.arange(num_chunks)
         # Differentiated, a chunk is computed again and not kept: memory stays that of a chunk.
         again = jax.checkpoint(body, prevent_cse=False)
         (values, sums, gradient), _ = jax.lax.scan(again, jax.tree.map(zero_sum, empty), steps)

@@ -35,6 +35,10 @@ def in_blocks(function: Callable[..., PyTree], most: int) -> Callable[..., PyTre
     """
     function = in_context(function)
 
+    # Two rules in one another. The inner, `custom_vmap`, sees a `vmap` as it is mapped and cuts its
+    # axis into blocks; it has no derivative. So the outer, `custom_jvp`, takes derivatives of the
+    # function itself, which a `vmap` then maps whole. A further `vmap` around meets the inner rule
+    # once more, by the recursion at its end, with so many fewer lanes left to a block.
     @jax.custom_batching.custom_vmap
     def call(*args):
         return function(*args)
