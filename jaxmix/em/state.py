@@ -265,7 +265,11 @@ def _settled(
 ) -> tuple[State, History]:
     """Keep the state after a pass, or go back to the one before; what the history says of it.
 
-    A small gain ends the loop only after a plain step: a jump may gain little by chance.
+    - A jump that rose is kept, as a plain step is.
+    - A jump that fell is taken back: the state before it, one step older, goes on by a plain step,
+      and the history repeats its entry. Where the solver guards them, so is a plain step that fell.
+    - A gain below the tolerance ends the loop after a plain step. After a jump, which may gain little
+      by chance, a plain step comes first, and its gain decides.
     """
     is_jump, at_rest = jump.is_jump, limits.stopping == "rest"
     # Near rest gains are rounding, which condemns no jump.
@@ -282,8 +286,10 @@ def _settled(
         # Where a plain step gains nothing, nothing is to come, whatever was foretold.
         foreseen = (jump.left < limits.tol) | (~is_jump & (kept.gain <= 0))
         enough = jnp.where(kept.left < limits.tol, foreseen, ~is_jump)
+    # `kept.running` is False where the gain was too small: that is overruled after a jump (unless
+    # no more steps are left, or the pass was not finite, which ends the loop whatever led to it).
     going = jnp.where(kept.running | ~jnp.isfinite(new.gain), kept.running, more & ~enough)
-    small = going & ~kept.running
+    small = going & ~kept.running  # so overruled: a plain step is next
     level = old.expected.log_likelihood.value
     same = entry._replace(
         log_likelihood=level,
