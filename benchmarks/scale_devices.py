@@ -62,7 +62,7 @@ def worker(sizes):
     import jaxmix as jm
 
     internals = importlib.import_module("jaxmix.em.in_memory")
-    from jaxmix.em.restarts import floor_prior
+    from jaxmix.em.search.restarts import floor_prior
     from jaxmix.em.sharded import layout_of
     from jaxmix.em.state import Limits
 

@@ -106,7 +106,7 @@ def test_an_eager_call_compiles_once(call):
 
 def test_padding_changes_no_fit():
     """Five components of 99 rows lie in room for eight and 128: the same fit as without the room."""
-    from jaxmix.em import padding, small
+    from jaxmix.em.search import padding, small
 
     x = np.float32(rows(99))
     fits = []

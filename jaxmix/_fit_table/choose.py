@@ -18,7 +18,7 @@ from ..combinators import mixture_of
 from ..data import encode
 from ..em import conjugate_prior, fit
 from ..em.fit import fit_together
-from ..em.initialise import everywhere, supported
+from ..em.search.initialise import everywhere, supported
 
 MANY_ROWS = 50_000  # beyond which sizes are compared on so many of the rows, drawn at random
 

@@ -15,7 +15,7 @@ from ..combinators._conditioning import plain
 from ..combinators._labels import label_log_probs
 from ..data.encode import structure
 from ..em.chunks import num_rows
-from ..em.padding import bucket
+from ..em.search.padding import bucket
 from ..families import Categorical
 
 BLOCK = 1 << 16

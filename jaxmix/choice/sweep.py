@@ -17,8 +17,8 @@ from ..combinators.gaussian import COVARIANCES
 from ..em import Fit
 from ..em.checks import of_dtype
 from ..em.fit import fit_each
-from ..em.padding import alike, rows_under
-from ..em.seeds import generator, split
+from ..em.search.padding import alike, rows_under
+from ..em.search.seeds import generator, split
 
 SMALLER = ("bic", "aic", "icl")
 LARGER = ("log_likelihood", "held_out", "cross_validated")

@@ -2,8 +2,8 @@
 
 In this order: `solver`, `state`, `run` (the step and the one compiled loop); `expected`,
 `product_form`, `chunks` (a pass); `parts`, `maximise` (an M-step); `drive`, `in_memory`, `stream`,
-`online` (the one loop on the host); `initialise`, `seeds`, `restarts`, `small` (the search); `solve`,
-`residual` (rest). `priors` and `uncertainty` are rooms of their own.
+`online` (the one loop on the host); `solve`, `residual` (rest). Rooms of their own are `search` (the
+starts of a fit, and which of them go on), `priors` and `uncertainty`.
 
 - leaf: a density that an M-step refits from statistics; a stack of them is one leaf.
 - loose arrays: parameters without statistics, moved by a gradient step.
@@ -25,7 +25,6 @@ from .accelerate import Guarded as Guarded
 from .accelerate import Squarem as Squarem
 from .expected import expected_stats as expected_stats
 from .fit import fit as fit
-from .initialise import init as init
 from .m_step import MStep as MStep
 from .m_step import m_step as m_step
 from .m_step import recentre as recentre
@@ -43,6 +42,7 @@ from .priors.ridge import Ridge as Ridge
 from .run import Solution as Solution
 from .run import run as run
 from .run import step as step
+from .search.initialise import init as init
 from .sharded import shard_components as shard_components
 from .sharded import shard_rows as shard_rows
 from .solution import Fit as Fit

@@ -25,7 +25,7 @@ from .entry import (
 )
 from .in_memory import fit_alike, fit_arrays
 from .maximise import DEFAULT_FLOOR, Prior
-from .padding import alike
+from .search.padding import alike
 from .solution import Fit
 from .solver import Solver
 from .stream import fit_source

@@ -12,7 +12,6 @@ from jaxtyping import Array, Key, PyTree
 
 from .._results import names
 from .._trees import alone, float_of, in_numpy, num_rows, take
-from . import restarts
 from .buckets import bucketed
 from .checkpoint import Keeper, digest
 from .checks import check_rows, check_support, checked_data, checked_weights, of_dtype
@@ -22,10 +21,11 @@ from .drive import Progress, drive
 from .entry import Options
 from .expected import log_likelihood
 from .maximise import FLOOR_ROWS
-from .restarts import GOES, Searched, floor_prior, search, table_of
 from .run import loop
+from .search import restarts
+from .search.restarts import GOES, Searched, floor_prior, search, table_of
+from .search.small import fits, suits
 from .sharded import layout_of, over_rows, placed
-from .small import fits, suits
 from .solution import Fit, answer, entropy
 from .state import History, Limits, begin, result_of
 

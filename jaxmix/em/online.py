@@ -21,7 +21,7 @@ from .drive import Progress, drive
 from .expected import expect
 from .maximise import DEFAULT_FLOOR, Prior, about_own_origins, floor_prior, refit
 from .parts import take_apart
-from .restarts import SEARCH_ROWS
+from .search.restarts import SEARCH_ROWS
 
 
 class OnlineState(eqx.Module):

@@ -16,11 +16,10 @@ from .._sharding import on_automatic_axes
 from .._stack import of_arrays
 from .accelerate import solver_of
 from .checks import check_rows
-from .chunks import is_brief
+from .chunks import in_blocks, is_brief, lanes_of
 from .entry import check_assignment, check_start, check_stopping, enter, items_of_one_row
 from .expected import expect
 from .gradient_step import GradientState, init_gradient_state
-from .lanes import in_blocks, lanes_of
 from .maximise import (
     DEFAULT_FLOOR,
     Prior,

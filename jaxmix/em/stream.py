@@ -22,10 +22,10 @@ from .drive import Progress, drive
 from .entry import Options
 from .expected import Expected, expect, log_likelihood
 from .in_memory import fit_arrays
-from .initialise import has_zeros, supported
 from .maximise import FLOOR_ROWS, maximise
 from .parts import num_parameters, take_apart
-from .restarts import SEARCH_ROWS, floor_prior
+from .search.initialise import has_zeros, supported
+from .search.restarts import SEARCH_ROWS, floor_prior
 from .sharded import everyone, together
 from .solution import Fit, Restarts, entropy, of_lane, trimmed
 from .state import begin, judge, propose, result_of

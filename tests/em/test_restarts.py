@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import jaxmix as jm
-from jaxmix.em import in_memory, restarts
-from jaxmix.em.restarts import DROPPED, GOES, Standing, verdicts
+from jaxmix.em import in_memory
+from jaxmix.em.search import restarts
+from jaxmix.em.search.restarts import DROPPED, GOES, Standing, verdicts
 
 
 def lanes(level, **others):

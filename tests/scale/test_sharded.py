@@ -18,7 +18,7 @@ import importlib, re, sys
 import jax, jax.numpy as jnp, numpy as np, jaxmix as jm
 from jax.sharding import NamedSharding, PartitionSpec
 internals = importlib.import_module("jaxmix.em.in_memory")
-from jaxmix.em.restarts import floor_prior
+from jaxmix.em.search.restarts import floor_prior
 from jaxmix.em.sharded import layout_of, placed
 from jaxmix.em.state import Limits
 x = np.load(sys.argv[1])

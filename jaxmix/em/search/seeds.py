@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Key, PyTree
 
-from .._trees import num_rows
+from ..._trees import num_rows
 from .initialise import ROWS_A_COMPONENT, ROWS_ALONE, SEED_ROWS, is_vector_event
 from .k_means import canonical_order, lloyd, plus_plus
 
@@ -76,7 +76,7 @@ def seeds(
 
     Example:
         >>> import jax, numpy as np
-        >>> from jaxmix.em.seeds import seeds
+        >>> from jaxmix.em.search.seeds import seeds
         >>> x = np.array([0.0, 0.1, 5.0, 5.1])
         >>> seeds(jax.random.key(0), x, 2, 4).share.shape
         (4, 4, 2)

@@ -7,18 +7,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
-from .._compile import Quick
-from .._hooks import Labelled
-from .._sharding import on_automatic_axes
-from .._stack import of_arrays
-from .._trees import float_of, num_rows, take
-from .columns import ColumnsEvent
-from .entry import check_key, enter
-from .expected import expect
-from .gradient_step import climb, gradient_state
-from .lanes import in_blocks, lanes_of
-from .maximise import blank_stats, maximise, refit
-from .parts import take_apart
+from ..._compile import Quick
+from ..._hooks import Labelled
+from ..._sharding import on_automatic_axes
+from ..._stack import of_arrays
+from ..._trees import float_of, num_rows, take
+from ..chunks import in_blocks, lanes_of
+from ..columns import ColumnsEvent
+from ..entry import check_key, enter
+from ..expected import expect
+from ..gradient_step import climb, gradient_state
+from ..maximise import blank_stats, maximise, refit
+from ..parts import take_apart
 
 SEED_ROWS = 2048
 ROWS_A_COMPONENT = 3

@@ -15,22 +15,26 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from .._compile import Effort, Quick
-from .._exponential import ExponentialFamily, Refittable
-from .._hooks import Labelled
-from .._numerics import logsumexp
-from .._results import NAMES
-from .._trees import alone, float_of, in_numpy, num_rows, take
-from ..combinators import Composite, MixtureSameFamily, SequenceEvent
-from .checks import check_support
-from .chunks import densities
-from .drive import Progress, best_of_all, drive
-from .entry import Options
-from .expected import log_likelihood
+from ..._compile import Effort, Quick
+from ..._exponential import ExponentialFamily, Refittable
+from ..._hooks import Labelled
+from ..._numerics import logsumexp
+from ..._results import NAMES
+from ..._trees import alone, float_of, in_numpy, num_rows, take
+from ...combinators import Composite, MixtureSameFamily, SequenceEvent
+from ..checks import check_support
+from ..chunks import densities
+from ..drive import Progress, best_of_all, drive
+from ..entry import Options
+from ..expected import log_likelihood
+from ..maximise import Prior, if_seen
+from ..parts import take_apart
+from ..run import pass_on
+from ..solution import Fit, answer
+from ..solver import PlainEM
+from ..state import History, Limits, State, begin, result_of
 from .initialise import NUDGE, components, global_fit, refitted
-from .maximise import Prior, if_seen
 from .padding import bucket_of_components, can_widen, narrowed, padded_rows, widened
-from .parts import take_apart
 from .restarts import (
     GOES,
     SHORT,
@@ -41,11 +45,7 @@ from .restarts import (
     table_of,
     verdicts,
 )  # fmt: skip
-from .run import pass_on
 from .seeds import generator, seeds
-from .solution import Fit, answer
-from .solver import PlainEM
-from .state import History, Limits, State, begin, result_of
 
 ELEMENTS = 500_000  # rows x densities x restarts up to which compiling costs more than running
 WIDE = 4  # restarts side by side

@@ -7,12 +7,12 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from .._compile import Quick
-from .._stack import pick
-from .._trees import float_of, in_numpy, num_rows
-from ..combinators import MixtureSameFamily
-from ..families.categorical import Categorical
-from .chunks import is_brief
+from ..._compile import Quick
+from ..._stack import pick
+from ..._trees import float_of, in_numpy, num_rows
+from ...combinators import MixtureSameFamily
+from ...families.categorical import Categorical
+from ..chunks import is_brief
 
 FEW_ROWS = 256
 

@@ -16,17 +16,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from .._platform import sizes
-from .._results import FAILED
-from .._trees import float_of, num_rows, take
-from . import maximise
-from .checks import check_support
-from .chunks import densities
+from ..._platform import sizes
+from ..._results import FAILED
+from ..._trees import float_of, num_rows, take
+from .. import maximise
+from ..checks import check_support
+from ..chunks import densities
+from ..sharded import layout_of, over_rows
+from ..solution import Restarts
+from ..state import History, State
 from .initialise import components, everywhere, has_zeros, started, supported
 from .seeds import seeds
-from .sharded import layout_of, over_rows
-from .solution import Restarts
-from .state import History, State
 
 GOES, DROPPED = -1, -2  # verdicts; that on a twin is the lane which it follows
 SHORT = 50  # steps of a short run, after which only the best few go on where steps are dear
