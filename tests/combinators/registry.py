@@ -18,6 +18,7 @@ class Case(NamedTuple):
 
     name: str
     make: Callable[[], tuple[Any, Any]]
+    bounded: bool = True  # by the expected log-density: not where an M-step is a Newton step
 
 
 def normals(*means):
@@ -133,6 +134,44 @@ def lines():
     return model, (jnp.asarray(draw.normal(0, 2, ROWS)), jnp.asarray(draw.normal(size=(ROWS, 2))))
 
 
+def regressions():
+    """A mixture of records of regressions of every kind."""
+    template = jm.Composite(
+        {
+            "truth": jm.LogisticRegression.template(1),
+            "label": jm.MultinomialRegression.template(1, 3),
+            "count": jm.PoissonRegression.template(1, offset=True),
+            "spread": jm.NegativeBinomialRegression.template(1),
+            "size": jm.GammaRegression.template(1),
+            "place": jm.MultivariateLinearRegression.template(1, 2),
+        }
+    )
+    draw = rng()
+    x = draw.normal(size=(ROWS, 1))
+    rows = {
+        "truth": (np.arange(ROWS) % 3 % 2, x),
+        "label": (draw.integers(0, 3, ROWS), x),
+        "count": (draw.poisson(2, ROWS), x, draw.normal(0, 0.1, ROWS)),
+        "spread": (draw.negative_binomial(2, 0.4, ROWS), x),
+        "size": (draw.gamma(2, 1, ROWS), x),
+        "place": (draw.normal(size=(ROWS, 2)) + x, x),
+    }
+    model = jm.mixture_of(template, 2)
+    apart = lambda a: a + 0.3 * jnp.asarray(draw.normal(size=a.shape))
+    away = jax.tree.map(apart, model.components)
+    return jm.MixtureSameFamily(jnp.array([0.4, 0.6]), away), jax.tree.map(jnp.asarray, rows)
+
+
+def gated():
+    """Experts of a record, some of whose responses are missing, and a gate of covariates."""
+    experts = jm.Regression(lines()[0].components, response="y", given=["a", "b"])
+    gate = jm.MultinomialRegression(jnp.array([[0.5]]), jnp.array([-0.2]))
+    draw = rng()
+    y = jm.OptionalEvent(jnp.asarray(draw.normal(0, 2, ROWS)), jnp.asarray(np.arange(ROWS) % 4 > 0))
+    rows = {"y": y, **{name: jnp.asarray(draw.normal(size=ROWS)) for name in "ab"}}
+    return jm.Gated(gate, experts, given=["a"]), rows
+
+
 def held():
     """Means that are known with scales that are not, and the other way round."""
     template = jm.Composite((jm.Normal(0.0, 1.0), jm.Gamma(2.0, 1.0)))
@@ -207,6 +246,8 @@ CASES = [
     Case("ProductOfExperts", experts),
     Case("NoisyNormal", noisy),
     Case("LinearRegression", lines),
+    Case("regressions", regressions, bounded=False),
+    Case("Gated", gated, bounded=False),
     Case("fields frozen", held),
     Case("fields shared", shared),
     Case("record", record),

@@ -39,6 +39,8 @@ def test_steps_climb_with_weights_chunks_lengths_and_missing_values(case, x64):
     each, alone = by_row(found.model, data)
     np.testing.assert_allclose(found.log_likelihood, np.sum(weights * np.asarray(each)), rtol=1e-9)
     np.testing.assert_allclose(each[3], alone, rtol=1e-12)
+    if not case.bounded:
+        return
     assert np.all(np.asarray(history.kl) > -1e-8)
     # What the last step gained is at least what its bound promised.
     assert np.all(np.asarray(history.elbo) <= np.asarray(history.log_likelihood) + 1e-8)
