@@ -38,6 +38,15 @@ def test_readme_examples_run(block, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out
 
 
+def test_the_figures_are_those_of_the_results():
+    from benchmarks._results import table
+
+    whole = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    assert whole == table()
+    shown = [line for line in README.splitlines() if line.endswith("` |")]
+    assert len(shown) == 6 and all(line in whole.splitlines() for line in shown)
+
+
 def test_links_lead_to_files():
     for target in re.findall(r"\]\((?!http)([^)#]+)", README):
         assert (ROOT / target).exists(), target
