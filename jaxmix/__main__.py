@@ -32,6 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )  # fmt: skip
     fitting.add_argument("--proposal", type=Path, help="an edited proposal of --dry-run")
     fitting.add_argument("--dry-run", action="store_true", help="only print the proposal")
+    fitting.add_argument("--response", metavar="COLUMN", help="a column to be regressed on others")
+    fitting.add_argument(
+        "--given", action="append", metavar="COLUMNS", help="its covariates, with commas between"
+    )
     fitting.add_argument("--weights", metavar="COLUMN", help="a column of case weights")
     fitting.add_argument("--prior", type=float, default=0.0, help="pseudo-rows for each density")
     fitting.add_argument("--decimal", choices=[".", ","], help="the mark before decimals")

@@ -16,6 +16,7 @@ from jaxmix._fit_table.fonts import fonts_for
 from jaxmix._fit_table.joint import blocks_of
 from jaxmix._fit_table.proposal import as_text, read_proposal
 from jaxmix._fit_table.read import read_table
+from jaxmix._fit_table.regressions import in_own_units
 from jaxmix._fit_table.rows import filled_in, filled_in_vectors, rows_under
 from jaxmix._fit_table.stability import _jaccard
 from jaxmix.data.column import column_of, names_rows, step_of
@@ -268,3 +269,42 @@ def test_groups_that_come_back_overlap():
     one = np.array([0, 0, 0, 1, 1, 1])
     assert _jaccard(one, 1 - one, 2).tolist() == [1, 1]
     assert _jaccard(one, np.array([0, 0, 1, 1, 1, 1]), 2).tolist() == [2 / 3, 3 / 4]
+
+
+def test_regressions_are_of_the_family_that_the_response_asks_for():
+    rng = np.random.default_rng(0)
+    kind, x = rng.choice(list("uvw"), 200), rng.normal(size=200)
+    table = {
+        "x": x, "kind": kind.tolist(), "id": rng.permutation(200), "y": 1 + 2 * x,
+        "count": rng.poisson(3, 200), "spread": rng.negative_binomial(1, 0.1, 200),
+        "cost": rng.gamma(1, 3, 200), "flag": rng.integers(0, 2, 200), "sex": ["f", "m"] * 100,
+    }  # fmt: skip
+    kinds = {"y": "Linear", "count": "Poisson", "spread": "NegativeBinomial", "cost": "Gamma",
+             "flag": "Logistic", "sex": "Logistic", "kind: u": "Logistic"}  # fmt: skip
+    for response, family in kinds.items():
+        found = jm.infer_template(table, response=response, given=["x", "kind"])
+        assert type(found.template.family).__name__ == f"{family}Regression", response
+    usual = max("uvw", key=lambda label: np.sum(kind == label))
+    fields = jm.infer_template(table, response="count").template.given
+    assert "id" not in fields and f"kind: {usual}" not in fields and "x" in fields
+    template = jm.infer_template(table, response="sex", given=["x", "kind"]).template
+    data = jm.encode(jm.mixture_of(template, 2), table)
+    assert template.response == "sex: m" and data["sex: m"].tolist() == [0, 1] * 100
+    others = [label for label in "uvw" if label != usual]
+    assert all((np.asarray(data[f"kind: {o}"]) == (kind == o)).all() for o in others)
+    for bad, words in ({"response": "kind"}, "name one"), ({"given": ["x"]}, "say which"):
+        with pytest.raises(ValueError, match=words):
+            jm.infer_template(table, **bad)
+    with pytest.raises(ValueError, match="Row 3, field x"):
+        jm.encode(template, table | {"x": np.where(np.arange(200) == 3, np.nan, x)})
+
+
+def test_regressions_in_their_own_units():
+    family = jm.LinearRegression(jnp.array([[2.0, -1.0]]), jnp.array([3.0]), jnp.array([1.0]))
+    law = jm.Regression(family, response="y", given=["a", "b"])
+    model = jm.MixtureSameFamily(jnp.ones(1), law)
+    centre, scale, x = np.array([5.0, -2.0]), np.array([10.0, 0.1]), np.array([7.0, -1.9])
+    own = in_own_units(model, centre, scale).components.family
+    mean = float(own.coefficients[0] @ x + own.intercept[0])
+    unit = (x - centre) / scale
+    np.testing.assert_allclose(mean, 3 + 2 * unit[0] - unit[1], rtol=1e-5)

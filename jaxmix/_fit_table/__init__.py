@@ -20,6 +20,7 @@ from .dates import with_parts
 from .joint import as_worth, joint_said, tried_jointly
 from .proposal import as_text, pair, read_proposal
 from .read import Table, components_of, read_table
+from .regressions import complete, covariates, regress
 from .rows import rows_under
 from .safe import Place, stopped_by_ctrl_c
 from .stability import overlaps
@@ -40,6 +41,8 @@ class Asked(NamedTuple):
     prior: float = 0.0
     restarts: int = 16
     resamples: int = 6
+    response: str | None = None
+    given: Many[str] | None = None
     seed: int = 0
     na: Many[str] = ()
     decimal: str | None = None
@@ -63,6 +66,8 @@ def fit_table(path: Path, folder: Path, asked: Asked) -> None:
         read = read._replace(frame=with_parts(read.frame, read.readings))
     if len(read.frame) < 2:
         raise ValueError(f"{read.name} has 1 row: a mixture needs at least 2.")
+    if asked.response is not None:
+        read = complete(read, asked.response, covariates(asked, list(read.frame.columns)))
     if asked.dry_run:
         print(*(f"# {note}" for note in read.notes), sep="\n")
         print(as_text(read.name, _proposed(read, asked)))
@@ -74,6 +79,9 @@ def fit_table(path: Path, folder: Path, asked: Asked) -> None:
     place = Place(folder, asked.force)
     with stopped_by_ctrl_c(place):
         proposed = _proposed(read, asked)
+        if asked.response is not None:
+            regress(place, read, proposed, asked, weights)
+            return
         heading(f"{read.name}: {most} rows, {len(read.frame.columns)} columns")
         for note in read.notes:
             print(note)
@@ -140,7 +148,10 @@ def _proposed(read: Table, asked: Asked) -> Any:
             raise ValueError(f"{option} {unknown[0]}: the columns are {', '.join(names)}.")
     if asked.weights is not None:
         ignore.append(asked.weights)
-    return infer_template(read.frame, ignore=tuple(ignore), families=families)
+    given = covariates(asked, names) if asked.response is not None else None
+    return infer_template(
+        read.frame, ignore=tuple(ignore), families=families, response=asked.response, given=given
+    )
 
 
 def _weights(read: Table, column: str | None) -> np.ndarray | None:

@@ -42,6 +42,7 @@ def choose(
     *,
     weights: np.ndarray | None = None,
     prior: float = 0.0,
+    encoded: bool = False,
 ) -> Found:
     """Fit mixtures of each size, at most as large as the table, and take the least BIC.
 
@@ -55,11 +56,12 @@ def choose(
         seed: of the starts.
         weights: case weights.
         prior: pseudo-rows of the global fit for every density.
+        encoded: whether `rows` are events already.
 
     Raises:
         ValueError: for more components than rows, or if every mixture collapsed.
     """
-    whole = data = encode(template, rows)
+    whole = data = rows if encoded else encode(template, rows)
     most = num_rows(data)
     case: Any = weights
     if most > MANY_ROWS:

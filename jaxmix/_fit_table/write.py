@@ -114,7 +114,7 @@ def on_a_part(found: Found, rows: int) -> list[str]:
     ]
 
 
-def _markdown(header: Many, rows: Many[Many]) -> list[str]:
+def markdown(header: Many, rows: Many[Many]) -> list[str]:
     lines = [header, ["---"] * len(header), *rows]
     clean = lambda cell: str(cell).replace("|", "\\|").replace("\n", " ")
     return [f"| {' | '.join(map(clean, line))} |" for line in lines]
@@ -125,7 +125,7 @@ def _dependence(told: Any) -> list[str]:
         return ["Within the components no two columns of numbers are correlated by more than 0.3."]
     lines = [(a, b, f"{r:.2f}") for a, b, r in told.correlated[:10]]
     return [
-        *_markdown(["column", "column", "correlation within components"], lines),
+        *markdown(["column", "column", "correlation within components"], lines),
         "",
         "The components take their columns for independent: part of this correlation may stand "
         "behind the number of components.",
@@ -162,7 +162,7 @@ def _report(name, frame, fields, proposed, found, told, posterior, files, said, 
         "",
         "## The components",
         "",
-        *_markdown(["", *(f"component {k}" for k in range(found.chosen)), "tells (nats)"], rows),
+        *markdown(["", *(f"component {k}" for k in range(found.chosen)), "tells (nats)"], rows),
         "",
         "± is one standard error, all else known; where groups overlap, "
         "`jm.em.standard_errors` gives the whole of it.",
@@ -175,7 +175,7 @@ def _report(name, frame, fields, proposed, found, told, posterior, files, said, 
         *([*said, ""] if said else []),
         "## Rows that fit badly",
         "",
-        *_markdown(["row", "log-density (nats)"], [(r, f"{v:.2f}") for r, v in told.outliers]),
+        *markdown(["row", "log-density (nats)"], [(r, f"{v:.2f}") for r, v in told.outliers]),
         "",
         "## What the components leave unsaid",
         "",
@@ -185,7 +185,7 @@ def _report(name, frame, fields, proposed, found, told, posterior, files, said, 
         *(["![Rows by component](assignments.png)", ""] if "assignments.png" in files else []),
         "## How many components",
         "",
-        *_markdown(*compared(found)),
+        *markdown(*compared(found)),
         "",
         "Smaller BIC, AIC and ICL are better; log-likelihoods are totals in nats.",
         *on_a_part(found, len(frame)),
@@ -196,7 +196,7 @@ def _report(name, frame, fields, proposed, found, told, posterior, files, said, 
         "",
         "## The columns",
         "",
-        *_markdown(["column", "family", "missing", "why"], columns),
+        *markdown(["column", "family", "missing", "why"], columns),
         "",
         "Families are compared as components: by mixtures of up to three of each, on values held "
         "out. Of those within 2 nats of the best over the whole column, the first was taken.",

@@ -30,9 +30,11 @@ from ..combinators._conditioning import plain
 from ..combinators.tied import Tied
 from ..families import BernoulliSet, Categorical, NoisyEvent, NoisyNormal
 from ..families._domain import REAL, Domain
+from ..regression import MultinomialRegression, Regression
 from .labels import expected_labels, label_codes
 from .numbers import Where, encode_numbers, present_values
-from .tables import as_columns, is_table
+from .responses import of_field
+from .tables import as_columns, columns_of, is_table
 
 
 @on_host("encode the rows before.")
@@ -41,8 +43,9 @@ def encode(model: PyTree, rows: Any) -> PyTree:
 
     A tuple of fields takes tuples, a dict of fields takes dicts or a table's columns by name; an
     `Optional` field takes None or NaN for missing; a `MarkovChain` or `Sequence` takes any
-    sequence, a `BernoulliSet` any collection of labels. Labels are those that the template
-    declares; others are refused, unless it declares `jm.data.OTHER`, which then stands for them.
+    sequence, a `BernoulliSet` any collection of labels; a `Regression` the columns of its fields.
+    Labels are those that the template declares; others are refused, unless it declares
+    `jm.data.OTHER`, which then stands for them.
 
     Args:
         model: a density, of which only the structure is used.
@@ -62,7 +65,16 @@ def encode(model: PyTree, rows: Any) -> PyTree:
     """
     record = structure(model)
     where = Where("")
-    if is_table(rows):
+    if isinstance(record, Regression):
+        columns = columns_of(rows)
+        parts = [(record.response, response_of(record.family)), *((g, None) for g in record.given)]
+        encode_field = lambda name, part: (
+            encode_numbers(REAL, of_field(columns, name), where.inner(name))
+            if part is None
+            else _encode(part, of_field(columns, name), where.inner(name))
+        )
+        encoded = {name: encode_field(name, part) for name, part in parts}
+    elif is_table(rows):
         if not isinstance(record, Composite):
             raise ValueError(
                 f"A table needs a Composite of its columns; the model's events are those of "
@@ -82,6 +94,13 @@ def encode(model: PyTree, rows: Any) -> PyTree:
 def _to_device(array: np.ndarray) -> jax.Array:
     kind = {"f": float, "i": int, "b": bool}[array.dtype.kind]
     return jnp.asarray(array, dtype=jax.dtypes.canonicalize_dtype(kind))
+
+
+def response_of(family: PyTree) -> PyTree:
+    """A density of a regression's response alone, for where its values lie."""
+    if isinstance(family, MultinomialRegression):
+        return Categorical.template(family.size)
+    return type(family).template(1).given(jnp.zeros(1))
 
 
 def structure(model: PyTree) -> PyTree:

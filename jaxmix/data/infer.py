@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping
+from collections.abc import Sequence as Rows
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from .candidates import MAX_LABELS, Chosen, choose_number, known_family
 from .copies import copies_among
 from .labels import OTHER
 from .numbers import is_date, present_values
+from .responses import regression_of
 from .tables import columns_of, is_table
 
 RARE = 5  # rows below which a label of many goes to jm.data.OTHER
@@ -30,9 +32,9 @@ class Choice(NamedTuple):
 
 
 class Inferred(NamedTuple):
-    """A template, the choices behind it, and the columns that were left out."""
+    """A template, of records or a regression, the choices behind it, and the columns left out."""
 
-    template: Composite
+    template: Any
     choices: list[Choice]
     ignored: list[Choice]
 
@@ -118,7 +120,12 @@ def _python(value: Any) -> Any:
 
 @on_host("infer the template before.")
 def infer_template(
-    table: Any, *, ignore: Collection[str] = (), families: Mapping[str, str] | None = None
+    table: Any,
+    *,
+    ignore: Collection[str] = (),
+    families: Mapping[str, str] | None = None,
+    response: str | None = None,
+    given: Rows[str] | None = None,
 ) -> Inferred:
     """Propose a template for a table, one density a column, by held-out score.
 
@@ -139,6 +146,11 @@ def infer_template(
             tuples, of records within records.
         ignore: columns to leave out.
         families: from a column to the name of the family that it is to have, such as "Gamma".
+        response: a column, or `column: label` for whether it has that label, to be regressed on
+            others: the template is a `Regression` then, linear, logistic, of counts or of positive
+            skewed numbers as the column asks for.
+        given: names of the covariates, with `response`; None for all columns of use. Labels
+            become fields of 0 and 1, each against the commonest.
 
     Returns:
         `Inferred(template, choices, ignored)`; `print` it to read what was chosen and why.
@@ -150,15 +162,27 @@ def infer_template(
         >>> import jaxmix as jm
         >>> print(jm.infer_template({"kind": ["a", "b", "a", None]}))
         kind: Optional Categorical (2 labels: a, b; 1 missing)
+        >>> table = {"y": [0.5, 2.5, 4.0, 6.5], "x": [0.0, 1.0, 2.0, 3.0]}
+        >>> print(jm.infer_template(table, response="y"))
+        y: LinearRegression (numbers)
+        x: covariate (a number)
     """
     columns = columns_of(table)
     families = {} if families is None else families
-    unknown = [name for name in families if name not in columns]
+    unknown = [name for name in families if name not in columns and name != response]
     if unknown:
         raise ValueError(f"There is no column {unknown[0]!r}; there are {list(columns)}.")
-    families = {name: known_family(family) for name, family in families.items()}
+    if response is None:
+        families = {name: known_family(family) for name, family in families.items()}
     kept = {name: values for name, values in columns.items() if name not in ignore}
-    copies = copies_among(kept, set(families))
+    copies = copies_among(kept, {*families, *(given or ())})
+    if response is not None:
+        family = families.get(response)
+        template, said, out = regression_of(kept, response, given, family, copies)
+        lines = [Choice(name, *what[:1], 0, what[1]) for name, what in said.items()]
+        return Inferred(template, lines, [Choice(n, "ignored", 0, why) for n, why in out.items()])
+    if given is not None:
+        raise ValueError("`given` names covariates of a response: say which column that is.")
     parts, choices, left = {}, [], []
     for name, values in kept.items():
         missing = int(np.sum(~_present(values)))

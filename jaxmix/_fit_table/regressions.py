@@ -1,0 +1,180 @@
+"""`python -m jaxmix fit TABLE --response COLUMN`: mixtures of regressions, chosen by BIC."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._page import heading, quickly_compiled, save, table
+from .._stack import pick
+from ..data import encode
+from ..data import save as save_model
+from ..data.responses import MARK
+from ..em import standard_errors
+from ..plot._canvas import colours, each, new_axes, thinned
+from .choose import Found, choose, compared
+from .html import page
+from .read import Table
+from .write import markdown, posteriors
+
+FEW_ROWS = 5000
+LINES = 6  # covariates drawn
+SIDE = 3.4  # inches of a picture
+
+
+def covariates(asked: Any, names: list[str]) -> list[str] | None:
+    """Names of the covariates that were asked for: with commas between, or in options of their own."""
+    if asked.given is None:
+        return None
+    whole = [one for one in asked.given if one in names]
+    parts = [p.strip() for one in asked.given if one not in names for p in one.split(",")]
+    return [*whole, *filter(None, parts)]
+
+
+def complete(read: Table, response: str, given: list[str] | None) -> Table:
+    """The rows in which the response and its covariates are there."""
+    names = list(read.frame.columns)
+    base = lambda name: name if name in names else name.rpartition(MARK)[0]
+    used = [base(n) for n in (response, *(given or names)) if base(n) in names]
+    if given is None:  # what is mostly missing is no covariate
+        empty = [n for n in used if read.frame[n].isna().mean() > 0.5 and n != base(response)]
+        used = [n for n in used if n not in empty]
+        if empty:
+            read.notes.append(f"Mostly missing, and left out: {', '.join(empty)}.")
+            read = read._replace(frame=read.frame.drop(columns=empty))
+    there = read.frame[used].notna().all(axis=1).to_numpy()
+    if there.sum() < 2:
+        raise ValueError(f"{read.name}: in fewer than 2 rows nothing is missing.")
+    gone = int((~there).sum())
+    if gone:
+        read.notes.append(
+            f"{gone} of {len(there)} rows lack the response or a covariate: left out."
+        )
+    return read._replace(frame=read.frame[there].reset_index(drop=True))
+
+
+def regress(place: Any, read: Table, proposed: Any, asked: Any, weights: Any) -> None:
+    """Fit mixtures of regressions of each size; write the best one, its coefficients and lines."""
+    template = proposed.template
+    heading(f"{read.name}: {template.response} given {', '.join(template.given)}")
+    print(*read.notes, sep="\n")
+    print(f"{proposed}\n")
+    with jax.enable_x64(True), quickly_compiled(len(read.frame) <= FEW_ROWS):
+        raw = encode(template, read.frame)
+        # In units of their own spread the covariates make well-conditioned systems.
+        x = {name: np.asarray(raw[name]) for name in template.given}
+        centre = np.array([a.mean() for a in x.values()])
+        scale = np.array([a.std() or 1.0 for a in x.values()])
+        unit = {n: (a - m) / s for (n, a), m, s in zip(x.items(), centre, scale, strict=True)}
+        found = choose(
+            template, raw | unit, asked.components, asked.restarts, asked.seed,
+            weights=weights, prior=asked.prior, encoded=True,
+        )  # fmt: skip
+        model = in_own_units(found.best.model, centre, scale)
+        table(*compared(found))
+        print(f"\nChosen by BIC: K = {found.chosen}.\n{found.best}\n")
+        save_model(place.part / "model.npz", model)
+        place.keep("model.npz")
+        errors = standard_errors(model, raw, weights=weights).components.family
+        posterior = each(model, "posterior", raw)
+        posteriors(place.part, posterior)
+        if not asked.only_summary:
+            save(place.part, {"lines": lambda: lines(model, raw, posterior)})
+        text = _report(read, proposed, found, model, errors, bool(list(place.part.glob("*.png"))))
+        (place.part / "report.md").write_text(text, encoding="utf-8")
+        (place.part / "report.html").write_text(page(text, place.part), encoding="utf-8")
+        place.keep()
+    print(text.split("\n## The coefficients")[0])
+    print(f"Written to {place.folder.resolve()}.")
+
+
+def in_own_units(model: Any, centre: np.ndarray, scale: np.ndarray) -> Any:
+    """The model of covariates x, from that of (x - centre) / scale."""
+    family = model.components.family
+    slopes = family.coefficients / scale
+    level = family.intercept - jnp.sum(slopes * centre, -1)
+    where = lambda m: (m.components.family.coefficients, m.components.family.intercept)
+    return eqx.tree_at(where, model, (slopes, level))
+
+
+def lines(model: Any, data: Any, posterior: np.ndarray) -> Any:
+    """The response over each covariate, and each component's mean, the others at their means."""
+    law = model.components
+    y, names = np.asarray(data[law.response]), law.given[:LINES]
+    palette, which = colours(posterior.shape[1]), posterior.argmax(1)
+    across = min(3, len(names))
+    down = -(-len(names) // across)
+    size = (SIDE * across + 1, 0.9 * SIDE * down)
+    axes = new_axes(down, across, size=size).ravel()
+    middle = np.array([float(np.mean(data[name])) for name in law.given])
+    mean = eqx.filter_jit(lambda f, xs: jax.vmap(lambda x: f.given(x).mean)(xs))
+    few = thinned(np.arange(len(y)))
+    for i, (ax, name) in enumerate(zip(axes, names, strict=False)):
+        seen = np.asarray(data[name])
+        ax.scatter(seen[few], y[few], s=9, c=palette[which[few]], alpha=0.5, linewidths=0)
+        grid = np.linspace(seen.min(), seen.max(), 100)
+        points = np.repeat(middle[None], len(grid), 0)
+        points[:, i] = grid
+        for k, colour in enumerate(palette):
+            line = mean(pick(law.family, k), jnp.asarray(points))
+            ax.plot(grid, np.asarray(line), color=colour, lw=2, label=str(k) if i == 0 else None)
+        pad = 0.05 * np.ptp(y) or 1.0
+        ax.set(xlabel=name, ylim=(y.min() - pad, y.max() + pad))
+        ax.set_ylabel(law.response if i % across == 0 else "")
+    for ax in axes[len(names) :]:
+        ax.remove()
+    if len(palette) > 1:
+        axes[0].figure.legend(title="component", frameon=False, loc="outside right upper")
+    return axes[0]
+
+
+def _report(read: Table, proposed: Any, found: Found, model: Any, errors: Any, drawn: bool) -> str:
+    law, k = model.components, found.chosen
+    family, rows = law.family, len(read.frame)
+    pair = lambda value, error: f"{float(value):.4g} ± {float(error):.2g}"
+    body = [["share", *(f"{w:.0%}" for w in model.weights.tolist())]]
+    body += [["intercept", *map(pair, family.intercept, errors.intercept)]]
+    for i, name in enumerate(law.given):
+        body += [[name, *map(pair, family.coefficients[:, i], errors.coefficients[:, i])]]
+    for name in ("scale", "shape", "successes"):
+        if getattr(errors, name, None) is not None:
+            body += [[name, *map(pair, getattr(family, name), getattr(errors, name))]]
+    groups = "one line serves all" if k == 1 else f"{k} groups of rows have lines of their own"
+    kind = proposed.choices[0].family
+    columns = [[c.column, c.family, c.reason] for c in [*proposed.choices, *proposed.ignored]]
+    out = [
+        f"# {law.response} given {', '.join(law.given)}",
+        "",
+        f"Of the {rows} rows of {read.name} {groups}, by BIC among {min(found.fits)} to "
+        f"{max(found.fits)}: a {kind} in each.",
+        "",
+        *[line for note in read.notes for line in (note, "")],
+        "## The coefficients",
+        "",
+        *markdown(["", *(f"component {i}" for i in range(k))], body),
+        "",
+        "± is one standard error, from the observed information. Coefficients are of the family's "
+        "linear predictor: of a mean's logarithm for counts and skewed numbers, of log odds for "
+        "labels.",
+        "",
+        *(["![The lines](lines.png)", "", _drawn(len(law.given)), ""] if drawn else []),
+        "## How many components",
+        "",
+        *markdown(*compared(found)),
+        "",
+        "```",
+        str(found.best),
+        "```",
+        "",
+        "## The columns",
+        "",
+        *markdown(["column", "part", "why"], columns),
+    ]
+    return "\n".join(out) + "\n"
+
+
+def _drawn(count: int) -> str:
+    first = f"Drawn are the first {LINES} covariates. " if count > LINES else ""
+    return f"{first}Each line is a component's mean, the other covariates at their means."

@@ -1,0 +1,156 @@
+"""A regression from a table: the family that its response asks for, and its covariates."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..regression import (
+    GammaRegression,
+    LinearRegression,
+    LogisticRegression,
+    MultinomialRegression,
+    NegativeBinomialRegression,
+    PoissonRegression,
+    Regression,
+)
+from .column import Column, column_of, names_rows
+from .numbers import present_values
+from .worth import skewed, spread
+
+FAMILIES: dict[str, Any] = {
+    "Linear": LinearRegression,
+    "Logistic": LogisticRegression,
+    "Multinomial": MultinomialRegression,
+    "Poisson": PoissonRegression,
+    "Gamma": GammaRegression,
+    "NegativeBinomial": NegativeBinomialRegression,
+}
+LEVELS = 12  # of a covariate's labels
+COUNTED = 30  # the least number beyond which whole numbers are measurements
+DISPERSED = 1.5  # variance over mean of a response, beyond which counts are no Poisson ones
+MARK = ": "
+
+
+def of_field(columns: Mapping[Any, Any], name: str) -> Any:
+    """A column, or whether one has a label: `kind: a` is 1 where `kind` is a, and 0 elsewhere.
+
+    Raises:
+        ValueError: for what is neither.
+    """
+    if name in columns:
+        return columns[name]
+    base, mark, label = name.rpartition(MARK)
+    if not mark or base not in columns:
+        raise ValueError(f"There is no column {name!r}; there are {list(columns)}.")
+    values = columns[base]
+    found = [float(str(value) == label) for value in values]
+    there = present_values(values)
+    return np.where(there, found, np.nan)
+
+
+def regression_of(
+    columns: Mapping[Any, Any],
+    response: str,
+    given: Sequence[str] | None,
+    family: str | None,
+    left_out: Mapping[Any, str],
+) -> tuple[Regression, dict[str, tuple[str, str]], dict[str, str]]:
+    """The template, what each field is and why, and what was left out and why.
+
+    Args:
+        columns: of the table.
+        response: the name of one, or `column: label`.
+        given: names of the covariates; None for all that are of use.
+        family: the response's, by a name such as "Gamma".
+        left_out: columns that say again what others say, and why.
+    """
+    name, kind, why = _response(columns, response, family)
+    base = response if response in columns else response.rpartition(MARK)[0]
+    fields, ignored = {}, {}
+    for covariate in [c for c in columns if c != base] if given is None else given:
+        if covariate not in columns:
+            of_field(columns, covariate)
+            fields[covariate] = "covariate", "1 for the label, 0 for others"
+            continue
+        if given is None and covariate in left_out:
+            ignored[covariate] = left_out[covariate]
+            continue
+        names, reason = _covariates(covariate, columns[covariate], asked=given is not None)
+        if not names:
+            ignored[covariate] = reason
+        fields |= {one: ("covariate", reason) for one in names}
+    if not fields:
+        raise ValueError(f"No column is left for {response!r} to be given.")
+    size = (int(np.max(columns[name])) + 1,) if kind == "Multinomial" else ()
+    template = FAMILIES[kind].template(len(fields), *size)
+    said = {name: (f"{kind}Regression", why)} | fields
+    return Regression(template, response=name, given=list(fields)), said, ignored
+
+
+def _numbers(values: Any) -> np.ndarray | None:
+    """The values that are there, if they are numbers and no truth values."""
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
+        return values[~np.isnan(values)].astype(float)
+    there = [v for v, present in zip(values, present_values(values), strict=True) if present]
+    if there and all(isinstance(v, int | float) and not isinstance(v, bool) for v in there):
+        return np.array(there, float)
+    return None
+
+
+def _response(columns, response: str, family: str | None) -> tuple[str, str, str]:
+    """The field, the family, and why."""
+    values = of_field(columns, response)
+    x = _numbers(values)
+    if family is not None:
+        kind = family.removesuffix("Regression").replace("Normal", "Linear")
+        kind = {"Categorical": "Multinomial", "Bernoulli": "Logistic"}.get(kind, kind)
+        if kind not in FAMILIES:
+            raise ValueError(f"No regression is called {family!r}; there are {list(FAMILIES)}.")
+        return response, kind, "as was asked"
+    if x is None:
+        labels = sorted(
+            Counter(v for v, there in zip(values, present_values(values), strict=True) if there),
+            key=str,
+        )
+        if len(labels) == 2:
+            return f"{response}{MARK}{labels[1]}", "Logistic", f"2 labels: {labels[0]}, {labels[1]}"
+        raise ValueError(
+            f"{response!r} has {len(labels)} labels: name one as the response, such as "
+            f"'{response}{MARK}{labels[0] if labels else '...'}'."
+        )
+    c = column_of(x, response)
+    if len(c.labels) == 1:
+        raise ValueError(f"{response!r} is {c.labels[0]:g} in every row.")
+    if c.labels.tolist() == [0.0, 1.0]:
+        return response, "Logistic", "0 or 1"
+    if c.whole and 0 <= c.labels[0] < COUNTED:
+        over = spread(c)
+        kind = "NegativeBinomial" if over > DISPERSED else "Poisson"
+        return response, kind, f"counts, whose variance is {over:.2g} times their mean"
+    if c.labels[0] > 0 and skewed(c):
+        return response, "Gamma", "positive and skewed: its mean is the exponential of a line"
+    return response, "Linear", "numbers"
+
+
+def _covariates(name: str, values: Any, asked: bool) -> tuple[list[str], str]:
+    """The fields that a column makes, or none, and why."""
+    x = _numbers(values)
+    if x is not None:
+        c: Column | None = column_of(x, name) if len(x) else None
+        if c is None or len(c.labels) == 1:
+            return [], "no two values"
+        if not asked and (reason := names_rows(c, x)) is not None:
+            return [], reason
+        return [name], "a number"
+    try:
+        there = [v for v, present in zip(values, present_values(values), strict=True) if present]
+        counts = Counter(map(str, there))
+    except TypeError:
+        return [], "its values are no numbers and no labels"
+    if not 2 <= len(counts) <= LEVELS:
+        return [], f"{len(counts)} labels"
+    usual = counts.most_common(1)[0][0]
+    others = sorted(label for label in counts if label != usual)
+    return [f"{name}{MARK}{label}" for label in others], f"against {usual}, the commonest label"
