@@ -122,3 +122,19 @@ def test_padding_changes_no_fit():
     np.testing.assert_allclose(padded.entropy, plain.entropy, atol=1e-2)
     assert padded.num_emptied == plain.num_emptied == 0
     assert padded.num_parameters == plain.num_parameters == 4 + 5 * 5
+
+
+def test_a_likelihood_ratio_test_of_other_rows_compiles_nothing():
+    draw = np.random.default_rng(0)
+    x = np.concatenate([draw.normal(-3, 1, 60), draw.normal(3, 1, 60)]).astype(np.float32)
+    parts = jax.vmap(jm.Normal)(jnp.array([-3.0, 3.0]), jnp.ones(2))
+    two = jm.MixtureSameFamily(jnp.ones(2) / 2, parts)
+    one = jm.Normal(jnp.zeros(()), jnp.asarray(3.0))
+    test = lambda x, tol: jm.choice.likelihood_ratio_test(
+        jax.random.key(0), one, two, x, num=19, num_restarts=1, max_steps=50, tol=tol
+    )
+    test(x, 1e-5)
+    with compilations() as seen:
+        found = test(x[5:], 1e-4)
+    assert not seen
+    assert found.p_value < 0.1

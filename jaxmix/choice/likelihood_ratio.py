@@ -2,17 +2,22 @@
 
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
+from .._compile import Quick
 from .._refuse import on_host
 from .._results import RESULTS
 from .._sharding import on_automatic_axes
-from .._trees import num_rows
+from .._trees import alone, float_of, in_numpy, num_rows
 from ..em import init, run
+from ..em.chunks import densities
 from ..em.maximise import DEFAULT_FLOOR
+from ..em.padding import padded_rows
+from ..em.small import ELEMENTS
+
+FEW_ROWS = 16_384  # of more rows a padded copy is not cheap beside the compilation
 
 
 class LikelihoodRatio(NamedTuple):
@@ -81,47 +86,68 @@ def likelihood_ratio_test(
     """
     if num < 1 or num_restarts < 0:
         raise ValueError("num must be at least 1 and num_restarts at least 0.")
-    options = {"max_steps": max_steps, "history_size": max_steps, "tol": tol, "floor": floor}
     rows = num_rows(data)
+    if rows <= FEW_ROWS:  # another number of rows compiles nothing
+        data, case = padded_rows(in_numpy(data), None, float_of(null))
+    else:
+        case = jnp.ones(rows, float_of(null))
+    # Numbers go in as arrays, so that others compile nothing.
+    numbers = jax.device_put((max_steps, tol, floor))
+    batch = min(batch_size, num)
+    return _tested(
+        key, null, alternative, data, case, *numbers, num, num_restarts, max_steps, batch
+    )
+
+
+def _is_brief(key, null, alternative, data, case, max_steps, tol, floor, num, restarts, *_) -> bool:
+    """Whether all fits cost less than compiling them well."""
+    del key, null, max_steps, tol, floor
+    return len(case) * max(1, densities(alternative)) * num * (restarts + 2) <= ELEMENTS
+
+
+def _test(
+    key, null, alternative, data, case, max_steps, tol, floor, num, num_restarts, most, batch
+) -> LikelihoodRatio:
+    options = {"max_steps": max_steps, "history_size": most, "tol": tol, "floor": floor}
+    rows = len(case)
 
     def best(starts, data):
         """The highest log-likelihood of several starts; one that collapsed does not count."""
 
         def one(start):
-            found = run(start, data, **options)
+            found = run(start, data, weights=case, **options)
             bad = (found.result == RESULTS.degenerate) | (found.result == RESULTS.nonfinite)
             return jnp.where(bad, -jnp.inf, found.log_likelihood)
 
         return jnp.max(jax.vmap(one)(starts))
 
-    alone = lambda model: jax.tree.map(lambda a: a[None], model)
-
     def ratio(data, fresh):
         starts = alone(alternative)
         if num_restarts:
-            begin = lambda k: init(k, alternative, data)
+            begin = lambda k: init(k, alternative, data, weights=case)
             join = lambda a, b: jnp.concatenate([a, b])
             starts = jax.tree.map(join, starts, jax.vmap(begin)(fresh))
         twice = 2 * (best(starts, data) - best(alone(null), data))
         return jnp.where(jnp.isfinite(twice), twice, jnp.nan)
 
     def replicate(keys):
+        # The data themselves come first.
+        is_first, keys = keys
         drawn = jax.vmap(null.sample)(keys[:rows])
-        return ratio(drawn, keys[rows:])
+        pick = lambda given, new: jnp.where(is_first, given, new.astype(given.dtype))
+        return ratio(jax.tree.map(pick, data, drawn), keys[rows:])
 
-    @eqx.filter_jit
-    def run_all(key, data):
-        k_data, k_null = jax.random.split(key)
-        observed = ratio(data, jax.random.split(k_data, num_restarts))
-        keys = jax.random.split(k_null, (num, rows + num_restarts))
-        return observed, jax.lax.map(replicate, keys, batch_size=min(batch_size, num))
-
-    statistic, replicates = run_all(key, data)
+    keys = jax.random.split(key, (1 + num, rows + num_restarts))
+    each = (jnp.arange(1 + num) == 0, keys)
+    values = jax.lax.map(replicate, each, batch_size=batch)
+    statistic, replicates = values[0], values[1:]
     failed = jnp.isnan(replicates)
-    count = lambda flags: jnp.sum(flags).astype(statistic.dtype)
+    count = lambda flags: jnp.sum(flags, dtype=statistic.dtype)
     valid = num - count(failed)
     p = (1 + count(replicates >= statistic)) / (1 + valid)
     p = jnp.where(jnp.isnan(statistic), jnp.nan, p)
-    return LikelihoodRatio(
-        statistic, p, jnp.sqrt(p * (1 - p) / (1 + valid)), replicates, jnp.sum(failed)
-    )
+    error = jnp.sqrt(p * (1 - p) / (1 + valid))
+    return LikelihoodRatio(statistic, p, error, replicates, jnp.sum(failed))
+
+
+_tested = Quick(_test, _is_brief)
