@@ -100,6 +100,15 @@ def digest(tree: PyTree) -> str:
     return found.hexdigest()[:16]
 
 
+def belonging(key: Any, template: PyTree, sample: PyTree, rows: int, options: Options) -> dict:
+    """What the state of a fit belongs to: where it starts, its data, and how it steps."""
+    begun = template if options.init == "given" else (template, jax.random.key_data(key))
+    return {
+        "start": digest(begun), "data": digest(sample), "rows": rows,
+        "assignment": options.assignment, "accelerate": repr(options.solver),
+    }  # fmt: skip
+
+
 def _layout(tree: PyTree) -> list[tuple[str, str, list[int]]]:
     """The names, dtypes and shapes of a tree's arrays."""
     flat = jax.tree_util.tree_flatten_with_path(tree)[0]

@@ -13,10 +13,10 @@ from jaxtyping import Array, Key, PyTree
 from .._results import names
 from .._trees import alone, float_of, in_numpy, num_rows, take
 from .buckets import bucketed
-from .checkpoint import Keeper, digest
+from .checkpoint import Keeper, belonging
 from .checks import check_rows, check_support, checked_data, checked_weights, of_dtype
 from .chunks import densities, rows_of_chunk, width
-from .columns import fold_of
+from .columns import Fold, fold_of
 from .drive import Progress, drive
 from .entry import Options
 from .expected import log_likelihood
@@ -145,26 +145,47 @@ def fit_arrays(
     key: Key[Array, ""] | None, template: PyTree, data: PyTree, weights: Any, options: Options
 ) -> Fit:
     """`jm.fit` over arrays in memory, on one device or spread over several."""
-    layout = layout_of(data)
-    template = of_dtype(template, data)
+    layout, template = layout_of(data), of_dtype(template, data)
+    data, weights, options, fold = _entered(template, data, weights, options, layout)
+    model = template if fold is None else fold.model(template)
+    return _unfolded(fold, template, _fit_checked(key, model, data, weights, options, layout))
+
+
+def fit_alike(keys, templates, data, weights, options: Options, room: int) -> list[Fit] | None:
+    """Fits of mixtures that differ in components alone by the same programs; None for too many data."""
+    if layout_of(data) is not None:
+        return None
+    templates = [of_dtype(template, data) for template in templates]
+    widest = max(templates, key=width)
+    data, weights, options, fold = _entered(widest, data, weights, options, None)
+    models = templates if fold is None else list(map(fold.model, templates))
+    if not suits(max(models, key=width), data, weights, options):
+        return None
+    found = fits(keys, models, data, weights, options, room)
+    return [_unfolded(fold, t, fit) for t, fit in zip(templates, found, strict=True)]
+
+
+def _entered(template, data, weights, options: Options, layout):
+    """Data, weights and options as they are fitted, and how like columns were stacked for it.
+
+    A prior and a checkpoint hold to the record as it is.
+    """
     data = checked_data(placed(data, layout), template)
-    rows = num_rows(data)
-    weights = placed(checked_weights(weights, rows, float_of(data)), layout)
+    weights = placed(checked_weights(weights, num_rows(data), float_of(data)), layout)
     check_rows(template, data, weights, options.prior)
-    held = options.validation
-    options = options._replace(validation=None if held is None else checked_data(held, template))
-    fold = _fold_of(template, data, options) if layout is None else None
+    as_it_is = layout is not None or options.prior or options.checkpoint
+    fold = None if as_it_is else fold_of(template, data)
+    if (held := options.validation) is not None:
+        held = checked_data(held, template)
+        options = options._replace(validation=held if fold is None else fold.data(held))
+    return data if fold is None else fold.data(data), weights, options, fold
+
+
+def _unfolded(fold: Fold | None, template: PyTree, fit: Fit) -> Fit:
+    """The fit of the record that the template is."""
     if fold is None:
-        return _fit_checked(key, template, data, weights, options, layout)
-    if options.validation is not None:
-        options = options._replace(validation=fold.data(options.validation))
-    found = _fit_checked(key, fold.model(template), fold.data(data), weights, options, None)
-    return dataclasses.replace(found, model=fold.unfolded(found.model, template))
-
-
-def _fold_of(template, data, options: Options):
-    """How like columns are stacked; a prior and a checkpoint hold to the record as it is."""
-    return None if options.prior or options.checkpoint else fold_of(template, data)
+        return fit
+    return dataclasses.replace(fit, model=fold.unfolded(fit.model, template))
 
 
 def _fit_checked(key, template, data, weights, options: Options, layout) -> Fit:
@@ -175,7 +196,10 @@ def _fit_checked(key, template, data, weights, options: Options, layout) -> Fit:
     bar = Progress(options.max_steps, options.progress)
     belongs = {}
     if options.checkpoint is not None:
-        belongs = _belongs(key, template, data, weights, options)
+        # Of the data, 4,096 rows spread over them.
+        few = np.round(np.linspace(0, rows - 1, min(rows, FLOOR_ROWS))).astype(int)
+        belongs = belonging(key, template, take((data, weights), few), rows, options)
+        belongs["restarts"] = 1 if options.init == "given" else options.num_restarts
     go = Rounds(template, options, bar, belongs)
     with bar:
         if options.init == "given":
@@ -201,40 +225,3 @@ def _fit_checked(key, template, data, weights, options: Options, layout) -> Fit:
         lambda model, _: entropy(model, data, weights, layout),
         interrupted=bar.interrupted, throw=options.throw,
     )  # fmt: skip
-
-
-def fit_alike(keys, templates, data, weights, options: Options, room: int) -> list[Fit] | None:
-    """Fits of mixtures that differ in components alone by the same programs; None for too many data."""
-    if layout_of(data) is not None:
-        return None
-    templates = [of_dtype(template, data) for template in templates]
-    widest = max(templates, key=width)
-    data = checked_data(data, widest)
-    weights = checked_weights(weights, num_rows(data), float_of(data))
-    check_rows(widest, data, weights, options.prior)
-    held = options.validation
-    options = options._replace(validation=None if held is None else checked_data(held, widest))
-    if not suits(widest, data, weights, options):
-        return None
-    fold = _fold_of(widest, data, options)
-    if fold is None:
-        return fits(keys, templates, data, weights, options, room)
-    if options.validation is not None:
-        options = options._replace(validation=fold.data(options.validation))
-    folded = [fold.model(t) for t in templates]
-    found = fits(keys, folded, fold.data(data), weights, options, room)
-    pairs = zip(found, templates, strict=True)
-    return [dataclasses.replace(fit, model=fold.unfolded(fit.model, t)) for fit, t in pairs]
-
-
-def _belongs(key, template, data, weights, options):
-    """What a checkpoint belongs to; of the data, 4,096 rows spread over them."""
-    rows = num_rows(data)
-    few = np.round(np.linspace(0, rows - 1, min(rows, FLOOR_ROWS))).astype(int)
-    given = options.init == "given"
-    begun = template if given else (template, jax.random.key_data(key))
-    return {
-        "start": digest(begun), "data": digest(take((data, weights), few)), "rows": rows,
-        "assignment": options.assignment, "accelerate": repr(options.solver),
-        "restarts": 1 if given else options.num_restarts,
-    }  # fmt: skip

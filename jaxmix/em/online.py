@@ -20,7 +20,7 @@ from .checks import checked_data, of_dtype
 from .drive import Progress, drive
 from .expected import expect
 from .maximise import DEFAULT_FLOOR, Prior, about_own_origins, floor_prior, refit
-from .parts import take_apart
+from .parts import recentred, take_apart
 from .search.restarts import SEARCH_ROWS
 
 
@@ -72,14 +72,6 @@ class _Listed:
         return iter(self.items)
 
 
-def _recentred(leaves, stats, new_leaves):
-    """Statistics about the new leaves' origins."""
-    return [
-        leaf.recentre(s, leaf.origin, new.origin)
-        for leaf, s, new in zip(leaves, stats, new_leaves, strict=True)
-    ]
-
-
 def _refitted(leaves, stats, prior, rows):
     """Leaves from statistics a datum, taken `rows` times, and the prior's."""
     pseudo = about_own_origins(leaves, prior)
@@ -99,7 +91,7 @@ def _learn(model, stats, average, batch, weights, rate, share, prior, rows, assi
     stats = fresh if stats is None else towards(stats, fresh, rate)
     average = stats if average is None else towards(average, stats, share)
     leaves = _refitted(parts.leaves, stats, prior, rows)
-    moved = _recentred(parts.leaves, stats, leaves), _recentred(parts.leaves, average, leaves)
+    moved = recentred(parts.leaves, stats, leaves), recentred(parts.leaves, average, leaves)
     return parts.model(leaves, parts.loose), *moved, expected.log_likelihood.value / weight
 
 

@@ -48,6 +48,12 @@ def take_apart(model: PyTree) -> Parts:
     return Parts(pick("leaf"), pick("loose"), rebuild)
 
 
+def recentred(old: list[Any], stats: list[Any], new: list[Any]) -> list[Any]:
+    """Statistics about the origins of some leaves, about those of others."""
+    each = zip(old, stats, new, strict=True)
+    return [leaf.recentre(s, leaf.origin, other.origin) for leaf, s, other in each]
+
+
 def free_parameters(leaf: Refittable) -> int:
     """Free parameters of a whole stack, what its densities share once."""
     inner, outer = leaf.stack_shape, leaf.stack_shape[:-1]

@@ -15,7 +15,7 @@ from .._results import RESULTS, message, name
 from .._sums import as_sums, merged, values_of
 from .._trees import alone, float_of, in_numpy, num_rows, take
 from .batches import Pieces, ahead, sampled
-from .checkpoint import Keeper, digest
+from .checkpoint import Keeper, belonging
 from .checks import checked_data, of_dtype
 from .chunks import rows_of_chunk
 from .drive import Progress, drive
@@ -129,12 +129,8 @@ def fit_source(
     case_weights = None if weights is None else np.asarray(weights)
     pieces = Pieces(source, in_numpy(sample), float_type, case_weights)
     given = options.init == "given"
-    begun = template if given else (template, jax.random.key_data(key))  # pyright: ignore[reportArgumentType]
-    belongs = {
-        "start": digest(begun), "data": digest(sample), "rows": rows,
-        "assignment": options.assignment, "accelerate": repr(options.solver),
-        "processes": jax.process_count(),
-    }  # fmt: skip
+    belongs = belonging(key, template, sample, rows, options)
+    belongs["processes"] = jax.process_count()
     restarts = None
     if given:
         start = of_dtype(template, sample)

@@ -18,7 +18,7 @@ from ..entry import check_key, enter
 from ..expected import expect
 from ..gradient_step import climb, gradient_state
 from ..maximise import blank_stats, maximise, refit
-from ..parts import take_apart
+from ..parts import recentred, take_apart
 
 SEED_ROWS = 2048
 ROWS_A_COMPONENT = 3
@@ -201,11 +201,7 @@ def global_fit(template: PyTree, sample: PyTree, case: Array | None = None) -> t
         leaves = [
             refit(leaf, s, None, z)[0] for leaf, s, z in zip(parts.leaves, stats, zero, strict=True)
         ]
-        moved = [
-            leaf.recentre(s, old.origin, leaf.origin)
-            for leaf, old, s in zip(leaves, parts.leaves, stats, strict=True)
-        ]
-        return parts.model(leaves, parts.loose), moved
+        return parts.model(leaves, parts.loose), recentred(parts.leaves, stats, leaves)
 
     arrays, rest = eqx.partition(template, eqx.is_array)
     begin = (arrays, [leaf.zero_stats() for leaf in take_apart(template).leaves])
