@@ -14,8 +14,8 @@ from .._trees import alone, float_of, in_numpy, num_rows
 from ..em import init, run
 from ..em.chunks import densities
 from ..em.maximise import DEFAULT_FLOOR
-from ..em.padding import padded_rows
-from ..em.small import ELEMENTS
+from ..em.search.padding import padded_rows
+from ..em.search.small import ELEMENTS
 
 FEW_ROWS = 16_384  # of more rows a padded copy is not cheap beside the compilation
 
