@@ -5,11 +5,10 @@ from typing import Any, ClassVar, Self
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree, Scalar
 
 from ._hooks import ChecksRows
-from ._numerics import as_array, zeros
+from ._numerics import as_array, log_of, zeros
 from ._quantile import quantile
 
 
@@ -54,7 +53,7 @@ class LogDensity(eqx.Module):
 
     def log_cdf(self, x: Scalar) -> Scalar:
         """Logarithm of the probability of a number up to x."""
-        return jnp.log(self.cdf(x))
+        return log_of(self.cdf(x))
 
     def quantile(self, p: Scalar) -> Scalar:
         """The least number with a probability of at least p up to it, of a density with a `cdf`."""

@@ -126,11 +126,16 @@ def logsumexp_and_softmax(x):
     peak = jax.lax.stop_gradient(_over_terms(jnp.maximum, x))
     peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
     terms = jnp.exp(x - peak)
-    total = _over_terms(jnp.add, terms)
-    value = jnp.log(total) + peak
     # All terms at -inf: the softmax is taken as 0, so that the gradient is 0 and not NaN.
-    softmax = terms / jnp.where(total == 0, jnp.ones_like(total), total)
-    return value[..., 0], softmax
+    log, safe = _log_and_safe(_over_terms(jnp.add, terms))
+    return (log + peak)[..., 0], terms / safe
+
+
+def _log_and_safe(total):
+    """The logarithm of a sum, and the sum or 1: of no terms -inf, whose own derivative is 0."""
+    none = total == 0
+    safe = jnp.where(none, jnp.ones_like(total), total)
+    return jnp.where(none, jnp.full_like(total, -jnp.inf), jnp.log(safe)), safe
 
 
 @_logsumexp.defjvp
@@ -185,9 +190,8 @@ def _weighted_and_shares(log_weights, x):
     # The peak may be rounded, being the same for all terms; a log-weight added to a large x is
     # not, so that it joins the difference.
     terms = jnp.exp((x - peak) + log_weights)
-    total = _over_terms(jnp.add, terms)
-    shares = terms / jnp.where(total == 0, jnp.ones_like(total), total)
-    return (jnp.log(total) + peak)[..., 0], shares
+    log, safe = _log_and_safe(_over_terms(jnp.add, terms))
+    return (log + peak)[..., 0], terms / safe
 
 
 @_weighted.defjvp
@@ -221,14 +225,14 @@ def _log_mixed(log_weights, log_terms):
 @_log_mixed.defjvp
 def _(primals, tangents):
     weights, terms, peak = _shifted(*primals)
-    total = _product(weights, terms)
+    log, safe = _log_and_safe(_product(weights, terms))
     # A term of exactly 0 selects 0 before the product, and so does a sum of them.
     turned, moved = (
         jnp.where(a == 0, jnp.zeros_like(a), a * t)
         for a, t in zip((weights, terms), tangents, strict=True)
     )
     slope = _product(turned, terms) + _product(weights, moved)
-    return jnp.log(total) + peak, slope / jnp.where(total == 0, jnp.ones_like(total), total)
+    return log + peak, slope / safe
 
 
 def _shifted(log_weights, log_terms):

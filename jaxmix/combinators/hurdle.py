@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Key, PyTree, Scalar
 from .._density import LogDensity, is_density, one_event
 from .._hooks import SaysDomain
 from ..families._domain import REAL, Domain
-from ..families.categorical import Categorical
+from ._labels import as_law, entered
 
 
 class Hurdle(LogDensity):
@@ -26,6 +26,7 @@ class Hurdle(LogDensity):
         value: density of what is no atom, of any continuous family.
         weights: probabilities of the atoms and, last, of the rest; or a `Categorical` of them.
         atoms: the atoms (static).
+        logits: logarithms of the probabilities up to a constant, any numbers, instead of them.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -38,7 +39,7 @@ class Hurdle(LogDensity):
     which: PyTree
     atoms: tuple[float, ...] = eqx.field(static=True)
 
-    def __init__(self, value, weights, atoms: Sequence[float] = (0.0,)):
+    def __init__(self, value, weights=None, atoms: Sequence[float] = (0.0,), *, logits=None):
         if not isinstance(atoms, Sequence) or not all(isinstance(a, int | float) for a in atoms):
             raise TypeError(f"The atoms of Hurdle are a list of numbers; got {atoms!r}.")
         self.atoms = tuple(float(atom) for atom in atoms)
@@ -51,7 +52,8 @@ class Hurdle(LogDensity):
             )
         if not self.atoms or len(set(self.atoms)) < len(self.atoms):
             raise ValueError(f"Hurdle takes one or more atoms, all different; got {self.atoms}.")
-        self.value, self.which = value, weights if is_density(weights) else Categorical(weights)
+        self.value = value
+        self.which = as_law(*entered("Hurdle", "weights and logits", weights, logits))
         if self.which.size != len(self.atoms) + 1:
             raise ValueError(
                 f"Hurdle takes {len(self.atoms) + 1} weights, one an atom and one of the rest; "

@@ -85,7 +85,8 @@ class Trial(NamedTuple):
 def noise_of(total: Sum, weight: Array) -> Array:
     """Rounding error of a mean log-density, were its rows' errors independent, nats a datum."""
     eps = jnp.finfo(total.high.dtype).eps
-    return eps * jnp.abs(total.value) / (weight * jnp.sqrt(weight))
+    # A weight below 1 is that of many small ones: rows are no fewer.
+    return eps * jnp.abs(total.value) / (weight * jnp.sqrt(jnp.maximum(weight, 1)))
 
 
 def begin(

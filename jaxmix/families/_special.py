@@ -78,6 +78,14 @@ def _(primals, tangents):
     return deviance(x, log_m), move
 
 
+def log_one_less_exp(log_y: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Logarithm of 1 - exp(-y) for y > 0 given by its logarithm, however small y is."""
+    small = log_y < -10
+    y = jnp.exp(log_y)
+    safe = jnp.where(small, jnp.ones_like(y), y)
+    return jnp.where(small, log_y - 0.5 * y, jnp.log(-jnp.expm1(-safe)))
+
+
 def log_minus_digamma(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """The gap log x - digamma(x), positive, about 1 / (2 x) at large x."""
     raised, large, small = _raised(x)

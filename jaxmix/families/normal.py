@@ -202,6 +202,11 @@ class LogNormal(ExponentialFamily):
         below = self.log.cdf(jnp.log(self._safe(x)))
         return jnp.where(x > 0, below, jnp.zeros_like(below))
 
+    def log_cdf(self, x) -> Scalar:
+        x = one_event(x, (), self)
+        below = self.log.log_cdf(jnp.log(self._safe(x)))
+        return jnp.where(x > 0, below, jnp.full_like(below, -jnp.inf))
+
     def sample(self, key):
         return jnp.exp(self.log.sample(key))
 

@@ -124,8 +124,14 @@ class StudentT(Refittable):
     def cdf(self, x) -> Scalar:
         x = one_event(x, (), self)
         z = (x - self.loc) * jnp.exp(-self.log_scale)
-        ratio = z / jnp.sqrt(self.df)
-        tail = 0.5 * jax.lax.betainc(0.5 * self.df, jnp.full_like(z, 0.5), 1 / (1 + ratio * ratio))
+        ratio, half = jnp.abs(z) / jnp.sqrt(self.df), jnp.full_like(z, 0.5)
+        # Near the centre by what lies nearer to it: 1 less a square that is lost in the sum.
+        near = ratio < 1
+        square = jnp.where(near, ratio, jnp.zeros_like(z)) ** 2
+        inner = jax.lax.betainc(half, 0.5 * self.df, square / (1 + square))
+        outer = 1 / jnp.where(near, jnp.ones_like(z), ratio)
+        outer = jax.lax.betainc(0.5 * self.df, half, outer * outer / (1 + outer * outer))
+        tail = 0.5 * jnp.where(near, 1 - inner, outer)
         return jnp.where(z < 0, tail, 1 - tail)
 
     def sample(self, key: Key[Array, ""]) -> Scalar:

@@ -10,6 +10,7 @@ from .._density import LogDensity, one_event
 from .._numerics import as_float
 from ._domain import POSITIVE, Domain
 from ._entrances import entrance
+from ._special import log_one_less_exp
 from ._support import positive
 
 
@@ -73,10 +74,12 @@ class Weibull(LogDensity):
         return self.log_shape - jnp.log(value) + power - jnp.exp(power) + base
 
     def cdf(self, x) -> Scalar:
-        x = one_event(x, (), self)
-        value = jnp.where(x > 0, x, jnp.ones_like(x))
-        below = -jnp.expm1(-jnp.exp(self.shape * (jnp.log(value) - self.log_scale)))
-        return jnp.where(x > 0, below, jnp.zeros_like(below))
+        return jnp.exp(self.log_cdf(x))
+
+    def log_cdf(self, x) -> Scalar:
+        value, base = positive(one_event(x, (), self), self.log_shape.dtype)
+        below = log_one_less_exp(self.shape * (jnp.log(value) - self.log_scale))
+        return jnp.where(x > 0, below, base)
 
     def sample(self, key: Key[Array, ""]) -> Scalar:
         draw = jax.random.exponential(key, (), self.log_shape.dtype)

@@ -184,3 +184,23 @@ def test_dtypes_follow_the_data():
         )
         assert fit.model.components.mean.dtype == jnp.float32
     assert jm.Normal(0, 1).mean.dtype == jnp.float32 and not jm.Normal(0, 1).mean.weak_type
+
+
+def test_second_derivatives_of_sums_of_nothing_are_0():
+    """All terms at -inf, in one of two sums: its slope is 0, and so is its own slope."""
+    from jaxmix._numerics import log_mixed, logsumexp, weighted_logsumexp
+
+    def some(a, function):
+        terms = jnp.stack([jnp.stack([a, 2 * a]), jnp.full(2, -jnp.inf) + a])
+        return jnp.where(jnp.isneginf(function(terms)), 0, function(terms)).sum()
+
+    sums = (
+        lambda t: logsumexp(t, 1),
+        lambda t: weighted_logsumexp(jnp.zeros_like(t), t, 1),
+        lambda t: log_mixed(jnp.zeros((1, 2)), t.T)[0],
+    )
+    for function in sums:
+        value = lambda a, f=function: some(a, f)
+        p = 1 / (1 + np.exp(-0.3))  # the share of 2 a, at a = 0.3
+        slope, second = jax.grad(value)(0.3), jax.grad(jax.grad(value))(0.3)
+        np.testing.assert_allclose([slope, second], [1 + p, p * (1 - p)], rtol=1e-5)
