@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Scalar
 
+from ._arguments import numbers
 from ._sharding import gathered
 
 LEAST = 25  # terms that are not 0; from fewer no tail can be told
@@ -93,7 +94,7 @@ def _fitted(log_weights: Array, r_eff: float) -> _Fit:
 
 
 def _checked(log_weights, r_eff) -> Array:
-    log_weights = gathered(jnp.asarray(log_weights))
+    log_weights = gathered(numbers()(log_weights, "log_weights"))
     if log_weights.ndim != 1 or not jnp.issubdtype(log_weights.dtype, jnp.floating):
         raise ValueError(
             "log_weights must be one vector of real numbers; they have shape "

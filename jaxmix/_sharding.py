@@ -117,7 +117,7 @@ def gathered(tree: PyTree) -> PyTree:
     """
 
     def whole(leaf):
-        if not hasattr(leaf, "dtype") or _spread(leaf) is None:
+        if not isinstance(leaf, jax.Array) or _spread(leaf) is None:
             return leaf
         mesh = jax.typeof(leaf).sharding.mesh
         return jax.sharding.reshard(leaf, NamedSharding(mesh, PartitionSpec()))

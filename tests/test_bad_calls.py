@@ -1,6 +1,10 @@
-"""Random bad calls end in an answer or in a sentence of ours: never in a foreign traceback."""
+"""Random bad calls end in an answer or in a sentence of ours: never in a foreign traceback.
+
+`JAXMIX_BAD_CALLS=10000` makes as many instead of the part that is always made.
+"""
 
 import contextlib
+import os
 import pathlib
 import traceback
 import warnings
@@ -14,6 +18,7 @@ from hypothesis import strategies as st
 import jaxmix as jm
 
 from .families.registry import CASES as FAMILIES
+from .good_calls import CALLS, above, draws, joint
 
 HERE = str(pathlib.Path(jm.__file__).parent)
 SHAPES = st.sampled_from([(), (0,), (1,), (2,), (3,), (2, 2), (2, 3), (5, 2), (0, 2), (2, 2, 2)])
@@ -78,13 +83,16 @@ CLASSES += [
     jm.JointMixture, jm.MarkovChain, jm.Mixture, jm.MixtureSameFamily, jm.Optional, jm.Repeated,
     jm.SemiSupervised, jm.Sequence,
 ]  # fmt: skip
+ALL = 370  # of the tests below
 OF_DATA = ["run", "step", "solve", "expected_stats", "standard_errors", "influence", "m_step"]
 WITH_A_KEY = ["init", "bootstrap"]
 
 
 def some(examples):
+    asked = int(os.environ.get("JAXMIX_BAD_CALLS", "0"))
     few = settings(
-        max_examples=examples, deadline=None, derandomize=True, database=None,
+        max_examples=asked * examples // ALL if asked else examples,
+        deadline=None, derandomize=True, database=None,
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     return lambda test: few(given(st.data())(test))
@@ -115,3 +123,42 @@ def test_em(data):
     if hasattr(result, "result") and bool(jnp.all(result.result == jm.RESULTS.successful)):
         numbers = [a for a in jax.tree.leaves(result.model) if jnp.issubdtype(a.dtype, jnp.inexact)]
         assert not any(np.isnan(a).any() for a in numbers)
+
+
+WRONG = st.one_of(
+    ANYTHING,
+    st.builds(draws),
+    st.sampled_from([above, joint, np.ones(12), np.full(12, np.nan), np.ones((12, 2))]),
+)
+
+
+@some(120)
+def test_one_argument_is_wrong(data):
+    name = data.draw(st.sampled_from(list(CALLS)))
+    function, positional, by_name = CALLS[name]
+    args, options = positional(), by_name()
+    places = [*range(len(args)), *options]
+    place = data.draw(st.sampled_from(places))
+    how = data.draw(st.sampled_from(["other", "other", "other", "swapped", "forgotten"]))
+    if isinstance(place, str):
+        options[place] = data.draw(WRONG)
+    elif how == "other":
+        args[place] = data.draw(WRONG)
+    elif how == "swapped":
+        second = data.draw(st.sampled_from(range(len(args))))
+        args[place], args[second] = args[second], args[place]
+    else:
+        del args[place]
+    honest(answer(function, *args, **options))
+
+
+def honest(result):
+    """A result with NaN says that something is wrong, if it can say anything."""
+    said = getattr(result, "problems", None)
+    value = getattr(result, "log_value", getattr(result, "log_z", None))
+    if said is not None and value is not None:
+        is_nan = any(np.isnan(np.asarray(a)).any() for a in jax.tree.leaves(value))
+        assert not is_nan or said(), result
+    code = getattr(result, "result", None)
+    if code is not None and value is not None and said is None:
+        assert not np.isnan(np.asarray(value))[np.asarray(code == jm.RESULTS.successful)].any()

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
+from .._arguments import takes, whole
 from .._refuse import checked_key, on_host
 from .draws import Draws, concatenate, draw
 from .family import log_table, parts_of
@@ -29,6 +30,7 @@ class Rounds(NamedTuple):
 
 
 @on_host("adapt the proposals before; what follows is differentiable.")
+@takes(num_draws=whole(1), num_rounds=whole(1), num_components=whole(1))
 def amis(
     key: Key[Array, ""],
     f: Callable | None,

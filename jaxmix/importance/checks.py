@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from .._arguments import numbers
 from .._pareto import refuse_symbolic
 from .._sharding import gathered
 from .._trees import is_traced
@@ -28,7 +29,7 @@ def check_controls(controls: Array, self_normalised: bool) -> None:
 
 def checked_weights(weights: Array, expected: tuple[int, ...], dtype) -> Array:
     """Rows that sum to 1; a sentence where they cannot be read so."""
-    weights = jnp.asarray(weights).astype(dtype)
+    weights = numbers()(weights, "weights").astype(dtype)
     if weights.shape != expected:
         raise ValueError(
             f"weights must have a row for each target and a column for each proposal, {expected}; "
@@ -49,7 +50,7 @@ def checked_weights(weights: Array, expected: tuple[int, ...], dtype) -> Array:
 
 def as_table(table, role: str) -> Array:
     """A floating (n, k) table of log-densities, none of them NaN or +inf where they are known."""
-    table = gathered(jnp.asarray(table))
+    table = gathered(numbers()(table, role))
     if table.ndim:
         refuse_symbolic(table.shape[0])
     if table.ndim != 2 or 0 in table.shape or not jnp.issubdtype(table.dtype, jnp.floating):
@@ -96,7 +97,7 @@ def checked_efficiencies(r_eff, size: int, dtype) -> Array | None:
     """Effective draws a draw of each proposal (k,); None where all are independent."""
     if isinstance(r_eff, int | float) and r_eff == 1:
         return None
-    r_eff = jnp.asarray(r_eff, dtype)
+    r_eff = numbers()(r_eff, "r_eff").astype(dtype)
     if r_eff.shape not in ((), (size,)):
         raise ValueError(
             f"r_eff is one number, or one for each of the {size} proposals; its shape is "

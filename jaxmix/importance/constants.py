@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Scalar
 
+from .._arguments import numbers, optional, real, takes, whole
 from .._compile import of_few_numbers
 from .._numerics import logsumexp
 from .._pareto import pareto_k
@@ -75,6 +76,7 @@ class Constants(NamedTuple):
         return found
 
 
+@takes(log_table=numbers(2), counts=numbers(1), max_steps=whole(1), tol=optional(real(0)))
 def normalising_constants(
     log_table: Float[Array, "n k"],
     counts: Int[Array, " k"],
@@ -225,6 +227,7 @@ def _covariance(w, counts):
     return relative, overlap, jnp.where(apart, jnp.inf, square)
 
 
+@takes(log_p_at_p=numbers(), log_q_at_p=numbers(), log_p_at_q=numbers(), log_q_at_q=numbers())
 def bridge(
     log_p_at_p: Float[Array, " n"],
     log_q_at_p: Float[Array, " n"],

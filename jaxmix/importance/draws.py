@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from .._arguments import in_doubles, takes, whole
 from .._compile import of_few_numbers
 from .._numerics import as_array
 from .._refuse import checked_key, on_host
@@ -196,6 +197,7 @@ def concatenate(*draws: Draws) -> Draws:
 
 
 @on_host("allocate before: counts are shapes.")
+@takes(weights=in_doubles, total=whole(0), at_least=whole(0))
 def allocate(weights: Float[Array, " k"], total: int, *, at_least: int = 0) -> np.ndarray:
     """Whole counts in proportion to weights that add up to `total` (largest remainders).
 
@@ -211,7 +213,8 @@ def allocate(weights: Float[Array, " k"], total: int, *, at_least: int = 0) -> n
     """
     shares = np.asarray(weights, float)
     free = total - at_least * shares.size
-    if free < 0 or not np.isfinite(shares).all() or (shares < 0).any() or shares.sum() == 0:
+    bad = shares.ndim != 1 or not np.isfinite(shares).all() or (shares < 0).any()
+    if bad or free < 0 or shares.sum() == 0:
         raise ValueError(
             f"{total} draws cannot be shared over weights {shares.tolist()} with at least "
             f"{at_least} each: the weights must be finite, non-negative and not all 0."

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from .._arguments import made_by, takes
 from .._compile import of_few_numbers
 from .._density import is_normalised
 from .._pareto import pareto_k, psis, refuse_symbolic
@@ -125,6 +126,7 @@ def imp_est(
     return _without_slopes_of_errors(out, given.proposals)
 
 
+@takes(table=made_by(Table, "jm.importance.Table"))
 def from_table(
     table: Table,
     values: PyTree,

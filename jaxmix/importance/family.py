@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from .._arguments import rows
 from .._compile import of_few_numbers
 from .._density import LogDensity, is_density, stack_size
 from .._exponential import ProductForm
@@ -137,4 +138,5 @@ def log_table(densities: PyTree, events: PyTree, role: str = "densities") -> Flo
         >>> jm.importance.log_table(family, jnp.zeros(5)).shape
         (5, 3)
     """
-    return _log_table(parts_of(densities, role), gathered(events))
+    parts = parts_of(densities, role)
+    return _log_table(parts, gathered(rows(events, "events")))

@@ -10,9 +10,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from .._arguments import made_by, takes
 from .totals import Totals
 
+_MADE = made_by(Totals, "jm.importance.block_totals")
 
+
+@takes(a=_MADE, b=_MADE)
 def merge(a: Totals, b: Totals) -> Totals:
     """Totals of the draws of both, which must be of the same proposals, targets and weights."""
     heads = jax.tree.map(lambda *x: jnp.stack(x), _heads(a), _heads(b))

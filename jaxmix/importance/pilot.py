@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
+from .._arguments import takes, whole
 from .._density import LogDensity
 from .._numerics import constant
 from .._refuse import checked_key, on_host
@@ -96,6 +97,7 @@ def mixture_of_targets(targets: PyTree) -> LogDensity:
 
 
 @on_host("adapt the proposals before; what follows is differentiable.")
+@takes(num_draws=whole(1), num_components=whole(1), max_levels=whole(1))
 def adapt(
     key: Key[Array, ""],
     f: Callable,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
+from .._arguments import numbers
 from .._compile import of_few_numbers
 from .totals import Summary
 
@@ -230,13 +231,15 @@ def flatten_values(
     """Values of f at all draws as one floating table, and which columns were boolean."""
     columns, truths = [], []
     for leaf in jax.tree.leaves(values):
-        column = jnp.asarray(leaf)
+        column = numbers()(leaf, "The value of f")
         if column.shape[:1] != (rows,):
             raise ValueError(
                 f"f must give one value a draw: {rows} draws, but values of shape {column.shape}."
             )
         truths += [column.dtype == bool] * (column.size // rows)
         columns.append(column.reshape(rows, -1).astype(dtype))
+    if not columns:
+        raise ValueError("f must give a value at each draw; it gave none.")
     return jnp.concatenate(columns, 1), np.array(truths)  # pyright: ignore[reportReturnType]
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
+from .._arguments import made_by, numbers, optional, takes, whole
 from .._density import is_normalised
 from .._refuse import checked_key
 from .._trees import is_traced
@@ -63,6 +64,10 @@ def _totals(sample: Sample, weights) -> Totals:
     return sweep(sample, weights)[0]
 
 
+@takes(
+    sums=made_by(Totals, "jm.importance.block_totals"),
+    weights=optional(numbers(2, floating=True)),
+)
 def estimate_totals(
     sums: Totals,
     *,
@@ -102,6 +107,7 @@ def estimate_totals(
     return make_estimate(summary, upper, k, None, like, single, n)
 
 
+@takes(num_draws=whole(1), block=optional(whole(1)))
 def stream(
     key: Key[Array, ""],
     f: Callable,

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from .._arguments import numbers, takes
 from .._numerics import logsumexp, unanimous
 from .._platform import product_precision
 from .._sharding import gathered
@@ -57,6 +58,7 @@ def _log_mixture_exact(log_proposals: Array, weights: Array) -> Array:
     return jnp.swapaxes(by_target, 0, 1)
 
 
+@takes(log_proposals=numbers(2, floating=True), weights=numbers(2, floating=True))
 def log_mixtures(
     log_proposals: Float[Array, "n k"],
     weights: Float[Array, "j k"],
@@ -80,6 +82,11 @@ def log_mixtures(
         [[0.300]]
     """
     log_proposals, weights = gathered((log_proposals, weights))
+    if weights.shape[1] != log_proposals.shape[1]:
+        raise ValueError(
+            f"weights have a column for each of the {log_proposals.shape[1]} proposals; their shape "
+            f"is {weights.shape}."
+        )
     if weights.shape[0] == 1:  # one row: its logsumexp is no dearer than the product
         return logsumexp(log_proposals + jnp.log(weights))[:, None]
     peak, product, kept = _product(log_proposals, weights, needed)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree, Scalar
 
+from .._arguments import numbers, optional, real, takes, whole
 from .._compile import of_few_numbers
 from .._numerics import log_mean_exp
 from .._refuse import forward_only
@@ -37,6 +38,7 @@ class OptimalWeights(NamedTuple):
     num_steps: Int[Array, ""]
 
 
+@takes(floor=real(0, 1, ends=True), max_steps=whole(1), tol=real(0))
 def optimal_weights(
     f,
     targets: PyTree,
@@ -168,6 +170,7 @@ def _descend(ratios: Array, squares: Array, minimax: bool, max_steps, tol):
     return *forward_only((b, value, gap), sentence), steps
 
 
+@takes(weights=optional(numbers(1, floating=True)))
 def second_moments(
     f,
     targets: PyTree,

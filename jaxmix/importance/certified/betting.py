@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..._arguments import in_doubles, real, takes, whole
 from ..._refuse import on_host
 
 TIGHT = 2e-7  # relative distance of a limit from the root, above which it is looked for again
@@ -11,6 +12,7 @@ MOST_PASSES = 40
 
 
 @on_host("a limit is found outside: its numbers are looked at.")
+@takes(x=in_doubles, count=whole(1), bound=real(0), delta=real(0, 1), bet=real(0, 1, ends=True))
 def mean_upper(x, count: int, bound: float, delta: float, bet: float) -> float:
     """Upper limit of a mean, right with probability 1 - delta, from numbers in [0, bound].
 

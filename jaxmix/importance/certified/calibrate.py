@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
-from ..._refuse import on_host
+from ..._arguments import function, made_by, numbers, optional, real, takes, whole
+from ..._refuse import checked_key, on_host
 from ..draws import Draws, draw
 from .certify import bets_of, check_draws, pilot_variance, prepared, refuse_unbounded, vertex_limits
 from .max_weight import log_weights_over, shares_of
@@ -58,6 +59,7 @@ class Threshold(eqx.Module):
 
 
 @on_host("draw outside: counts are shapes.")
+@takes(num_draws=whole(1), shares=optional(numbers(1)))
 def draw_labelled(
     key: Key[Array, ""], proposals: PyTree, num_draws: int, shares: Float[Array, " k"] | None = None
 ) -> Draws:
@@ -91,7 +93,7 @@ def draw_labelled(
         raise ValueError(
             f"{size} probabilities that add up to 1 were expected; shares are {given}."
         )
-    k_labels, k_draws = jax.random.split(key)
+    k_labels, k_draws = jax.random.split(checked_key(key, "draw_labelled"))
     labels = jax.random.choice(k_labels, size, (num_draws,), p=shares)
     counts = np.bincount(np.asarray(labels), minlength=size)
     drawn = draw(k_draws, proposals, counts)
@@ -99,6 +101,12 @@ def draw_labelled(
 
 
 @on_host("calibrate outside.")
+@takes(
+    statistic=function,
+    alpha=real(0, 1),
+    delta=optional(real(0, 1)),
+    draws=made_by(Draws, "jm.importance.draw"),
+)
 def calibrate(
     statistic: Callable,
     grid: PyTree,

@@ -9,6 +9,7 @@ import numpy as np
 from jax.scipy.special import ndtri
 from jaxtyping import PyTree
 
+from ..._arguments import function, real, takes
 from ..._refuse import on_host
 from ..amis import Rounds
 from ..draws import Draws
@@ -32,6 +33,7 @@ REFUSED = {
 
 
 @on_host("certify outside: sentences and tables are made of values.")
+@takes(f=function, delta=real(0, 1))
 def certify(
     f: Callable,
     grid: PyTree,

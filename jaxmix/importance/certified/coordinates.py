@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from ..._density import LogDensity
 from ..._stack import pick
 from ...combinators import Mixture, MixtureSameFamily
 from ...combinators.natural import FamilyPart, family_parts, same_family
@@ -50,6 +51,11 @@ class Coordinates(eqx.Module):
     @staticmethod
     def of(grid: PyTree) -> "Coordinates":
         """Of a stack's family, about the origins of its middle member."""
+        if not isinstance(grid, LogDensity):
+            raise TypeError(
+                "The region is a stack of members of one of jaxmix's exponential families; it was a "
+                f"{type(grid).__name__}."
+            )
         stack = grid.stack_shape
         flat = jax.tree.map(lambda a: a.reshape(-1, *a.shape[len(stack) :]), grid)
         middle = pick(flat, int(np.prod(stack)) // 2) if stack else grid

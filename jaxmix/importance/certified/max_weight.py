@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import PyTree
 
+from ..._arguments import made_by, takes
 from ..._refuse import on_host
 from ..draws import Draws
 from .coordinates import Coordinates, check_inside, proposal_rows
@@ -130,6 +131,7 @@ def shares_of(draws: Draws) -> np.ndarray:
 
 
 @on_host("find the largest weights before.")
+@takes(draws=made_by(Draws, "jm.importance.draw"))
 def max_weight(targets: PyTree, draws: Draws, *, bound=None) -> np.ndarray:
     """Proved upper bounds of sup_x p(x) / q(x), q the pooled mixture of the draws' proposals.
 

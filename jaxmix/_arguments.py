@@ -1,0 +1,194 @@
+"""What public functions are given, looked at in one place before any work.
+
+`@takes(num=whole(1), delta=real(0, 1))` checks what the caller gave for these arguments, whether
+by position or by name, and replaces it by what was read; defaults are taken as they are.
+"""
+
+import functools
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ._density import is_density
+from ._numerics import native
+from ._refuse import checked_key
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Rule = Callable[[Any, str], Any]
+
+
+def takes(**rules: Rule) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator: each rule reads one argument, or raises a sentence that begins with its name."""
+
+    def mark(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+        name = function.__name__
+
+        @functools.wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                bound = signature.bind(*args, **kwargs)
+            except TypeError:
+                return function(*args, **kwargs)  # Python's own words
+            for argument, rule in rules.items():
+                if argument in bound.arguments:
+                    read = rule(bound.arguments[argument], f"{argument} of {name}")
+                    bound.arguments[argument] = read
+            return function(*bound.args, **bound.kwargs)
+
+        return checked
+
+    return mark
+
+
+def shown(value: Any) -> str:
+    """A value in a sentence: its kind, and what it holds where that is short."""
+    text = repr(value) if isinstance(value, str | int | float | bool | None) else ""
+    shape = getattr(value, "shape", None)
+    shape = "" if shape is None else f" of shape {shape}"
+    return f"a {type(value).__name__}{shape} {text[:40]}".rstrip()
+
+
+def optional(rule: Rule) -> Rule:
+    """None, or what the rule reads."""
+    return lambda value, name: None if value is None else rule(value, name)
+
+
+def whole(least: int | None = None) -> Rule:
+    """A whole number from `least` up, known before anything is traced."""
+
+    def read(value, name):
+        known = isinstance(value, int | np.integer) or (
+            isinstance(value, np.ndarray | jax.Array)
+            and not isinstance(value, jax.core.Tracer)  # pyright: ignore[reportAttributeAccessIssue]
+            and value.ndim == 0
+            and jnp.issubdtype(value.dtype, jnp.integer)
+        )
+        if isinstance(value, bool | np.bool_) or not known or (least is not None and value < least):
+            bound = "" if least is None else f" from {least} up"
+            raise ValueError(f"{name} is a whole number{bound}; it was {shown(value)}.")
+        return int(value)
+
+    return read
+
+
+def real(low: float = -math.inf, high: float = math.inf, ends: bool = False) -> Rule:
+    """One real number between `low` and `high`, which are out of bounds unless `ends`.
+
+    A traced one is taken as it is, if it is one real number.
+    """
+
+    def read(value, name):
+        kind = getattr(value, "dtype", None)
+        number = isinstance(value, int | float) or (
+            kind is not None
+            and getattr(value, "shape", None) == ()
+            and (jnp.issubdtype(kind, jnp.floating) or jnp.issubdtype(kind, jnp.integer))
+        )
+        inside = number and (
+            isinstance(value, jax.core.Tracer)  # pyright: ignore[reportAttributeAccessIssue]
+            or (low <= value <= high if ends else low < value < high)
+        )
+        if not inside:
+            where = "" if (low, high) == (-math.inf, math.inf) else f" between {low:g} and {high:g}"
+            raise ValueError(f"{name} is a real number{where}; it was {shown(value)}.")
+        return value
+
+    return read
+
+
+def numbers(ndim: int | None = None, floating: bool = False) -> Rule:
+    """An array of real numbers, with so many axes."""
+
+    def read(value, name):
+        if not isinstance(value, jax.Array):
+            try:
+                value = jnp.asarray(native(np.asarray(value) if type(value) is list else value))
+            except (TypeError, ValueError, OverflowError) as error:
+                raise TypeError(f"{name} is an array of numbers; it was {shown(value)}.") from error
+        real_numbers = any(
+            jnp.issubdtype(value.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)
+        )
+        if not real_numbers or (ndim is not None and value.ndim != ndim):
+            axes = "" if ndim is None else f" with {ndim} axes"
+            raise ValueError(
+                f"{name} is an array of real numbers{axes}; it was {shown(value)} and dtype "
+                f"{value.dtype}."
+            )
+        if floating and not jnp.issubdtype(value.dtype, jnp.floating):
+            value = value.astype(jnp.result_type(float))
+        return value
+
+    return read
+
+
+def in_doubles(value: Any, name: str) -> np.ndarray:
+    """Real numbers on the host, in NumPy's double precision."""
+    try:
+        found = np.asarray(value)
+        if found.dtype.kind not in "fiub":
+            raise TypeError
+        return found.astype(np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(f"{name} is an array of real numbers; it was {shown(value)}.") from None
+
+
+def key(value: Any, name: str) -> Any:
+    """One typed random key."""
+    return checked_key(value, name.split(" of ")[-1])
+
+
+def density(value: Any, name: str) -> Any:
+    """Something with a method log_prob, and no class of such things."""
+    if not is_density(value):
+        raise TypeError(f"{name} is a density, with a method log_prob; it was {shown(value)}.")
+    return value
+
+
+def rows(value: Any, name: str) -> Any:
+    """A tree of arrays of real numbers with one leading axis, that of the rows."""
+    read = jax.tree.map(lambda leaf: _as_read(leaf, name), value)
+    sizes = {leaf.shape[:1] for leaf in jax.tree.leaves(read)}
+    if len(sizes) != 1 or sizes == {()}:
+        raise ValueError(
+            f"{name} holds rows along the first axis of every array; the shapes were "
+            f"{[leaf.shape for leaf in jax.tree.leaves(read)]}."
+        )
+    if sizes == {(0,)}:
+        raise ValueError(f"{name} has no rows.")
+    return read
+
+
+def _as_read(leaf: Any, name: str) -> Any:
+    """An array as it is, in the machine's byte order; a number or a list as an array of NumPy's."""
+    found = native(leaf if hasattr(leaf, "shape") else np.asarray(leaf))
+    kind = getattr(found, "dtype", None)
+    if kind is None or not any(
+        jnp.issubdtype(kind, k) for k in (jnp.floating, jnp.integer, jnp.bool_)
+    ):
+        raise TypeError(f"{name} holds arrays of real numbers; one of them was {shown(leaf)}.")
+    return found
+
+
+def made_by(kind: type | tuple[type, ...], how: str) -> Rule:
+    """An object of a class of ours."""
+
+    def read(value, name):
+        if not isinstance(value, kind):
+            raise TypeError(f"{name} comes from {how}; it was {shown(value)}.")
+        return value
+
+    return read
+
+
+def function(value: Any, name: str) -> Any:
+    """Something that can be called."""
+    if not callable(value) or isinstance(value, type):
+        raise TypeError(f"{name} is a function; it was {shown(value)}.")
+    return value
