@@ -63,9 +63,9 @@ from .uncertainty.errors import Interval as Interval
 from .uncertainty.errors import influence as influence
 from .uncertainty.errors import profile as profile
 from .uncertainty.errors import standard_errors as standard_errors
-from .uncertainty.information import Record as Record
 from .uncertainty.posterior import Posterior as Posterior
 from .uncertainty.posterior import posterior as posterior
+from .uncertainty.record import Record as Record
 
 
 def __dir__() -> list[str]:

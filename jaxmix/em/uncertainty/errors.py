@@ -14,7 +14,6 @@ from ..._sharding import everywhere, on_automatic_axes
 from ..entry import enter
 from ..maximise import Prior
 from .information import (
-    Record,
     chart,
     inverse_root,
     louis_information,
@@ -22,6 +21,7 @@ from .information import (
     observed_information,
     scores,
 )
+from .record import Record
 
 
 @eqx.filter_jit
