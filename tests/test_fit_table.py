@@ -300,9 +300,8 @@ def test_regressions_are_of_the_family_that_the_response_asks_for():
 
 
 def test_regressions_in_their_own_units():
-    family = jm.LinearRegression(jnp.array([[2.0, -1.0]]), jnp.array([3.0]), jnp.array([1.0]))
-    law = jm.Regression(family, response="y", given=["a", "b"])
-    model = jm.MixtureSameFamily(jnp.ones(1), law)
+    family = jm.LinearRegression(jnp.array([2.0, -1.0]), 3.0, 1.0)
+    model = jm.mixture_of(jm.Regression(family, response="y", given=["a", "b"]), 1)
     centre, scale, x = np.array([5.0, -2.0]), np.array([10.0, 0.1]), np.array([7.0, -1.9])
     own = in_own_units(model, centre, scale).components.family
     mean = float(own.coefficients[0] @ x + own.intercept[0])

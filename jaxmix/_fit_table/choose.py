@@ -1,6 +1,7 @@
 """Mixtures of every size, fitted beside one another, and the one that BIC chooses."""
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, NamedTuple
@@ -96,6 +97,7 @@ def choose(
     chosen = min(sound, key=lambda k: fits[k].bic)
     best = fits[chosen]
     if most > MANY_ROWS:
+        print(f"K = {chosen} by BIC; it is fitted to all {most} rows.", flush=True)
         law = conjugate_prior(best.model, data, rows=prior) if prior else None
         begun = _possible(best.model, whole)
         every: Any = weights
@@ -116,7 +118,13 @@ def side_by_side(sizes: Sequence[int], fitted: Callable[[int], Any]) -> dict[int
         done = as_completed(tasks)
         # A bar belongs on a terminal.
         bar = tqdm(done, total=len(tasks), desc="Fitting", unit="mixture", disable=None)
-        return dict(task.result() for task in bar)
+        found = {}
+        for task in bar:
+            k, one = task.result()
+            found[k] = one
+            if not sys.stderr.isatty():
+                print(f"K = {k}: BIC {one.bic:.1f}", flush=True)
+        return found
 
 
 def is_sound(fit: Any) -> bool:

@@ -93,10 +93,11 @@ def regress(place: Any, read: Table, proposed: Any, asked: Any, weights: Any) ->
 def in_own_units(model: Any, centre: np.ndarray, scale: np.ndarray) -> Any:
     """The model of covariates x, from that of (x - centre) / scale."""
     family = model.components.family
-    slopes = family.coefficients / scale
-    level = family.intercept - jnp.sum(slopes * centre, -1)
+    slopes = np.asarray(family.coefficients) / scale
+    level = np.asarray(family.intercept) - slopes @ centre
     where = lambda m: (m.components.family.coefficients, m.components.family.intercept)
-    return eqx.tree_at(where, model, (slopes, level))
+    dtype = family.intercept.dtype
+    return eqx.tree_at(where, model, (jnp.asarray(slopes, dtype), jnp.asarray(level, dtype)))
 
 
 def lines(model: Any, data: Any, posterior: np.ndarray) -> Any:
