@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from . import _loops
+
 MOST_STEPS = 60
 
 
@@ -56,7 +58,7 @@ def newton_maximum(
     begin = jax.lax.stop_gradient(start)
     zero = jnp.zeros((), start.dtype)
     carry = (begin, value(begin, given_still), zero, jnp.asarray(False), jnp.zeros((), int))
-    theta = jax.lax.stop_gradient(jax.lax.while_loop(more, body, carry)[0])
+    theta = jax.lax.stop_gradient(_loops.while_loop(more, body, carry)[0])
     gradient, hessian = derivatives(theta, given)
     # One more Newton step, 0 where the value is not strictly concave.
     hessian = jax.lax.stop_gradient(hessian)

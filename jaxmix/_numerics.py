@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from . import _loops
 from ._platform import product_precision
 
 
@@ -260,7 +261,7 @@ def log_mixed(
     kept = empty | (fast - peak > jnp.log(jnp.finfo(fast.dtype).tiny) / 2)
     # Differentiated, the exact branch keeps its inputs alone: no (m, k, t) table in the other.
     exact = jax.checkpoint(lambda w, x: logsumexp(w[:, :, None] + x[None], axis=1))
-    return jax.lax.cond(
+    return _loops.cond(
         unanimous(jnp.all(kept)), lambda w, x, fast: fast, lambda w, x, fast: exact(w, x),
         log_weights, log_terms, fast,
     )  # fmt: skip

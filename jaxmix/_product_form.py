@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from . import _loops
 from ._exponential import ProductForm
 from ._numerics import most
 from ._platform import product_precision
@@ -73,7 +74,7 @@ def _over_far(far: Far, stack: ProductForm, write: Callable, start: PyTree) -> P
     def step(i, carry):
         return write(carry, pick(stack, far.blocks[i]), far.blocks[i])
 
-    return jax.lax.fori_loop(0, far.count, step, start)
+    return _loops.fori_loop(0, far.count, step, start)
 
 
 def _where_far(far: Far, own: Array, other: Array) -> Array:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree, Scalar
 
+from . import _loops
 from ._hooks import SaysDomain
 from ._numerics import as_array
 from ._trees import float_of
@@ -43,7 +44,7 @@ def quantile(density: PyTree, p: Float[Array, ""]) -> Scalar:
         reached = still.cdf(_float_at(middle, p)) >= wanted
         return jnp.where(reached, below, middle), jnp.where(reached, middle, above)
 
-    _, above = jax.lax.fori_loop(0, 8 * p.dtype.itemsize, halve, (-top, top))
+    _, above = _loops.fori_loop(0, 8 * p.dtype.itemsize, halve, (-top, top))
     x = _float_at(above, p)
     if domain is None or not domain.whole:
         # One Newton step, 0 but for rounding, carries the derivative in p and in the parameters.

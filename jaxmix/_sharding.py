@@ -11,6 +11,7 @@ from jax.core import Tracer
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
+from ._loops import marked, over_axes, varies_on
 from ._refuse import is_long
 
 C = TypeVar("C", bound=PyTree)
@@ -39,7 +40,7 @@ def refuse_mixed(tree: PyTree) -> None:
     The gradient in the latter is a sum over devices, which a loop whose length differs among them
     cannot take.
     """
-    kinds = {_axes(jax.typeof(leaf)) for leaf in jax.tree.leaves(tree)}
+    kinds = {varies_on(jax.typeof(leaf)) for leaf in jax.tree.leaves(tree)}
     if len(kinds) > 1:
         names = tuple(sorted(set().union(*kinds)))
         raise ValueError(
@@ -49,14 +50,8 @@ def refuse_mixed(tree: PyTree) -> None:
         )
 
 
-def _axes(abstract) -> frozenset:
-    """The mesh axes that an array varies on inside `jax.shard_map`."""
-    kind = getattr(abstract, "manual_axis_type", None)  # `vma` in earlier versions of JAX
-    return getattr(kind, "varying", None) or getattr(abstract, "vma", None) or frozenset()
-
-
 def _as_of(leaf, like):
-    missing = tuple(_axes(like) - _axes(jax.typeof(leaf)))
+    missing = tuple(varies_on(like) - varies_on(jax.typeof(leaf)))
     if missing:
         return jax.lax.pcast(leaf, missing, to="varying")
     return leaf
@@ -140,13 +135,18 @@ def aligned(rows: PyTree) -> PyTree:
     return jax.tree.map(spread, rows)
 
 
-def on_automatic_axes(function: Callable[P, R], *, spread: bool = False) -> Callable[P, R]:
+def on_automatic_axes(
+    function: Callable[P, R], *, spread: bool = False, checked: bool = True
+) -> Callable[P, R]:
     """A decorator: arguments on explicit mesh axes are worked on over automatic ones.
 
     They are whole on every device first: a scan over chunks of spread rows would gather them, and
     sums over devices that wait for one another in two orders abort the process on a CPU. With
     `spread`, a function that lays out rows itself is given them as they lie. What comes back is
     whole on every device of the mesh. `jax.set_mesh` changes nothing inside.
+
+    Inside `jax.shard_map` each device works on its own arguments, with its check or, where a
+    function is not `checked`, without it.
     """
     retyped = functools.partial(_retyped, spread=spread)
 
@@ -155,12 +155,18 @@ def on_automatic_axes(function: Callable[P, R], *, spread: bool = False) -> Call
         leaves = jax.tree.leaves((args, kwargs), is_leaf=is_long)
         arrays = [leaf for leaf in leaves if isinstance(leaf, jax.Array)]
         around = jax.sharding.get_abstract_mesh()
-        if any(_axes(jax.typeof(a)) for a in arrays):
-            raise ValueError(
-                f"Inside jax.shard_map {getattr(function, '__name__', 'EM')} works on each device's own "
-                "rows with check_vma=False alone: with the check on, JAX adds up gradients, which "
-                "EM's statistics are, over devices. For one answer from all rows, call it outside."
-            )
+        if names := frozenset().union(*(varies_on(jax.typeof(a)) for a in arrays)):
+            if not checked:
+                raise ValueError(
+                    f"Inside jax.shard_map {function.__name__} works on each device's own rows with "
+                    "check_vma=False alone: it calls loops that JAX's check does not follow."
+                )
+            # Of parameters that are one for all devices JAX adds up the gradient, which EM's
+            # statistics are, over devices: each has its own instead.
+            with over_axes(names):
+                mark = lambda a: marked(jax.numpy.asarray(a)) if _is_array(a) else a
+                args, kwargs = jax.tree.map(mark, (args, kwargs), is_leaf=is_long)
+                return function(*args, **kwargs)
         mesh = _explicit([around, *(jax.typeof(a).sharding.mesh for a in arrays)])
         if mesh is None:
             return function(*args, **kwargs)
@@ -179,6 +185,10 @@ def on_automatic_axes(function: Callable[P, R], *, spread: bool = False) -> Call
         return jax.tree.map(put, out)
 
     return run
+
+
+def _is_array(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array | np.ndarray)
 
 
 def _explicit(meshes: list[Any]) -> Any:

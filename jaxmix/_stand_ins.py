@@ -14,6 +14,7 @@ from jaxtyping import PyTree
 
 from ._density import LogDensity
 from ._exponential import tilt
+from ._loops import marked
 from ._platform import product_precision
 from ._stack import lent, outcome_log_probs, release
 
@@ -147,7 +148,7 @@ class Blank(StandIn):
             value = jnp.where(False, pairing, jnp.zeros_like(pairing))
         else:
             value = self.level * jax.random.gumbel(_content_key(self.seed, x), (), self.level.dtype)
-        return tilt(value, pairing)
+        return tilt(marked(value), pairing)  # what a key gives is not seen to vary
 
 
 def _content_key(seed, x):

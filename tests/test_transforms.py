@@ -97,6 +97,21 @@ def mesh(kind):
     return jax.make_mesh((2,), ("rows",), axis_types=(kind,), devices=jax.devices()[:2])
 
 
+OUTSIDE = {"em.bootstrap", "em.matched"}  # refused: tests/scale/test_meshes.py
+
+
+@pytest.mark.parametrize("name", [n for n in TABLE if n not in OUTSIDE])
+def test_is_traced_inside_shard_map(name):
+    """Each device has its own argument, over two mesh axes, with JAX's check of what varies."""
+    row = TABLE[name]
+    a, _ = arguments(row, jnp.float32)
+    kinds = (AxisType.Auto,) * 2
+    both = jax.make_mesh((2, 1), ("rows", "more"), axis_types=kinds, devices=jax.devices()[:2])
+    spec = PartitionSpec(("rows", "more"))
+    one = lambda a: [out[None] for out in floats(row.function(a[0]))]
+    jax.jit(jax.shard_map(one, mesh=both, in_specs=spec, out_specs=spec)).trace(jnp.stack([a, a]))
+
+
 @pytest.mark.parametrize("name", [n for n, row in TABLE.items() if row.rows])
 def test_rows_over_two_devices(name):
     row = TABLE[name]

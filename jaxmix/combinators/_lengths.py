@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key, PyTree, Scalar
 
+from .. import _loops
 from .._density import is_density, refused_shape
 from .._stack import as_one_row, pick
 from .optional import masked
@@ -118,7 +119,7 @@ def walk(transition: PyTree, first: Array, key: Key[Array, ""], steps: int) -> A
         return following.astype(state.dtype), state
 
     data = jax.random.key_data(jax.random.split(key, steps))
-    return jax.lax.scan(step, first, data)[1]
+    return _loops.scan(step, first, data)[1]
 
 
 def longest(*stacks: tuple[int, ...]) -> tuple[int, ...]:

@@ -6,10 +6,10 @@ Everything is in logarithms, shifted by the greatest term at each item, and of o
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from .. import _loops
 from .._numerics import logsumexp
 
 
@@ -48,7 +48,7 @@ def filtered(
     state, total = normalised(first + emitted[0])
     steps = emitted.shape[0] - 1
     moves = jnp.broadcast_to(following, (steps, *following.shape[-2:]))
-    _, (states, totals) = jax.lax.scan(step, state, (emitted[1:], moves, used[1:]))
+    _, (states, totals) = _loops.scan(step, state, (emitted[1:], moves, used[1:]))
     total = jnp.where(used[0], total, jnp.zeros_like(total))
     return Filtered(jnp.concatenate([state[None], states]), jnp.concatenate([total[None], totals]))
 
@@ -63,4 +63,4 @@ def foretold(
         new = logsumexp(state[:, None] + moves, axis=0)
         return new, new
 
-    return jax.lax.scan(step, state, moves)[1]
+    return _loops.scan(step, state, moves)[1]

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree, Scalar
 
+from .. import _loops
 from .._density import LogDensity, check_parts, stack_size
 from .._numerics import logsumexp, unanimous
 from .._platform import product_precision
@@ -38,7 +39,7 @@ def _forward(first, following, emitted, used) -> Scalar:
     limits = jnp.finfo(following.dtype)
     dense = jnp.min(following) > 0.5 * (jnp.log(limits.tiny) - jnp.log(limits.eps))
     fast = halved if is_short(*emitted.shape[::-1]) else _scaled
-    return jax.lax.cond(unanimous(dense), fast, _by_logs, first, following, emitted, used)
+    return _loops.cond(unanimous(dense), fast, _by_logs, first, following, emitted, used)
 
 
 def _scaled(first, following, emitted, used) -> Scalar:
@@ -61,7 +62,7 @@ def _scaled(first, following, emitted, used) -> Scalar:
     state, mass = scaled(jnp.exp(first) * likely[0])
     # Differentiated, a step is computed again: a third less is kept, in the same time.
     again = jax.checkpoint(step, prevent_cse=False)
-    _, masses = jax.lax.scan(again, state, (likely[1:], used[1:]))
+    _, masses = _loops.scan(again, state, (likely[1:], used[1:]))
     masses = jnp.concatenate([mass[None], masses])
     # Items that no state can emit: -inf, and no slope.
     lost = masses == 0
@@ -90,7 +91,7 @@ def _by_logs(first, following, emitted, used) -> Scalar:
     # Differentiated, a step is computed again from the k numbers before it: of the k x k shares of
     # all its transitions none are kept, and their sum grows within the loop backwards.
     again = jax.checkpoint(step, prevent_cse=False)
-    alpha, peaks = jax.lax.scan(again, alpha, (emitted[1:], used[1:]))
+    alpha, peaks = _loops.scan(again, alpha, (emitted[1:], used[1:]))
     return logsumexp(alpha) + start + jnp.sum(peaks) + jnp.sum(heights)
 
 
@@ -283,12 +284,12 @@ class HiddenMarkov(LogDensity):
             return jnp.where(there, jnp.max(through, 0) + log_emitted, best), back
 
         moves = jnp.broadcast_to(following, (used.shape[0] - 1, *following.shape[-2:]))
-        best, backs = jax.lax.scan(forward, first + emitted[0], (emitted[1:], moves, used[1:]))
+        best, backs = _loops.scan(forward, first + emitted[0], (emitted[1:], moves, used[1:]))
 
         def backward(state, back):
             return back[state], state
 
-        start, rest = jax.lax.scan(backward, jnp.argmax(best), backs, reverse=True)
+        start, rest = _loops.scan(backward, jnp.argmax(best), backs, reverse=True)
         path = jnp.concatenate([start[None], rest])
         return jnp.where(used, path, jnp.zeros_like(path))
 

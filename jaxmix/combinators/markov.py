@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
+from .. import _loops
 from .._density import LogDensity, is_density, one_event
 from .._stack import outcome_log_probs, over_stack, pick, repeat
 from ..families._support import chosen
@@ -168,7 +169,7 @@ class MarkovChain(LogDensity):
             return (row * self.size + new) % self.size**self.order, new
 
         data = jax.random.key_data(jax.random.split(key, max(1, steps)))
-        return jax.lax.scan(step, row, data)[1][:steps]
+        return _loops.scan(step, row, data)[1][:steps]
 
 
 def _is_list_of_laws(initial) -> bool:

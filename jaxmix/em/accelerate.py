@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from .. import _loops
 from .parts import take_apart
 from .solver import PlainEM, Proposal, Solver, Verdict
 
@@ -248,5 +249,5 @@ def newton_step(pairs: Pairs, slope: Array, step: Array) -> Array:
         moved, bent, inverse, share = row
         return step + (share - inverse * _vdot(bent, step)) * moved, None
 
-    (_, step), shares = jax.lax.scan(back, (slope, step), (*pairs, inverse), reverse=True)
-    return jax.lax.scan(forth, step, (pairs.moved, pairs.bent, inverse, shares))[0]
+    (_, step), shares = _loops.scan(back, (slope, step), (*pairs, inverse), reverse=True)
+    return _loops.scan(forth, step, (pairs.moved, pairs.bent, inverse, shares))[0]

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from .. import _loops
 from .._compile import Quick
 from .._density import LogDensity
 from .._exponential import ByChunk
@@ -177,7 +178,7 @@ def expect(
         empty = (lanes, [way.zero_sums() for way in ways], parts.loose)
         # Differentiated, a chunk is computed again and not kept: memory stays that of a chunk.
         again = jax.checkpoint(body, prevent_cse=False)
-        (values, sums, gradient), _ = jax.lax.scan(again, jax.tree.map(zero_sum, empty), steps)
+        (values, sums, gradient), _ = _loops.scan(again, jax.tree.map(zero_sum, empty), steps)
         objective, soft = compensated_sum(values[0]), compensated_sum(values[-1])
         sums, gradient = values_of((sums, gradient))
         stats = [way.stats(s) for way, s in zip(ways, sums, strict=True)]
@@ -191,7 +192,7 @@ def expect(
         events = events_asked(leaves, build, first_row)
     if product:
         near = near_one_origin(leaves, events)
-        soft, objective, stats, gradient = jax.lax.cond(
+        soft, objective, stats, gradient = _loops.cond(
             all_near(near), lambda: scan(near), lambda: scan(far_apart(leaves, events))
         )
     else:
@@ -219,7 +220,7 @@ def log_likelihood(
 
     first_row = take(data, 0)
     zero = jnp.zeros((), jax.eval_shape(model.log_prob, first_row).dtype)
-    total, _ = jax.lax.scan(body, Sum(zero, zero), jnp.arange(-(-rows // chunk)))
+    total, _ = _loops.scan(body, Sum(zero, zero), jnp.arange(-(-rows // chunk)))
     return pooled(total, axes)
 
 

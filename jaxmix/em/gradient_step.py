@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from .. import _loops
 from .._numerics import tree_vdot
 from .parts import take_apart
 
@@ -53,7 +54,7 @@ def climb(value, gradient, loose, state: GradientState) -> tuple[list[Array], Gr
         length, _, tries = carry
         return length / 2, value(moved(length / 2)), tries + 1
 
-    length, level, _ = jax.lax.while_loop(
+    length, level, _ = _loops.while_loop(
         worse, halve, (state.length, value(moved(state.length)), jnp.zeros((), int))
     )
     better = level >= start

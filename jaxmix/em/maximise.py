@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from .. import _loops
 from .._exponential import ExponentialFamily, Refittable
 from .._numerics import tree_vdot
 from .._stack import stack_axes
@@ -93,7 +94,7 @@ def blank_stats(
         sums = jax.grad(loss)(tilts, *take_chunk(data, weights, index, chunk))
         return jax.tree.map(jnp.add, totals, sums), None
 
-    return jax.lax.scan(body, tilts, jnp.arange(-(-rows // chunk)))[0]
+    return _loops.scan(body, tilts, jnp.arange(-(-rows // chunk)))[0]
 
 
 def pooled_stats(

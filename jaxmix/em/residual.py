@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .. import _loops
 from ..combinators.frozen import Frozen
 from .chunks import chunk_rows, is_brief
 from .expected import Expected, expect
@@ -143,7 +144,7 @@ def _spare(model, used, data, weights, weight):
         return out
 
     every = jnp.stack([jnp.all(use) for use in used])
-    return jax.lax.stop_gradient(jax.lax.cond(jnp.all(every), lambda: zeros, of_all))
+    return jax.lax.stop_gradient(_loops.cond(jnp.all(every), lambda: zeros, of_all))
 
 
 class Slope(NamedTuple):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from .. import _loops
 from .._compile import Quick
 from .._platform import with_precision
 from .._refuse import forward_only
@@ -112,7 +113,7 @@ def loop(
         state, _, count = carry
         return state.running & (count < block) if block else state.running
 
-    state, history, _ = jax.lax.while_loop(more, body, (state, empty, jnp.zeros((), int)))
+    state, history, _ = _loops.while_loop(more, body, (state, empty, jnp.zeros((), int)))
     return state, history
 
 

@@ -17,6 +17,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
+from .. import _loops
 from .._exponential import Refittable
 from .._refuse import on_host
 from .._stack import stack_axes
@@ -62,7 +63,7 @@ def pooled(tree: PyTree, axes: tuple[str, ...]) -> PyTree:
             return jax.lax.psum(node, axes)
         every = jax.lax.all_gather(node, axes)
         fold = lambda so_far, one: (merge(so_far, one), None)
-        return jax.lax.scan(fold, jax.tree.map(jnp.zeros_like, node), every)[0]
+        return _loops.scan(fold, jax.tree.map(jnp.zeros_like, node), every)[0]
 
     return map_sums(total, tree)
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from .. import _loops
 from .._platform import platform
 
 
@@ -37,7 +38,7 @@ def _(primals, tangents):
         window = lambda a: jax.lax.dynamic_slice_in_dim(a, ahead, size)
         return None, window(twice_moved) * vector + window(twice) * moved
 
-    _, products = jax.lax.scan(diagonal, None, jnp.arange(size // 2 + 1))
+    _, products = _loops.scan(diagonal, None, jnp.arange(size // 2 + 1))
     return products_of_pairs(vector), products.reshape(-1, *vector.shape[1:])
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
+from .. import _loops
 from .._density import LogDensity, one_event
 from .normal import LOG_2_PI, Normal
 
@@ -25,7 +26,7 @@ def inverse_and_log_det(matrix: Float[Array, "d d"]) -> tuple[Array, Array]:
         return swept, log_det + jnp.log(pivot)
 
     start = (matrix, jnp.zeros((), matrix.dtype))
-    negative, log_det = jax.lax.fori_loop(0, matrix.shape[0], sweep, start)
+    negative, log_det = _loops.fori_loop(0, matrix.shape[0], sweep, start)
     return -negative, log_det
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, Scalar
 
+from .. import _loops
 from .._density import one_event
 from .._numerics import as_float
 from ._bessel import mean_length
@@ -155,6 +156,6 @@ class VonMises(Direction):
             return jax.random.key_data(k_next), angle, taken
 
         start = (jax.random.key_data(key), jnp.zeros((), dtype), jnp.asarray(False))
-        _, angle, _ = jax.lax.while_loop(lambda carry: ~carry[2], attempt, start)
+        _, angle, _ = _loops.while_loop(lambda carry: ~carry[2], attempt, start)
         angle = _carried(jax.lax.stop_gradient(angle), self.concentration)
         return jnp.mod(angle + self.loc + jnp.pi, 2 * jnp.pi) - jnp.pi

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
+from .. import _loops
 from .._density import one_event
 from .._numerics import as_float
 from ._directions import Direction, Directions, above
@@ -177,4 +178,4 @@ class VonMisesFisher(Direction):
             )
 
         start = (jax.random.key_data(key), jnp.zeros((), dtype), jnp.asarray(False))
-        return jax.lax.while_loop(lambda carry: ~carry[2], attempt, start)[1]
+        return _loops.while_loop(lambda carry: ~carry[2], attempt, start)[1]

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .. import _loops
 from ._family import (
     TRIALS,
     Domain,
@@ -76,7 +77,7 @@ class Zeta(ExponentialFamily):
             fits = v * x * rise * 2**excess <= (1 + rise) * (2**excess - 1)
             return k_next, x, fits & (x < 0.99 * most)
 
-        last = jax.lax.while_loop(lambda carry: ~carry[2], draw, (key, excess, excess < 0))
+        last = _loops.while_loop(lambda carry: ~carry[2], draw, (key, excess, excess < 0))
         return last[1].astype(int)
 
 

@@ -109,9 +109,10 @@ def _product(log_proposals: Array, weights: Array, needed: Array | None):
     least = (info.tiny / info.eps) ** 0.5
     known = jnp.ones(product.shape, bool) if needed is None else needed
     # A positive weight on the largest density is enough: then no entry need be looked at.
+    enough = jnp.all(weights > least)
     kept = jax.lax.cond(
-        jnp.all(weights > least),
-        lambda: jnp.asarray(True),
+        enough,
+        lambda: enough | jnp.any(jnp.zeros_like(product, bool)),  # of the other branch's type
         lambda: ~jnp.any((product < least) & known),
     )
     # Under `vmap` a mapped predicate would run both branches.

@@ -81,15 +81,34 @@ def test_rows_over_a_mesh(name, kind):
         close(jax.jit(lambda x: function(start(x), x))(spread), right)
 
 
-def test_each_devices_own_rows_inside_shard_map():
-    x, spec = jnp.asarray(ROWS, jnp.float32), PartitionSpec("rows")
-    function = lambda x: jm.em.step(start(x), x)[2].log_likelihood[None]
-    spread = jax.device_put(x, NamedSharding(mesh(AxisType.Explicit), spec))
-    over = lambda check: jax.jit(
-        jax.shard_map(
-            function, mesh=spread.sharding.mesh, in_specs=spec, out_specs=spec, check_vma=check
-        )
-    )
-    close(over(False)(spread), jnp.concatenate([function(x[:20]), function(x[20:])]))
+def inside(function, mesh, axes, check=True):
+    """The function of each device's own rows, stacked."""
+    spec = PartitionSpec(axes)
+    stacked = lambda x: jax.tree.map(lambda a: a[None], function(start(x), x))
+    mapped = jax.shard_map(stacked, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=check)
+    return jax.jit(mapped)
+
+
+@pytest.mark.parametrize("name", ["run", "solve", "posterior"])
+def test_rows_spread_over_one_of_two_axes_inside_shard_map(name):
+    """Over both axes: tests/test_transforms.py."""
+    rows = mesh(AxisType.Auto, (2, 1), ("rows", "more"))
+    inside(PURE[name], rows, "rows").trace(jnp.asarray(ROWS, jnp.float32))
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_each_devices_own_rows_inside_shard_map(check):
+    x = jnp.asarray(ROWS, jnp.float32)
+    function = lambda m, x: jm.em.run(m, x, max_steps=3, history_size=3).model
+    rows = mesh(AxisType.Explicit)
+    spread = jax.device_put(x, NamedSharding(rows, PartitionSpec("rows")))
+    found = inside(function, rows, "rows", check)(spread)
+    each = [function(start(part), part) for part in (x[:20], x[20:])]
+    close(found, jax.tree.map(lambda *parts: jnp.stack(parts), *each))
+
+
+def test_what_the_check_does_not_follow_is_refused_inside_shard_map():
+    x = jnp.asarray(ROWS, jnp.float32)
+    call = inside(lambda m, x: jm.em.matched(m, m, x), mesh(AxisType.Auto), "rows")
     with pytest.raises(ValueError, match="check_vma=False"):
-        over(True)(spread)
+        call(x)

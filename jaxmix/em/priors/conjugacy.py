@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from ... import _loops
 from ..._exponential import Moments, Refittable, Total
 from ..._stack import over_stack
 from ..._trees import is_traced
@@ -110,7 +111,7 @@ def _of_events(leaf: Refittable, law: PseudoEvents) -> Pseudo:
     # A second pass about the events' own mean: raw moments do not survive float32. Where statistics
     # expand a log-likelihood, as many as bring the expansion to the events' own fit.
     again = lambda _, leaf: leaf.from_stats(mean_stats(leaf, leaf.origin), leaf.origin)
-    placed = again(0, leaf) if leaf.ascends else jax.lax.fori_loop(0, NEWTON_STEPS, again, leaf)
+    placed = again(0, leaf) if leaf.ascends else _loops.fori_loop(0, NEWTON_STEPS, again, leaf)
     stats = mean_stats(placed, placed.origin)
     return Pseudo(jax.tree.map(lambda a: law.count * a, stats), placed.origin)
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from ... import _loops
 from ..._exponential import Refittable
 from ..._sharding import on_automatic_axes
 from ..._trees import is_traced
@@ -160,7 +161,7 @@ def _settled(template, data, weights, pooled, origins):
         ]
         return blank_stats(template, data, origins=moved, weights=weights), moved
 
-    return jax.lax.fori_loop(0, NEWTON_STEPS, again, (pooled, origins))
+    return _loops.fori_loop(0, NEWTON_STEPS, again, (pooled, origins))
 
 
 def _of_rows(leaf: Refittable, pool: Any, law: PseudoRows, origin: Any) -> Pseudo:

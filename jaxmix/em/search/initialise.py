@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
+from ... import _loops
 from ..._compile import Quick
 from ..._hooks import Labelled
 from ..._sharding import on_automatic_axes
@@ -210,7 +211,7 @@ def global_fit(template: PyTree, sample: PyTree, case: Array | None = None) -> t
         model, stats = pass_over(i, (eqx.combine(carry[0], rest), carry[1]))
         return eqx.filter(model, eqx.is_array), stats
 
-    arrays, stats = jax.lax.fori_loop(0, 3, body, begin)
+    arrays, stats = _loops.fori_loop(0, 3, body, begin)
     return eqx.combine(arrays, rest), stats
 
 
@@ -231,7 +232,7 @@ def climbed(build, noisy, sample, share, case=None):
         loose, state = carry
         return climb(value, jax.grad(value)(loose), loose, state)
 
-    return jax.lax.fori_loop(0, CLIMBS, body, (noisy, gradient_state(noisy)))[0]
+    return _loops.fori_loop(0, CLIMBS, body, (noisy, gradient_state(noisy)))[0]
 
 
 def has_zeros(models: PyTree) -> bool:
@@ -308,7 +309,7 @@ def _k_means(key, x, size):
     if size > 1:
         start = distance(r[first])
         noise = jax.random.gumbel(k_rest, (size - 1, r.shape[0]), r.dtype)
-        _, others = jax.lax.scan(seed, (start,), noise)
+        _, others = _loops.scan(seed, (start,), noise)
         centres = jnp.concatenate([r[first][None], others])
     else:
         centres = r[first][None]
@@ -322,4 +323,4 @@ def _k_means(key, x, size):
         means = _dot(hot.T, r) / jnp.where(counts > 0, counts, jnp.ones_like(counts))
         return jnp.where(counts > 0, means, centres)
 
-    return assign(jax.lax.fori_loop(0, 3, lloyd, centres))
+    return assign(_loops.fori_loop(0, 3, lloyd, centres))

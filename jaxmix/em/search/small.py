@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from ... import _loops
 from ..._compile import Effort, Quick
 from ..._exponential import ExponentialFamily, Refittable
 from ..._hooks import Labelled
@@ -132,7 +133,7 @@ def advanced(
 
     more = lambda carry: jnp.any(carry[0].running) & (carry[2] < SHORT)
     begun = (states, History(*(empty for _ in History._fields)), jnp.zeros((), int))
-    states, traces, _ = jax.lax.while_loop(more, body, begun)
+    states, traces, _ = _loops.while_loop(more, body, begun)
     codes = jax.vmap(lambda state: result_of(state, prior, limits)._value)(states)
     return Lanes(states, codes, jax.vmap(_entropy_of)(states)), jax.tree.map(jnp.transpose, traces)
 

@@ -1,5 +1,6 @@
 """Refits to resampled data under one `vmap`, their components matched."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -48,7 +49,7 @@ class Bootstrap(NamedTuple):
         return jnp.nanquantile(self.values(function), tails, axis=0)
 
 
-@on_automatic_axes
+@functools.partial(on_automatic_axes, checked=False)
 def bootstrap(
     key: Key[Array, ""],
     model: PyTree,
@@ -116,7 +117,7 @@ def _refits(key, model, data, weights, num, parametric, prior, max_steps):
     return Bootstrap(*jax.vmap(lambda index: refit(data, count(index)))(drawn))
 
 
-@on_automatic_axes
+@functools.partial(on_automatic_axes, checked=False)
 def matched(model: PyTree, reference: PyTree, data: PyTree) -> PyTree:
     """A mixture with its components in the order that agrees best with another's.
 

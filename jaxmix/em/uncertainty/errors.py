@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from ... import _loops
 from ..._hooks import Labelled
 from ..._results import RESULTS
 from ..._sharding import everywhere, on_automatic_axes
@@ -195,7 +196,7 @@ def profile(
 
         def end(side):
             start = jnp.append(side * quantile * along / width, -side * quantile / width)
-            point = jax.lax.fori_loop(0, max_steps, newton, start)
+            point = _loops.fori_loop(0, max_steps, newton, start)
             missed = jnp.abs(conditions(point)[-1])
             reached = missed <= drop * jnp.sqrt(jnp.finfo(top.dtype).eps)
             return jnp.where(reached, target(point[:-1]), jnp.nan)
