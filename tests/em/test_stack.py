@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import jaxmix as jm
+from jaxmix._hooks import Labelled, SaysDomain, Source, TellsPosterior
 from jaxmix._stack import stack_axes
 
 
@@ -70,3 +71,14 @@ def test_a_stack_taken_apart_and_repeated_keeps_what_it_shares():
     found = jm.em.matched(moved, model, placed.mean)
     np.testing.assert_allclose(found.components.mean, placed.mean)
     np.testing.assert_allclose(found.components.factor, placed.factor, rtol=1e-6)
+
+
+def test_a_wrapper_offers_what_it_wraps():
+    mixture = jm.mixture_of(jm.Normal.template(), 2)
+    tied = jm.tie(mixture, lambda m: [m.components, m.components])
+    frozen = jm.frozen(mixture)
+    for offers in (mixture, tied, frozen):
+        assert isinstance(offers, Labelled) and isinstance(offers, TellsPosterior)
+    assert not isinstance(jm.Normal.template(), Labelled)
+    assert isinstance(jm.frozen(jm.Poisson.template()), SaysDomain)
+    assert not isinstance(np.zeros(3), Source)
