@@ -1,6 +1,7 @@
 """Pages of every public name, by pdoc: `python -m jaxmix docs --out DIR`."""
 
 import importlib
+import os
 import warnings
 from pathlib import Path
 from types import ModuleType
@@ -71,6 +72,7 @@ def _galleries(notebooks: Path, out: Path) -> list[Path]:
     import nbconvert  # pyright: ignore[reportMissingImports]
     import nbformat
 
+    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # of their processes
     pages = []
     (out / "notebooks").mkdir(parents=True, exist_ok=True)
     for path in sorted(notebooks.glob("*.ipynb")):

@@ -368,6 +368,7 @@ WITHOUT_ARRAYS = {
     "choice.gaussian_templates",
     "em.sized_for",
     "jm.compilation_cache",
+    "jm.event_kind",
     "jm.gaussian_mixture",
     "jm.mixture_of",
     "jm.products_in",
