@@ -138,3 +138,14 @@ def test_a_likelihood_ratio_test_of_other_rows_compiles_nothing():
         found = test(x[5:], 1e-4)
     assert not seen
     assert found.p_value < 0.1
+
+
+def test_scikit_learn_estimators_of_other_rows_and_components_compile_nothing():
+    from jaxmix.sklearn import GaussianMixture
+
+    one = lambda n, k: GaussianMixture(k, random_state=0).fit(rows(n)).score(rows(n))
+    one(100, 5)
+    with compilations() as seen:
+        one(90, 8)
+        one(120, 6)
+    assert not seen

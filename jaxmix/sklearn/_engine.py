@@ -2,11 +2,12 @@
 
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from .._compile import Quick
+from ..em.chunks import is_brief
 from ..em.expected import expect
 from ..em.maximise import refit
 from ..em.parts import take_apart
@@ -30,7 +31,7 @@ class Climb(NamedTuple):
 
 
 def begin(model: PyTree, bound: float) -> Climb:
-    dtype = model.weights.dtype
+    dtype = model.mixing.logits.dtype
     zero = jnp.zeros((), int)
     return Climb(model, jnp.asarray(bound, dtype), zero, jnp.asarray(False), zero, zero)
 
@@ -60,16 +61,16 @@ def _refitted(model, expected, ridge):
     return parts.model([mixing, components], []), emptied, collapsed
 
 
-@eqx.filter_jit
-def climb(state: Climb, data, weights, ridge, tol, max_steps) -> tuple[Climb, Array]:
+def _climb(state: Climb, data, weights, ridge, tol, max_steps) -> tuple[Climb, Array]:
     """At most BLOCK further steps, and the bound of each, NaN after the last.
 
     A step that changes the bound by less than `tol` is the last, as scikit-learn has it.
     """
+    brief = is_brief(state.model, data)
 
     def body(carry):
         state, trace, count = carry
-        expected = expect(state.model, data, weights)
+        expected = expect(state.model, data, weights, residual=brief)
         model, emptied, collapsed = _refitted(state.model, expected, ridge)
         bound = expected.log_likelihood.value / expected.weight
         settled = jnp.abs(bound - state.bound) < tol
@@ -85,7 +86,12 @@ def climb(state: Climb, data, weights, ridge, tol, max_steps) -> tuple[Climb, Ar
     return state, trace
 
 
-@eqx.filter_jit
-def joint_log_probs(model: PyTree, data: PyTree) -> Float[Array, "n k"]:
+climb = Quick(_climb, lambda state, data, *_: is_brief(state.model, data))
+
+
+def _joint_log_probs(model: PyTree, data: PyTree) -> Float[Array, "n k"]:
     """Log weight and log-density of every row under every component, in nats."""
     return jax.lax.map(model.joint_log_probs, data, batch_size=BATCH)
+
+
+joint_log_probs = Quick(_joint_log_probs, is_brief)

@@ -10,7 +10,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .._results import FAILED
+from .._trees import in_numpy
 from ..combinators import MixtureSameFamily
+from ..em.chunks import is_brief
+from ..em.search.padding import bucket_of_components, narrowed, widened
 from . import _covariances as cov
 from ._base import MissingAllowed, MixtureAnswers, not_negative, one_of, whole_number
 from ._engine import BLOCK, Climb, begin, climb, joint_log_probs
@@ -203,11 +206,14 @@ class GaussianMixture(MixtureAnswers, MissingAllowed):
         # Traced: Python numbers would be compiled in.
         ridge, tol = (jnp.asarray(value, x.dtype) for value in (self.reg_covar, self.tol))
         steps = jnp.asarray(min(self.max_iter, 2**31 - 1))
+        size = state.model.mixing.size
+        state = state._replace(model=_with_room(state.model, x))
         blocks = []
         while int(state.num_steps) < self.max_iter and not bool(state.converged):
             before = int(state.num_steps)
             state, trace = climb(state, x, weights, ridge, tol, steps)
             blocks.append(np.asarray(trace)[: min(BLOCK, int(state.num_steps) - before)])
+        state = state._replace(model=narrowed(in_numpy(state.model), size))
         trace = np.concatenate([np.zeros(0), *blocks])
         if self.verbose:
             met = "converged" if bool(state.converged) else "did not converge"
@@ -263,7 +269,9 @@ class GaussianMixture(MixtureAnswers, MissingAllowed):
         x = self._rows(X).astype(self.means_.dtype, copy=False)
         with precision(x.dtype):
             model = self._mixture(x.dtype, partial=bool(np.isnan(x).any()))
-            return np.asarray(joint_log_probs(model, padded(x)))[: len(x)]
+            rows = padded(x)
+            found = np.asarray(joint_log_probs(_with_room(model, rows), rows))
+            return found[: len(x), : model.mixing.size]
 
     def _n_parameters(self) -> int:
         return cov.num_parameters(self.covariance_type, *self.means_.shape)
@@ -291,3 +299,11 @@ class GaussianMixture(MixtureAnswers, MissingAllowed):
         else:
             noise = noise * (roots[y] if roots.ndim == 2 else roots[y, None])
         return self.means_[y] + noise, y
+
+
+def _with_room(model: MixtureSameFamily, x: Any) -> MixtureSameFamily:
+    """A mixture with more components, at weight 0, where that is cheap: other numbers of them
+    compile nothing.
+    """
+    model = in_numpy(model)
+    return widened(model, bucket_of_components(model.mixing.size)) if is_brief(model, x) else model
