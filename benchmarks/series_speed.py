@@ -52,9 +52,7 @@ def peer(initial, rows, means, x):
     calls = {
         "log-likelihood": lambda x: hmm_filter(initial, rows, under(x)).marginal_loglik,
         "filtered": lambda x: hmm_filter(initial, rows, under(x)).filtered_probs,
-        "smoothed": lambda x: (
-            hmm_smoother(initial, rows, under(x), compute_trans_probs=False).smoothed_probs
-        ),
+        "smoothed": lambda x: hmm_smoother(initial, rows, under(x)).smoothed_probs,
     }
     return {what: (jax.jit(call), (x,)) for what, call in calls.items()}
 

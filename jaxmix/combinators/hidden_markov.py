@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree, Scalar
 
 from .. import _loops
 from .._density import LogDensity, check_parts, stack_size
-from .._numerics import logsumexp, unanimous
+from .._numerics import logsumexp
 from .._platform import product_precision
 from .._stack import outcome_log_probs, over_stack, pick, repeat
 from ..families.categorical import Categorical
@@ -25,7 +25,7 @@ from ._lengths import (
     used_items,
     walk,
 )
-from .filtering import filtered, foretold
+from .filtering import filtered, foretold, is_dense, occupations
 from .mixture import MixtureSameFamily
 from .optional import masked
 
@@ -34,12 +34,8 @@ def _forward(first, following, emitted, used) -> Scalar:
     """Log of the sum over all paths; what comes after the length leaves it as it is."""
     if following.ndim == 3:  # transitions that change from item to item
         return jnp.sum(filtered(first, following, emitted, used).log_density)
-    # A probability that underflows beside its step's greatest is lost to every later state. That
-    # is below the rounding error unless a transition leaves out the greatest one almost surely.
-    limits = jnp.finfo(following.dtype)
-    dense = jnp.min(following) > 0.5 * (jnp.log(limits.tiny) - jnp.log(limits.eps))
     fast = halved if is_short(*emitted.shape[::-1]) else _scaled
-    return _loops.cond(unanimous(dense), fast, _by_logs, first, following, emitted, used)
+    return _loops.cond(is_dense(following), fast, _by_logs, first, following, emitted, used)
 
 
 def _scaled(first, following, emitted, used) -> Scalar:
@@ -219,23 +215,12 @@ class HiddenMarkov(LogDensity):
         return total + length_log_prob(self.length, length, used.shape[0]).astype(total.dtype)
 
     def smoothed(self, x: SequenceEvent) -> Float[Array, "t k"]:
-        """Probability of each state at each item given the sequence; 0 beyond its length.
-
-        The gradient of the log-density in the emissions' log-probabilities.
-        """
-        first, following, emitted, used = self._log_parts(x)
-
-        total = lambda emitted: _forward(first, following, emitted, used)
-        occupied = jax.grad(total)(emitted)
-        whole = jnp.sum(occupied, 1, keepdims=True)
-        occupied = occupied / jnp.where(whole > 0, whole, jnp.ones_like(whole))
-        return jnp.where(used[:, None], occupied, jnp.zeros_like(occupied))
+        """Probability of each state at each item given the sequence; 0 beyond its length."""
+        return occupations(*self._log_parts(x), whole=True)
 
     def filtered(self, x: SequenceEvent) -> Float[Array, "t k"]:
         """Probability of each state at each item given the items so far; 0 beyond the length."""
-        first, following, emitted, used = self._log_parts(x)
-        probs = jnp.exp(filtered(first, following, emitted, used).log_probs)
-        return jnp.where(used[:, None], probs, jnp.zeros_like(probs))
+        return occupations(*self._log_parts(x), whole=False)
 
     def item_log_probs(self, x: SequenceEvent) -> Float[Array, " t"]:
         """Log-density of each item given those before it, in nats; 0 beyond the length.

@@ -8,6 +8,7 @@ import numpy as np
 import scipy.stats as st
 
 import jaxmix as jm
+from jaxmix.em.entry import as_series
 
 FIRST = np.array([0.5, 0.3, 0.2])
 MOVES = np.array([[0.8, 0.2, 0.0], [0.1, 0.6, 0.3], [0.25, 0.25, 0.5]])
@@ -51,6 +52,23 @@ def test_filtered_states_and_items_given_those_before(x64):
     np.testing.assert_allclose(jnp.sum(each), whole, rtol=1e-12)
 
 
+def test_smoothed_states_against_every_path(x64, monkeypatch):
+    """With a transition that is impossible, by logarithms; and without one, by probabilities."""
+    seen = jax.jit(lambda m, x: (m.smoothed(x), m.filtered(x)))
+    for moves in (MOVES, 0.9 * MOVES + 0.1 / 3):
+        monkeypatch.setitem(globals(), "MOVES", moves)
+        table = paths(ITEMS)
+        wanted = [
+            [sum(v for path, v in table.items() if path[t] == z) for z in range(3)]
+            for t in range(len(ITEMS))
+        ]
+        smoothed, filtered = seen(model(), event(ITEMS))
+        wanted = np.array(wanted) / sum(table.values())
+        np.testing.assert_allclose(smoothed[: len(ITEMS)], wanted, rtol=1e-12)
+        np.testing.assert_allclose(filtered[3], wanted[3], rtol=1e-12)
+        assert not np.any(smoothed[len(ITEMS) :])
+
+
 def test_items_foretold_are_mixtures_by_the_powers_of_the_transitions(x64):
     table = paths(ITEMS)
     last = np.array([sum(v for path, v in table.items() if path[-1] == z) for z in range(3)])
@@ -81,17 +99,22 @@ def test_a_chain_driven_by_inputs_against_every_path(x64):
         odds = np.exp(logits)
         return odds / odds.sum(1, keepdims=True)
 
-    total, ends = 0.0, np.zeros(3)
+    total, ends, begins = 0.0, np.zeros(3), np.zeros(3)
     for path in itertools.product(range(3), repeat=4):
         odds = FIRST[path[0]]
         for t in range(4):
             odds *= st.norm(MEANS[path[t]], SCALES[path[t]]).pdf(ITEMS[t])
             odds *= moves(inputs[t])[path[t - 1], path[t]] if t else 1
         total, ends[path[-1]] = total + odds, ends[path[-1]] + odds
+        begins[path[0]] += odds
     x = (jnp.asarray(ITEMS), jnp.asarray(inputs))
     later = np.array([[1.0], [-1.0]])
-    found = jax.jit(lambda m, x: (m.log_prob(x), m.predict(x, 2, jnp.asarray(later)).weights))
-    value, ahead = found(chain, x)
+    found = jax.jit(
+        lambda m, x: (m.log_prob(x), m.predict(x, 2, jnp.asarray(later)).weights, m.smoothed(x))
+    )
+    value, ahead, smoothed = found(chain, x)
+    np.testing.assert_allclose(smoothed[0], begins / total, rtol=1e-12)
+    np.testing.assert_allclose(smoothed[3], ends / total, rtol=1e-12)
     np.testing.assert_allclose(value, np.log(total), rtol=1e-12)
     np.testing.assert_allclose(ahead, ends / total @ moves(later[0]) @ moves(later[1]), rtol=1e-12)
 
@@ -114,7 +137,5 @@ def test_a_long_series_by_itself_is_one_row_whose_data_are_its_items(x64):
     np.testing.assert_allclose(found, whole, rtol=1e-9)
     vectors = jm.HiddenMarkov.template(jm.DiagonalNormal.template(2), 2)
     one = jnp.stack([x, x], 1)
-    sizes = [
-        jm.em.units.as_series(d, vectors).length.tolist() for d in (one, one.reshape(3, 100, 2))
-    ]
+    sizes = [as_series(d, vectors).length.tolist() for d in (one, one.reshape(3, 100, 2))]
     assert sizes == [[300], [100, 100, 100]]
