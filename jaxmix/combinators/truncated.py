@@ -52,6 +52,14 @@ class Truncated(LogDensity):
         """A placeholder for a fit: a template of the value."""
         return cls(value, low, high)
 
+    @property
+    def low(self) -> float:
+        return self.domain.low
+
+    @property
+    def high(self) -> float:
+        return self.domain.high
+
     def _log_masses(self) -> tuple[Array, list[Array]]:
         """Of the inside, and of what there is beyond either end."""
         whole, (low, high), step = self.whole, self.domain[2:4], int(self.whole.whole)
