@@ -8,12 +8,14 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 
 import jaxmix as jm
+from jaxmix._fit_table.apply import _patterns
 from jaxmix._fit_table.describe import described, share
 from jaxmix._fit_table.fonts import fonts_for
-from jaxmix._fit_table.joint import blocks_of
+from jaxmix._fit_table.joint import blocks_of, rows_of
 from jaxmix._fit_table.proposal import as_text, read_proposal
 from jaxmix._fit_table.read import read_table
 from jaxmix._fit_table.regressions import in_own_units
@@ -151,6 +153,11 @@ def test_lumps_are_atoms_and_codes_are_codes():
     )
     uneven = np.cumsum(rng.integers(1, 30, 300)).astype(float)
     assert "no chance" in names_rows(column_of(uneven), rng.permutation(uneven))
+    groups = np.repeat(rng.choice(10**6, 100, replace=False), 3).astype(float)
+    assert "3 rows for each" in names_rows(column_of(groups), groups)
+    keys = rng.choice(10**6, 100)[rng.integers(0, 100, 300)].astype(float)
+    assert names_rows(column_of(keys, "customer_id"), keys)
+    assert names_rows(column_of(keys, "income"), keys) is None
     income = rng.lognormal(11, 0.6, 300).round()
     assert names_rows(column_of(income), income) is None
 
@@ -263,6 +270,17 @@ def test_vectors_are_filled_in_by_regression_within_the_components():
     value, spread = filled_in_vectors(record, "v", x, posterior)
     np.testing.assert_allclose(value, jax.vmap(model.impute)(jnp.asarray(x)), atol=1e-5)
     assert (np.isnan(spread) == ~np.isnan(x)).all() and (spread[np.isnan(x)] > 0.5).all()
+
+
+def test_a_model_of_blocks_takes_a_table(tmp_path):
+    frame = pd.DataFrame({"p": [1.0, np.nan], "q": [2.0, 3.0], "r": ["u", "v"]})
+    rows = rows_of(frame, ["r", "p & q"], [["p", "q"]])
+    np.testing.assert_array_equal(rows["p & q"], [[1, 2], [np.nan, 3]])
+    assert rows["r"] == ["u", "v"]
+    with pytest.raises(ValueError, match="no column 's'"):
+        rows_of(frame, ["s & p"], [["s", "p"]])
+    patterns = _patterns({"v": np.array([[1, np.nan]]), "w": jm.OptionalEvent(np.ones(1), [True])})
+    assert patterns.tolist() == [[True, False, True]]
 
 
 def test_groups_that_come_back_overlap():

@@ -27,6 +27,7 @@ from .stability import overlaps
 from .summary import summary
 from .write import on_a_part, write
 
+LARGE = 20_000_000  # bytes of a file that take some time to read
 FEW_ROWS = 5000  # up to which a fit takes less time than its compilation
 
 
@@ -61,6 +62,8 @@ def fit_table(path: Path, folder: Path, asked: Asked) -> None:
         ValueError: for a file or a column that can't be used, by a sentence.
         OSError: for a file that can't be read, or a folder that can't be written.
     """
+    if path.is_dir() or (path.is_file() and path.stat().st_size > LARGE):
+        print(f"Reading {path} ...", flush=True)
     read = read_table(path, na=asked.na, decimal=asked.decimal, thousands=asked.thousands)
     if asked.date_parts:
         read = read._replace(frame=with_parts(read.frame, read.readings))
@@ -96,9 +99,7 @@ def fit_table(path: Path, folder: Path, asked: Asked) -> None:
             print(*on_a_part(found, most), sep="\n", end="")
             print(f"\nChosen by BIC: K = {found.chosen}.\n{found.best}\n")
             save_model(place.part / "model.npz", found.best.model)
-            readings = {name: reading._asdict() for name, reading in read.readings.items()}
-            text = json.dumps(readings, ensure_ascii=False, indent=1)
-            (place.part / "reading.json").write_text(text, encoding="utf-8")
+            _note_reading(place.part, read, [])
             place.keep("model.npz", "reading.json")
             rows = rows_under(found.best.model, found.data, "Rows")
             resamples = asked.resamples if weights is None else 0
@@ -110,6 +111,13 @@ def fit_table(path: Path, folder: Path, asked: Asked) -> None:
     print(f"Written to {place.folder.resolve()}:")
     for file in sorted(place.folder.iterdir()):
         print(f"  {file.name}")
+
+
+def _note_reading(folder: Path, read: Table, blocks: list[list[str]]) -> None:
+    """How the columns were read, and which are one field of `joint.npz`, for tables to come."""
+    columns = {name: reading._asdict() for name, reading in read.readings.items()}
+    text = json.dumps({"columns": columns, "blocks": blocks}, ensure_ascii=False, indent=1)
+    (folder / "reading.json").write_text(text, encoding="utf-8")
 
 
 def _numbers(template: Any) -> list[str]:
@@ -132,6 +140,7 @@ def _jointly(place, read, proposed, found, asked, weights, told) -> list[str]:
     print(*said, sep="\n")
     if as_worth(joint, found):
         save_model(place.part / "joint.npz", joint.found.best.model)
+        _note_reading(place.part, read, joint.blocks)
     return said
 
 

@@ -16,8 +16,9 @@ from ..data import encode, load
 from ..data.encode import structure
 from ..plot._canvas import each
 from .amounts import Reading
+from .joint import rows_of, together
 from .read import read_table
-from .rows import rows_under
+from .rows import filled_in_vectors, rows_under
 from .safe import Place, stopped_by_ctrl_c
 from .write import imputed, posteriors
 
@@ -45,17 +46,14 @@ def apply(
         noted = model_path.with_name("reading.json")
         given = json.loads(noted.read_text(encoding="utf-8")) if noted.is_file() else {}
         readings = {
-            name: Reading(**one)._replace(na=tuple(one["na"])) for name, one in given.items()
+            name: Reading(**one)._replace(na=tuple(one["na"]))
+            for name, one in given.get("columns", {}).items()
         }
         read = read_table(path, na=na, readings=readings)
         names = [name for name, _ in structure(model).items()]
-        absent = [name for name in names if name not in read.frame.columns]
-        if absent:
-            raise ValueError(
-                f"{read.name} has no column {absent[0]!r}, which the model is of; it has "
-                f"{', '.join(read.frame.columns)}."
-            )
-        data = encode(model, read.frame)
+        blocks = [block for block in given.get("blocks", []) if together(block) in names]
+        rows = rows_of(read.frame, names, blocks)
+        data = encode(model, rows if blocks else read.frame)
         place = Place(folder, force)
         with stopped_by_ctrl_c(place):
             posterior = rows_under(model, data, "Rows").posterior
@@ -64,11 +62,13 @@ def apply(
             frame = _of_rows(posterior, level, tail)
             frame.to_csv(place.part / "rows.csv", index=False)
             filled = imputed(model, structure(model), data, read.frame, posterior)
+            filled = with_blocks(model, read.frame if filled is None else filled, blocks, posterior)
             if filled is not None:
                 filled.to_csv(place.part / "imputed.csv", index=False)
             written = place.keep()
     flagged = int((tail < RATE).sum())
-    more = [name for name in read.frame.columns if name not in names]
+    known = {column for block in blocks for column in block} | set(names)
+    more = [name for name in read.frame.columns if name not in known]
     print(*read.notes, sep="\n")
     if more:
         print(f"Columns that the model is not of: {', '.join(more)}.")
@@ -101,27 +101,64 @@ def tail_probabilities(model: Any, data: Any, seed: int = 0) -> tuple[np.ndarray
     """
     level = each(model, "log_prob", data)
     drawn = _draws(model, jax.random.split(jax.random.key(seed), DRAWS))
-    is_optional = lambda node: isinstance(node, OptionalEvent)
-    optional = [n for n in jax.tree.leaves(data, is_leaf=is_optional) if is_optional(n)]
-    rows = len(level)
-    present = np.stack([np.asarray(n.present) for n in optional], 1) if optional else None
-    if present is None:
-        present = np.zeros((rows, 0), bool)
-    patterns, which, counts = np.unique(present, axis=0, return_inverse=True, return_counts=True)
+    rows, patterns = len(level), _patterns(data)
+    unique, which, counts = np.unique(patterns, axis=0, return_inverse=True, return_counts=True)
     tail = np.full(rows, np.nan)
     for index in np.argsort(-counts)[:PATTERNS]:
-        masks = iter(patterns[index])
-        masked = jax.tree.map(
-            lambda n, masks=masks: (
-                OptionalEvent(n.value, jnp.full(DRAWS, bool(next(masks)))) if is_optional(n) else n
-            ),
-            drawn,
-            is_leaf=is_optional,
-        )
-        levels = np.sort(each(model, "log_prob", masked))
+        levels = np.sort(each(model, "log_prob", _masked(drawn, unique[index])))
         here = which.ravel() == index
         tail[here] = (np.searchsorted(levels, level[here], "right") + 1) / (DRAWS + 1)
     return level, tail
+
+
+def _has_gaps(node: Any) -> bool:
+    """A field that may be missing, or vectors of which some coordinates may."""
+    return isinstance(node, OptionalEvent) or (
+        getattr(node, "ndim", 0) == 2 and node.dtype.kind == "f"
+    )
+
+
+def _patterns(data: Any) -> np.ndarray:
+    """Which of what may be missing is there, (rows, how many there are)."""
+    nodes = [n for n in jax.tree.leaves(data, is_leaf=_has_gaps) if _has_gaps(n)]
+    rows = len(jax.tree.leaves(data)[0])
+    there = [
+        np.asarray(n.present)[:, None] if isinstance(n, OptionalEvent) else ~np.isnan(n)
+        for n in nodes
+    ]
+    return np.concatenate([np.zeros((rows, 0), bool), *there], 1)
+
+
+def _masked(drawn: Any, pattern: np.ndarray) -> Any:
+    """Draws that lack what a row of this pattern lacks."""
+    left = iter(pattern.tolist())
+
+    def one(node):
+        if isinstance(node, OptionalEvent):
+            return OptionalEvent(node.value, jnp.full(DRAWS, next(left)))
+        if _has_gaps(node):
+            there = np.array([next(left) for _ in range(node.shape[1])])
+            return jnp.where(jnp.asarray(there)[None], node, jnp.nan)
+        return node
+
+    return jax.tree.map(one, drawn, is_leaf=_has_gaps)
+
+
+def with_blocks(model: Any, frame: Any, blocks: list[list[str]], posterior: np.ndarray) -> Any:
+    """The table with the gaps of blocks filled in, given the rest of the block and of the row."""
+    frame, gaps = frame.copy(), any(f"{name} imputed" in frame for name in frame.columns)
+    for block in blocks:
+        vectors = frame[block].to_numpy(float)
+        if not np.isnan(vectors).any():
+            continue
+        gaps = True
+        values, spreads = filled_in_vectors(model, together(block), vectors, posterior)
+        for i, name in enumerate(block):
+            absent = np.isnan(vectors[:, i])
+            if absent.any():
+                frame[name], frame[f"{name} imputed"] = values[:, i], absent.astype(int)
+                frame[f"{name} sd"] = spreads[:, i]
+    return frame if gaps else None
 
 
 @eqx.filter_jit

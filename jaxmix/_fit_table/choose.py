@@ -120,10 +120,10 @@ def side_by_side(sizes: Sequence[int], fitted: Callable[[int], Any]) -> dict[int
         bar = tqdm(done, total=len(tasks), desc="Fitting", unit="mixture", disable=None)
         found = {}
         for task in bar:
-            k, one = task.result()
-            found[k] = one
+            k, ended = task.result()
+            found[k] = ended
             if not sys.stderr.isatty():
-                print(f"K = {k}: BIC {one.bic:.1f}", flush=True)
+                print(f"K = {k}: BIC {ended.bic:.1f}", flush=True)
         return found
 
 

@@ -35,6 +35,28 @@ def blocks_of(template: Composite, pairs: list[tuple[str, str, float]]) -> list[
     return [block for block in blocks if len(block) > 1]
 
 
+def together(block: list[str]) -> str:
+    """The name of a block's field."""
+    return " & ".join(block)
+
+
+def rows_of(frame: Any, names: list[str], blocks: list[list[str]]) -> dict[str, Any]:
+    """The columns of a table by the names of a model's fields, those of a block as vectors.
+
+    Raises:
+        ValueError: for a column that the table lacks.
+    """
+    inside = {together(block): block for block in blocks}
+    for name in (column for field in names for column in inside.get(field, [field])):
+        if name not in frame.columns:
+            raise ValueError(
+                f"The table has no column {name!r}, which the model is of; it has "
+                f"{', '.join(frame.columns)}."
+            )
+    vectors = {n: frame[inside[n]].to_numpy(float) for n in names if n in inside}
+    return {n: vectors[n] if n in vectors else frame[n].tolist() for n in names}
+
+
 def _step(part: Any) -> float | None:
     """The step that a normal density's values are rounded to, 1 for none; None for another one."""
     part = part.value if isinstance(part, OptionalField) else part
@@ -51,13 +73,11 @@ def tried_jointly(
         return None
     inside = {name for block in blocks for name in block}
     parts = {name: part for name, part in template.items() if name not in inside}
-    rows: dict[str, Any] = {name: frame[name].tolist() for name in parts}
     for block in blocks:
         gaps = any(isinstance(dict(template.items())[name], OptionalField) for name in block)
         family = PartialNormal if gaps else MultivariateNormal
-        name = " & ".join(block)
-        parts[name] = family.template(len(block))
-        rows[name] = frame[block].to_numpy(float)
+        parts[together(block)] = family.template(len(block))
+    rows = rows_of(frame, list(parts), blocks)
     found = choose(Composite(parts), rows, asked.components, asked.restarts, asked.seed, **options)
     weights = options.get("weights")
     case = np.ones(len(frame)) if weights is None else weights

@@ -140,6 +140,9 @@ def names_rows(column: Column, x: np.ndarray) -> str | None:
         return None
     if len(labels) < len(x):
         many = len(labels) > MANY or ROWS_A_KEY * len(labels) > len(x)
+        counts = column.counts
+        if len(labels) > MANY and counts[0] > 1 and counts.min() == counts.max():
+            return f"it names what rows are of: {counts[0]} rows for each value"
         named = GROUPS.search(column.name) or re.search(r"[a-z](Id|ID|Key)$", column.name)
         return "it names what rows are of: a key, by its name" if named and many else None
     gaps = np.diff(labels)
