@@ -10,13 +10,18 @@ from jaxtyping import Array, PyTree
 from .. import em
 from .._compile import of_few_numbers
 from ..combinators import mixture_of
+from ..em.chunks import is_brief
+from ..em.maximise import floor_prior
+from ..em.run import loop
+from ..em.solver import PlainEM
+from ..em.state import Limits, begin
 from ..families import DiagonalNormal, MultivariateNormal, Normal, SphericalNormal, StudentT
 from .low_rank import LowRankNormal, MultivariateT
 
 SHAPES = ("full", "diagonal", "low_rank")
 LOW_RANK_FROM = 50
 MAX_ROWS = 8192
-EM_STEPS = 60
+LIMITS = Limits(max_steps=60, tol=1e-4, stopping="gain")
 
 
 class Frame(NamedTuple):
@@ -131,7 +136,12 @@ def fit_moments(
     )
 
     def climb(model):
-        return em.run(model, rows, weights=weights, max_steps=EM_STEPS, tol=1e-4, floor=1e-6)
+        prior = floor_prior(model, rows, weights, 1e-6)
+        state, _ = loop(
+            begin(model, rows, weights, PlainEM()), rows, weights, prior, PlainEM(), LIMITS,
+            block=0, residual=is_brief(model, rows),
+        )  # fmt: skip
+        return state
 
     found = []
     if start is not None:
@@ -141,7 +151,8 @@ def fit_moments(
     model = found[0].model
     if len(found) > 1:  # former components keep what is known, new ones find what was missed
         old, new = found
-        better = ~(old.log_likelihood >= new.log_likelihood)
+        level = lambda state: state.expected.log_likelihood.value
+        better = ~(level(old) >= level(new))
         model = jax.tree.map(lambda o, n: jnp.where(better, n, o), old.model, new.model)
     share = jax.vmap(model.posterior)(rows) * weights[:, None]
     count = jnp.sum(share, 0)
