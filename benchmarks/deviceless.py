@@ -1,4 +1,4 @@
-"""Claim: on an accelerator a pass is a few dozen trips of some twenty kernels, within 1 GB.
+"""Claim: on an accelerator a pass is a few dozen trips of some twenty kernels, in about 1 GB.
 
 What XLA's compilers for an H200 (CUDA, sm_90) and a TPU v5e make of the main programs, without
 either at hand: trips of the longest loop and kernels in one, kernels in all and what launching them

@@ -33,7 +33,7 @@ def same(found, wanted):
 @pytest.mark.parametrize("most", [2, 3])  # five lanes in three blocks, in two
 def test_blocks_give_each_fit_its_own_answer(problems, monkeypatch, most, x64):
     alone = jax.lax.map(lambda both: fit(*both), problems)
-    monkeypatch.setattr(_platform, "CACHE", _platform.CACHE._replace(lanes=most * 40 * 2))
+    monkeypatch.setitem(_platform.SIZES, "cpu", _platform.CACHE._replace(lanes=most * 40 * 2))
     assert "scan" in str(jax.make_jaxpr(jax.vmap(fit))(*problems))
     same(jax.jit(jax.vmap(fit))(*problems), alone)
 
@@ -41,7 +41,7 @@ def test_blocks_give_each_fit_its_own_answer(problems, monkeypatch, most, x64):
 def test_what_is_not_mapped_serves_all_lanes(problems, monkeypatch, x64):
     starts, x = problems
     alone = jax.lax.map(lambda start: fit(start, x[0]), starts)
-    monkeypatch.setattr(_platform, "CACHE", _platform.CACHE._replace(lanes=2 * 40 * 2))
+    monkeypatch.setitem(_platform.SIZES, "cpu", _platform.CACHE._replace(lanes=2 * 40 * 2))
     same(jax.jit(jax.vmap(fit, in_axes=(0, None)))(starts, x[0]), alone)
 
 
@@ -55,7 +55,7 @@ def test_nested_maps_and_forward_derivatives_pass_through_blocks(problems, monke
     shifts = jnp.array([0.0, 0.5, 1.0])
     slopes = lambda s: jax.vmap(jax.jacfwd(level), in_axes=(None, 0, 0))(s, starts, x)
     wanted = several(shifts, starts, x), slopes(0.1)
-    monkeypatch.setattr(_platform, "CACHE", _platform.CACHE._replace(lanes=2 * 40 * 2))
+    monkeypatch.setitem(_platform.SIZES, "cpu", _platform.CACHE._replace(lanes=2 * 40 * 2))
     same((jax.jit(several)(shifts, starts, x), jax.jit(slopes)(0.1)), wanted)
     # Scaling the data by 1 + s scales the fit: the log-likelihood falls by n log(1 + s).
     same(wanted[1], jnp.full(5, -40 / 1.1))
