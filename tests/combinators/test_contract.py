@@ -44,3 +44,14 @@ def test_steps_climb_with_weights_chunks_lengths_and_missing_values(case, x64):
     assert np.all(np.asarray(history.kl) > -1e-8)
     # What the last step gained is at least what its bound promised.
     assert np.all(np.asarray(history.elbo) <= np.asarray(history.log_likelihood) + 1e-8)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def test_the_order_of_rows_changes_nothing(case, x64):
+    model, data = case.make()
+    draw = np.random.default_rng(2)
+    weights, order = draw.uniform(0, 2, ROWS), draw.permutation(ROWS)
+    found = ran(model, data, jnp.asarray(weights))
+    other = ran(model, jax.tree.map(lambda a: a[order], data), jnp.asarray(weights[order]))
+    # Totals may be near 0: the absolute error is in nats of 24 rows.
+    np.testing.assert_allclose(other.log_likelihood, found.log_likelihood, rtol=1e-9, atol=1e-6)
