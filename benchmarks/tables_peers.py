@@ -31,12 +31,17 @@ def _penguins() -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(x), np.asarray(species)
 
 
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+    data: Any = datasets.load_digits()
+    return data.data[:, data.data.std(0) > 1], data.target
+
+
 TABLES: dict[str, Callable] = {
     "penguins": _penguins,
     "iris": lambda: datasets.load_iris(return_X_y=True),
     "wine": lambda: datasets.load_wine(return_X_y=True),
     "breast": lambda: datasets.load_breast_cancer(return_X_y=True),
-    "digits": lambda: (lambda b: (b.data[:, b.data.std(0) > 1], b.target))(datasets.load_digits()),
+    "digits": _digits,
 }
 
 
