@@ -60,10 +60,12 @@ def optional(rule: Rule) -> Rule:
     return lambda value, name: None if value is None else rule(value, name)
 
 
-def whole(least: int | None = None) -> Rule:
-    """A whole number from `least` up, known before anything is traced."""
+def whole(least: int | None = None, traced: bool = False) -> Rule:
+    """A whole number from `least` up, known before anything is traced, unless it may be `traced`."""
 
     def read(value, name):
+        if traced and isinstance(value, jax.core.Tracer):  # pyright: ignore[reportAttributeAccessIssue]
+            return value
         known = isinstance(value, int | np.integer) or (
             isinstance(value, np.ndarray | jax.Array)
             and not isinstance(value, jax.core.Tracer)  # pyright: ignore[reportAttributeAccessIssue]
@@ -151,9 +153,14 @@ def density(value: Any, name: str) -> Any:
     return value
 
 
+def arrays(value: Any, name: str) -> Any:
+    """A tree of arrays of real numbers."""
+    return jax.tree.map(lambda leaf: _as_read(leaf, name), value)
+
+
 def rows(value: Any, name: str) -> Any:
     """A tree of arrays of real numbers with one leading axis, that of the rows."""
-    read = jax.tree.map(lambda leaf: _as_read(leaf, name), value)
+    read = arrays(value, name)
     sizes = {leaf.shape[:1] for leaf in jax.tree.leaves(read)}
     if len(sizes) != 1 or sizes == {()}:
         raise ValueError(
@@ -174,6 +181,28 @@ def _as_read(leaf: Any, name: str) -> Any:
     ):
         raise TypeError(f"{name} holds arrays of real numbers; one of them was {shown(leaf)}.")
     return found
+
+
+def named(*names: str) -> Rule:
+    """One of a few names."""
+
+    def read(value, name):
+        if not isinstance(value, str) or value not in names:
+            raise ValueError(f"{name} is one of {', '.join(names)}; it was {shown(value)}.")
+        return value
+
+    return read
+
+
+def of_several(rule: Rule) -> Rule:
+    """A list of what the rule reads."""
+
+    def read(value, name):
+        if isinstance(value, str) or not isinstance(value, list | tuple | range | np.ndarray):
+            raise TypeError(f"{name} is a list; it was {shown(value)}.")
+        return [rule(one, f"each of {name}") for one in value]
+
+    return read
 
 
 def made_by(kind: type | tuple[type, ...], how: str) -> Rule:

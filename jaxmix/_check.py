@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
+from ._arguments import takes, whole
 from ._check_numbers import evaluate
 from ._density import is_density
 from ._exponential import Refittable
@@ -51,6 +52,7 @@ class Checked(NamedTuple):
 
 
 @on_host("check the density outside.")
+@takes(num_draws=whole(2))
 def check_density(
     density: PyTree,
     event: PyTree = None,

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree, Scalar
 
+from ._arguments import density, key, rows, takes, whole
 from ._exponential import ExponentialFamily
 from ._numerics import weighted_logsumexp
 from ._stack import pick
@@ -24,6 +25,7 @@ class Divergence(NamedTuple):
     num_events: int
 
 
+@takes(p=density, q=density, data=rows)
 def empirical_kl(p: PyTree, q: PyTree, data: PyTree) -> Divergence:
     """Mean of log p(x) - log q(x) over events, taken as draws from p.
 
@@ -49,6 +51,7 @@ def empirical_kl(p: PyTree, q: PyTree, data: PyTree) -> Divergence:
     return Divergence(value, jnp.where(finite, error, jnp.full_like(error, jnp.inf)), count)
 
 
+@takes(key=key, p=density, q=density, num_samples=whole(1))
 def kl_divergence(key: Key[Array, ""], p: PyTree, q: PyTree, *, num_samples: int) -> Divergence:
     """Monte Carlo estimate of KL(p || q) from draws of p.
 

@@ -68,9 +68,8 @@ def answer(call, *args, **options):
     except (ValueError, TypeError) as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         said = frame.filename.startswith(HERE) and (frame.line or "").startswith("raise")
-        arity = "positional argument" in str(error) or "required keyword" in str(
-            error
-        )  # which Python tells of
+        # Which Python tells of.
+        arity = "positional argument" in str(error) or "required keyword" in str(error)
         assert said or arity, f"{type(error).__name__} at {frame}: {error}"
         return None
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from .._arguments import density, rows, takes
 from .._hooks import TellsPosterior
 from .._refuse import on_host
 from .._sharding import on_automatic_axes
@@ -95,6 +96,7 @@ def _plogp(p):
 
 
 @on_host("call it outside.")
+@takes(model=density, data=rows)
 @on_automatic_axes
 def merge_components(model: PyTree, data: PyTree, *, weights: Array | None = None) -> Merging:
     """Merge a mixture's components into clusters, each time the pair that lowers entropy most.

@@ -8,6 +8,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
+from .._arguments import key, made_by, named, of_several, rows, takes, whole
 from .._refuse import on_host
 from .._results import FAILED, name
 from .._sharding import on_automatic_axes
@@ -24,6 +25,7 @@ SMALLER = ("bic", "aic", "icl")
 LARGER = ("log_likelihood", "held_out", "cross_validated")
 
 
+@takes(dim=whole(1), components=of_several(whole(1)), covariances=of_several(named(*COVARIANCES)))
 def gaussian_templates(
     dim: int,
     components: Sequence[int] = range(1, 7),
@@ -155,6 +157,7 @@ def _text(label: Any) -> str:
 
 
 @on_host("call it outside.")
+@takes(key=key, templates=made_by(dict, "a dict of templates by label"), data=rows)
 @functools.partial(on_automatic_axes, spread=True)
 def sweep(
     key: Key[Array, ""],

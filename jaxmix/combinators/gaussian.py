@@ -1,5 +1,6 @@
 """Gaussian mixtures by the usual names of their covariances."""
 
+from .._arguments import takes, whole
 from ..families import (
     DiagonalNormal,
     MultivariateNormal,
@@ -16,6 +17,7 @@ COVARIANCES = {
 }
 
 
+@takes(k=whole(1), dim=whole(1))
 def gaussian_mixture(k: int, dim: int, covariance: str = "full") -> MixtureSameFamily:
     """A template of a mixture of `k` normal densities of `dim` coordinates.
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
+from .._arguments import density, takes
 from .._density import check_parts, is_density, stack_size
 from .._numerics import weighted_logsumexp, weighted_softmax
 from .._stack import over_stack, pick, repeat
@@ -318,6 +319,7 @@ class Mixture(AbstractMixture):
         return cls(np.full(len(components), 1 / len(components)), components)
 
 
+@takes(template=density)
 def mixture_of(template: PyTree, k: int) -> MixtureSameFamily:
     """A template of a mixture of `k` components like `template`, with equal weights.
 

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Key, PyTree, Scalar
 
+from .._arguments import density, function, takes
 from .._density import LogDensity, check_parts, is_density
 from .._stack import Held, pick, release, repeat
 from .tied_fields import tied_fields
@@ -124,6 +125,7 @@ class Tied(LogDensity):
         return getattr(self.filled, name)
 
 
+@takes(model=density, where=function)
 def tie(
     model: PyTree,
     where: Callable[[PyTree], PyTree | Sequence[PyTree]],

@@ -39,14 +39,21 @@ def decode(model: PyTree, events: PyTree, *, columns: bool = False) -> Any:
         >>> jm.decode(record, jm.encode(record, [(2, {"b"}), (0, set())]))
         [(2, {'b'}), (0, set())]
     """
-    record, events = structure(model), jax.tree.map(np.asarray, events)
-    if not columns:
-        return _decode(record, events)
-    if not isinstance(record, Composite):
+    record = structure(model)
+    if columns and not isinstance(record, Composite):
         raise ValueError(
             f"Only a Composite has columns; the model's events are those of {type(record).__name__}."
         )
-    decoded = {name: _decode(part, events[name]) for name, part in record.items()}
+    try:
+        events = jax.tree.map(np.asarray, events)
+        if not columns:
+            return _decode(record, events)
+        decoded = {name: _decode(part, events[name]) for name, part in record.items()}
+    except (TypeError, IndexError, KeyError, AttributeError) as error:
+        raise ValueError(
+            f"decode takes events of the model, a {type(record).__name__}, stacked along a leading "
+            f"axis as `encode` gives them; these are none ({type(error).__name__}: {error})."
+        ) from error
     listed = lambda value: sorted(value, key=str) if isinstance(value, set) else value
     return {name: [listed(value) for value in values] for name, values in decoded.items()}
 

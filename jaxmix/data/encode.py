@@ -84,11 +84,23 @@ def encode(model: PyTree, rows: Any) -> PyTree:
         parts = [_encode(part, columns[name], where.inner(name)) for name, part in record.items()]
         encoded = _record(record, parts)
     else:
-        rows = rows if isinstance(rows, np.ndarray) else list(rows)
+        rows = rows if isinstance(rows, np.ndarray) else _listed(rows)
         if len(rows) == 0:
             raise ValueError("There are no rows to encode.")
         encoded = _encode(record, rows, where)
     return jax.tree.map(_to_device, encoded)
+
+
+def _listed(rows: Any) -> list:
+    try:
+        if isinstance(rows, str | bytes):
+            raise TypeError
+        return list(rows)
+    except TypeError:
+        raise TypeError(
+            f"encode takes rows, in a list or an iterable, or a table; it was given a "
+            f"{type(rows).__name__}."
+        ) from None
 
 
 def _to_device(array: np.ndarray) -> jax.Array:

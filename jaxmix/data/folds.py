@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
+from .._arguments import density, key, takes
+from .._arguments import rows as rows_of
 from .._refuse import on_host
 from .._sharding import gathered
 from .._trees import num_rows, take
@@ -39,6 +41,7 @@ def _folds(key: Key[Array, ""], rows: int, folds: int) -> np.ndarray:
 
 
 @on_host("split the rows before.")
+@takes(key=key, data=rows_of)
 def k_fold(key: Key[Array, ""], data: PyTree, folds: int) -> Iterator[tuple[PyTree, PyTree]]:
     """Pairs of events to train on and events held out; every row is held out once.
 
@@ -68,6 +71,7 @@ def k_fold(key: Key[Array, ""], data: PyTree, folds: int) -> Iterator[tuple[PyTr
 
 
 @on_host("call it outside.")
+@takes(key=key, template=density, data=rows_of)
 def cross_validate(
     key: Key[Array, ""],
     template: PyTree,

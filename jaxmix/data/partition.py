@@ -7,12 +7,14 @@ import jax
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
+from .._arguments import in_doubles, key, rows, takes
 from .._refuse import on_host
 from .._sharding import gathered
 from .._trees import num_rows
 
 
 @on_host("split the rows before.")
+@takes(key=key, data=rows, fractions=in_doubles)
 def partition(key: Key[Array, ""], data: PyTree, fractions: Sequence[float]) -> tuple[PyTree, ...]:
     """Split events at random into parts of given fractions.
 
@@ -34,15 +36,15 @@ def partition(key: Key[Array, ""], data: PyTree, fractions: Sequence[float]) -> 
         ((8,), (2,))
     """
     data = gathered(data)
-    rows = num_rows(data)
+    count = num_rows(data)
     shares = np.asarray(fractions, dtype=np.float64)
     if shares.ndim != 1 or np.any(shares <= 0) or shares.sum() > 1 + 1e-9:
         raise ValueError(
             f"Fractions are positive and add up to at most 1; {tuple(fractions)} were given."
         )
-    ends = np.concatenate([[0], np.rint(np.cumsum(shares) * rows).astype(int)])
+    ends = np.concatenate([[0], np.rint(np.cumsum(shares) * count).astype(int)])
     if np.any(np.diff(ends) == 0):
-        raise ValueError(f"{rows} rows are too few for the fractions {tuple(fractions)}.")
-    order = np.asarray(jax.random.permutation(key, rows))
+        raise ValueError(f"{count} rows are too few for the fractions {tuple(fractions)}.")
+    order = np.asarray(jax.random.permutation(key, count))
     parts = [np.sort(order[a:b]) for a, b in pairwise(ends)]
     return tuple(jax.tree.map(lambda array, index=index: array[index], data) for index in parts)

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from .._arguments import rows
 from .._trees import num_rows, take
 
 BATCH_ROWS = 65_536
@@ -68,7 +69,7 @@ class Arrays:
     """
 
     def __init__(self, data: PyTree, batch_size: int = BATCH_ROWS):
-        self.data = jax.tree.map(np.asarray, data)
+        self.data = jax.tree.map(np.asarray, rows(data, "The data of Arrays"))
         self.batch_size = checked_size(batch_size)
         self.num_rows = num_rows(self.data)
 

@@ -6,12 +6,14 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from .. import _events
+from .._arguments import real, takes
 from .._sharding import gathered
 from ..combinators import MarkovChain
 from ..families import BernoulliSet, Categorical
 from .labels import OTHER
 
 
+@takes(mass=real(0, 1))
 def reserve(model: PyTree, mass: float) -> PyTree:
     """Give the label `jm.data.OTHER` a probability, wherever a model declares it.
 

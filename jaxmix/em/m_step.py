@@ -90,6 +90,11 @@ def recentre(stats: PyTree, old: PyTree, new: PyTree) -> PyTree:
         (4.0, 2.0)
     """
     nodes, given, structure = _matched(of_arrays(old), stats)
+    if jax.tree.structure(of_arrays(new)) != jax.tree.structure(of_arrays(old)):
+        raise ValueError(
+            f"new is a model like old, a {type(old).__name__}; it is a {type(new).__name__} or has "
+            "other parts."
+        )
     after = structure.flatten_up_to(of_arrays(new))
     moved = [
         node.recentre(s, node.origin, other.origin) if isinstance(node, Refittable) else s

@@ -158,7 +158,7 @@ def online(
     if passes < 1:
         raise ValueError(f"passes must be at least 1; it was {passes!r}.")
     if not isinstance(source, Source):
-        if hasattr(source, "shape") or not isinstance(source, Iterable):
+        if hasattr(source, "shape") or not isinstance(source, Iterable) or isinstance(source, str):
             raise ValueError(
                 "The source must give batches: wrap arrays in jm.data.Arrays(x, batch_size=...), or "
                 f"give a list of batches; it is a {type(source).__name__}."

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from .. import _loops
+from .._arguments import takes, whole
 from .._compile import Quick
 from .._platform import with_precision
 from .._refuse import forward_only
@@ -117,6 +118,7 @@ def loop(
     return state, history
 
 
+@takes(max_steps=whole(0, traced=True))
 @on_automatic_axes
 @with_precision
 def run(

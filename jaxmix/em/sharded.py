@@ -18,6 +18,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 from .. import _loops
+from .._arguments import rows, takes
 from .._exponential import Refittable
 from .._refuse import on_host
 from .._stack import stack_axes
@@ -160,6 +161,7 @@ def everyone(rows: PyTree, wanted: int) -> PyTree:
 
 
 @on_host("place the rows before.")
+@takes(data=rows)
 def shard_rows(data: PyTree, mesh: Mesh | None = None) -> tuple[PyTree, jax.Array]:
     """Spread rows over all devices, the last row repeated at weight 0 until they divide evenly.
 

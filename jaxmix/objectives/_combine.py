@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Scalar
 
+from .._arguments import numbers, takes
 from .._numerics import logsumexp, logsumexp_and_softmax
 from .._sharding import gathered
 
@@ -47,6 +48,7 @@ class Term(Protocol):
     # the entry of `mean`; without it the score rule evaluates the term once a draw.
 
 
+@takes(log_w=numbers(1, floating=True))
 def combine(log_w: Float[Array, " K"], groups: Sequence[Term]) -> Combined:
     """Value and gradient coefficients of a linear combination of log-mean-exps, in one pass.
 
@@ -69,6 +71,13 @@ def combine(log_w: Float[Array, " K"], groups: Sequence[Term]) -> Combined:
     # One shift by the largest log-weight keeps differences of levels right in float32. It is a
     # constant of the differentiation, since every term moves with it by its own mass.
     log_w = gathered(log_w)
+    if log_w.shape[0] == 0:
+        raise ValueError("log_w is empty: a combination needs at least one log-weight.")
+    is_list = isinstance(groups, list | tuple) and len(groups) > 0
+    if not is_list or not all(hasattr(group, "parts") for group in groups):
+        raise TypeError(
+            f"groups is a list of terms such as jm.objectives.Blocks(4); it was {groups!r}."
+        )
     peak = jax.lax.stop_gradient(jnp.max(log_w))
     peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
     shifted = log_w - peak

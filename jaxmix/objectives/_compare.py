@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
+from .._arguments import made_by, takes, whole
 from .._refuse import on_host
 from ._draws import check_call, checked_rows
 from ._evidence import log_evidence
@@ -87,6 +88,11 @@ class Comparison(NamedTuple):
 
 
 @on_host("compare the objectives before.")
+@takes(
+    objectives=made_by(dict, "a dict of configured objectives by name"),
+    repeats=whole(2),
+    num_samples=whole(2),
+)
 def compare(
     key: Key[Array, ""],
     model: Any,

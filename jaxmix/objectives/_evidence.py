@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from .._arguments import arrays, numbers, takes, whole
 from .._closures import arrays_held, in_one_program
 from .._numerics import log_mean_exp, softmax
 from .._pareto import pareto_k
@@ -88,6 +89,7 @@ def row_log_weights(key, model, guide, x, num_samples: int) -> Float[Array, " K"
     return jax.vmap(lambda z: log_weight(model, q, z, x))(zs)
 
 
+@takes(xs=arrays, num_samples=whole(2), repeats=whole(2), rows_at_once=whole(1))
 def log_evidence(
     key: Key[Array, ""],
     model: Any,
@@ -199,6 +201,7 @@ def weight_diagnostics(log_w: Float[Array, " K"]) -> tuple[Array, ...]:
     return total, error, chi2, ess, pareto_k(log_w), bias, nonfinite
 
 
+@takes(xs=arrays, num_samples=whole(1))
 def posterior_mean(
     key: Key[Array, ""],
     model: Any,
@@ -266,6 +269,7 @@ def _posterior_means(num_samples: int) -> Callable:
     return of_rows
 
 
+@takes(log_w=numbers(1, floating=True), order=whole(1))
 def jackknifed(log_w: Float[Array, " K"], order: int = 1) -> Array:
     """The jackknife estimate of log p(x), in nats, from log-weights that are already there.
 

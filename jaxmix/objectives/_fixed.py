@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
+from .._arguments import arrays
 from .._closures import arrays_held, in_one_program
 from .._sharding import aligned, on_its_mesh
 from ._combine import Combined, Term, combine
@@ -63,7 +64,7 @@ class FixedObjective:
             Values (N,). For a minibatch of a data set, N_total times their mean is the total.
         """
         check_call(self.name, key, model, guide)
-        return self.evaluate(key, model, guide, xs)[0]
+        return self.evaluate(key, model, guide, arrays(xs, f"xs of {self.name}"))[0]
 
     def evaluate(self, key, model, guide, xs):
         """Values (N,), samples used (N,), and the largest contribution of a level (N,)."""

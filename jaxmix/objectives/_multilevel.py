@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 
+from .._arguments import made_by, optional, real, takes, whole
 from ._combine import Blocks, Prefixes
 from ._draws import configures
 from ._laws import OPTIMAL_RATIO, GeometricLevels, HarmonicCounts, InfiniteVarianceWarning
@@ -66,6 +67,7 @@ class Multilevel(RandomObjective):
 
 
 @configures
+@takes(ratio=real(), base_samples=whole(1), max_level=optional(whole(0)))
 def multilevel(
     kind: str = "russian-roulette",
     *,
@@ -144,6 +146,7 @@ class Sumo(RandomObjective):
 
 
 @configures
+@takes(base_samples=whole(1), law=optional(made_by(HarmonicCounts, "jm.objectives.HarmonicCounts")))
 def sumo(
     *,
     base_samples: int = 1,

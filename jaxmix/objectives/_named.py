@@ -1,5 +1,6 @@
 """The named objectives with a fixed number of draws a datum."""
 
+from .._arguments import real, takes, whole
 from ._combine import Blocks
 from ._draws import configures
 from ._fixed import FixedObjective
@@ -7,6 +8,7 @@ from ._terms import DeltaCorrection, LeaveOut, Posterior, Tempered, leave_out_se
 
 
 @configures
+@takes(num_samples=whole(1))
 def elbo(
     num_samples: int = 1, *, guide_gradient: str = "dreg", model_gradient: str = "value"
 ) -> FixedObjective:
@@ -34,6 +36,7 @@ def elbo(
 
 
 @configures
+@takes(num_samples=whole(1))
 def iwae(
     num_samples: int, *, guide_gradient: str = "dreg", model_gradient: str = "value"
 ) -> FixedObjective:
@@ -61,6 +64,7 @@ def iwae(
 
 
 @configures
+@takes(num_groups=whole(1), num_samples=whole(1))
 def miwae(num_groups: int, num_samples: int, *, guide_gradient: str = "dreg") -> FixedObjective:
     """The mean of `num_groups` importance-weighted bounds of `num_samples` draws each, in nats.
 
@@ -78,6 +82,7 @@ def miwae(num_groups: int, num_samples: int, *, guide_gradient: str = "dreg") ->
 
 
 @configures
+@takes(num_groups=whole(1), num_samples=whole(1))
 def piwae(num_groups: int, num_samples: int, *, guide_gradient: str = "dreg") -> FixedObjective:
     """The model follows one bound of all the draws, the guide the mean of `num_groups` bounds.
 
@@ -95,6 +100,7 @@ def piwae(num_groups: int, num_samples: int, *, guide_gradient: str = "dreg") ->
 
 
 @configures
+@takes(num_samples=whole(1), beta=real(0, 1, ends=True))
 def ciwae(num_samples: int, beta: float = 0.05, *, guide_gradient: str = "dreg") -> FixedObjective:
     """beta ELBO + (1 - beta) IWAE on the same draws, in nats (Rainforth et al. 2018, 1802.04537).
 
@@ -110,6 +116,7 @@ def ciwae(num_samples: int, beta: float = 0.05, *, guide_gradient: str = "dreg")
 
 
 @configures
+@takes(num_samples=whole(1), alpha=real())
 def renyi(num_samples: int, alpha: float, *, guide_gradient: str = "dreg") -> FixedObjective:
     """(1 / (1 - alpha)) log mean w^(1 - alpha), in nats: ELBO at 1 (excluded), IWAE at 0.
 
@@ -129,6 +136,7 @@ def renyi(num_samples: int, alpha: float, *, guide_gradient: str = "dreg") -> Fi
 
 
 @configures
+@takes(num_samples=whole(2), order=whole(1))
 def jackknife(num_samples: int, order: int = 1, *, guide_gradient: str = "dreg") -> FixedObjective:
     """The jackknifed importance-weighted bound: bias O(num_samples^-(order + 1)), no bound.
 
@@ -155,6 +163,7 @@ def jackknife(num_samples: int, order: int = 1, *, guide_gradient: str = "dreg")
 
 
 @configures
+@takes(num_samples=whole(2))
 def delta_method(num_samples: int, *, guide_gradient: str = "dreg") -> FixedObjective:
     """IWAE plus (1 / 2K) var(w) / mean(w)^2: bias O(K^-2), heavy tails, no bound.
 
@@ -180,6 +189,7 @@ def delta_method(num_samples: int, *, guide_gradient: str = "dreg") -> FixedObje
 
 
 @configures
+@takes(num_samples=whole(1))
 def eubo(num_samples: int) -> FixedObjective:
     """An upper bound: E_posterior[log w], self-normalised over the draws, in nats. Minimise it.
 
@@ -199,6 +209,7 @@ def eubo(num_samples: int) -> FixedObjective:
 
 
 @configures
+@takes(num_samples=whole(1), order=real(1, ends=True))
 def cubo(num_samples: int, order: float = 2.0, *, guide_gradient: str = "dreg") -> FixedObjective:
     """An upper bound before the log: (1 / n) log mean w^n, n = `order` > 1, in nats. Minimise it.
 

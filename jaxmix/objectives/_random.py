@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
+from .._arguments import arrays
 from .._closures import arrays_held, in_one_program
 from .._sharding import gathered, on_its_mesh
 from ._combine import Blocks, Combined, combine
@@ -104,7 +105,7 @@ class RandomObjective:
             Values (N,). For a minibatch of a data set, N_total times their mean is the total.
         """
         check_call(self.name, key, model, guide)
-        return self.evaluate(key, model, guide, xs).value
+        return self.evaluate(key, model, guide, arrays(xs, f"xs of {self.name}")).value
 
     def evaluate(self, key, model, guide, xs) -> Rows:
         """Values (N,), samples used (N,), and the largest contribution of a level (N,)."""

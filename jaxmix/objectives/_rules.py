@@ -37,10 +37,10 @@ class Coefficients(NamedTuple):
 
 
 def check_rules(model_gradient: str, guide_gradient: str) -> None:
-    if guide_gradient not in GUIDE_RULES:
+    if not isinstance(guide_gradient, str) or guide_gradient not in GUIDE_RULES:
         listed = "; ".join(f"'{name}' ({text})" for name, text in GUIDE_RULES.items())
         raise ValueError(f"guide_gradient was {guide_gradient!r}; it is one of: {listed}.")
-    if model_gradient not in MODEL_RULES:
+    if not isinstance(model_gradient, str) or model_gradient not in MODEL_RULES:
         raise ValueError(
             f"model_gradient was {model_gradient!r}; it is 'value' (the derivative of the value) "
             "or 'wake' (that of the importance-weighted bound over the row's draws)."

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._arguments import made_by, numbers, takes
 from .._refuse import on_host
 from ..importance import Draws, Estimate, log_table
 from ._canvas import new_axes
@@ -18,6 +19,7 @@ def _axes(ax, size):
 
 
 @on_host("return the arrays and draw them outside.")
+@takes(thetas=numbers(1), estimate=made_by(Estimate, "jm.imp_est"))
 def estimates(
     thetas: Float[Array, " j"],
     estimate: Estimate,
@@ -43,6 +45,10 @@ def estimates(
     ax = _axes(ax, (5.2, 3.4))
     x, value = np.asarray(thetas), np.asarray(estimate.value)
     low, high = (np.asarray(side) for side in estimate.interval(level))
+    if value.shape != x.shape:
+        raise ValueError(
+            f"One number a target is drawn over {x.size} thetas; the values' shape is {value.shape}."
+        )
     hit = np.asarray(estimate.hits) > 0
     if exact is not None:
         ax.plot(x, exact, color=WARM, lw=1.2, label="exact", zorder=1)
@@ -60,6 +66,7 @@ def estimates(
 
 
 @on_host("return the arrays and draw them outside.")
+@takes(draws=made_by(Draws, "jm.importance.draw"))
 def proposals(
     draws: Draws,
     *,
@@ -140,6 +147,7 @@ def proposals(
 
 
 @on_host("return the arrays and draw them outside.")
+@takes(estimate=made_by(Estimate, "jm.imp_est"))
 def weights(estimate: Estimate, *, labels: Any = None, axes: Any = None) -> Any:
     """Diagnostics a target: Pareto k against its limit, and the effective number of draws.
 

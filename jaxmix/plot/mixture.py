@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._arguments import density, takes
 from .._refuse import on_host
 from ..combinators import unwrap
 from ._canvas import (
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 
 @on_host("return the arrays and draw them outside.")
+@takes(model=density)
 def mixture(
     model: Any,
     x: Float[Array, "n *d"],

@@ -4,7 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._arguments import made_by, takes
 from .._refuse import on_host
+from ..objectives import Comparison
 from ._canvas import colours, new_axes
 
 if TYPE_CHECKING:
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
 
 
 @on_host("return the arrays and draw them outside.")
+@takes(table=made_by(Comparison, "jm.objectives.compare"))
 def comparison(table: Any) -> "Axes":
     """Draw a comparison of objectives: bias with its error, variance x cost, signal to noise.
 

@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from ... import _loops
+from ..._arguments import density, optional, real, takes
+from ..._arguments import rows as rows_of
 from ..._exponential import Refittable
 from ..._sharding import on_automatic_axes
 from ..._trees import is_traced
@@ -20,6 +22,7 @@ from . import ridge as ridge  # its law is among those of a family
 from .conjugacy import NEWTON_STEPS, Pseudo, PseudoRows, pseudo_statistics
 
 
+@takes(template=density, data=optional(rows_of), rows=real(0, ends=True), floor=real(0, ends=True))
 @on_automatic_axes
 def conjugate_prior(
     template: PyTree,

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
+from ..._arguments import density, key, rows, takes, whole
 from ..._results import RESULTS
 from ..._sharding import on_automatic_axes
 from ..._stack import pick
@@ -49,6 +50,7 @@ class Bootstrap(NamedTuple):
         return jnp.nanquantile(self.values(function), tails, axis=0)
 
 
+@takes(key=key, num=whole(1))
 @functools.partial(on_automatic_axes, checked=False)
 def bootstrap(
     key: Key[Array, ""],
@@ -117,6 +119,7 @@ def _refits(key, model, data, weights, num, parametric, prior, max_steps):
     return Bootstrap(*jax.vmap(lambda index: refit(data, count(index)))(drawn))
 
 
+@takes(model=density, reference=density, data=rows)
 @functools.partial(on_automatic_axes, checked=False)
 def matched(model: PyTree, reference: PyTree, data: PyTree) -> PyTree:
     """A mixture with its components in the order that agrees best with another's.
