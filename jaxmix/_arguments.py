@@ -73,8 +73,9 @@ def whole(least: int | None = None, traced: bool = False) -> Rule:
             and jnp.issubdtype(value.dtype, jnp.integer)
         )
         if isinstance(value, bool | np.bool_) or not known or (least is not None and value < least):
-            bound = "" if least is None else f" from {least} up"
-            raise ValueError(f"{name} is a whole number{bound}; it was {shown(value)}.")
+            bound = {None: "", 1: ""}.get(least, f" from {least} up")
+            kind = "positive whole" if least == 1 else "whole"
+            raise ValueError(f"{name} is a {kind} number{bound}; it was {shown(value)}.")
         return int(value)
 
     return read

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
-from ..._arguments import density, key, rows, takes, whole
+from ..._arguments import density, rows, takes, whole
 from ..._results import RESULTS
 from ..._sharding import on_automatic_axes
 from ..._stack import pick
@@ -50,7 +50,8 @@ class Bootstrap(NamedTuple):
         return jnp.nanquantile(self.values(function), tails, axis=0)
 
 
-@takes(key=key, num=whole(1))
+@takes(num=whole(1))
+@takes(num=whole(1))
 @functools.partial(on_automatic_axes, checked=False)
 def bootstrap(
     key: Key[Array, ""],
