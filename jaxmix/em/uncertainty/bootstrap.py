@@ -51,7 +51,6 @@ class Bootstrap(NamedTuple):
 
 
 @takes(num=whole(1))
-@takes(num=whole(1))
 @functools.partial(on_automatic_axes, checked=False)
 def bootstrap(
     key: Key[Array, ""],
