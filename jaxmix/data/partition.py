@@ -40,11 +40,11 @@ def partition(key: Key[Array, ""], data: PyTree, fractions: Sequence[float]) -> 
     shares = np.asarray(fractions, dtype=np.float64)
     if shares.ndim != 1 or np.any(shares <= 0) or shares.sum() > 1 + 1e-9:
         raise ValueError(
-            f"Fractions are positive and add up to at most 1; {tuple(fractions)} were given."
+            f"Fractions are positive and add up to at most 1; {shares.tolist()} were given."
         )
     ends = np.concatenate([[0], np.rint(np.cumsum(shares) * count).astype(int)])
     if np.any(np.diff(ends) == 0):
-        raise ValueError(f"{count} rows are too few for the fractions {tuple(fractions)}.")
+        raise ValueError(f"{count} rows are too few for the fractions {shares.tolist()}.")
     order = np.asarray(jax.random.permutation(key, count))
     parts = [np.sort(order[a:b]) for a, b in pairwise(ends)]
     return tuple(jax.tree.map(lambda array, index=index: array[index], data) for index in parts)
