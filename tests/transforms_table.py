@@ -1,6 +1,8 @@
 """The table of public functions, and what each does under transformations."""
 
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -11,6 +13,7 @@ import pytest
 
 import jaxmix as jm
 
+NOWHERE = Path(tempfile.gettempdir()) / "jaxmix-nowhere"
 key = lambda: jax.random.key(7)  # a new one at each use: each is used once
 MODULES = {
     "jm": jm, "em": jm.em, "importance": jm.importance, "objectives": jm.objectives,
@@ -305,7 +308,7 @@ HOST = {
     "jm.encode": lambda x: jm.encode(jm.Composite((jm.Normal(0, 1),)), [(x[0, 0],)]),
     "jm.decode": lambda x: jm.decode(jm.Composite((jm.Normal(0, 1),)), (x[:, 0],)),
     "jm.infer_template": lambda x: jm.infer_template({"a": x[:, 0]}),
-    "jm.save": lambda x: jm.save("nowhere", jm.Normal(x[0, 0], 1.0)),
+    "jm.save": lambda x: jm.save(NOWHERE, jm.Normal(x[0, 0], 1.0)),
     "jm.partition": lambda x: jm.partition(key(), x, [0.5, 0.5]),
     "data.k_fold": lambda x: jm.data.k_fold(key(), x, 2),
     "data.cross_validate": lambda x: jm.data.cross_validate(key(), pair(), x),
