@@ -1,11 +1,21 @@
 """Add a family: its statistics and natural parameters; EM, mixtures, plots and files follow.
 
-log p(x) = <natural, stats(x)> + log_base(x), natural headed by minus the log-normaliser. A closed
-M-step goes into `from_stats`; without one it is Newton's ascent. Parameters are stored free of
-bounds, `ranks` says the rank of each, and `jm.check_density` tells whether the contract is kept.
+log p(x) = <natural, stats(x)> + log_base(x). `stats` is a NamedTuple headed by a count of 1, as
+`jm.Total(count, total)`, `natural` one headed by minus the log-normaliser. A closed M-step goes
+into `from_stats(self, stats, origin=None)`; without one it is Newton's ascent. `natural` and
+`from_stats` are of a stack of densities, too: write `[..., 0]`, not `[0]`, and sum over axis -1.
+All else is of one density and one event, batches being `jax.vmap`'s. `origin` may go unused.
+Parameters are stored free of bounds, `ranks` says the rank of each. Where all are 0, `template()`
+has zeros; else give `jm.mixture_of` a density of your own, from whose values Newton's ascent goes.
+An event of two numbers is an array (2,), its domain `jm.Domain("two angles", dim=2)`; `jm.encode`
+checks data by the domain, a fit does not. With `sample(self, key)`, which draws one event,
+`jm.check_density(density)` tests the contract (see `jm.ExponentialFamily`) for one density.
+
+Not an exponential family? Derive from `jm.LogDensity` and write `log_prob(self, x)` in place of
+`stats`, `natural` and `log_base`: the M-step then climbs its gradient.
 
 Example:
-    >>> import jax, jax.numpy as jnp, jaxmix as jm
+    >>> import jax, jax.numpy as jnp, jaxmix as jm, tempfile
     >>> class Logarithmic(jm.ExponentialFamily):  # log p(x) = x log q - log x - log(-log(1 - q))
     ...     logit: jax.Array
     ...     ranks = {"logit": 0}
@@ -25,6 +35,8 @@ Example:
     >>> jax.nn.sigmoid(model.logit).round(2)  # the mean is -q / ((1 - q) log(1 - q)) = 4.1
     Array(0.91, dtype=float32)
     >>> fit = jm.fit(jax.random.key(0), jm.mixture_of(Logarithmic.template(), 2), counts)
-    >>> fit.model.weights.shape
+    >>> path = tempfile.mkdtemp() + "/model.npz"
+    >>> jm.save(path, fit.model, classes=[Logarithmic])  # so that the file can name the class
+    >>> jm.load(path, classes=[Logarithmic]).components.stack_shape
     (2,)
 """
