@@ -61,10 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         command.add_argument("--out", type=Path, default=OUT, help="folder for the report")
         command.add_argument("--force", action="store_true", help="overwrite what is in the folder")
     options = parser.parse_args(arguments)
-    if options.command is None:
-        tour(options.out)
-        return
     try:
+        if options.command is None:
+            tour(options.out)
+            return
         if options.command == "docs":
             print(f"{len(docs(options.out, options.notebooks))} pages in {options.out}")
             return
@@ -75,7 +75,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         given["components"] = components_of(options.components)
         fit_table(options.table, options.out, Asked(**given))
     except (ValueError, OSError, ModuleNotFoundError) as trouble:
-        parser.exit(2, f"{trouble}\n")
+        parser.exit(2, f"{_sentence(trouble)}\n")
+
+
+def _sentence(trouble: Exception) -> str:
+    """What the system's own errors say, without their numbers."""
+    if not isinstance(trouble, OSError) or trouble.strerror is None:
+        return str(trouble)
+    return f"{trouble.strerror}{'' if trouble.filename is None else f': {trouble.filename}'}."
 
 
 def _is_large(argument: str) -> bool:

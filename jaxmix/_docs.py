@@ -8,6 +8,7 @@ from types import ModuleType
 
 from ._formulas import with_formulas
 from ._lazy import public
+from ._page import door
 
 ROOMS = (
     "howto", "em", "importance", "objectives", "data", "choice", "plot", "divergences", "adapters",
@@ -25,6 +26,7 @@ def docs(out: Path, notebooks: Path | None = None) -> list[Path]:
 
     Raises:
         ModuleNotFoundError: without the extra `docs`.
+        OSError: for a folder that can't be written into, before the work.
     """
     try:
         import pdoc
@@ -35,6 +37,7 @@ def docs(out: Path, notebooks: Path | None = None) -> list[Path]:
         raise ModuleNotFoundError(
             "Pages need the extra `docs`: pip install 'jaxmix[docs]'."
         ) from missing
+    door(out)
     modules = [importlib.import_module("jaxmix")]
     modules += [importlib.import_module(f"jaxmix.{room}") for room in ROOMS]
     for page in PAGES:

@@ -1,6 +1,8 @@
-"""What the chapters share: headings, tables, saved pictures, quick compilations."""
+"""What the chapters share: a folder, headings, tables, saved pictures, quick compilations."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -8,6 +10,33 @@ from pathlib import Path
 from typing import Any
 
 import jax
+
+ROOM = 2_000_000  # bytes: pictures, and a report with the same inside
+
+
+def door(folder: Path, room: int = ROOM) -> None:
+    """Find before the work whether a folder can be written into; nothing is left of the trial.
+
+    Args:
+        folder: it, or what will be it.
+        room: bytes that the disk must have free.
+
+    Raises:
+        OSError: by a sentence.
+    """
+    there = next(at for at in (folder, *folder.absolute().parents) if at.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(f"{folder} can't be a folder: {there} is a file.")
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise type(error)(f"{there} can't be written into: {error.strerror}.") from error
+    disk = shutil.disk_usage(there)
+    if disk.total and disk.free < room:
+        raise OSError(
+            f"The disk of {there} is full: {disk.free / 1e6:.1f} MB are free, and {folder} may "
+            f"take {room / 1e6:.1f} MB."
+        )
 
 
 def heading(title: str) -> None:

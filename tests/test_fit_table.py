@@ -20,7 +20,9 @@ from jaxmix._fit_table.proposal import as_text, read_proposal
 from jaxmix._fit_table.read import read_table
 from jaxmix._fit_table.regressions import in_own_units
 from jaxmix._fit_table.rows import filled_in, filled_in_vectors, rows_under
+from jaxmix._fit_table.safe import Place, stopped_by_ctrl_c
 from jaxmix._fit_table.stability import _jaccard
+from jaxmix._page import door
 from jaxmix.data.column import column_of, names_rows, step_of
 from jaxmix.data.copies import copies_among
 
@@ -209,6 +211,39 @@ def test_ctrl_c_ends_the_command_line_while_it_is_imported():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 130 and "went on" not in done.stdout
     assert done.stderr == "\nInterrupted: nothing was written.\n"
+
+
+def test_a_folder_that_will_not_do_is_found_before_the_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    for inside in (tmp_path / "file", tmp_path / "file" / "more"):
+        with pytest.raises(NotADirectoryError, match=r"can't be a folder: .*file is a file"):
+            door(inside)
+    with pytest.raises(OSError, match=r"The disk of .* is full: .* MB are free"):
+        door(tmp_path / "a" / "b", room=2**70)
+    door(tmp_path / "a" / "b")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_an_earlier_report_left_goes_when_there_is_a_new_model(tmp_path, capsys):
+    for name in ("model.npz", "joint.npz", "report.md", "notes.txt"):
+        (tmp_path / name).write_text("old")
+    beside = Place(tmp_path)
+    assert beside.folder.name == f"{tmp_path.name}-2"
+    beside.clear()
+    assert not beside.folder.exists()
+    place = Place(tmp_path, force=True)
+    (place.part / "half").write_text("new")
+    with pytest.raises(OSError), stopped_by_ctrl_c(place):
+        raise OSError
+    assert len(list(tmp_path.iterdir())) == 4  # as they were
+    place = Place(tmp_path, force=True)
+    (place.part / "model.npz").write_text("new")
+    with pytest.raises(OSError), stopped_by_ctrl_c(place):
+        place.keep("model.npz")
+        raise OSError
+    left = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert left == {"model.npz": "new", "notes.txt": "old"}
+    assert f"Not finished: the model is in {tmp_path}." in capsys.readouterr().err
 
 
 def test_what_a_component_says_has_errors_and_labels_without_a_font_are_told():

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from .._page import heading, quickly_compiled, table
+from .._page import ROOM, door, heading, quickly_compiled, table
 from ..combinators import Composite, Sequence
 from ..combinators import Optional as OptionalField
 from ..data import infer_template
@@ -62,6 +62,8 @@ def fit_table(path: Path, folder: Path, asked: Asked) -> None:
         ValueError: for a file or a column that can't be used, by a sentence.
         OSError: for a file that can't be read, or a folder that can't be written.
     """
+    if not asked.dry_run:
+        door(folder)
     if path.is_dir() or (path.is_file() and path.stat().st_size > LARGE):
         print(f"Reading {path} ...", flush=True)
     read = read_table(path, na=asked.na, decimal=asked.decimal, thousands=asked.thousands)
@@ -79,6 +81,8 @@ def fit_table(path: Path, folder: Path, asked: Asked) -> None:
     most = len(read.frame)
     if asked.components[0] > most:
         raise ValueError(f"{asked.components[0]} components are more than the {most} rows.")
+    columns = asked.components[-1] + len(read.frame.columns)  # posteriors, and the imputed table
+    door(folder, ROOM + 12 * most * columns)
     place = Place(folder, asked.force)
     with stopped_by_ctrl_c(place):
         proposed = _proposed(read, asked)
@@ -95,12 +99,12 @@ def fit_table(path: Path, folder: Path, asked: Asked) -> None:
                 proposed.template, read.frame, asked.components, asked.restarts, asked.seed,
                 weights=weights, prior=asked.prior,
             )  # fmt: skip
-            table(*compared(found))
-            print(*on_a_part(found, most), sep="\n", end="")
-            print(f"\nChosen by BIC: K = {found.chosen}.\n{found.best}\n")
             save_model(place.part / "model.npz", found.best.model)
             _note_reading(place.part, read, [])
             place.keep("model.npz", "reading.json")
+            table(*compared(found))
+            print(*on_a_part(found, most), sep="\n", end="")
+            print(f"\nChosen by BIC: K = {found.chosen}.\n{found.best}\n")
             rows = rows_under(found.best.model, found.data, "Rows")
             resamples = asked.resamples if weights is None else 0
             again = overlaps(proposed.template, found, rows.posterior, resamples, asked.seed)

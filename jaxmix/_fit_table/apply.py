@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._hooks import TellsPosterior
+from .._page import door
 from ..combinators import OptionalEvent
 from ..data import encode, load
 from ..data.encode import structure
@@ -39,6 +40,7 @@ def apply(
     """
     if not model_path.is_file():
         raise FileNotFoundError(f"There is no file {model_path}.")
+    door(folder)
     with jax.enable_x64(True):
         model = load(model_path)
         if not isinstance(model, TellsPosterior):

@@ -73,10 +73,10 @@ def regress(place: Any, read: Table, proposed: Any, asked: Any, weights: Any) ->
             weights=weights, prior=asked.prior, encoded=True,
         )  # fmt: skip
         model = in_own_units(found.best.model, centre, scale)
-        table(*compared(found))
-        print(f"\nChosen by BIC: K = {found.chosen}.\n{found.best}\n")
         save_model(place.part / "model.npz", model)
         place.keep("model.npz")
+        table(*compared(found))
+        print(f"\nChosen by BIC: K = {found.chosen}.\n{found.best}\n")
         errors = standard_errors(model, raw, weights=weights).components.family
         posterior = each(model, "posterior", raw)
         posteriors(place.part, posterior)

@@ -10,6 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+TOLD = (
+    "reading.json", "joint.npz", "posteriors.csv", "imputed.csv", "rows.csv", "fields.png",
+    "assignments.png", "history.png", "lines.png", "report.md", "report.html",
+)  # fmt: skip
+
 
 class Place:
     """A folder to write into: what is begun in `part` appears in `folder` at the end.
@@ -27,7 +32,7 @@ class Place:
             print(
                 f"{wanted} holds a report already: this one goes to {folder} (--force overwrites)."
             )
-        self.folder = folder
+        self.folder, self.begun = folder, False
         self.made = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         self.part = folder / ".part"
@@ -37,6 +42,10 @@ class Place:
     def keep(self, *names: str) -> list[Path]:
         """Move finished files (all of them, if none is named) to the folder."""
         files = [self.part / name for name in names] or sorted(self.part.iterdir())
+        if "model.npz" in names:
+            self.begun = True
+            for name in TOLD:  # of an earlier model: it would be taken for this one's
+                (self.folder / name).unlink(missing_ok=True)
         for file in files:
             os.replace(file, self.folder / file.name)
         return [self.folder / file.name for file in files]
@@ -46,6 +55,10 @@ class Place:
         shutil.rmtree(self.part, ignore_errors=True)
         if self.made and self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
+
+    def holds(self) -> str:
+        """What is there of the work so far."""
+        return f"the model is in {self.folder}" if self.begun else "nothing was written"
 
 
 @contextmanager
@@ -69,10 +82,8 @@ def stopped_by_ctrl_c(place: Place) -> Iterator[None]:
                 return
             if number[0] == signal.SIGINT:
                 place.clear()
-                kept = (place.folder / "model.npz").exists()
-                ending = f"the model is in {place.folder}." if kept else "nothing was written."
                 sys.stdout.flush()
-                print(f"\nInterrupted: {ending}", file=sys.stderr, flush=True)
+                print(f"\nInterrupted: {place.holds()}.", file=sys.stderr, flush=True)
                 os._exit(130)
 
     watcher = threading.Thread(target=watch, daemon=True)
@@ -83,6 +94,8 @@ def stopped_by_ctrl_c(place: Place) -> Iterator[None]:
         yield
     except BaseException:
         place.clear()
+        if place.begun:
+            print(f"\nNot finished: {place.holds()}.", file=sys.stderr, flush=True)
         raise
     finally:
         signal.signal(signal.SIGINT, handler)

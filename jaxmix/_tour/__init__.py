@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from .._page import quickly_compiled
+from .._page import door, quickly_compiled
 from .certified import certified
 from .clusters import clusters
 from .evidence import evidence
@@ -22,6 +22,7 @@ CHAPTERS: tuple[Callable[..., list[Path]], ...] = (
 
 def tour(folder: Path) -> list[Path]:
     """Print each chapter, write its pictures into `folder`, and return their paths."""
+    door(folder)
     folder.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     with quickly_compiled():
