@@ -45,16 +45,17 @@ def peer(initial, rows, means, x):
         jax.interpreters.xla.pytype_aval_mappings = core.pytype_aval_mappings
     from dynamax.hidden_markov_model import hmm_filter, hmm_smoother
 
-    def under(x):
-        z = (x[:, None] - means[None]) / 1.5
-        return -0.5 * z**2 - jnp.log(1.5) - 0.5 * jnp.log(2 * jnp.pi)
+    def given(initial, rows, means, scales, x):
+        z = (x[:, None] - means[None]) / scales[None]
+        return initial, rows, -0.5 * z**2 - jnp.log(scales)[None] - 0.5 * jnp.log(2 * jnp.pi)
 
     calls = {
-        "log-likelihood": lambda x: hmm_filter(initial, rows, under(x)).marginal_loglik,
-        "filtered": lambda x: hmm_filter(initial, rows, under(x)).filtered_probs,
-        "smoothed": lambda x: hmm_smoother(initial, rows, under(x)).smoothed_probs,
+        "log-likelihood": lambda *args: hmm_filter(*given(*args)).marginal_loglik,
+        "filtered": lambda *args: hmm_filter(*given(*args)).filtered_probs,
+        "smoothed": lambda *args: hmm_smoother(*given(*args)).smoothed_probs,
     }
-    return {what: (jax.jit(call), (x,)) for what, call in calls.items()}
+    args = initial, rows, means, jnp.full(STATES, 1.5), x
+    return {what: (jax.jit(call), args) for what, call in calls.items()}
 
 
 def timed(call, args):

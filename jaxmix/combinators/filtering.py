@@ -2,62 +2,118 @@
 
 Of one event, in logarithms: its `following` are transitions (k, k), or (t - 1, k, k) where they
 change from item to item. Within a pass they are probabilities that sum to 1 at each item where no
-transition is so improbable that a state would be lost to rounding, and logarithms elsewhere.
+transition is so improbable that a state would be lost to rounding, and logarithms elsewhere: one
+loop for both, that branches inside, since a loop is dear to compile and a branch is not.
 """
 
-from typing import NamedTuple
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PyTree
 
 from .. import _loops
 from .._numerics import logsumexp, unanimous
-from .._platform import product_precision
+from .._platform import product_precision, sizes
 
 
-class Filtered(NamedTuple):
-    """Log-probabilities of the states given the items so far, and each item's log-density.
+class Pass(NamedTuple):
+    """States at each item and one further (t, k), probabilities where `dense`, else logarithms.
 
-    - `log_probs` (t, k): of the state at item t given items 0, ..., t; those of the last item
-      beyond the length.
+    - `states`: at item t given items 0, ..., t; `ahead`: at item t + 1 given the same.
     - `log_density` (t,): of item t given items 0, ..., t - 1; 0 beyond the length.
     """
 
-    log_probs: Float[Array, "t k"]
+    dense: Bool[Array, ""] | bool
+    states: Float[Array, "t k"]
+    ahead: Float[Array, "t k"]
     log_density: Float[Array, " t"]
 
+    def probs(self, states: Float[Array, "..."]) -> Float[Array, "..."]:
+        return jnp.where(self.dense, states, jnp.exp(states))
 
-def filtered(
+
+def in_passes(
+    read: Callable[..., PyTree],
     first: Float[Array, " k"],
     following: Float[Array, "*t k k"],
     emitted: Float[Array, "t k"],
     used: Bool[Array, " t"],
-) -> Filtered:
-    """The forward pass, normalised at each item."""
-
-    def normalised(joint):
-        total = logsumexp(joint)
-        # An item that no state can emit: -inf, and the states stay as they are foretold.
-        return joint - jnp.where(jnp.isfinite(total), total, jnp.zeros_like(total)), total
-
-    def step(state, part):
-        log_emitted, moves, there = part
-        joint = logsumexp(state[:, None] + moves, axis=0) + log_emitted
-        new, total = normalised(joint)
-        new = jnp.where(there, new, state)
-        return new, (new, jnp.where(there, total, jnp.zeros_like(total)))
-
-    state, total = normalised(first + emitted[0])
-    _, (states, totals) = _loops.scan(*_over(step, state, emitted, following, used))
-    total = jnp.where(used[0], total, jnp.zeros_like(total))
-    return Filtered(jnp.concatenate([state[None], states]), jnp.concatenate([total[None], totals]))
-
-
-def _over(step, state, items, following, used):
-    """What a scan takes: transitions that are the same for all items are not copied for each."""
+) -> PyTree:
+    """What `read` makes of the forward `Pass` and the transitions that it went by."""
+    by = lambda dense: lambda *given: read(*_pass(dense, *given))
+    given = first, following, emitted, used
     if following.ndim == 3:
-        return step, state, (items[1:], following, used[1:])
-    return lambda s, part: step(s, (part[0], following, part[1])), state, (items[1:], used[1:])
+        return by(False)(*given)
+    if sizes().halved:  # a branch in a loop costs an accelerator a wait at each turn
+        return _loops.cond(is_dense(following), by(True), by(False), *given)
+    return by(is_dense(following))(*given)
+
+
+def _pass(dense, first, following, emitted, used) -> tuple[Pass, Callable]:
+    """The forward pass, normalised at each item, and a function that gives a loop its moves."""
+    # The first state's odds are the first item's: before it, all states weigh alike.
+    start = (jnp.arange(emitted.shape[0]) == 0)[:, None]
+    emitted = emitted + jnp.where(start, first, jnp.zeros_like(first))
+    # What all states share at an item is set aside, lest it round what tells them apart.
+    peak = jax.lax.stop_gradient(jnp.max(emitted, 1))
+    peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
+    chosen = lambda logs: jnp.where(dense, jnp.exp(logs), logs)
+    with_moves = functools.partial(_with_moves, chosen(following))
+
+    def scaled(ahead, likely, moves):
+        joint = ahead * likely
+        total = jnp.sum(joint)
+        # An item that no state can emit: the states stay as they are foretold.
+        state = jnp.where(total > 0, joint / jnp.where(total > 0, total, 1), ahead)
+        return _dot(state, moves), state, total
+
+    def by_logs(ahead, likely, moves):
+        joint = ahead + likely
+        total = logsumexp(joint)
+        lost = total == -jnp.inf
+        state = jnp.where(lost, ahead, joint - jnp.where(lost, 0, total))
+        return logsumexp(state[:, None] + moves, axis=0), state, total
+
+    def step(ahead, part, moves):
+        ahead, state, total = _either(dense, scaled, by_logs, ahead, part, moves)
+        return ahead, (state, ahead, total)
+
+    # Differentiated, a step is computed again from the k numbers before it: none of the k x k
+    # shares of all its transitions are kept, and their sum grows within the loop backwards.
+    body, parts = with_moves(step, chosen(emitted - peak[:, None]))
+    begin = jnp.where(dense, jnp.ones_like(first), jnp.zeros_like(first))
+    again = jax.checkpoint(body, prevent_cse=False)
+    states, ahead, totals = _loops.scan(again, begin, parts)[1]
+    # Items that no state can emit: -inf, and no slope.
+    lost = totals == 0
+    logs = jnp.where(lost, -jnp.inf, jnp.log(jnp.where(lost, jnp.ones_like(totals), totals)))
+    log_density = jnp.where(used, jnp.where(dense, logs, totals) + peak, jnp.zeros_like(peak))
+    return Pass(dense, states, ahead, log_density), with_moves
+
+
+def _with_moves(moves, step, parts) -> tuple[Callable, Any]:
+    """A body over parts of items and the moves out of each, and what it scans.
+
+    Moves that are the same for all items are not copied for each; those out of the last lead
+    nowhere.
+    """
+    if moves.ndim == 2:
+        return lambda carry, part: step(carry, part, moves), parts
+    moves = jnp.pad(moves, ((0, 1), (0, 0), (0, 0)))
+    return lambda carry, part: step(carry, *part), (parts, moves)
+
+
+def _either(dense, scaled, by_logs, *given):
+    if isinstance(dense, bool):
+        return (scaled if dense else by_logs)(*given)
+    return _loops.cond(dense, scaled, by_logs, *given)
+
+
+def _dot(a, b):
+    return jnp.dot(a, b, precision=product_precision(a))
 
 
 def is_dense(following: Float[Array, "k k"]) -> Bool[Array, ""]:
@@ -69,85 +125,53 @@ def is_dense(following: Float[Array, "k k"]) -> Bool[Array, ""]:
     return unanimous(jnp.min(following) > 0.5 * (jnp.log(limits.tiny) - jnp.log(limits.eps)))
 
 
-def occupations(
-    first: Float[Array, " k"],
-    following: Float[Array, "*t k k"],
-    emitted: Float[Array, "t k"],
-    used: Bool[Array, " t"],
-    whole: bool,
-) -> Float[Array, "t k"]:
+def item_log_densities(*given: Array) -> Float[Array, " t"]:
+    """Of each item given those before it: 0 beyond the length."""
+    return in_passes(lambda found, _: found.log_density, *given)
+
+
+def last_log_probs(*given: Array) -> Float[Array, " k"]:
+    """Log-probabilities of the states at the last item given all of them."""
+    last = jnp.maximum(jnp.sum(given[-1]) - 1, 0)
+
+    def read(found, _):
+        state = found.states[last]
+        none = state == 0
+        logs = jnp.where(none, -jnp.inf, jnp.log(jnp.where(none, jnp.ones_like(state), state)))
+        return jnp.where(found.dense, logs, state)
+
+    return in_passes(read, *given)
+
+
+def occupations(*given: Array, whole: bool) -> Float[Array, "t k"]:
     """Probability of each state at each item given the items so far, or given the `whole` sequence.
 
     The latter goes back through the former (Rauch, Tung and Striebel's pass, of a chain):
-    q_t(i) = p_t(i) sum_j P(i, j) q_t+1(j) / p(j at t + 1 given the items up to t).
+    q_t(i) = p_t(i) sum_j P(i, j) q_t+1(j) / p(j at t + 1 given the items up to t). It is a mean of
+    q_t+1, so that what underflows in probabilities is lost to no other.
     """
 
-    def by_logs(first, following, emitted, used):
-        states = filtered(first, following, emitted, used).log_probs
+    def scaled(later, state, ahead, moves):
+        return state * _dot(moves, later / ahead)
+
+    def by_logs(later, state, ahead, moves):
+        ahead = jnp.where(ahead == -jnp.inf, jnp.zeros_like(ahead), ahead)
+        return _dot(jnp.exp(state[:, None] + moves - ahead[None]), later)
+
+    def read(found, with_moves):
         if not whole:
-            return jnp.exp(states)
+            return found.probs(found.states)
 
-        def back(later, part):
-            state, moves, there = part
-            ahead = logsumexp(state[:, None] + moves, axis=0)
-            gain = jnp.where(jnp.isfinite(ahead), later - ahead, jnp.full_like(ahead, -jnp.inf))
-            new = state + logsumexp(moves + gain[None], axis=1)
-            new = jnp.where(there, new - logsumexp(new), state)
+        def back(later, part, moves):
+            new = _either(found.dense, scaled, by_logs, later, *part, moves)
+            new = new / jnp.sum(new)
             return new, new
 
-        begin, scanned = states[-1], (states[:-1], following, used[1:])
-        if following.ndim == 2:
-            step = lambda later, part: back(later, (part[0], following, part[1]))
-            scanned = (states[:-1], used[1:])
-        else:
-            step = back
-        rest = _loops.scan(step, begin, scanned, reverse=True)[1]
-        return jnp.exp(jnp.concatenate([rest, begin[None]]))
+        body, parts = with_moves(back, (found.states, found.ahead))
+        return _loops.scan(body, found.probs(found.ahead[-1]), parts, reverse=True)[1]
 
-    def scaled(first, following, emitted, used):
-        likely = jnp.exp(emitted - _level(emitted))
-        moves = jnp.exp(following)
-        dot = lambda a, b: jnp.dot(a, b, precision=product_precision(a))
-
-        def step(state, part):
-            likely, there = part
-            new = jnp.where(there, _normalised(dot(state, moves) * likely, state), state)
-            return new, new
-
-        begin = _normalised(jnp.exp(first - _level(first[None])[0]) * likely[0], first * 0)
-        rest = _loops.scan(step, begin, (likely[1:], used[1:]))[1]
-        states = jnp.concatenate([begin[None], rest])
-        if not whole:
-            return states
-        ahead = dot(states[:-1], moves)
-        per = jnp.where(ahead > 0, 1 / jnp.where(ahead > 0, ahead, jnp.ones_like(ahead)), 0)
-
-        def back(later, part):
-            state, per, there = part
-            new = _normalised(state * dot(moves, later * per), state)
-            new = jnp.where(there, new, state)
-            return new, new
-
-        rest = _loops.scan(back, states[-1], (states[:-1], per, used[1:]), reverse=True)[1]
-        return jnp.concatenate([rest, states[-1][None]])
-
-    given = first, following, emitted, used
-    if following.ndim == 3:
-        found = by_logs(*given)
-    else:
-        found = _loops.cond(is_dense(following), scaled, by_logs, *given)
-    return jnp.where(used[:, None], found, jnp.zeros_like(found))
-
-
-def _level(logs: Float[Array, "t k"]) -> Float[Array, "t 1"]:
-    peak = jnp.max(logs, 1, keepdims=True)
-    return jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
-
-
-def _normalised(new: Float[Array, " k"], old: Float[Array, " k"]) -> Float[Array, " k"]:
-    """With sum 1; the old where nothing is left: an item that no state can emit."""
-    total = jnp.sum(new)
-    return jnp.where(total > 0, new / jnp.where(total > 0, total, jnp.ones_like(total)), old)
+    found = in_passes(read, *given)
+    return jnp.where(given[-1][:, None], found, jnp.zeros_like(found))
 
 
 def foretold(

@@ -9,8 +9,6 @@ from jaxtyping import Array, Float, Int, Key, PyTree, Scalar
 
 from .. import _loops
 from .._density import LogDensity, check_parts, stack_size
-from .._numerics import logsumexp
-from .._platform import product_precision
 from .._stack import outcome_log_probs, over_stack, pick, repeat
 from ..families.categorical import Categorical
 from ._halving import halved, is_short
@@ -25,70 +23,22 @@ from ._lengths import (
     used_items,
     walk,
 )
-from .filtering import filtered, foretold, is_dense, occupations
+from .filtering import foretold, is_dense, item_log_densities, last_log_probs, occupations
 from .mixture import MixtureSameFamily
 from .optional import masked
 
 
 def _forward(first, following, emitted, used) -> Scalar:
     """Log of the sum over all paths; what comes after the length leaves it as it is."""
-    if following.ndim == 3:  # transitions that change from item to item
-        return jnp.sum(filtered(first, following, emitted, used).log_density)
-    fast = halved if is_short(*emitted.shape[::-1]) else _scaled
-    return _loops.cond(is_dense(following), fast, _by_logs, first, following, emitted, used)
+    given = first, following, emitted, used
 
+    def by_items(*given):
+        total = jnp.sum(item_log_densities(*given))
+        return jnp.where(total == -jnp.inf, -jnp.inf, total)  # and no slope
 
-def _scaled(first, following, emitted, used) -> Scalar:
-    """The forward pass in probabilities that sum to 1 at each item: no logarithm in the loop."""
-    peak = jax.lax.stop_gradient(jnp.max(emitted, 1))
-    peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
-    likely = jnp.exp(emitted - peak[:, None])
-    transition = jnp.exp(following)
-
-    def scaled(new):
-        sum_ = jnp.sum(new)
-        scale = jnp.where(sum_ > 0, sum_, jnp.ones_like(sum_))
-        return new / scale, sum_
-
-    def step(state, part):
-        likely, there = part
-        new, mass = scaled(jnp.dot(state, transition, precision=product_precision(state)) * likely)
-        return jnp.where(there, new, state), jnp.where(there, mass, jnp.ones_like(mass))
-
-    state, mass = scaled(jnp.exp(first) * likely[0])
-    # Differentiated, a step is computed again: a third less is kept, in the same time.
-    again = jax.checkpoint(step, prevent_cse=False)
-    _, masses = _loops.scan(again, state, (likely[1:], used[1:]))
-    masses = jnp.concatenate([mass[None], masses])
-    # Items that no state can emit: -inf, and no slope.
-    lost = masses == 0
-    logs = jnp.log(jnp.where(lost, jnp.ones_like(masses), masses)) + peak
-    return jnp.where(jnp.any(lost), -jnp.inf, jnp.sum(logs))
-
-
-def _by_logs(first, following, emitted, used) -> Scalar:
-    """The forward pass in logarithms, each sum shifted by its own greatest term.
-
-    What all states share at an item is set aside, lest it round what tells them apart.
-    """
-
-    def level(new):
-        peak = jax.lax.stop_gradient(jnp.max(new, -1, keepdims=True))
-        peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
-        return new - peak, peak[..., 0]
-
-    def step(alpha, part):
-        log_emitted, there = part
-        new, peak = level(logsumexp(alpha[:, None] + following, axis=0) + log_emitted)
-        return jnp.where(there, new, alpha), jnp.where(there, peak, jnp.zeros_like(peak))
-
-    emitted, heights = level(emitted)
-    alpha, start = level(first + emitted[0])
-    # Differentiated, a step is computed again from the k numbers before it: of the k x k shares of
-    # all its transitions none are kept, and their sum grows within the loop backwards.
-    again = jax.checkpoint(step, prevent_cse=False)
-    alpha, peaks = _loops.scan(again, alpha, (emitted[1:], used[1:]))
-    return logsumexp(alpha) + start + jnp.sum(peaks) + jnp.sum(heights)
+    if following.ndim == 3 or not is_short(*emitted.shape[::-1]):
+        return by_items(*given)
+    return _loops.cond(is_dense(following), halved, by_items, *given)
 
 
 class HiddenMarkov(LogDensity):
@@ -227,7 +177,7 @@ class HiddenMarkov(LogDensity):
 
         They add up to the log-density of the sequence, less that of its length.
         """
-        return filtered(*self._log_parts(x)).log_density
+        return item_log_densities(*self._log_parts(x))
 
     def predict(self, x: SequenceEvent, steps: int = 1, inputs: Array | None = None) -> PyTree:
         """The density of the item `steps` after the last one given the sequence: a mixture.
@@ -247,7 +197,7 @@ class HiddenMarkov(LogDensity):
         first, following, emitted, used = self._log_parts(x)
         if self.driven is not None and inputs is None:
             raise ValueError("To foretell a chain that is driven, give the inputs to come.")
-        last = filtered(first, following, emitted, used).log_probs[-1]
+        last = last_log_probs(first, following, emitted, used)
         moves = following if self.driven is None else self._following(inputs, emitted.shape[1])
         ahead = foretold(last, moves, steps)[-1]
         # The first item of an empty sequence is in its first state.

@@ -139,3 +139,38 @@ def test_a_long_series_by_itself_is_one_row_whose_data_are_its_items(x64):
     one = jnp.stack([x, x], 1)
     sizes = [as_series(d, vectors).length.tolist() for d in (one, one.reshape(3, 100, 2))]
     assert sizes == [[300], [100, 100, 100]]
+
+
+def test_states_that_are_almost_lost_come_back_in_float32():
+    """An initial or a transition probability below what float32 holds, which one item makes up for."""
+    items = np.array([40.0, 40.0, 1.0, 40.0, 0.0])
+    sparse = np.array([[0.0, -200.0, -np.inf], [-1.0, np.log1p(-np.exp(-1)), -np.inf], [-1.0] * 3])
+    sparse[2, 2] = np.log1p(-2 * np.exp(-1))
+    for first, moves in (
+        ([0.0, -150.0, -300.0], np.log(0.9 * np.eye(3) + 1 / 30)),
+        (
+            [0.0, -150.0, -np.inf],
+            sparse,
+        ),
+    ):
+        means = np.array([0.0, 30.0, 60.0])
+        emitted = st.norm(means, 1).logpdf(items[:, None])
+        alpha, back = [np.array(first) + emitted[0]], [np.zeros(3)]
+        for e in emitted[1:]:
+            alpha.append(np.logaddexp.reduce(alpha[-1][:, None] + moves, 0) + e)
+        for e in emitted[:0:-1]:
+            back.append(np.logaddexp.reduce(moves + (e + back[-1])[None], 1))
+        joint = np.array(alpha) + np.array(back[::-1])
+        whole = np.logaddexp.reduce(joint[0])
+        emissions = jax.vmap(jm.Normal)(jnp.asarray(means, jnp.float32), jnp.ones(3))
+        logits = [jnp.asarray(a, jnp.float32) for a in (first, moves)]
+        chain = jm.HiddenMarkov(
+            initial_logits=logits[0], transition_logits=logits[1], emissions=emissions
+        )
+        x = jnp.asarray(items, jnp.float32)
+        found = jax.jit(lambda m, x: (m.log_prob(x), m.smoothed(x), m.filtered(x)))(chain, x)
+        np.testing.assert_allclose(found[0], whole, rtol=1e-6)
+        np.testing.assert_allclose(found[1], np.exp(joint - whole), atol=1e-4)
+        past = np.array(alpha)
+        past = np.exp(past - np.logaddexp.reduce(past, 1, keepdims=True))
+        np.testing.assert_allclose(found[2], past, atol=1e-4)
