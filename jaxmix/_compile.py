@@ -33,15 +33,21 @@ class Quick:
     Args:
         function: of trees of arrays; other arguments are static, and hashed.
         when: of the same arguments, whether little effort pays; None for always.
+        options: what little effort is; `FAIR` where loops are many and small.
     """
 
     known = True
 
-    def __init__(self, function: Callable, when: Callable[..., bool] | None = None):
+    def __init__(
+        self,
+        function: Callable,
+        when: Callable[..., bool] | None = None,
+        options: dict[str, Any] = QUICK,
+    ):
         jit: Any = eqx.filter_jit
         self.full = jit(function)
         self._fair = jit(function, compiler_options=FAIR)
-        self.quick = jit(function, compiler_options=QUICK)
+        self.quick = jit(function, compiler_options=options)
         self.when = when
         functools.update_wrapper(self, function)
 

@@ -1,6 +1,7 @@
 """Compilation is a cost: what compiles nothing a second time, and what another size may compile."""
 
 import contextlib
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -149,3 +150,40 @@ def test_scikit_learn_estimators_of_other_rows_and_components_compile_nothing():
         one(90, 8)
         one(120, 6)
     assert not seen
+
+
+def normals(k):
+    parts = jm.Normal(jnp.arange(float(k)) * 4, jnp.ones(k))
+    return jm.MixtureSameFamily(jnp.full(k, 1 / k), parts)
+
+
+def test_a_bootstrap_of_other_rows_components_or_seeds_compiles_nothing():
+    draw = np.random.default_rng(0)
+    x = (draw.normal(size=120) + 4 * draw.integers(0, 3, 120)).astype(np.float32)
+    one = lambda seed, n, model: jm.em.bootstrap(
+        jax.random.key(seed), model, x[:n], num=8, max_steps=20 + seed
+    )
+    three, four = normals(3), normals(4)
+    one(0, 100, four).interval(lambda m: m.weights, 0.95)
+    with compilations() as seen:
+        boot = one(1, 120, three)
+        one(2, 100, four).interval(lambda m: m.weights, 0.9)
+    assert not seen
+    assert boot.models.components.mean.shape == boot.models.mixing.logits.shape == (8, 3)
+
+
+@pytest.mark.parametrize("parametric", [False, True])
+def test_padding_changes_no_bootstrap(parametric):
+    """What is drawn for a row is the same, whatever room the rows and components lie in."""
+    x, model = np.float32(rows(97))[:, 0], normals(3)
+    refit = lambda: jm.em.bootstrap(
+        jax.random.key(2), model, x, num=6, parametric=parametric, max_steps=40
+    )
+    padded = refit()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules["jaxmix.em.uncertainty.bootstrap"], "ELEMENTS", 0)
+        plain = refit()
+    np.testing.assert_allclose(padded.models.weights, plain.models.weights, atol=1e-3)
+    np.testing.assert_allclose(
+        padded.models.components.mean, plain.models.components.mean, atol=1e-2
+    )

@@ -163,7 +163,7 @@ def test_a_bootstrap_of_a_normal_has_the_spread_of_its_mean_and_variance():
     model = jm.em.solve(jm.Normal(0, 1), x)
     num = 800
     for parametric in (False, True):
-        key = jax.random.key(6 + parametric)
+        key = jax.random.key(5 + parametric)
         boot = jm.em.bootstrap(key, model, x, num=num, parametric=parametric)
         assert not bool(jnp.any(boot.failed))
         z = (boot.std(lambda m: m.mean) / (jnp.std(x) / 60**0.5) - 1) * jnp.sqrt(2 * num)

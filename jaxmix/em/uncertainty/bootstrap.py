@@ -7,17 +7,23 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from ..._arguments import density, rows, takes, whole
+from ..._compile import FAIR, Quick
 from ..._results import RESULTS
 from ..._sharding import on_automatic_axes
 from ..._stack import pick
-from ..._trees import float_of, num_rows, take
+from ..._trees import float_of, in_numpy, is_traced, num_rows, take
 from ...combinators._labels import posterior_of
+from ..chunks import densities
 from ..entry import check_key, enter
 from ..maximise import Prior
+from ..search.padding import bucket_of_components, can_widen, narrowed, padded_rows, widened
 from ..solve import fixed_point
+
+ELEMENTS = 2_000_000  # rows x densities x resamples up to which compiling costs more than running
 
 
 class Bootstrap(NamedTuple):
@@ -98,25 +104,68 @@ def bootstrap(
         )
     check_key(key)
     data, weights = enter(model, data, weights)
-    return _refits(key, model, data, weights, num, parametric, prior, max_steps)
+    rows, dtype, static = num_rows(data), float_of(model), (num, parametric)
+    if not _can_pad(key, model, data, weights, prior, max_steps, num):
+        case = jnp.ones(rows, dtype) if weights is None else jnp.asarray(weights, dtype)
+        return _refits(key, model, data, case, None, prior, max_steps, *static)
+    # Another number of rows, components or steps compiles nothing.
+    data, case = padded_rows(in_numpy(data), weights, dtype)
+    numbers = (np.asarray(rows), prior, np.asarray(max_steps))
+    if prior is not None or not can_widen(model):
+        return _refits(key, model, data, case, *numbers, *static)
+    wide = widened(in_numpy(model), bucket_of_components(model.mixing.size))
+    found = _refits(key, wide, data, case, *numbers, *static)
+    return Bootstrap(_narrowed(found.models, wide, model.mixing.size), found.result)
 
 
-@eqx.filter_jit
-def _refits(key, model, data, weights, num, parametric, prior, max_steps):
-    rows = num_rows(data)
-    dtype = float_of(model)
+def _can_pad(key, model, data, weights, prior, max_steps, num) -> bool:
+    """Whether the refits are so few that running over padding costs less than compiling anew."""
+    leaves = jax.tree.leaves((key, model, data, weights, prior, max_steps))
+    if is_traced(leaves) or any(len(a.devices()) > 1 for a in leaves if isinstance(a, jax.Array)):
+        return False
+    # Of a single row it is the items that are counted.
+    return num_rows(data) > 1 and num_rows(data) * max(1, densities(model)) * num <= ELEMENTS
 
-    def refit(data, weights):
-        found = fixed_point(model, data, weights=weights, prior=prior, max_steps=max_steps)
-        return matched(found.model, model, data), found.result
 
-    if parametric:
-        keys = jax.random.split(key, (num, rows))
-        return Bootstrap(*jax.vmap(lambda ks: refit(jax.vmap(model.sample)(ks), None))(keys))
-    drawn = jax.random.randint(key, (num, rows), 0, rows)
-    case = jnp.ones((rows,), dtype) if weights is None else jnp.asarray(weights, dtype)
-    count = lambda index: case * jnp.zeros((rows,), dtype).at[index].add(1)
-    return Bootstrap(*jax.vmap(lambda index: refit(data, count(index)))(drawn))
+def _narrowed(models: PyTree, wide: PyTree, size: int) -> PyTree:
+    """A stack of widened models without the components that were added, on the host."""
+    if size == wide.mixing.size:
+        return models
+    places = jax.tree.map(lambda a: np.arange(np.size(a)).reshape(np.shape(a)), wide)
+    cut = lambda a, kept: np.asarray(a).reshape(len(a), -1)[:, kept]
+    return jax.device_put(jax.tree.map(cut, models, narrowed(places, size)))
+
+
+def _is_brief(key, model, data, case, rows, prior, max_steps, num, parametric) -> bool:
+    """Whether the refits take less time than compiling them well."""
+    del key, data, rows, prior, max_steps, parametric
+    room = num_rows(case)
+    return isinstance(room, int) and room * max(1, densities(model)) * num <= 2 * ELEMENTS
+
+
+def _resampled(key, model, data, case, rows, prior, max_steps, num, parametric):
+    """The refits; of the rows only the first `rows` are there, or all for None.
+
+    What is drawn for a row depends on its number alone, not on how many there are.
+    """
+    room = num_rows(case)
+    rows = room if rows is None else rows
+    there = jnp.arange(room) < rows
+
+    def refit(key):
+        events, weights = data, case
+        if parametric:
+            events = jax.vmap(model.sample)(jax.random.split(key, room))
+        else:
+            drawn = jax.random.randint(key, (room,), 0, rows)
+            weights = case * jnp.zeros_like(case).at[drawn].add(there.astype(case.dtype))
+        found = fixed_point(model, events, weights=weights, prior=prior, max_steps=max_steps)
+        return _in_order(found.model, model, events, there), found.result
+
+    return Bootstrap(*jax.vmap(refit)(jax.random.split(key, num)))
+
+
+_refits = Quick(_resampled, _is_brief, FAIR)
 
 
 @takes(model=density, reference=density, data=rows)
@@ -137,6 +186,11 @@ def matched(model: PyTree, reference: PyTree, data: PyTree) -> PyTree:
         >>> jm.em.matched(pair([0.9, -1.1]), pair([-1.0, 1.0]), x).components.mean
         Array([-1.1,  0.9], dtype=float32)
     """
+    return _in_order(model, reference, data)
+
+
+def _in_order(model, reference, data, there=None):
+    """The same; with the rows that are there marked, where not all are."""
     if not hasattr(model, "components"):
         return model
     if not eqx.is_inexact_array(getattr(model.mixing, "logits", None)):
@@ -145,8 +199,13 @@ def matched(model: PyTree, reference: PyTree, data: PyTree) -> PyTree:
     def posteriors(m):
         return jax.vmap(lambda x: posterior_of(m, x))(data)
 
-    shared = jnp.dot(posteriors(reference).T, posteriors(model), precision="highest")
+    own = posteriors(reference)
+    own = own if there is None else jnp.where(there[:, None], own, jnp.zeros_like(own))
+    shared = jnp.dot(own.T, posteriors(model), precision="highest")
     size = shared.shape[0]
+    # What has no weight in either, and agrees with nothing, stays where it is.
+    gone = jnp.isneginf(model.mixing.logits) & jnp.isneginf(reference.mixing.logits)
+    shared = jnp.where(jnp.diag(gone), size * num_rows(data), shared)
     listed = isinstance(model.components, tuple)
     kinds = [jax.tree.structure(part) for part in model.components] if listed else []
     if listed:
