@@ -121,15 +121,16 @@ def _run(density, event, key, num_draws, regular) -> Checked:
     if not clause("It is a pytree of arrays.", _not_a_pytree(density)):
         return done()
     samples = callable(getattr(density, "sample", None))
-    if event is None and not samples:
-        clause("There is an event to try.", "It has no sample: give one event as `event`.")
-        return done()
     try:
         drawn = jax.eval_shape(density.sample, key) if samples else None
     except NotImplementedError:
         samples, drawn = False, None
     except Exception as error:
         clause("sample takes a typed key and is traced by jit.", f"It raises: {error}")
+        return done()
+    if event is None and not samples:
+        sentence = "It has no sample: give one event as `event`, or write `sample`."
+        clause("There is an event to try.", sentence)
         return done()
     if event is not None:
         event = jax.tree.map(jnp.asarray, event)
@@ -156,9 +157,12 @@ def _run(density, event, key, num_draws, regular) -> Checked:
         _check_slopes(seen, jax.tree.leaves(parameters)[0].dtype, clause)
     if samples:
         _check_draws(seen, regular, clause, skipped)
-    if isinstance(density, Refittable):
+    asks = "Its M-step does not fall below its parameters."
+    if isinstance(density, Refittable) and not samples:
+        skipped.append(Check(asks, "It has no sample."))
+    elif isinstance(density, Refittable):
         fell = float(seen["refitted"]) < float(seen["kept"]) - 1e-3 * abs(float(seen["kept"]))
-        clause("Its M-step does not fall below its parameters.", "It does." if fell else "")
+        clause(asks, "It does." if fell else "")
     return done()
 
 

@@ -44,11 +44,13 @@ def newton_maximum(
         reached = value(new, given_still)
         better = reached >= level
         moved = jnp.max(jnp.abs(step))
+        # No curvature at all gives no step: damping, a step along the gradient, comes next.
+        lost = ~jnp.all(jnp.isfinite(gradient)) | ~jnp.all(jnp.isfinite(hessian))
         return (
             jnp.where(better, new, theta),
             jnp.where(better, reached, level),
             jnp.where(better, 0.1 * damping, 10 * damping + 1e-3),
-            ~(moved > enough) | ~jnp.isfinite(moved),
+            (moved <= enough) | lost,
             steps + 1,
         )
 

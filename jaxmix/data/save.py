@@ -36,6 +36,9 @@ _DESCRIPTION = "description"
 
 def _known(classes: Sequence[type]) -> dict[str, type]:
     """The classes that a file may name, by their names."""
+    if isinstance(classes, type):
+        name = classes.__name__
+        raise TypeError(f"classes is a list, such as classes=[{name}]; it was the class {name}.")
     modules = (families, combinators, regression)
     house = [c for module in modules for c in vars(module).values()]
     house += [Hole, HeldFields, TiedFields]
