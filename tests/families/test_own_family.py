@@ -1,5 +1,7 @@
 """A family of a user's own, written as its page says or not: what it is told, and when."""
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,7 @@ class Rayleigh(jm.ExponentialFamily):
     """log p(x) = log x - 2 log s - x^2 / (2 s^2), without `sample` and without `from_stats`."""
 
     log_scale: jax.Array
-    ranks = {"log_scale": 0}
+    ranks: ClassVar[dict[str, int]] = {"log_scale": 0}
 
     def stats(self, x, origin=None):
         return jm.Total(jnp.ones_like(x), x**2)
