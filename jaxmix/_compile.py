@@ -72,16 +72,21 @@ class Effort:
     """How much effort a program is worth: more, once it has run for as long as that would take.
 
     `level` is 0, 1 or 2, as `Quick.with_effort` has it. What compiling takes is told by the first
-    call, which compiles and runs; fair effort takes about half as long again, all of it thrice,
-    and three times all of that where the first call has found its program in a cache.
+    call, which compiles and runs. Fair effort takes two and a half times as long, and halves the
+    time of every call: it pays once five times as much is still to be run, and what has been run
+    is the best guess of that. Eight, since the first call may have found its program in a cache.
     """
+
+    PATIENCE = (8.0, 24.0)
 
     def __init__(self):
         self.first, self.worth, self.seen = 0.0, 0.0, set[int]()
 
     @property
     def level(self) -> int:
-        return sum(self.worth > patience for patience in (3.0, 12.0))
+        # Where optimisations are off, all effort would be no more than little.
+        most = 1 if jax.config.read("jax_disable_most_optimizations") else 2
+        return min(most, sum(self.worth > patience for patience in self.PATIENCE))
 
     def note(self, level: int, seconds: float) -> None:
         """Count the processor's seconds of a call, unless it was the first one of its level."""
