@@ -97,6 +97,7 @@ CALLS = {
     "em.shard_rows": (jm.em.shard_rows, lambda: [X], dict),
     "em.online": (jm.em.online, lambda: [PAIR, jm.data.Arrays(np.asarray(X), batch_size=6)], dict),
     "data.partition": (jm.partition, lambda: [key(), X, [0.5, 0.5]], dict),
+    "data.imputed": (jm.data.imputed, lambda: [RECORD, jm.encode(RECORD, ROWS)], dict),
     "data.k_fold": (jm.data.k_fold, lambda: [key(), X, 3], dict),
     "data.cross_validate": (
         jm.data.cross_validate, lambda: [key(), NORMAL, X], lambda: {"folds": 2}

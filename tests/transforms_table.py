@@ -310,6 +310,7 @@ HOST = {
     "jm.infer_template": lambda x: jm.infer_template({"a": x[:, 0]}),
     "jm.save": lambda x: jm.save(NOWHERE, jm.Normal(x[0, 0], 1.0)),
     "jm.partition": lambda x: jm.partition(key(), x, [0.5, 0.5]),
+    "data.imputed": lambda x: jm.data.imputed(jm.Composite((jm.Normal(0, 1),)), (x[:, 0],)),
     "data.k_fold": lambda x: jm.data.k_fold(key(), x, 2),
     "data.cross_validate": lambda x: jm.data.cross_validate(key(), pair(), x),
     "em.online": lambda x: jm.em.online(pair(), [x]),

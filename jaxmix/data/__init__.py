@@ -6,6 +6,8 @@ from .encode import encode as encode
 from .folds import CrossValidated as CrossValidated
 from .folds import cross_validate as cross_validate
 from .folds import k_fold as k_fold
+from .imputed import Imputed as Imputed
+from .imputed import imputed as imputed
 from .infer import infer_template as infer_template
 from .labels import OTHER as OTHER
 from .npy import NpyFile as NpyFile
