@@ -110,9 +110,10 @@ def _filled(model: PyTree, events: Any, name: Any, level: float, out: Imputed) -
         return whole
 
     values = jax.tree.map(put, field.value, value)
-    known = {"sd": np.zeros(len(field.present)), "probability": np.ones(len(field.present))}
+    none = np.zeros(len(field.present))
+    known = {"sd": none, "probability": none + 1, "low": field.value, "high": field.value}
     for key, new in said.items():
-        getattr(out, key)[name] = put(known.get(key, field.value), new)
+        getattr(out, key)[name] = put(known[key], new)
     return values
 
 

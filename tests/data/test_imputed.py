@@ -48,11 +48,9 @@ def test_several_fields_of_one_row_and_of_many():
         assert found.sd[2][at] == pytest.approx(
             np.sqrt(share @ (RATES + RATES**2) - rate**2), rel=1e-5
         )
-        below = lambda x, share=share: share @ norm.cdf(x, MEANS, SCALES)
         for end, p in ((found.low, 0.1), (found.high, 0.9)):
-            assert end[0][at] == pytest.approx(
-                brentq(lambda x, p=p: below(x) - p, -9, 20), abs=1e-4
-            )
+            above = lambda x, p=p, share=share: share @ norm.cdf(x, MEANS, SCALES) - p
+            assert end[0][at] == pytest.approx(brentq(above, -9, 20), abs=1e-4)
     assert back[2][1] == "v" and found.probability[1][2] == pytest.approx(SHARES @ LABELS[:, 1])
     assert found.sd[0][1] == 0 and found.low[0][1] == found.high[0][1] == 2
     assert found.probability[1][0] == 1 and set(found.sd) == {0, 2} and set(found.low) == {0, 2}
