@@ -3,6 +3,12 @@
 `_combine` is the core; `_fixed` and `_random` evaluate it, `_rules` says who learns what. The
 training loop is optax's: an objective is a function of a key, a model, a guide and a batch.
 
+Where a guide reaches beyond the support of the prior, draws have weight 0. Gradients stay finite,
+and those of bounds of several draws (`iwae`) are right: such draws do not count. A bound that
+takes the logarithm of every single weight (`elbo`) is -inf, and an unbiased estimate of log p(x)
+has no mean: their values say so, and their guides are not pulled back. Take a guide on the
+support, such as `jm.LogNormal`, or a bound of several draws.
+
 Example:
     >>> import jax, jax.numpy as jnp, jaxmix as jm, optax
     >>> xs = 3 + 2 * jax.random.normal(jax.random.key(0), (256,))

@@ -171,9 +171,10 @@ class Blocks(NamedTuple):
 def replaced(log_w, mean):
     """Fall of a logsumexp over the last axis as each entry in turn becomes `mean`."""
     without = jnp.logaddexp(leave_one_out(log_w), mean)
-    finite = jnp.isfinite(without)
     total = logsumexp(log_w)[..., None]
-    return jnp.where(finite, total - jnp.where(finite, without, 0), jnp.zeros_like(without))
+    finite = jnp.isfinite(without) & jnp.isfinite(total)
+    fall = jnp.where(finite, total, 0) - jnp.where(finite, without, 0)
+    return jnp.where(finite, fall, jnp.zeros_like(fall))
 
 
 def leave_one_out(log_w):
@@ -202,9 +203,8 @@ class Halves(NamedTuple):
         means, share = log_mean_blocks(log_w, self.size)
         odd, even = means[::2], means[1::2]
         a = Blocks._weights(self, log_w.dtype, odd.shape[0])  # pyright: ignore[reportArgumentType]
-        gap = jnp.where(a == 0, jnp.zeros_like(odd), odd) - jnp.where(
-            a == 0, jnp.zeros_like(even), even
-        )
+        idle = (a == 0) | (odd == even)  # equal where both are -inf
+        gap = jnp.where(idle, 0 * a, odd) - jnp.where(idle, 0 * a, even)
         terms = a * log_cosh(gap / 2)
         lean = jnp.tanh(gap / 2) / 2  # share of the odd half in the union, minus 1/2
         model = jnp.stack([a * lean, -a * lean], 1).reshape(-1, 1) * share

@@ -221,11 +221,11 @@ def posterior_mean(
         model: `model(z, x)`, the joint log-density.
         guide: `guide(x)`, a density over z.
         xs: the data, along the first axis.
-        function: of one latent, to one array.
+        function: of one latent, to one array; asked only where a weight is positive.
         num_samples: draws a datum.
 
     Returns:
-        Two arrays (N, ...): means and standard errors.
+        Two arrays (N, ...): means and standard errors; NaN and infinity where all weights are 0.
 
     Example:
         >>> import jax, jaxmix as jm, jax.numpy as jnp
@@ -258,11 +258,15 @@ def _posterior_means(num_samples: int) -> Callable:
             zs = jax.vmap(q.sample)(jax.random.split(key, num_samples))
             log_w = jax.vmap(lambda z: log_weight(model, q, z, x))(zs)
             share = softmax(log_w)
-            values = jax.vmap(function)(zs)
+            # Asked only where the weight is positive.
+            inside = share > 0
+            rows = jnp.where(inside, jnp.arange(num_samples), jnp.argmax(inside))
+            values = jax.vmap(function)(jax.tree.map(lambda a: a[rows], zs))
             mean = jnp.tensordot(share, values, 1, precision="highest")
             square = (values - mean[None]) ** 2
             error = jnp.sqrt(jnp.tensordot(share**2, square, 1, precision="highest"))
-            return mean, error
+            found = jnp.any(inside)
+            return jnp.where(found, mean, jnp.nan), jnp.where(found, error, jnp.inf)
 
         return jax.vmap(one)(*aligned((jax.random.split(key, checked_rows(xs)), xs)))
 

@@ -78,7 +78,13 @@ class Tempered(NamedTuple):
 
     def parts(self, log_w):
         power = 1 - self.alpha
-        total, share = logsumexp_and_softmax(power * log_w)
+        raised = power * log_w
+        # Weights of 0 to a negative power: theirs is all, in equal shares.
+        endless = raised == jnp.inf
+        beside = jnp.where(endless, jnp.zeros_like(raised), -jnp.inf)
+        ruled = jnp.any(endless)
+        total, share = logsumexp_and_softmax(jnp.where(ruled, beside, raised))
+        total = jnp.where(ruled, jnp.inf, total)
         value = (total - jnp.log(jnp.asarray(log_w.shape[0], log_w.dtype))) / power
         path = self.alpha * share + power * share**2
         return Combined(value, share, path, jnp.abs(value))
@@ -120,6 +126,7 @@ class Posterior(NamedTuple):
         share = softmax(log_w)
         value = jnp.sum(select(share, log_w))
         excess = jnp.where(share == 0, jnp.zeros_like(log_w), log_w) + 1 - value
+        value = jnp.where(jnp.any(log_w > -jnp.inf), value, -jnp.inf)
         model = share * excess
         second = share * (1 - share) * excess + share * (1 - model)
         return Combined(value, model, model - second, jnp.abs(value))

@@ -35,7 +35,8 @@ class Tree(NamedTuple):
             partner = mean[place ^ (1 << k)]
             inside = (place >> (k + 1)) < used
             live = inside & (scale != 0)
-            gap = jnp.where(live, mean, base_zero) - jnp.where(live, partner, base_zero)
+            apart = live & (mean != partner)  # they are equal where both are -inf
+            gap = jnp.where(apart, mean, base_zero) - jnp.where(apart, partner, base_zero)
             a = jnp.where(live, scale / used.astype(base.dtype), jnp.zeros_like(base))
             first = place & ((2 << k) - 1) == 0  # each pair has 2^(k + 1) blocks: count one
             term = jnp.sum(jnp.where(first, a * log_cosh(gap / 2), jnp.zeros_like(base)))
