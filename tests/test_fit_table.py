@@ -164,6 +164,13 @@ def test_lumps_are_atoms_and_codes_are_codes():
     assert names_rows(column_of(income), income) is None
 
 
+def test_a_value_of_many_rows_among_few_is_no_continuum():
+    executions = np.array([37, 9, 6, 4, 3, 2, 2, 2, *[1] * 9], float)  # by state, 1997
+    column = column_of("executions", executions)
+    assert column.heaped and column.atoms == () and column.step == 1
+    assert not column_of("a", np.r_[np.arange(15.0), 3.0, 3.0]).heaped
+
+
 def test_copies_recodings_and_other_units_are_named():
     rng = np.random.default_rng(0)
     celsius, kind = rng.normal(10, 8, 90).round(1), rng.choice(["u", "v", "w"], 90)

@@ -9,6 +9,7 @@ from .score import ROWS
 
 DIGITS = 9
 HEAPED = 5.0  # rows a distinct value from which ties are no accident
+PILED = 0.2  # of the rows at one value from which they are none either
 NO_CHANCE = 7.0  # nats
 LEAST = 10  # rows of an atom
 LUMP = 0.02  # least share of the rows of an atom
@@ -29,7 +30,7 @@ class Column(NamedTuple):
     - `step`: what all are multiples of, such as 0.1 for one decimal, or what they lie apart by;
       None for a continuum.
     - `atoms`: values that many rows share, where the others form a continuum.
-    - `heaped`: whether a typical value, and no atom, is shared by several rows.
+    - `heaped`: whether a typical value, and no atom, is shared by several rows, or one by many.
     - `marks`: those of the atoms that stand apart as marks of missing values do.
     """
 
@@ -61,7 +62,8 @@ def column_of(x: np.ndarray, name: str = "") -> Column:
     step = step_of(labels)
     atoms = (*_atoms(labels[inner], counts[inner], step), *marks)
     rest = ~np.isin(labels, atoms)
-    heaped = bool(counts[rest].sum() >= HEAPED * rest.sum())
+    rows, most = counts[rest].sum(), counts[rest].max(initial=0)
+    heaped = bool(rows >= HEAPED * rest.sum() or most > max(2, PILED * rows))
     if heaped and step is None:
         step = _apart(labels)
     return Column(name, len(x), x[order], labels, counts, step, tuple(sorted(atoms)), heaped, marks)
