@@ -166,9 +166,9 @@ def test_lumps_are_atoms_and_codes_are_codes():
 
 def test_a_value_of_many_rows_among_few_is_no_continuum():
     executions = np.array([37, 9, 6, 4, 3, 2, 2, 2, *[1] * 9], float)  # by state, 1997
-    column = column_of("executions", executions)
+    column = column_of(executions)
     assert column.heaped and column.atoms == () and column.step == 1
-    assert not column_of("a", np.r_[np.arange(15.0), 3.0, 3.0]).heaped
+    assert not column_of(np.r_[np.arange(15.0), 3.0, 3.0]).heaped
 
 
 def test_copies_recodings_and_other_units_are_named():
