@@ -57,6 +57,11 @@ class Quick:
             return self.full(*args, **kwargs)
         try:
             return self.quick(*args, **kwargs)
+        except ValueError as error:
+            # Inside another `jit` that closes over all arguments none of them is traced.
+            if "compiler_options` can only be passed to top-level" not in str(error):
+                raise
+            return self.full(*args, **kwargs)
         except jax.errors.JaxRuntimeError as error:
             if not any(option in str(error) for option in QUICK):
                 raise

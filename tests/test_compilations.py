@@ -84,7 +84,7 @@ def test_a_sweep_is_one_launch_and_another_compiles_nothing():
     assert not seen
 
 
-@pytest.mark.parametrize("call", ["step", "run", "expected_stats", "solve", "init"])
+@pytest.mark.parametrize("call", ["step", "run", "expected_stats", "solve", "init", "posterior"])
 def test_an_eager_call_compiles_once(call):
     x = jnp.asarray(np.float32(rows()))
     template = jm.gaussian_mixture(2, 2)
@@ -92,7 +92,14 @@ def test_an_eager_call_compiles_once(call):
         jnp.array([[0.0, 0.0], [4.0, 4.0]]), jnp.eye(2)
     )
     model = jm.MixtureSameFamily(jnp.array([0.5, 0.5]), parts)
+    model_of_one = jm.MultivariateNormal(jnp.zeros(2), jnp.eye(2))
+
+    def density():
+        posterior = jm.em.posterior(model_of_one, x)
+        return posterior.log_density(posterior.origin)
+
     calls = {
+        "posterior": density,
         "step": lambda: jm.em.step(model, x),
         "run": lambda: jm.em.run(model, x, max_steps=3),
         "expected_stats": lambda: jm.em.expected_stats(model, x),
@@ -187,3 +194,11 @@ def test_padding_changes_no_bootstrap(parametric):
     np.testing.assert_allclose(
         padded.models.components.mean, plain.models.components.mean, atol=1e-2
     )
+
+
+def test_what_a_jit_closes_over_is_no_argument_of_its_own_program():
+    x = jnp.linspace(-1.0, 1.0, 20)
+    model = jm.Normal(0, 1)
+    fitted, _, info = jax.jit(lambda: jm.em.step(model, x))()
+    np.testing.assert_allclose(fitted.mean, 0, atol=1e-6)
+    np.testing.assert_allclose(info.log_likelihood, jm.em.step(model, x)[2][0], rtol=1e-6)

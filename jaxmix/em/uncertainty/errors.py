@@ -3,15 +3,17 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from ... import _loops
+from ..._compile import Quick
 from ..._hooks import Labelled
 from ..._results import RESULTS
 from ..._sharding import everywhere, on_automatic_axes
+from ..._trees import float_of
+from ..chunks import is_brief
 from ..entry import enter
 from ..maximise import Prior
 from .information import (
@@ -25,8 +27,7 @@ from .information import (
 from .record import Record
 
 
-@eqx.filter_jit
-def _errors(model, data, weights, prior, kind):
+def _of_kind(model, data, weights, prior, kind):
     at = chart(model, data, weights, prior)
     find = louis_information if kind == "louis" else observed_information
     root, regular = inverse_root(find(at, data, weights, prior))
@@ -37,6 +38,9 @@ def _errors(model, data, weights, prior, kind):
         root = jnp.dot(root, jnp.linalg.qr(jnp.dot(each, root, precision="highest"), "r").T)
     code = RESULTS.where(regular, RESULTS.successful, RESULTS.singular_information)
     return Record(model, jnp.dot(at.basis, root, precision="highest"), code, at.held)
+
+
+_errors = Quick(_of_kind, is_brief)
 
 
 @on_automatic_axes
@@ -111,8 +115,7 @@ def influence(
     return _influence(model, data, weights, prior)
 
 
-@eqx.filter_jit
-def _influence(model, data, weights, prior):
+def _moved(model, data, weights, prior):
     at = chart(model, data, weights, prior)
     root, regular = inverse_root(observed_information(at, data, weights, prior))
     moves = jnp.dot(root, jnp.dot(scores(at, data), root, precision="highest").T)
@@ -120,6 +123,9 @@ def _influence(model, data, weights, prior):
     return Record(
         model, jnp.dot(at.basis, moves, precision="highest"), code, at.held, summed_=False
     )
+
+
+_influence = Quick(_moved, is_brief)
 
 
 class Interval(NamedTuple):
@@ -167,43 +173,46 @@ def profile(
         Array(0.32, dtype=float32)
     """
     data, weights = everywhere(enter(model, data, weights))
+    at = jnp.asarray(level, float_of(model))  # a number in the program would be compiled anew
+    return _profile(model, data, function, at, weights, prior, max_steps)
+
+
+def _ends(model, data, function, level, weights, prior, max_steps) -> Interval:
     at = chart(model, data, weights, prior)
     target = lambda free: function(at.at(free))
     value = lambda free: objective(at.at(free), data, weights, prior)
+    top, origin = value(at.origin), at.origin
+    information = observed_information(at, data, weights, prior)
+    regular = inverse_root(information)[1]
+    quantile = jax.scipy.special.ndtri(jnp.asarray(0.5 + level / 2, top.dtype))
+    drop = 0.5 * quantile * quantile
+    slope = jax.grad(target)(origin)
+    along = jnp.linalg.solve(information, slope)
+    width = jnp.sqrt(jnp.sum(slope * along))
 
-    @jax.jit
-    def ends():
-        top, origin = value(at.origin), at.origin
-        information = observed_information(at, data, weights, prior)
-        regular = inverse_root(information)[1]
-        quantile = jax.scipy.special.ndtri(jnp.asarray(0.5 + level / 2, top.dtype))
-        drop = 0.5 * quantile * quantile
-        slope = jax.grad(target)(origin)
-        along = jnp.linalg.solve(information, slope)
-        width = jnp.sqrt(jnp.sum(slope * along))
+    def conditions(point):
+        free, pull = point[:-1], point[-1]
+        steady = jax.grad(value)(free) - pull * jax.grad(target)(free)
+        return jnp.append(steady, value(free) - top + drop)
 
-        def conditions(point):
-            free, pull = point[:-1], point[-1]
-            steady = jax.grad(value)(free) - pull * jax.grad(target)(free)
-            return jnp.append(steady, value(free) - top + drop)
+    def newton(_, point):
+        step = jnp.linalg.solve(jax.jacfwd(conditions)(point), conditions(point))
+        # No further than the whole half-width at once, in the information's own metric.
+        free = step[:-1]
+        length = jnp.sqrt(jnp.sum(free * jnp.dot(information, free, precision="highest")))
+        return point - step * jnp.minimum(1, quantile / jnp.where(length > 0, length, 1))
 
-        def newton(_, point):
-            step = jnp.linalg.solve(jax.jacfwd(conditions)(point), conditions(point))
-            # No further than the whole half-width at once, in the information's own metric.
-            free = step[:-1]
-            length = jnp.sqrt(jnp.sum(free * jnp.dot(information, free, precision="highest")))
-            return point - step * jnp.minimum(1, quantile / jnp.where(length > 0, length, 1))
+    def end(side):
+        start = jnp.append(side * quantile * along / width, -side * quantile / width)
+        point = _loops.fori_loop(0, max_steps, newton, start)
+        missed = jnp.abs(conditions(point)[-1])
+        reached = missed <= drop * jnp.sqrt(jnp.finfo(top.dtype).eps)
+        return jnp.where(reached, target(point[:-1]), jnp.nan)
 
-        def end(side):
-            start = jnp.append(side * quantile * along / width, -side * quantile / width)
-            point = _loops.fori_loop(0, max_steps, newton, start)
-            missed = jnp.abs(conditions(point)[-1])
-            reached = missed <= drop * jnp.sqrt(jnp.finfo(top.dtype).eps)
-            return jnp.where(reached, target(point[:-1]), jnp.nan)
+    lower, upper = end(-1), end(1)
+    missed = jnp.isnan(lower) | jnp.isnan(upper)
+    code = RESULTS.where(missed, RESULTS.max_steps_reached, RESULTS.successful)
+    return Interval(lower, upper, RESULTS.where(regular, code, RESULTS.singular_information))
 
-        lower, upper = end(-1), end(1)
-        missed = jnp.isnan(lower) | jnp.isnan(upper)
-        code = RESULTS.where(missed, RESULTS.max_steps_reached, RESULTS.successful)
-        return Interval(lower, upper, RESULTS.where(regular, code, RESULTS.singular_information))
 
-    return ends()
+_profile = Quick(_ends, is_brief)

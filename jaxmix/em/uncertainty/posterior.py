@@ -4,8 +4,10 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree, Scalar
 
+from ..._compile import Quick
 from ..._results import RESULTS
 from ..._sharding import everywhere, on_automatic_axes
+from ..chunks import is_brief
 from ..entry import enter
 from ..maximise import Prior
 from .information import Chart, chart, inverse_root, objective, observed_information
@@ -72,15 +74,20 @@ def posterior(
     return Posterior(at, data, weights, prior, covariance, result)
 
 
-@on_automatic_axes
-@eqx.filter_jit
-def _about(model, data, weights, prior):
+def _chart_of(model, data, weights, prior):
     at = chart(model, data, weights, prior)
     root, regular = inverse_root(observed_information(at, data, weights, prior))
     covariance = jnp.dot(root, root.T, precision="highest")
     return at, covariance, RESULTS.where(regular, RESULTS.successful, RESULTS.singular_information)
 
 
-@on_automatic_axes
-def _log_density(about, position):
+_about = on_automatic_axes(Quick(_chart_of, is_brief))
+
+
+def _objective(about, position):
     return objective(about.chart.at(position), about.data, about.weights, about.prior)
+
+
+_log_density = on_automatic_axes(
+    Quick(_objective, lambda about, _: is_brief(about.chart.model, about.data))
+)
