@@ -83,6 +83,16 @@ class Refittable(LogDensity):
         """The leaf by which log-densities and statistics are taken: itself, but for a wrapper."""
         return self
 
+    @property
+    def bare(self) -> Any:
+        """The leaf under which what is latent adds all but nothing: data in any unit stand alone."""
+        return self
+
+    def begun(self, stats: Any, origin: Array | None = None) -> Self | None:
+        """The placeholder in the units of all the data; None where `from_stats` is in them."""
+        del stats, origin
+        return None
+
     @abc.abstractmethod
     def stats(self, x: PyTree, origin: Array | None = None) -> Any:
         """Sufficient statistics T(x) of one event, headed by the constant 1."""

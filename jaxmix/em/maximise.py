@@ -138,14 +138,22 @@ def floor_prior(model: PyTree, data: PyTree, weights: Array | None, share: float
 
     Differentiable in the data, the weights and the share; the model gives its structure only.
     """
-    model = jax.tree.map(jax.lax.stop_gradient, model)
-    pooled, origins = floor_stats(model, data, weights)
-    leaves = take_apart(model).leaves
-    share = jnp.asarray(share)
+    parts = take_apart(jax.tree.map(jax.lax.stop_gradient, model))
+    leaves = [leaf.bare for leaf in parts.leaves]
+    pooled, origins = floor_stats(parts.model(leaves, parts.loose), data, weights)
+    return floors_prior(leaves, pooled, jax.lax.stop_gradient(origins), weights, jnp.asarray(share))
+
+
+def floors_prior(leaves, pooled, origins, weights: Array | None, share: Array) -> Prior:
+    """A share of pooled statistics as a prior, in the unit of the case weights."""
     floors = [
         if_seen(leaf.floor(s, share), s.count) for leaf, s in zip(leaves, pooled, strict=True)
     ]
-    return Prior(floors, jax.lax.stop_gradient(origins))
+    if weights is None:
+        return Prior(floors, origins)
+    # Scatter that the weights' unit does not move, beside statistics that it does.
+    unit = jnp.sum(weights) / jnp.maximum(jnp.sum(weights > 0), 1).astype(weights.dtype)
+    return Prior(jax.tree.map(lambda a: a * unit.astype(a.dtype), floors), origins, floors=floors)
 
 
 def about_own_origins(leaves: list[Refittable], prior: Prior) -> list[Any]:
@@ -213,7 +221,7 @@ def keep_densities(use: Array, new: PyTree, old: PyTree) -> PyTree:
     return jax.tree.map(choose, stack_axes(old), new, old)
 
 
-def _finite(leaf: Refittable, use: Array) -> Array:
+def finite(leaf: Refittable, use: Array) -> Array:
     """Densities of a stack without NaN, or infinite parameters where these mean nothing."""
     owned = jax.tree.leaves(stack_axes(leaf))
     for own, array in zip(owned, jax.tree.leaves(leaf), strict=True):
@@ -229,7 +237,7 @@ def _finite(leaf: Refittable, use: Array) -> Array:
 
 def sound(leaf: Refittable, total: Any, weight: Array) -> Array:
     """Densities of a stack that have data to be refitted to, and a finite estimate from them."""
-    return _finite(leaf.from_stats(total, leaf.origin), _alive(total, weight))
+    return finite(leaf.from_stats(total, leaf.origin), _alive(total, weight))
 
 
 def _alive(total: Any, weight: Array) -> Array:
@@ -253,7 +261,7 @@ def refit(
         more = leaf.recentre(still, new.origin, origin)
         new = leaf.from_stats(jax.tree.map(jnp.add, total, more), origin)
     alive = _alive(total, weight)
-    use = _finite(new, alive)
+    use = finite(new, alive)
     return keep_densities(use, new, leaf), jnp.sum(~alive), jnp.sum(alive & ~use)
 
 

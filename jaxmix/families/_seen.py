@@ -20,7 +20,7 @@ def inverse_and_log_det(matrix: Float[Array, "d d"]) -> tuple[Array, Array]:
         a, log_det = carry
         pivot, column = a[k, k], a[:, k]
         at = jnp.arange(a.shape[0]) == k
-        swept = a - column[:, None] * column[None] / pivot
+        swept = a - column[:, None] * (column / pivot)[None]  # squares would overflow
         edge = jnp.where(at, -1 / pivot, column / pivot)
         swept = jnp.where(at[:, None], edge[None], jnp.where(at[None], edge[:, None], swept))
         return swept, log_det + jnp.log(pivot)

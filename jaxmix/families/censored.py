@@ -74,6 +74,10 @@ class CensoredNormal(Refittable):
     def origin(self):
         return self.loc
 
+    @property
+    def bare(self) -> Self:
+        return eqx.tree_at(lambda m: m.log_scale, self, self.log_scale - 30)
+
     def _tails(self):
         """For each finite end: its sign, itself, its distance from loc outwards in scales."""
         for side, end in ((-1.0, self.low), (1.0, self.high)):

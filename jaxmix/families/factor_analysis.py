@@ -53,7 +53,7 @@ class _LowRank(Refittable):
     @classmethod
     def template(cls, dim: int, rank: int) -> Self:
         """A placeholder for a fit: loadings that are waves, to begin from."""
-        waves = jnp.outer(jnp.arange(dim) + 0.5, jnp.arange(1.0, rank + 1)) * (jnp.pi / dim)
+        waves = jnp.outer(jnp.arange(0.5, dim), jnp.arange(1.0, rank + 1)) * (jnp.pi / dim)
         log_scale = jnp.zeros((dim,) * cls.ranks["log_scale"])
         return made(cls, mean=jnp.zeros(dim), loadings=0.5 * jnp.cos(waves), log_scale=log_scale)
 
@@ -102,6 +102,17 @@ class _LowRank(Refittable):
         mean = (self.mean if origin is None else origin) + slopes[..., -1]
         log_scale = 0.5 * jnp.log(variance)
         return made(type(self), mean=mean, loadings=slopes[..., :-1], log_scale=log_scale)
+
+    def begun(self, stats, origin=None) -> Self:
+        """Loadings as they are in units of the noise, and noise of the data's own variance."""
+        first = stats.cross[..., -1] / stats.count[..., None]
+        variance = stats.square / stats.count[..., None] - first * first
+        own = jnp.exp(2 * self._scales())
+        variance = jnp.where(variance > 0, variance, own)
+        loadings = self.loadings * jnp.sqrt(variance / own)[..., None]
+        noise = variance if self.ranks["log_scale"] else jnp.mean(variance, -1)
+        mean = (self.mean if origin is None else origin) + first
+        return made(type(self), mean=mean, loadings=loadings, log_scale=0.5 * jnp.log(noise))
 
     def expected_log_prob(self, stats, origin=None):
         shift = self.mean - (self.mean if origin is None else origin)

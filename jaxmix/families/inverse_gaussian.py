@@ -8,6 +8,8 @@ from jaxtyping import Array, Float
 
 from ._family import LOG_2_PI, POSITIVE, ExponentialFamily, Moments, exp_of, logs, made, positive
 
+FAR = 8.0  # in logarithms: there, and beyond, float32 has no digit of the spread left
+
 
 class InverseGaussian(ExponentialFamily):
     """Inverse Gaussian (Wald) density: log p(x) = log(l / (2 pi x^3)) / 2 - l (x - m)^2 / (2 m^2 x).
@@ -39,8 +41,8 @@ class InverseGaussian(ExponentialFamily):
 
     def stats(self, x, origin=None):
         log = jnp.log(positive(x, self.log_mean.dtype)[0])
-        excess = jnp.expm1(log - (self.log_mean if origin is None else origin))
-        return Moments(jnp.ones_like(log), excess, excess * (excess / (1 + excess)))
+        shift = log - (self.log_mean if origin is None else origin)
+        return Moments(jnp.ones_like(log), jnp.expm1(shift), 4 * jnp.sinh(0.5 * shift) ** 2)
 
     def natural(self, origin=None):
         shift = self.log_mean - (self.log_mean if origin is None else origin)
@@ -59,8 +61,12 @@ class InverseGaussian(ExponentialFamily):
 
     def from_stats(self, stats, origin=None) -> Self:
         centre, excess = self.log_mean if origin is None else origin, stats.first / stats.count
-        log_shape = centre - jnp.log(_spread(stats))
-        return made(type(self), log_mean=centre + jnp.log1p(excess), log_shape=log_shape)
+        log_mean, log_shape = centre + jnp.log1p(excess), centre - jnp.log(_spread(stats))
+        # Far from the origin neither has digits: as of a spread of 1, until statistics are of here.
+        above, below = log_mean > centre + FAR, log_mean < centre - FAR
+        log_mean = jnp.where(below, centre - jnp.log(stats.second / stats.count), log_mean)
+        log_shape = jnp.where(above | below, log_mean, log_shape)
+        return made(type(self), log_mean=log_mean, log_shape=log_shape)
 
     def floor(self, stats, share):
         zero = jnp.zeros_like(stats.count)

@@ -14,6 +14,8 @@ from ._seen import SeenDiagonal, SeenFull
 from .diagonal_normal import DiagonalNormal, SphericalNormal
 from .multivariate_normal import MultivariateNormal, TiedMultivariateNormal
 
+THIN = 30.0  # logarithms by which a placeholder's scale is lowered where it is to add nothing
+
 
 class Completed(Refittable):
     """A normal family whose events show a part of a vector: the statistics are completed ones."""
@@ -76,6 +78,17 @@ class _Partial(Completed):
     """What some coordinates of may be missing, which are NaN."""
 
     nan_is_missing: ClassVar[bool] = True
+
+    @property
+    def bare(self) -> Self:
+        whole: Any = self.whole
+        if hasattr(whole, "log_scale"):
+            thin = eqx.tree_at(lambda m: m.log_scale, whole, whole.log_scale - THIN)
+        else:  # the factor of the precision, of whose diagonal the logarithms are stored
+            eye = jnp.eye(self.dim, dtype=bool)
+            factor = jnp.where(eye, whole.factor + THIN, whole.factor * jnp.exp(THIN))
+            thin = eqx.tree_at(lambda m: m.factor, whole, factor)
+        return eqx.tree_at(lambda m: m.whole, self, thin)
 
     @property
     def domain(self) -> Domain:

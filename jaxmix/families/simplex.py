@@ -100,7 +100,9 @@ class _Concentrations(ExponentialFamily):
         return Logs(stats.count, stats.logs + stats.count[..., None] * (old - new))
 
     def on_boundary(self, floor: Logs):
-        return jnp.any(_gaps(jnp.exp(self._log_a)) <= -2 * floor.logs, -1)
+        # Mean logarithms have no more digits than this: more spread cannot be told from none.
+        rounding = 4 * jnp.finfo(self._log_a.dtype).eps * jnp.abs(self.origin)
+        return jnp.any(_gaps(jnp.exp(self._log_a)) <= rounding - 2 * floor.logs, -1)
 
     def zero_stats(self) -> Logs:
         zeros = jnp.zeros_like(self._log_a)

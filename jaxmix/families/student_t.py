@@ -162,6 +162,18 @@ class StudentT(Refittable):
         fields = lambda m: (m.log_df, m.loc, m.log_scale)
         return eqx.tree_at(fields, self, (log_df, loc, 0.5 * jnp.log(variance)))
 
+    def begun(self, stats: LatentScales, origin=None) -> Self:
+        """Degrees of freedom as they are; far from the data the scale of their mean logarithm.
+
+        There all weights are small, and the steps to the unit of the data many.
+        """
+        moved = self.from_stats(stats, origin)
+        a = 0.5 * (self.df + 1)
+        log_square = stats.gap / stats.count + 1 + jnp.log(2 * a) - log_minus_digamma(a)
+        far = log_square > 8
+        log_scale = jnp.where(far, self.log_scale + 0.5 * log_square, moved.log_scale)
+        return eqx.tree_at(lambda m: (m.log_df, m.log_scale), moved, (self.log_df, log_scale))
+
     def _next_log_df(self, gap):
         """The step of EM in df, which crawls where df is large, or one of scoring if that is longer.
 

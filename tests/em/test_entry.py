@@ -126,6 +126,33 @@ POSITIVES = {
 }
 
 
+# Where the unit is the template's, not the data's: latent variables, loose starts, Newton steps.
+UNITS = {
+    "InverseGaussian": lambda: jm.mixture_of(jm.InverseGaussian.template(), 2),
+    "StudentT": lambda: jm.StudentT.template(),
+    "partial": lambda: jm.PartialNormal.template(2),
+    "FactorAnalysis": lambda: jm.FactorAnalysis.template(2, 1),
+    "ProbabilisticPCA": lambda: jm.ProbabilisticPCA.template(2, 1),
+}
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_a_template_in_another_unit_than_the_data_changes_nothing(name):
+    random = np.random.default_rng(5)
+    x = random.normal(size=(60, 2)) @ [[1.0, 0.6], [0.0, 0.5]]
+    x = np.where(random.random(x.shape) < 0.2, np.nan, x) if name == "partial" else x
+    x = random.standard_t(4, 60) if name == "StudentT" else x
+    x = np.exp(2 * x[:, 0]) if name == "InverseGaussian" else x
+    levels, steps, seen = [], [], (~np.isnan(x)).sum()
+    for scale in (1.0, 1e-8, 1e12):
+        fit = fitted(UNITS[name](), x * scale)
+        assert bool(fit.result == jm.RESULTS.successful), (scale, str(fit))
+        steps.append(int(fit.num_steps))
+        levels.append(float(fit.log_likelihood) + seen * np.log(scale))
+    np.testing.assert_allclose(levels[1:], levels[0], atol=0.02)
+    assert max(steps) <= 2 * steps[0] + 10, steps
+
+
 def fitted(template, x, weights=None):
     return jm.fit(KEY, template, jnp.asarray(x, jnp.float32), weights=weights, num_restarts=1)
 
@@ -152,6 +179,28 @@ def test_units_columns_and_duplicates_change_nothing(name):
     np.testing.assert_allclose(twice.log_likelihood, 2 * level, atol=0.04)
     weighed = fitted(template, x, weights=np.full(24, 2.0))
     np.testing.assert_allclose(weighed.log_likelihood, 2 * level, atol=0.04)
+
+
+def test_the_unit_of_case_weights_changes_nothing():
+    """At a collapse too, where the floor is all that is left of a scale."""
+    rows = jnp.asarray(np.r_[np.zeros(4), X[:, 0] + 9], jnp.float32)
+    parts = jax.vmap(jm.Laplace)(jnp.array([0.0, 9.0]), jnp.ones(2))
+    start = jm.MixtureSameFamily(jnp.ones(2) / 2, parts)
+    ran = jax.jit(lambda w: jm.em.run(start, rows, weights=w, floor=1e-4, max_steps=200))
+    first = ran(jnp.ones(28))
+    for unit in (1e-3, 1e3):
+        found = ran(jnp.full(28, unit))
+        assert bool(found.result == first.result)
+        np.testing.assert_allclose(found.log_likelihood / unit, first.log_likelihood, atol=0.01)
+
+
+@pytest.mark.parametrize("name", ["Beta", "Dirichlet"])
+def test_rows_all_alike_are_degenerate(name):
+    for p in (0.01, 0.3):
+        density = jm.Beta.template() if name == "Beta" else jm.Dirichlet.template(3)
+        row = p if name == "Beta" else jnp.array([p, 0.4 * (1 - p), 0.6 * (1 - p)])
+        found = jm.em.run(density, jnp.broadcast_to(jnp.asarray(row), (40, *jnp.shape(row))))
+        assert bool(found.result == jm.RESULTS.degenerate), p
 
 
 def test_floor_of_zero_is_plain_maximum_likelihood():

@@ -16,7 +16,7 @@ from ..._sharding import on_automatic_axes
 from ..._trees import is_traced
 from ...combinators.constrained import Constrained
 from ...combinators.tied import Borrowed
-from ..maximise import Prior, blank_stats, floor_prior, pooled_stats
+from ..maximise import Prior, blank_stats, floor_prior, floors_of, pooled_stats
 from ..parts import take_apart
 from . import ridge as ridge  # its law is among those of a family
 from .conjugacy import NEWTON_STEPS, Pseudo, PseudoRows, pseudo_statistics
@@ -88,7 +88,8 @@ def conjugate_prior(
         pooled, origins = pooled_stats(template, data, weights)
         if any(isinstance(law, PseudoRows) for _, law in asked) or not _is_zero(rows):
             pooled, origins = _settled(template, data, weights, pooled, origins)
-        floors = floor_prior(template, data, weights, floor).stats
+        prior = floor_prior(template, data, weights, floor)
+        floors = prior.stats
     if not _is_zero(rows):
         asked += [(index, PseudoRows(rows)) for index in range(len(leaves))]
     totals: list[Any] = list(floors)
@@ -113,7 +114,7 @@ def conjugate_prior(
         if found.at_mean is not None:
             more = jnp.broadcast_to(found.at_mean, zero.count.shape).astype(zero.count.dtype)
             at_mean[index] = more if at_mean[index] is None else at_mean[index] + more
-    return Prior(totals, origins, at_mean, [] if data is None else floors)
+    return Prior(totals, origins, at_mean, [] if data is None else floors_of(prior))
 
 
 def _is_zero(x: Any) -> bool:

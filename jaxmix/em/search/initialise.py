@@ -18,7 +18,7 @@ from ..columns import ColumnsEvent
 from ..entry import check_key, enter
 from ..expected import expect
 from ..gradient_step import climb, gradient_state
-from ..maximise import blank_stats, maximise, refit
+from ..maximise import blank_stats, finite, keep_densities, maximise, refit
 from ..parts import recentred, take_apart
 
 SEED_ROWS = 2048
@@ -194,14 +194,23 @@ def global_fit(template: PyTree, sample: PyTree, case: Array | None = None) -> t
     the later ones the statistics of leaves with latent variables, which depend on parameters.
     """
 
-    def pass_over(_, carry):
+    def pass_over(i, carry):
         model, _ = carry
         parts = take_apart(model)
-        stats = blank_stats(model, sample, weights=case)
-        zero = [jnp.zeros((), s.count.dtype) for s in stats]
-        leaves = [
-            refit(leaf, s, None, z)[0] for leaf, s, z in zip(parts.leaves, stats, zero, strict=True)
+        choose = lambda which, one, other: jax.tree.map(
+            lambda a, b: jnp.where(which, a, b), one, other
+        )
+        bare = [
+            leaf if leaf.bare is leaf else choose(i == 0, leaf.bare, leaf) for leaf in parts.leaves
         ]
+        stats = blank_stats(parts.model(bare, parts.loose), sample, weights=case)
+        leaves = []
+        for leaf, s, own in zip(parts.leaves, stats, take_apart(template).leaves, strict=True):
+            new = refit(leaf, s, None, jnp.zeros((), s.count.dtype))[0]
+            begun = own.begun(s, leaf.origin)
+            if begun is not None:  # again where the first pass has found the origin
+                new = keep_densities(finite(begun, (i < 2) & (s.count > 0)), begun, new)
+            leaves.append(new)
         return parts.model(leaves, parts.loose), recentred(parts.leaves, stats, leaves)
 
     arrays, rest = eqx.partition(template, eqx.is_array)

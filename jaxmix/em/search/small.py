@@ -28,7 +28,7 @@ from ..chunks import densities
 from ..drive import Progress, best_of_all, drive
 from ..entry import Options
 from ..expected import log_likelihood
-from ..maximise import Prior, if_seen
+from ..maximise import Prior, floors_prior
 from ..parts import take_apart
 from ..run import pass_on
 from ..solution import Fit, answer
@@ -82,9 +82,7 @@ def started(template, data, weights, starts, floor, prior, solver) -> tuple[Stat
     placed, pooled = global_fit(one, data, weights)
     if prior is None:
         leaves = take_apart(placed).leaves
-        shares = [leaf.floor(s, floor) for leaf, s in zip(leaves, pooled, strict=True)]
-        floors = [if_seen(s, pool.count) for s, pool in zip(shares, pooled, strict=True)]
-        prior = Prior(floors, [leaf.origin for leaf in leaves])
+        prior = floors_prior(leaves, pooled, [leaf.origin for leaf in leaves], weights, floor)
 
     def fresh(start: Start):
         few = (data, weights) if start.rows is None else take((data, weights), start.rows)
