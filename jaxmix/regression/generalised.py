@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float, Scalar
 
 from .._exponential import ByChunk
+from .._platform import product_precision
 from ..families._pairs import matrix_of_pairs, products_of_pairs
 from .design import (
     HIGHEST,
@@ -122,7 +123,8 @@ class GeneralisedLinear(ByChunk):
 
     def predictors(self, x: Float[Array, " p"], offset: Any = 0.0) -> Float[Array, " m"]:
         """The linear predictors at covariates."""
-        return jnp.dot(self.origin.linear, with_intercept(x), precision=HIGHEST) + offset
+        q = with_intercept(x)
+        return jnp.dot(self.origin.linear, q, precision=product_precision(q)) + offset
 
     def check_rows(self, rows: Any, names: Any = None) -> None:
         """Refuse rows of covariates that determine one another."""
@@ -135,7 +137,8 @@ class GeneralisedLinear(ByChunk):
     def log_prob(self, x) -> Scalar:
         y, base, offset, x = self._taken(x)
         point = self.origin
-        eta = jnp.dot(point.linear, with_intercept(x), precision=HIGHEST) + offset
+        q = with_intercept(x)
+        eta = jnp.dot(point.linear, q, precision=product_precision(q)) + offset
         return self.local_log_prob(y, eta, point.shapes) + base
 
     def _derivatives(self, y, eta, shapes) -> Local:
@@ -148,7 +151,8 @@ class GeneralisedLinear(ByChunk):
     def _local(self, event, origin) -> tuple[Array, Local]:
         y, _, offset, x = self._taken(event)
         point: Any = self.origin if origin is None else origin
-        eta = jnp.dot(point.linear, q := with_intercept(x), precision=HIGHEST) + offset
+        q = with_intercept(x)
+        eta = jnp.dot(point.linear, q, precision=product_precision(q)) + offset
         return q, self._derivatives(y, eta, point.shapes)
 
     def stats(self, x, origin=None) -> Expansion:
@@ -160,7 +164,7 @@ class GeneralisedLinear(ByChunk):
     def pair(self, t: Expansion, x, origin=None) -> Scalar:
         # Products with what is alike for all densities of a stack: matrix products over the data.
         q, (score, information, slopes, curvatures) = self._local(x, origin)
-        dot = lambda a, b: jnp.dot(a, b, precision=HIGHEST)
+        dot = lambda a, b: jnp.dot(a, b, precision=product_precision(q))
         linear = jnp.sum(score * dot(t.score, q))
         square = jnp.sum(information * dot(t.information, products_of_pairs(q)))
         return t.count + linear + square + dot(t.slopes, slopes) + dot(t.curvatures, curvatures)
@@ -174,7 +178,8 @@ class GeneralisedLinear(ByChunk):
     def under(self, events) -> Chunk:
         (y, base, offset), q = chunk_with_intercept(self._taken, events)
         m = self.num_predictors
-        eta = jnp.dot(self.origin.linear.reshape(-1, q.shape[0]), q, precision=HIGHEST)
+        rows = self.origin.linear.reshape(-1, q.shape[0])
+        eta = jnp.dot(rows, q, precision=product_precision(q))
         return Chunk(q, y, base, eta.reshape(-1, m, q.shape[1]) + offset[None, None])
 
     def log_probs(self, chunk: Chunk) -> Float[Array, "rows *stack"]:
@@ -185,7 +190,8 @@ class GeneralisedLinear(ByChunk):
         q, m = chunk.covariates, self.num_predictors
         shares = weights.reshape(weights.shape[0], -1).T
         local = self._each(self._derivatives, chunk)
-        summed = lambda a, b: jnp.einsum("kin,jn->kij", a, b, precision=HIGHEST)
+        digits = product_precision(q)
+        summed = lambda a, b: jnp.einsum("kin,jn->kij", a, b, precision=digits)
         score = summed(shares[:, None] * local.score, q)
         # Of the symmetric matrix of predictors its triangle alone.
         i, j = np.triu_indices(m)

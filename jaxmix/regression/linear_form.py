@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Scalar
 
 from .._exponential import ByChunk, ExponentialFamily
+from .._platform import product_precision
 from ..families._pairs import matrix_of_pairs, products_of_pairs, weights_of_pairs
 from ..families.multivariate_normal import whitener
 from ..families.normal import LOG_2_PI
@@ -75,7 +76,8 @@ class LinearForm(ByChunk, ExponentialFamily):
     def _residual(self, event, origin):
         y, x = self.taken(event)
         q = with_intercept(x)
-        return y - jnp.dot(self.origin if origin is None else origin, q, precision=HIGHEST), q
+        rows = self.origin if origin is None else origin
+        return y - jnp.dot(rows, q, precision=product_precision(q)), q
 
     @property
     def _head(self) -> Float[Array, "*stack"]:
@@ -84,7 +86,8 @@ class LinearForm(ByChunk, ExponentialFamily):
 
     def log_prob(self, x) -> Scalar:
         residual, _ = self._residual(x, None)
-        z = jnp.dot(residual, whitener(self.factor_of_errors), precision=HIGHEST)
+        upper = whitener(self.factor_of_errors)
+        z = jnp.dot(residual, upper, precision=product_precision(residual))
         return self._head - 0.5 * jnp.sum(z * z)
 
     def stats(self, x, origin=None) -> Residuals:
@@ -95,20 +98,21 @@ class LinearForm(ByChunk, ExponentialFamily):
     def pair(self, t: Residuals, x, origin=None) -> Scalar:
         # Products with what is alike for all densities of a stack: matrix products over the data.
         e, q = self._residual(x, origin)
-        dot = lambda a, b: jnp.dot(a, b, precision=HIGHEST)
+        dot = lambda a, b: jnp.dot(a, b, precision=product_precision(q))
         squares = dot(e, dot(t.square, e))
         return t.count + dot(t.gram, products_of_pairs(q)) + dot(e, dot(q, t.cross)) + squares
 
     def under(self, events) -> Chunk:
         y, q = chunk_with_intercept(self.taken, events)
         rows = self.origin.reshape(-1, q.shape[0])
-        foretold = jnp.dot(rows, q, precision=HIGHEST)
+        foretold = jnp.dot(rows, q, precision=product_precision(q))
         return Chunk(q, y.T[None] - foretold.reshape(-1, self.num_responses, q.shape[1]))
 
     def log_probs(self, chunk: Chunk) -> Float[Array, "rows *stack"]:
         r = self.num_responses
         upper = whitener(self.factor_of_errors).reshape(-1, r, r)
-        z = jnp.einsum("krt,krn->ktn", upper, chunk.residuals, precision=HIGHEST)
+        digits = product_precision(chunk.residuals)
+        z = jnp.einsum("krt,krn->ktn", upper, chunk.residuals, precision=digits)
         value = self._head.reshape(-1, 1) - 0.5 * jnp.sum(z * z, 1)
         return value.T.reshape(-1, *self.stack_shape)
 
@@ -116,10 +120,10 @@ class LinearForm(ByChunk, ExponentialFamily):
         q, e = chunk
         shares = weights.reshape(weights.shape[0], -1).T
         weighed = shares[:, None] * e
-        dot = lambda a, b: jnp.dot(a, b, precision=HIGHEST)
+        dot = lambda a, b: jnp.dot(a, b, precision=product_precision(q))
         gram = dot(shares, products_of_pairs(q).T)
         cross = dot(weighed.reshape(-1, e.shape[-1]), q.T).reshape(*e.shape[:2], -1)
-        square = jnp.einsum("krn,ktn->krt", weighed, e, precision=HIGHEST)
+        square = jnp.einsum("krn,ktn->krt", weighed, e, precision=product_precision(e))
         found = Residuals(jnp.sum(shares, 1), gram, jnp.swapaxes(cross, -1, -2), square)
         return Residuals(*(a.reshape(*self.stack_shape, *a.shape[1:]) for a in found))
 

@@ -266,3 +266,13 @@ def test_products_of_doubles_keep_their_digits(x64):
     with jm.products_in("bf16x6"):
         text = jax.jit(jm.em.expected_stats).trace(model, rows).lower().as_text()
     assert set(products(text)) == {"HIGHEST"}
+
+
+@pytest.mark.parametrize("kind", [jm.LinearRegression, jm.LogisticRegression])
+def test_a_precision_reaches_the_products_of_regressions(kind):
+    model = jm.mixture_of(kind.template(D), K)
+    data = jnp.zeros(N), jnp.zeros((N, D))
+    with jm.em.sized_for("cuda"), jm.products_in("bf16x6"):
+        text = jax.jit(jm.em.expected_stats).trace(model, data).lower(lowering_platforms=("cuda",))
+    found = products(text.as_text())
+    assert found.count("6") >= 3, found

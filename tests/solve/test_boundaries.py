@@ -119,3 +119,22 @@ def test_records_print_and_no_repr_raises():
     text = repr(jm.em.standard_errors(model, data))
     assert "size" in text and "kind" in text and "+-" in text
     assert repr(jm.em.influence(model, data))
+
+
+@pytest.mark.parametrize("p", [5e-20, 1e-25, 1e-42])
+def test_a_probability_that_is_almost_zero(p):
+    """Odds whose square overflows in float32 have their error, those that underflow are named."""
+    held = p < 1e-38
+    x = np.where(np.arange(60) // 15 % 2, 6.0, 0.0) + X
+    emissions = jax.vmap(jm.Normal)(jnp.array([0.0, 6.0]), jnp.ones(2))
+
+    def errors_at(p):
+        first = jm.Categorical(logits=jnp.array([0.0, np.log(p) if p else -np.inf], jnp.float32))
+        chain = jm.HiddenMarkov(first, jnp.array([[0.9, 0.1], [0.1, 0.9]]), emissions)
+        return jm.em.standard_errors(chain, jnp.asarray(x))
+
+    errors = errors_at(p)
+    assert bool(errors.result == jm.RESULTS.successful)
+    assert errors.at_boundary == ([".initial.logits[1]"] if held else [])
+    np.testing.assert_allclose(errors.initial.probs, 0 if held else p**0.5, rtol=1e-4)
+    np.testing.assert_allclose(errors.emissions.mean, errors_at(0.0).emissions.mean, rtol=1e-4)

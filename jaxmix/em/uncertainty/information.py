@@ -46,8 +46,10 @@ def tangent_basis(
         moves = jax.jacfwd(image)(flat)
         moves = jnp.where(jnp.isfinite(moves), moves, jnp.zeros_like(moves))
         off = leaf.on_boundary(floor) | ~sound(leaf, total, weight)
-        still, lost = _held(leaf, off)
+        still, lost = _held(leaf, off, leaf.from_stats(total, leaf.origin))
         moves = jnp.where(still[:, None], jnp.zeros_like(moves), moves)
+        # Statistics have units, and those of a rare outcome a slope whose square may overflow.
+        moves = moves / _or_one(jnp.max(jnp.abs(moves), axis=0, keepdims=True))
         rows = _lengths(moves, 1)
         moves = moves / rows
         left = jnp.linalg.svd(moves / _lengths(moves, 0), full_matrices=False)[0]
@@ -66,8 +68,11 @@ def tangent_basis(
     )
 
 
-def _held(leaf: Any, off: Array) -> tuple[Array, Array]:
-    """Which parameters of a leaf are held, given its densities that are, and directions lost."""
+def _held(leaf: Any, off: Array, again: Any) -> tuple[Array, Array]:
+    """Which parameters of a leaf are held, given its densities that are, and directions lost.
+
+    What is infinite in the leaf refitted is so too: a probability too small for its dtype.
+    """
     arrays, axes = eqx.filter(leaf, eqx.is_inexact_array), stack_axes(leaf)
     lost = jnp.sum(off) * leaf.num_parameters
 
@@ -79,7 +84,8 @@ def _held(leaf: Any, off: Array) -> tuple[Array, Array]:
         return jnp.broadcast_to(there.reshape(there.shape + (1,) * (array.ndim - own)), array.shape)
 
     whole = jax.tree.map(of, axes, arrays, is_leaf=lambda n: n is None)
-    infinite = _infinite(leaf, arrays)
+    gone = jax.tree.map(jnp.isinf, eqx.filter(again, eqx.is_inexact_array))
+    infinite = jax.tree.map(jnp.logical_or, _infinite(leaf, arrays), gone)
     lost = lost + sum(
         jnp.sum(i & ~w)
         for i, w in zip(jax.tree.leaves(infinite), jax.tree.leaves(whole), strict=True)
@@ -102,7 +108,10 @@ def _infinite(leaf: Any, arrays: PyTree) -> PyTree:
 
 def _lengths(matrix, axis):
     """Lengths of rows or columns, 1 for a zero one: coordinates and statistics have units."""
-    lengths = jnp.sqrt(jnp.sum(matrix * matrix, axis=axis, keepdims=True))
+    return _or_one(jnp.sqrt(jnp.sum(matrix * matrix, axis=axis, keepdims=True)))
+
+
+def _or_one(lengths):
     return jnp.where(lengths > 0, lengths, jnp.ones_like(lengths))
 
 

@@ -68,7 +68,12 @@ class Record(eqx.Module):
     def of(self, function: Callable[[PyTree], Array]) -> Array:
         """The error of a function of the whole model, shaped like its value."""
         pushed = self._pushed(function)
-        return jnp.sqrt(jnp.sum(pushed * pushed, -1)) if self.summed_ else pushed
+        if not self.summed_:
+            return pushed
+        # In units of the greatest: of a small or a great error no square is held by float32.
+        unit = jnp.max(jnp.abs(pushed), -1, keepdims=True, initial=0)
+        unit = jnp.where(unit > 0, unit, jnp.ones_like(unit))
+        return jnp.sqrt(jnp.sum((pushed / unit) ** 2, -1)) * unit[..., 0]
 
     def covariance_of(self, function: Callable[[PyTree], Array]) -> Float[Array, "a a"]:
         """The covariance matrix of a function of the model, its value flattened."""
