@@ -202,3 +202,14 @@ def test_what_a_jit_closes_over_is_no_argument_of_its_own_program():
     fitted, _, info = jax.jit(lambda: jm.em.step(model, x))()
     np.testing.assert_allclose(fitted.mean, 0, atol=1e-6)
     np.testing.assert_allclose(info.log_likelihood, jm.em.step(model, x)[2][0], rtol=1e-6)
+
+
+def test_cross_validation_of_other_rows_compiles_nothing():
+    score = lambda n: jm.data.cross_validate(
+        jax.random.key(0), jm.gaussian_mixture(2, 2), np.float32(rows(n)), folds=3, num_restarts=2
+    )
+    score(100)
+    with compilations() as seen:
+        found = score(110)
+    assert not seen
+    assert found.row_log_probs.shape == (110,)
