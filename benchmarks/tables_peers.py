@@ -5,6 +5,12 @@
 The same densities of the same standardised numbers, so that log-likelihoods compare: diagonal
 normals, as many as there are classes. Printed are the adjusted Rand index against the classes,
 over all rows, and the log-likelihood of a third of the rows that took no part, in nats a row.
+
+Of digits the Rand index is lower at our defaults (0.335 against 0.464), and that is the floor of
+the variances: whole numbers up to 16 have columns that are constant within a group, so that the
+likelihood has no bound, and its value is the floor's. `jm.fit` says so: its result is `degenerate`.
+With `floor=1e-6` the index is 0.395, with 1e-3 it is 0.464, with 1e-2 0.454, where the least
+standard deviations are 5.6e-5, 1.8e-3 and 5.7e-3; scikit-learn's is 1e-3, by its `reg_covar`.
 """
 
 import time

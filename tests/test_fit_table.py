@@ -102,6 +102,24 @@ def test_what_was_guessed_is_said(tmp_path):
     assert "'# made'" in notes and "'1.250' was read as 1250" in notes and "'$1'" in notes
 
 
+def test_headers_of_two_lines_as_spreadsheets_merge_their_cells(tmp_path):
+    body = "".join(f"{i}.5,{i}.25,{-i}.5,{i}.75\n" for i in range(1, 7))
+    over = _read(tmp_path, "size,,mass,\na,b,a,b\n" + body)
+    assert list(over.frame) == ["size a", "size b", "mass a", "mass b"]
+    titled = _read(tmp_path, "Table,,,\na,b,c,d\n" + body)
+    assert list(titled.frame) == ["a", "b", "c", "d"] and len(titled.frame) == 6
+    pytest.importorskip("openpyxl")
+    path = tmp_path / "t.xlsx"
+    cells = [["size", None, "mass"], ["a", "b", "in g"], *np.arange(18.0).reshape(6, 3).tolist()]
+    with pd.ExcelWriter(path) as book:
+        pd.DataFrame(cells).to_excel(book, index=False, header=False)
+        pd.DataFrame([1]).to_excel(book, sheet_name="more")
+    sheet = read_table(path)
+    assert list(sheet.frame) == ["size a", "size b", "mass in g"]
+    assert sheet.frame.to_numpy().ravel().tolist() == list(range(18))
+    assert "and not 'more'" in sheet.notes[0]
+
+
 def test_packed_text_is_read(tmp_path):
     assert _read(tmp_path, gzip.compress(b"a\n1\n2\n"), "t.csv.gz").frame["a"].tolist() == [1, 2]
 

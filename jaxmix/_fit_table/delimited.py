@@ -106,7 +106,14 @@ def header_of(rows: list[list[str]], head: str | None, mark: str) -> Header:
         cells = [cell.strip() for cell in body[0]]
         note = f"The second line was read as part of the header: {', '.join(cells)[:60]!r}."
         names = [name.strip() for name in first]
-        joined = [" ".join(filter(None, pair)) for pair in zip(names, cells, strict=True)]
+        if not any(names[1:]):  # a title
+            names = [""] * len(names)
+        for i in range(1, len(names)):  # a name over several columns stands over the first of them
+            names[i] = names[i] or (names[i - 1] if cells[i] else "")
+        joined = [
+            " ".join(filter(None, pair)) or f"column {i + 1}"
+            for i, pair in enumerate(zip(names, cells, strict=True))
+        ]
         if len(set(names)) < len(names) == len(set(joined)):
             return Header({"names": joined, "header": 0}, 1, note)
         return Header({}, 1, note)

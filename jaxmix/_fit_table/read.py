@@ -1,5 +1,6 @@
 """What the command line is given: files of every usual kind, and a range of numbers."""
 
+import csv
 import sys
 import warnings
 from collections.abc import Collection
@@ -13,7 +14,8 @@ from .texts import read_columns
 
 TEXT = (".csv", ".tsv", ".txt", ".tab", ".dat")
 COLUMNAR = (".parquet", ".pq")
-OTHERS = (".jsonl", ".ndjson", ".json", ".feather", ".arrow", ".xlsx", ".xls", ".ods")
+SHEETS = (".xlsx", ".xls", ".ods")
+OTHERS = (".jsonl", ".ndjson", ".json", ".feather", ".arrow", *SHEETS)
 
 
 class Table(NamedTuple):
@@ -62,6 +64,8 @@ def read_table(
                 raise FileNotFoundError(f"There is no file {path}.")
             if kind in TEXT:
                 frame, mark = read_text(path, notes)
+            elif kind in SHEETS:
+                frame, mark = read_text(_sheet(pd, path, notes), notes)
             else:
                 frame = _columnar(pd, path, kind)
     except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
@@ -126,11 +130,21 @@ def _columnar(pd: Any, path: Path, kind: str) -> Any:
         return pd.read_parquet(path)
     if kind in (".feather", ".arrow"):
         return pd.read_feather(path)
-    if kind in (".jsonl", ".ndjson", ".json"):
-        with warnings.catch_warnings():  # a pandas to come leaves dates alone by itself
-            warnings.simplefilter("ignore")
-            return pd.read_json(path, lines=kind != ".json", convert_dates=False)
-    return pd.read_excel(path)
+    with warnings.catch_warnings():  # a pandas to come leaves dates alone by itself
+        warnings.simplefilter("ignore")
+        return pd.read_json(path, lines=kind != ".json", convert_dates=False)
+
+
+def _sheet(pd: Any, path: Path, notes: list[str]) -> bytes:
+    """The first sheet as text, whose titles, units and second headers are looked for alike."""
+    with pd.ExcelFile(path) as book:
+        first, *others = book.sheet_names
+        cells = pd.read_excel(book, sheet_name=first, header=None, dtype=object).dropna(how="all")
+    if others:
+        notes.append(f"The sheet {first!r} was read, and not {', '.join(map(repr, others))}.")
+    line = lambda value: " ".join(value.split()) if isinstance(value, str) else value
+    text = cells.map(line).to_csv(index=False, header=False, quoting=csv.QUOTE_NONNUMERIC)
+    return text.encode()
 
 
 def components_of(text: str) -> range:
