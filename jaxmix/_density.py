@@ -1,6 +1,8 @@
 """A log-density is a pytree with `log_prob(x)` for ONE event; `jax.vmap` adds every batch axis."""
 
 import abc
+import functools
+import inspect
 from typing import Any, ClassVar, Self
 
 import equinox as eqx
@@ -10,6 +12,15 @@ from jaxtyping import Array, Key, PyTree, Scalar
 from ._hooks import ChecksRows
 from ._numerics import as_array, log_of, zeros
 from ._quantile import quantile
+from ._refuse import checked_key
+
+
+def _with_key(sample: Any) -> Any:
+    @functools.wraps(sample)
+    def checked(self, key, *args, **kwargs):
+        return sample(self, checked_key(key, "sample"), *args, **kwargs)
+
+    return checked
 
 
 class LogDensity(eqx.Module):
@@ -24,6 +35,12 @@ class LogDensity(eqx.Module):
     - `shared`: fields of which there is one for the whole last axis of a stack, such as a tied
       covariance. Nothing tells a parameter from a stack of them but these two declarations.
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        own = vars(cls).get("sample")
+        if inspect.isfunction(own) and list(inspect.signature(own).parameters)[1:2] == ["key"]:
+            cls.sample = _with_key(own)
 
     reparametrised: ClassVar[bool] = False
     normalised: ClassVar[bool | None] = None

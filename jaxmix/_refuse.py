@@ -47,7 +47,7 @@ def checked_key(key: Any, function: str) -> Any:
     shape = getattr(key, "shape", None)
     if not (hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
         raise TypeError(
-            f"{function} takes a typed random key first, such as jax.random.key(0); it was given "
+            f"{function} takes a typed key first, such as jax.random.key(0); it was given "
             f"{'an array of raw key data or numbers' if shape is not None else repr(key)[:60]}."
         )
     if shape != ():

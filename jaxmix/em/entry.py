@@ -166,9 +166,9 @@ def check_model(model: Any, data: Any, name: str = "model") -> None:
 def check_key(key: Any) -> None:
     """Refuse what is no key, such as a seed."""
     kind = getattr(key, "dtype", None)
-    if kind is None or not (jnp.issubdtype(kind, jax.dtypes.prng_key) or kind == jnp.uint32):
+    if kind is None or not jnp.issubdtype(kind, jax.dtypes.prng_key):
         raise ValueError(
-            "The first argument is a key, such as jax.random.key(0); a "
+            "The first argument is a typed key, such as jax.random.key(0); a "
             f"{type(key).__name__} was given."
         )
 

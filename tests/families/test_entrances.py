@@ -58,6 +58,14 @@ def test_a_batch_is_no_event(case):
         case.make().log_prob(batch)
 
 
+@pytest.mark.parametrize("case", ONE_EACH, ids=lambda case: case.name)
+def test_what_is_no_typed_key_draws_nothing(case):
+    density = case.make()
+    for key in (0, None, np.zeros(2, np.uint32)):
+        with pytest.raises(TypeError, match=r"typed key first, such as jax\.random\.key"):
+            density.sample(key)
+
+
 def test_a_covariance_enters_in_four_forms():
     covariance = np.array([[2.0, 0.3, 0.1], [0.3, 1.0, 0.2], [0.1, 0.2, 0.5]])
     x, mean = np.array([0.3, -1.0, 2.0]), np.zeros(3)
