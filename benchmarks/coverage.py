@@ -3,6 +3,8 @@
 500 simulated data sets a problem, of 1,000 rows or items: a mixture of records one of whose
 probabilities is 0; one of whose scales is on its floor; a hidden Markov chain with an emptied state.
 Estimate plus and minus 1.96 errors of every interior parameter, by each kind of error that there is.
+"As claimed" asks 93 to 97 % of them pooled, and 91 to 99 % of each alone: 500 sets tell a single one
+from 95 % by four standard errors of 1 %, no finer.
 Run: python -m benchmarks coverage
 """
 
