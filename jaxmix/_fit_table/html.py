@@ -44,4 +44,5 @@ def _block(block: str, folder: Path) -> str:
 
 
 def _text(text: str) -> str:
+    text = text.replace(" ± ", "\u00a0±\u00a0")  # a number and its error stay on one line
     return re.sub(r"`(.+?)`", r"<code>\1</code>", html.escape(text.replace("\\|", "|")))
