@@ -12,8 +12,10 @@ from jaxtyping import Array, Key, PyTree
 
 from ._arguments import takes, whole
 from ._check_numbers import evaluate
+from ._check_stack import stack_breach
+from ._contract import NO_PYTREE, is_opaque, misdeclared
 from ._density import is_density
-from ._exponential import Refittable
+from ._exponential import ExponentialFamily, Refittable
 from ._refuse import on_host
 from ._stand_ins import Tilted
 from .em.parts import take_apart
@@ -72,7 +74,9 @@ def check_density(
     `reparametrised` is True, the gradient along the draws is the score-function gradient (both of
     the mean of log p; Mohamed et al. 2020, arXiv 1906.10652). A refittable leaf's M-step does not
     fall below the parameters that it had; a combinator asks its parts for `log_prob` alone, which
-    is all that they know in a fit (see `jm.constant`).
+    is all that they know in a fit (see `jm.constant`). An exponential family's `natural` and
+    `from_stats` are, of a stack of K densities, what they are of each: of as many as a vector has
+    entries, and of one more.
 
     Args:
         density: the density, with parameters away from the boundary of their space.
@@ -120,6 +124,10 @@ def _run(density, event, key, num_draws, regular) -> Checked:
         return done()
     if not clause("It is a pytree of arrays.", _not_a_pytree(density)):
         return done()
+    if isinstance(density, Refittable):
+        asks = "Its `ranks` say the rank of its parameters."
+        if not clause(asks, misdeclared(type(density), density)):
+            return done()
     samples = callable(getattr(density, "sample", None))
     try:
         drawn = jax.eval_shape(density.sample, key) if samples else None
@@ -163,15 +171,16 @@ def _run(density, event, key, num_draws, regular) -> Checked:
     elif isinstance(density, Refittable):
         fell = float(seen["refitted"]) < float(seen["kept"]) - 1e-3 * abs(float(seen["kept"]))
         clause(asks, "It does." if fell else "")
+    if isinstance(density, ExponentialFamily) and not density.shared:
+        asks = "natural and from_stats of a stack of densities are those of each alone."
+        clause(asks, stack_breach(density, seen["events"]))
     return done()
 
 
 def _not_a_pytree(density) -> str:
     leaves, structure = jax.tree.flatten(density)
-    if any(leaf is density for leaf in leaves):
-        return (
-            "JAX sees no arrays in it: derive from jm.LogDensity or equinox.Module, or register it."
-        )
+    if is_opaque(density):
+        return NO_PYTREE
     odd = [leaf for leaf in leaves if not eqx.is_array_like(leaf) and not callable(leaf)]
     if odd:
         return f"It holds a {type(odd[0]).__name__}, {odd[0]!r}: make that field static."

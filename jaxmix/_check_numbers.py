@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from ._check_stack import MOST_EVENTS
 from ._exponential import Refittable
 
 
@@ -22,6 +23,7 @@ def evaluate(parameters, static, event, key, num_draws):
         draws = jax.vmap(lambda data: draw(parameters, jax.random.wrap_key_data(data)))
         data = jax.random.key_data(keys)
         xs = draws(data)
+        out["events"] = jax.tree.map(lambda a: a[:MOST_EVENTS], xs)
         out["draws"], out["again"] = jax.tree.map(lambda a: a[:8], (xs, draws(data)))
         out["values"] = jax.vmap(lambda x: log_prob(parameters, x))(xs)
         out["score"] = jax.vmap(lambda x: jax.grad(log_prob)(parameters, x))(xs)
@@ -30,6 +32,7 @@ def evaluate(parameters, static, event, key, num_draws):
             out["path"] = jax.vmap(lambda d: jax.grad(moved)(parameters, d))(data)
     if event is None:
         event = jax.tree.map(lambda a: a[0], xs)  # pyright: ignore[reportPossiblyUnboundVariable]
+    out.setdefault("events", jax.tree.map(lambda a: jnp.asarray(a)[None], event))
     out["alone"] = log_prob(parameters, event)
     pair = jax.tree.map(lambda a: jnp.stack([a, a]), (parameters, event))
     out["rows"] = jax.vmap(log_prob, in_axes=(None, 0))(parameters, pair[1])

@@ -9,6 +9,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Key, PyTree, Scalar
 
+from ._contract import BrokenContractError, misdeclared
 from ._hooks import ChecksRows
 from ._numerics import as_array, log_of, zeros
 from ._quantile import quantile
@@ -52,6 +53,8 @@ class LogDensity(eqx.Module):
         """A placeholder for a fit: a density of numbers, all of whose parameters are stored as 0."""
         if not cls.ranks or any(cls.ranks.values()):
             raise NotImplementedError(f"{cls.__name__} has no `template`.")
+        if sentence := misdeclared(cls):
+            raise BrokenContractError(sentence)
         return made(cls, **{field: zeros() for field in cls.ranks})
 
     @abc.abstractmethod

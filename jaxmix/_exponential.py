@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree, Scalar
 
-from ._density import LogDensity, one_event
+from ._contract import NO_PYTREE, BrokenContractError, headed, is_opaque, misdeclared
+from ._density import LogDensity, is_density, one_event
 from ._newton import newton_maximum
 from ._numerics import tree_vdot
 from ._platform import product_precision
@@ -135,7 +136,7 @@ class Refittable(LogDensity):
 
     def pair(self, t: Any, x: PyTree, origin: Array | None = None) -> Scalar:
         """<t, stats(x, origin)>; overridden where a cheaper order of the products exists."""
-        return tree_vdot(t, self.stats(x, origin))
+        return tree_vdot(t, headed(self, "stats", self.stats(x, origin)))
 
     def pair_outcomes(self, t: Any, size: int) -> Array:
         """`pair` of each outcome 0, ..., size - 1, for a law of labels."""
@@ -152,6 +153,19 @@ class Refittable(LogDensity):
         One truth value a density of the stack: their divergence is below 1e-6 nats.
         """
         return jnp.zeros(self.stack_shape, bool)
+
+
+def check_declared(model: PyTree) -> None:
+    """Refuse a class of one's own that JAX does not see into, or whose `ranks` are not its fields.
+
+    Raises:
+        ValueError: naming the class.
+    """
+    for node in jax.tree.leaves(model, is_leaf=lambda n: isinstance(n, Refittable)):
+        if isinstance(node, Refittable) and (sentence := misdeclared(type(node), node)):
+            raise BrokenContractError(sentence)
+        if is_density(node) and is_opaque(node):
+            raise BrokenContractError(f"{type(node).__name__} is no model yet. {NO_PYTREE}")
 
 
 class ExponentialFamily(Refittable):
@@ -220,7 +234,8 @@ class ExponentialFamily(Refittable):
         return jax.grad(total)(natural)._replace(count=jnp.ones_like(natural.count))
 
     def zero_stats(self) -> Any:
-        shapes = jax.eval_shape(lambda family: family.natural(family.origin), self)
+        natural = lambda family: headed(self, "natural", family.natural(family.origin))
+        shapes = jax.eval_shape(natural, self)
         return jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
 
     def log_base(self, x: PyTree) -> Scalar:
@@ -232,7 +247,8 @@ class ExponentialFamily(Refittable):
         if domain := getattr(self, "domain", None):
             x = one_event(x, () if domain.dim is None else (domain.dim,), self)
         origin = self.origin
-        return tree_vdot(self.natural(origin), self.stats(x, origin)) + self.log_base(x)
+        natural = headed(self, "natural", self.natural(origin))
+        return tree_vdot(natural, headed(self, "stats", self.stats(x, origin))) + self.log_base(x)
 
     def expected_log_prob(self, stats: Any, origin: Array | None = None) -> Scalar:
         return tree_vdot(self.natural(origin), stats)

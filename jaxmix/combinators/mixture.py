@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Key, PyTree, Scalar
 
 from .._arguments import density, takes
 from .._density import check_parts, is_density, stack_size
+from .._exponential import check_declared
 from .._numerics import weighted_logsumexp, weighted_softmax
 from .._stack import over_stack, pick, repeat
 from ..families.categorical import Categorical
@@ -333,4 +334,5 @@ def mixture_of(template: PyTree, k: int) -> MixtureSameFamily:
     """
     if not isinstance(k, int) or k < 1:
         raise ValueError(f"A mixture has a positive whole number of components; k was {k!r}.")
+    check_declared(template)
     return MixtureSameFamily(np.full(k, 1 / k), repeat(template, k))

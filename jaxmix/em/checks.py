@@ -10,12 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from .._density import check_parts
-from .._exponential import ProductForm
+from .._contract import BrokenContractError
+from .._density import LogDensity, check_parts
+from .._exponential import ProductForm, check_declared
 from .._hooks import ChecksRows, TakesNaN
 from .._numerics import constant, native
 from .._stack import of_arrays
 from .._trees import float_of, is_traced
+from ..combinators._conditioning import plain
+from ..families._domain import Domain
 from .columns import ColumnsEvent
 from .parts import take_apart
 
@@ -147,7 +150,28 @@ def _check_shapes(structure: Any, leaves: tuple) -> None:
     _check_row(one, template)
 
 
+def _check_domain(one: PyTree, density: Any) -> None:
+    """Refuse one array whose shape is not that of a domain: a user's log_prob would broadcast it."""
+    if isinstance(parts := getattr(density, "parts", None), dict) and isinstance(one, dict):
+        for name in parts.keys() & one.keys():
+            _check_domain(one[name], plain(parts[name]))
+    inner = getattr(density, "components", ())
+    for part in inner if isinstance(inner, tuple | list) else [inner]:
+        _check_domain(one, plain(part))
+    own = isinstance(density, LogDensity) and not type(density).__module__.startswith("jaxmix.")
+    domain = getattr(density, "domain", None) if own else None
+    if not isinstance(domain, Domain) or not hasattr(one, "shape"):
+        return
+    expected = () if domain.dim is None else (domain.dim,)
+    if tuple(one.shape) != expected:
+        raise ValueError(
+            f"One event of this {type(density).__name__} is {domain.words}, of shape {expected}; "
+            f"one row of the data has shape {tuple(one.shape)}."
+        )
+
+
 def _check_row(one: PyTree, template: PyTree) -> None:
+    check_declared(template)
     shapes = jax.tree.map(lambda a: tuple(a.shape), one)
     one_array = isinstance(shapes, tuple) and all(isinstance(size, int) for size in shapes)
     for leaf in take_apart(template).leaves if one_array else []:
@@ -157,8 +181,11 @@ def _check_row(one: PyTree, template: PyTree) -> None:
                 f"The template has dimension {dim}, and one event, a row of the data, has shape "
                 f"{shapes}."
             )
+    _check_domain(one, plain(template))
     try:
         out = eqx.filter_eval_shape(lambda m, x: m.log_prob(x), template, one)
+    except BrokenContractError:
+        raise
     except (TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
         raise ValueError(
             f"One row of the data, of shape {shapes}, is no event of this "

@@ -61,6 +61,11 @@ def fields(
         raise ValueError(
             f"Fields are drawn of a mixture over records; this is a {type(model).__name__}."
         )
+    if not isinstance(_first(model), Marginalises) or hasattr(data, "shape"):
+        raise ValueError(
+            f"Fields are drawn of a mixture over records; the components of this one are "
+            f"{type(_first(model)).__name__}: jm.plot.mixture draws numbers and vectors."
+        )
     events = dict(data) if isinstance(data, dict) else dict(enumerate(data))
     names = list(events) if names is None else list(names)
     posterior = responsibilities(model, data) if posterior is None else np.asarray(posterior)

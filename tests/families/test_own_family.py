@@ -1,5 +1,6 @@
 """A family of a user's own, written as its page says or not: what it is told, and when."""
 
+import re
 from typing import ClassVar
 
 import jax
@@ -56,3 +57,130 @@ def test_an_ascent_leaves_a_point_without_curvature(start):
 def test_classes_of_a_file_are_a_list(tmp_path):
     with pytest.raises(TypeError, match=r"such as classes=\[Rayleigh\]; it was the class Rayleigh"):
         jm.save(tmp_path / "model.npz", Rayleigh(jnp.array(0.0)), classes=Rayleigh)  # pyright: ignore
+
+
+class Rates(jm.ExponentialFamily):
+    """Two exponential waiting times, log p(x) = sum_i r_i - exp(r_i) x_i."""
+
+    log_rates: jax.Array
+    ranks: ClassVar[dict[str, int]] = {"log_rates": 1}
+
+    def stats(self, x, origin=None):
+        return jm.Total(jnp.ones((), x.dtype), x)
+
+    def natural(self, origin=None):
+        return jm.Total(jnp.sum(self.log_rates, -1), -jnp.exp(self.log_rates))
+
+    def from_stats(self, stats, origin=None):
+        return type(self)(jnp.log(stats.count[..., None] / stats.total))
+
+    def sample(self, key):
+        return jax.random.exponential(key, (2,)) * jnp.exp(-self.log_rates)
+
+
+class CountOverVector(Rates):
+    def from_stats(self, stats, origin=None):
+        return type(self)(jnp.log(stats.count / stats.total))
+
+
+class SumOverAll(Rates):
+    def natural(self, origin=None):
+        return super().natural()._replace(count=jnp.sum(self.log_rates))
+
+
+class FirstOfStack(Rates):
+    def natural(self, origin=None):
+        return super().natural()._replace(count=self.log_rates[0] + self.log_rates[1])
+
+
+@pytest.mark.parametrize("kind", [Rates, CountOverVector, SumOverAll, FirstOfStack])
+def test_a_family_that_is_right_alone_and_wrong_in_a_stack_is_told(kind):
+    with jax.numpy_rank_promotion("allow"):  # where a wrong axis is not an error by itself
+        failed = jm.check_density(kind(jnp.zeros(2)), num_draws=200).failed
+    if kind is Rates:
+        assert not failed
+    else:
+        (only,) = failed
+        assert "of a stack of" in only.asks and "of a stack of 2 differs in ." in only.found
+
+
+class Tuples(Rayleigh):
+    def natural(self, origin=None):
+        return tuple(super().natural())
+
+
+class TupleStats(Rayleigh):
+    def stats(self, x, origin=None):
+        return tuple(super().stats(x))
+
+
+class Undeclared(Rayleigh):
+    ranks: ClassVar[dict[str, int]] = {}
+
+
+class Misnamed(Rayleigh):
+    ranks: ClassVar[dict[str, int]] = {"scale": 0}
+
+
+class Plain:
+    def __init__(self, mean):
+        self.mean = mean
+
+    def log_prob(self, x):
+        return -0.5 * (x - self.mean) ** 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        (Tuples, "natural of Tuples gives a tuple: a NamedTuple headed by count"),
+        (TupleStats, "stats of TupleStats gives a tuple: a NamedTuple headed by count"),
+        (Undeclared, "`ranks` of Undeclared is empty"),
+        (Misnamed, "`ranks` of Misnamed names 'scale'; its fields are log_scale."),
+        (Plain, "derive from jm.LogDensity or equinox.Module"),
+    ],
+)
+def test_what_a_class_lacks_is_one_sentence_at_each_door(kind, sentence):
+    density, x = kind(jnp.array(0.2)), jnp.array([1.0, 2.0, 3.0])
+    assert sentence in str(jm.check_density(density, x[0]))
+    for call in (jm.em.run, jm.em.step):
+        with pytest.raises(ValueError, match=re.escape(sentence)) as caught:
+            call(density, x)
+        assert "One row" not in str(caught.value)
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        jm.fit(jax.random.key(0), jm.mixture_of(density, 2), x)
+
+
+def test_a_template_of_fields_that_are_none_is_refused():
+    with pytest.raises(ValueError, match="`ranks` of Misnamed names 'scale'"):
+        Misnamed.template()
+
+
+def test_fields_of_single_numbers_are_refused():
+    model = jm.mixture_of(jm.Gamma.template(), 2)
+    with pytest.raises(ValueError, match=r"over records; .* Gamma: jm.plot.mixture draws numbers"):
+        jm.plot.fields(model, jnp.array([1.0, 2.0]))
+
+
+class Torus(jm.LogDensity):
+    """Two independent angles, each von Mises of concentration 1 up to the normaliser."""
+
+    loc: jax.Array
+    ranks: ClassVar[dict[str, int]] = {"loc": 1}
+    domain = jm.Domain("two angles", dim=2)
+
+    def log_prob(self, x):
+        return jnp.sum(jnp.cos(x - self.loc))
+
+
+def test_rows_of_another_shape_than_the_domain_are_refused_before_they_broadcast():
+    angles = jnp.array([[0.1, 0.2], [0.3, 0.4], [0.5, 0.9]])
+    torus = Torus(jnp.array([0.0, 0.5]))
+    record = jm.Composite({"at": torus, "n": jm.Poisson(1.0)})
+    both = {"at": angles[:, 0], "n": jnp.array([1, 2, 0])}
+    models = (torus, angles[:, 0]), (jm.Mixture([0.5, 0.5], [torus, torus]), angles[:, 0])
+    with jax.numpy_rank_promotion("allow"):
+        for model, data in (*models, (record, both)):
+            with pytest.raises(ValueError, match=r"two angles, of shape \(2,\).* has shape \(\)"):
+                jm.em.run(model, data)
+    jm.em.step(torus, angles)
