@@ -150,11 +150,15 @@ def _check_shapes(structure: Any, leaves: tuple) -> None:
     _check_row(one, template)
 
 
-def _check_domain(one: PyTree, density: Any) -> None:
+def _check_domain(one: Any, density: Any) -> None:
     """Refuse one array whose shape is not that of a domain: a user's log_prob would broadcast it."""
-    if isinstance(parts := getattr(density, "parts", None), dict) and isinstance(one, dict):
+    parts = getattr(density, "parts", None)
+    if isinstance(parts, dict) and isinstance(one, dict):
         for name in parts.keys() & one.keys():
             _check_domain(one[name], plain(parts[name]))
+    elif isinstance(parts, tuple) and type(one) is tuple:
+        for inner, part in zip(one, parts, strict=False):
+            _check_domain(inner, plain(part))
     inner = getattr(density, "components", ())
     for part in inner if isinstance(inner, tuple | list) else [inner]:
         _check_domain(one, plain(part))
