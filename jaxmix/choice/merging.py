@@ -9,11 +9,15 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from .._arguments import density, rows, takes
+from .._compile import Quick
 from .._hooks import TellsPosterior
 from .._refuse import on_host
 from .._sharding import on_automatic_axes
 from .._stack import pick
+from .._trees import float_of, in_numpy, num_rows
 from ..combinators import Mixture, MixtureSameFamily
+from ..em.chunks import is_brief
+from ..em.search.padding import padded_rows
 
 
 class Merging(eqx.Module):
@@ -86,9 +90,11 @@ def _group(components: Any, weights: Array, part: np.ndarray) -> PyTree:
     return MixtureSameFamily(weights, pick(components, part))
 
 
-@eqx.filter_jit
-def _responsibilities(model, data):
+def _posteriors(model, data):
     return jax.lax.map(model.posterior, data, batch_size=4096)
+
+
+_responsibilities = Quick(_posteriors, is_brief)
 
 
 def _plogp(p):
@@ -130,7 +136,8 @@ def merge_components(model: PyTree, data: PyTree, *, weights: Array | None = Non
             f"merge_components takes a mixture, with a method `posterior`; "
             f"{type(model).__name__} has none."
         )
-    shares = np.asarray(_responsibilities(model, data))
+    padded, _ = padded_rows(in_numpy(data), None, float_of(model))  # others compile nothing
+    shares = np.asarray(_responsibilities(model, padded))[: num_rows(data)]
     case = np.ones(len(shares)) if weights is None else np.asarray(weights)
     size = shares.shape[1]
     current, clusters = shares.astype(float), [[k] for k in range(size)]
