@@ -88,6 +88,7 @@ def real(low: float = -math.inf, high: float = math.inf, ends: bool = False) -> 
     """
 
     def read(value, name):
+        value = native(value)
         kind = getattr(value, "dtype", None)
         number = isinstance(value, int | float) or (
             kind is not None
@@ -156,6 +157,8 @@ def density(value: Any, name: str) -> Any:
 
 def arrays(value: Any, name: str) -> Any:
     """A tree of arrays of real numbers."""
+    if is_density(value):
+        raise TypeError(f"{name} is data; it was a density, {shown(value)}.")
     return jax.tree.map(lambda leaf: _as_read(leaf, name), value)
 
 
@@ -211,6 +214,17 @@ def made_by(kind: type | tuple[type, ...], how: str) -> Rule:
 
     def read(value, name):
         if not isinstance(value, kind):
+            raise TypeError(f"{name} comes from {how}; it was {shown(value)}.")
+        return value
+
+    return read
+
+
+def having(*names: str, how: str) -> Rule:
+    """An object with these attributes, whatever its class."""
+
+    def read(value, name):
+        if isinstance(value, type) or not all(hasattr(value, one) for one in names):
             raise TypeError(f"{name} comes from {how}; it was {shown(value)}.")
         return value
 

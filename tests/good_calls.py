@@ -1,5 +1,6 @@
 """A right call of each public function, of which `test_bad_calls.py` makes wrong ones."""
 
+import functools
 import warnings
 
 import jax
@@ -38,6 +39,10 @@ def draws():
     return jm.importance.draw(key(), STACK, 30)
 
 
+def planar():
+    return jm.importance.draw(key(), jm.SphericalNormal(jnp.zeros(2), 1.0), 30)
+
+
 def labelled():
     return jm.importance.draw_labelled(key(), STACK, 60)
 
@@ -53,6 +58,31 @@ def table():
 
 def stats():
     return jm.em.expected_stats(PAIR, X)[1]
+
+
+def records():
+    pair = jax.vmap(lambda _: RECORD)(jnp.arange(2))
+    return jm.MixtureSameFamily(jnp.array([0.4, 0.6]), pair)
+
+
+@functools.cache
+def fitted():
+    return jm.fit(key(), PAIR, X)
+
+
+@functools.cache
+def swept():
+    return jm.choice.sweep(key(), {1: NORMAL}, X)
+
+
+@functools.cache
+def certified():
+    return jm.importance.certify(above, STACK, labelled(), delta=0.1, pilot=draws())
+
+
+@functools.cache
+def calibrated():
+    return jm.importance.calibrate(lambda x: x, STACK, labelled(), alpha=0.2)
 
 
 with warnings.catch_warnings():
@@ -197,6 +227,19 @@ CALLS = {
     "regression": (jm.LinearRegression, lambda: [jnp.ones(2), 1.0, 0.0], dict),
     "plot.mixture": (jm.plot.mixture, lambda: [PAIR, X], dict),
     "plot.estimates": (jm.plot.estimates, lambda: [X[:2], jm.imp_est(above, STACK, draws())], dict),
+    "plot.history": (jm.plot.history, lambda: [fitted()], dict),
+    "plot.fields": (jm.plot.fields, lambda: [records(), {"a": X, "b": jnp.arange(12) % 2}], dict),
+    "plot.intervals": (jm.plot.intervals, lambda: [jm.em.standard_errors(NORMAL, X)], dict),
+    "plot.influence": (jm.plot.influence, lambda: [X, X], dict),
+    "plot.sweep": (jm.plot.sweep, lambda: [swept()], lambda: {"criteria": ("bic",)}),
+    "plot.merging": (jm.plot.merging, lambda: [jm.choice.merge_components(PAIR, X)], dict),
+    "plot.certificate": (jm.plot.certificate, lambda: [certified(), jnp.arange(2.0)], dict),
+    "plot.threshold": (
+        jm.plot.threshold, lambda: [calibrated(), lambda x: x[0], planar()], lambda: {"levels": 2}
+    ),
+    "plot.assignments": (
+        jm.plot.assignments, lambda: [PAIR, X], lambda: {"posterior": jnp.full((12, 2), 0.5)}
+    ),
     "plot.proposals": (jm.plot.proposals, lambda: [draws()], dict),
     **{
         f"objectives.{name}": (made, lambda: [key(), joint, guide, X], dict)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from .._arguments import in_doubles, numbers
 from .._contract import BrokenContractError
 from .._density import LogDensity, check_parts
 from .._exponential import ProductForm, check_declared
@@ -228,7 +229,10 @@ def checked_weights(weights: Any, rows: int, dtype: Any) -> Array | None:
     """Case weights as an array, or a sentence."""
     if weights is None:
         return None
-    host = weights if isinstance(weights, jax.Array) else np.asarray(weights, dtype)
+    if isinstance(weights, jax.Array):
+        host = numbers()(weights, "weights")
+    else:
+        host = in_doubles(weights, "weights").astype(dtype)
     if host.shape != (rows,):
         raise ValueError(f"weights must have shape ({rows},), one a row; it was {host.shape}.")
     xp = np if isinstance(host, np.ndarray) else _module_of(host)

@@ -122,6 +122,7 @@ def draw(key: Key[Array, ""], proposals: PyTree, num_draws) -> Draws:
     key = checked_key(key, "draw")
     parts = parts_of(proposals, "proposals")
     size = sum(part.size for part in parts)
+    in_doubles(num_draws, "num_draws of draw")  # or a sentence
     equal = np.ndim(num_draws) == 0
     counts = np.full(size, num_draws) if equal else np.asarray(num_draws)
     if counts.shape != (size,) or (counts < 0).any() or not np.issubdtype(counts.dtype, np.integer):

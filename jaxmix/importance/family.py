@@ -12,7 +12,7 @@ from .._compile import of_few_numbers
 from .._density import LogDensity, is_density, stack_size
 from .._exponential import ProductForm
 from .._numerics import logsumexp, unanimous
-from .._product_form import common_origin, features, is_far
+from .._product_form import common_origin, far_log_probs, features, is_far, sorted_by
 from .._product_form import log_probs as product_log_probs
 from .._sharding import gathered
 from .._stack import outcome_log_probs, over_stack
@@ -83,20 +83,19 @@ def _has_product_form(stack) -> bool:
 
 
 def _stack_log_probs(stack, events) -> Array:
-    def direct():
-        return jax.vmap(lambda x: over_stack(lambda density: density.log_prob(x), stack))(events)
-
     if not _has_product_form(stack):
-        return direct()
-
+        return jax.vmap(lambda x: over_stack(lambda density: density.log_prob(x), stack))(events)
     origin = common_origin(stack)
+    far = is_far(stack, origin)
 
     def product():
         natural = stack.product_natural(jnp.broadcast_to(origin, stack.origin.shape))
         return product_log_probs(stack, natural, features(stack, events, origin))
 
-    near = unanimous(~jnp.any(is_far(stack, origin)))
-    return jax.lax.cond(near, product, direct)
+    def apart():  # those that are far, about their own origins
+        return far_log_probs(sorted_by(far), product().T, stack, events).T
+
+    return jax.lax.cond(unanimous(~jnp.any(far)), product, apart)
 
 
 def _part_log_probs(part: Part, events) -> Array:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
-from .._arguments import made_by, numbers, optional, takes, whole
+from .._arguments import function, made_by, numbers, optional, takes, whole
 from .._density import is_normalised
 from .._refuse import checked_key
 from .._trees import is_traced
@@ -107,7 +107,10 @@ def estimate_totals(
     return make_estimate(summary, upper, k, None, like, single, n)
 
 
-@takes(num_draws=whole(1), block=optional(whole(1)))
+@takes(
+    f=function, num_draws=whole(1), block=optional(whole(1)),
+    weights=optional(numbers(2, floating=True)),
+)  # fmt: skip
 def stream(
     key: Key[Array, ""],
     f: Callable,

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
-from .._arguments import made_by, takes, whole
+from .._arguments import arrays, having, made_by, numbers, optional, takes, whole
 from .._refuse import on_host
 from ._draws import check_call, checked_rows
 from ._evidence import log_evidence
@@ -89,7 +89,9 @@ class Comparison(NamedTuple):
 
 @on_host("compare the objectives before.")
 @takes(
+    xs=arrays,
     objectives=made_by(dict, "a dict of configured objectives by name"),
+    exact=optional(numbers(1, floating=True)),
     repeats=whole(2),
     num_samples=whole(2),
 )
@@ -141,6 +143,10 @@ def compare(
         raise ValueError(f"A variance needs at least 2 repeats; repeats was {repeats}.")
     if not objectives:
         raise ValueError("objectives is empty: give configured objectives by name.")
+    for name, objective in objectives.items():
+        having("expected_cost", how="jm.iwae, jm.multilevel and the like")(
+            objective, f"objective {name!r}"
+        )
     k_reference, k_gradient, *keys = jax.random.split(key, len(objectives) + 2)
     if exact is None:
         found = log_evidence(k_reference, model, guide, xs, num_samples=num_samples)

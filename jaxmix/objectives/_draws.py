@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree, Scalar
 
+from .._arguments import shown
 from .._density import is_density
 from .._refuse import checked_key
 from ..adapters import as_density
@@ -68,10 +69,10 @@ def check_call(name: str, key: Any, model: Any, guide: Any) -> None:
     checked_key(key, name)
     wanted = (("model", model, 2, "model(z, x)"), ("guide", guide, 1, "guide(x)"))
     for role, function, size, call in wanted:
-        if not callable(function):
+        if not callable(function) or isinstance(function, type):
             raise TypeError(
                 f"{name} is called as (key, model, guide, xs), with functions model(z, x) and "
-                f"guide(x); the {role} was a {type(function).__name__}."
+                f"guide(x); the {role} was {shown(function)}."
             )
         try:
             inspect.signature(function).bind(*[None] * size)

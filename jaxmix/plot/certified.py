@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._arguments import function, made_by, takes, whole
 from .._refuse import on_host
 from ..importance import Certificate, Draws, Threshold
 from ._canvas import new_axes
@@ -15,6 +16,7 @@ INK, WARM, COOL, PALE = "#222222", "#c8553d", "#2a6f97", "#a9c5d6"
 
 
 @on_host("return the arrays and draw them outside.")
+@takes(certificate=made_by(Certificate, "jm.importance.certify"))
 def certificate(
     certificate: Certificate,
     *axes: Any,
@@ -112,6 +114,13 @@ def _axes(ax):
 
 
 @on_host("return the arrays and draw them outside.")
+@takes(
+    threshold=made_by(Threshold, "jm.importance.calibrate"),
+    statistic=function,
+    draws=made_by(Draws, "jm.importance.draw"),
+    levels=whole(0),
+    max_points=whole(1),
+)
 def threshold(
     threshold: Threshold,
     statistic: Callable,

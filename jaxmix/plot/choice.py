@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._arguments import having, named, of_several, optional, takes
 from .._refuse import on_host
 from ._canvas import axes_or_new, colours, new_axes
 
@@ -21,6 +22,10 @@ TITLES = {
 
 
 @on_host("return the arrays and draw them outside.")
+@takes(
+    sweep=having("fits", "criterion", how="jm.choice.sweep"),
+    criteria=optional(of_several(named(*TITLES))),
+)
 def sweep(sweep: Any, criteria: tuple[str, ...] | None = None) -> "Axes":
     """Draw the criteria of a `jm.choice.sweep`, one panel each, the best model ringed.
 
@@ -47,6 +52,8 @@ def sweep(sweep: Any, criteria: tuple[str, ...] | None = None) -> "Axes":
         held = ["held_out"] if sweep.held_out else []
         crossed = ["cross_validated"] if sweep.pointwise else []
         criteria = ("bic", "icl", *held, *crossed)
+    if not criteria:
+        raise ValueError(f"criteria is empty; it names some of {', '.join(TITLES)}.")
     panels = new_axes(1, len(criteria), size=(4.2 * len(criteria), 4.0))[0]
     labels = list(sweep.fits)
     paired = all(
@@ -77,6 +84,7 @@ def sweep(sweep: Any, criteria: tuple[str, ...] | None = None) -> "Axes":
 
 
 @on_host("return the arrays and draw them outside.")
+@takes(merging=having("entropy", "elbow", how="jm.choice.merge_components"))
 def merging(merging: Any, ax: "Axes | None" = None) -> "Axes":
     """Draw the entropy of merged components against the number of clusters, its elbow ringed.
 

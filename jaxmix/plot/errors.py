@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._arguments import having, in_doubles, optional, takes
 from .._refuse import on_host
 from ._canvas import axes_or_new, new_axes
 
@@ -14,6 +15,10 @@ NORMAL_95 = 1.959964
 
 
 @on_host("return the arrays and draw them outside.")
+@takes(
+    errors=having("entries", "of", "model_", how="jm.em.standard_errors"),
+    bootstrap=optional(having("interval", how="jm.em.bootstrap")),
+)
 def intervals(errors: Any, bootstrap: Any = None) -> "Axes":
     """Draw the 95 % interval of each parameter, the bootstrap's beside it, one row a parameter.
 
@@ -61,6 +66,7 @@ def intervals(errors: Any, bootstrap: Any = None) -> "Axes":
 
 
 @on_host("return the arrays and draw them outside.")
+@takes(x=in_doubles, moves=in_doubles)
 def influence(x: Any, moves: Any, ax: "Axes | None" = None, label: str = "influence") -> "Axes":
     """Draw each row of one or two coordinates with what its weight moves.
 
@@ -80,15 +86,16 @@ def influence(x: Any, moves: Any, ax: "Axes | None" = None, label: str = "influe
         >>> jm.plot.influence(x, moves).get_ylabel()
         'influence'
     """
-    x, moves = np.asarray(x), np.asarray(moves)
+    if moves.shape != x.shape[:1]:
+        raise ValueError(f"moves is one number a row: x has {x.shape}, moves {moves.shape}.")
+    if x.ndim != 1 and (x.ndim != 2 or x.shape[1] != 2):
+        raise ValueError(f"influence draws rows of one or two coordinates; x has {x.shape}.")
     ax = axes_or_new(ax)
     if x.ndim == 1:
         ax.axhline(0, color="#BBBBBB", lw=0.8)
         ax.plot(x, moves, ".", color="#0072B2", ms=4)
         ax.set(xlabel="x", ylabel=label)
         return ax
-    if x.ndim != 2 or x.shape[1] != 2:
-        raise ValueError(f"influence draws rows of one or two coordinates; x has {x.shape}.")
     limit = np.quantile(np.abs(moves), 0.99)
     dots = ax.scatter(*x.T, c=moves, cmap="coolwarm", vmin=-limit, vmax=limit, s=14)
     ax.figure.colorbar(dots, ax=ax, label=label)

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .. import _events
+from .._arguments import numbers, optional, rows, takes
 from .._hooks import Labelled, Marginalises
 from .._refuse import on_host
 from ..combinators import Censored, IntervalEvent, MarkovChain, OptionalEvent, Sequence
@@ -24,6 +25,7 @@ DATA = {"color": "#d9d9d9", "edgecolor": "#bdbdbd", "linewidth": 0.5}
 
 
 @on_host("return the arrays and draw them outside.")
+@takes(data=rows, posterior=optional(numbers(2)))
 def fields(
     model: Any,
     data: PyTree,

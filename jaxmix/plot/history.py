@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._arguments import having, takes
 from .._refuse import on_host
 from ._canvas import new_axes
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 
 @on_host("return the arrays and draw them outside.")
+@takes(fit=having("history", how="jm.fit"))
 def history(fit: Any) -> "Axes":
     """Draw the log-likelihood and the ELBO of each step, and under them their difference, the KL.
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._arguments import density, takes
+from .._arguments import having, takes
 from .._refuse import on_host
 from ..combinators import unwrap
 from ._canvas import (
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @on_host("return the arrays and draw them outside.")
-@takes(model=density)
+@takes(model=having("joint_log_probs", "components", how="jm.mixture_of"))
 def mixture(
     model: Any,
     x: Float[Array, "n *d"],

@@ -188,3 +188,25 @@ def test_allocation_keeps_the_total_and_the_least_count():
 def test_exact_answers_within_four_errors():
     out = jm.imp_est(rejects, normals(THETAS), draws_of(5, 500))
     assert np.all(abs(np.asarray(out.value) - EXACT) < 4 * out.std_error)
+
+
+def test_densities_far_from_the_rest_leave_the_others_in_product_form():
+    """Values and slopes where some, or all, of a family are far from its middle."""
+    rng = np.random.default_rng(1)
+    for num_far in (1, 3, 7):
+        means = rng.normal(size=(7, 2)).astype(np.float32)
+        means[:num_far] += 4e4 * np.cos(np.arange(num_far * 2.0)).reshape(-1, 2)
+        scales = rng.uniform(0.5, 2, (7, 2)).astype(np.float32)
+        events = (np.concatenate([means, means]) + rng.normal(size=(14, 2))).astype(np.float32)
+
+        def table(means, scales, events):
+            return jm.importance.log_table(jax.vmap(jm.DiagonalNormal)(means, scales), events)
+
+        exact = stats.norm.logpdf(
+            events[:, None].astype(float), means.astype(float), scales.astype(float)
+        ).sum(2)
+        np.testing.assert_allclose(table(means, scales, events), exact, rtol=2e-5, atol=2e-5)
+        total = lambda *args: jnp.sum(jnp.diagonal(table(*args)))
+        slopes = jax.grad(total)(means, scales, events)
+        own = (events[:7].astype(float) - means) / scales.astype(float) ** 2
+        np.testing.assert_allclose(slopes, own, rtol=2e-4, atol=2e-4)

@@ -186,6 +186,18 @@ def matched(model: PyTree, reference: PyTree, data: PyTree) -> PyTree:
         >>> jm.em.matched(pair([0.9, -1.1]), pair([-1.0, 1.0]), x).components.mean
         Array([-1.1,  0.9], dtype=float32)
     """
+    if not hasattr(model, "components"):
+        return model
+    logits = lambda m: getattr(getattr(m, "mixing", None), "logits", ())
+    counts = [jnp.shape(logits(m)) for m in (model, reference)]
+    if counts[0] != counts[1]:
+        raise ValueError(
+            "matched compares two mixtures with weights of their own and as many components; the "
+            f"model is a {type(model).__name__} with weights of shape {counts[0]}, the reference "
+            f"a {type(reference).__name__} with {counts[1]}."
+        )
+    data, _ = enter(model, data)
+    enter(reference, data, name="reference")
     return _in_order(model, reference, data)
 
 
