@@ -71,6 +71,9 @@ class FromJaxmix(Distribution):
 
     def sample(self, key: Any, sample_shape=()):
         shape = (*sample_shape, *self.batch_shape)
+        # NumPyro's own programs hand raw key data on.
+        typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+        key = key if typed else jax.random.wrap_key_data(key)
         keys = jax.random.split(key, shape) if shape else key
         draw = self._over_batch(lambda density, key: density.sample(key))
         for _ in sample_shape:
