@@ -254,6 +254,8 @@ def test_ours_in_numpyro():
     assert prior.event_shape == () and prior.support is dist.constraints.real
     draws = prior.sample(jax.random.key(KEY), (5, 4))
     assert draws.shape == (5, 4) and prior.log_prob(draws).shape == (5, 4)
+    raw = jax.random.key_data(jax.random.key(KEY))  # as NumPyro hands keys on
+    np.testing.assert_array_equal(prior.sample(raw, (5, 4)), draws)
     np.testing.assert_allclose(prior.log_prob(draws)[1, 2], mixture.log_prob(draws[1, 2]))
 
     def model():
