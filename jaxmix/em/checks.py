@@ -165,13 +165,14 @@ def _check_domain(one: Any, density: Any) -> None:
         _check_domain(one, plain(part))
     own = isinstance(density, LogDensity) and not type(density).__module__.startswith("jaxmix.")
     domain = getattr(density, "domain", None) if own else None
-    if not isinstance(domain, Domain) or not hasattr(one, "shape"):
+    shape = getattr(one, "shape", None)
+    if not isinstance(domain, Domain) or shape is None:
         return
     expected = () if domain.dim is None else (domain.dim,)
-    if tuple(one.shape) != expected:
+    if tuple(shape) != expected:
         raise ValueError(
             f"One event of this {type(density).__name__} is {domain.words}, of shape {expected}; "
-            f"one row of the data has shape {tuple(one.shape)}."
+            f"one row of the data has shape {tuple(shape)}."
         )
 
 

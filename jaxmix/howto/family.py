@@ -7,9 +7,10 @@ into `from_stats(self, stats, origin=None)`; without one it is Newton's ascent. 
 All else is of one density and one event, batches being `jax.vmap`'s. `origin` may go unused.
 Parameters are stored free of bounds, `ranks` says the rank of each. Where all are 0, `template()`
 has zeros; else give `jm.mixture_of` a density of your own, from whose values Newton's ascent goes.
-An event of two numbers is an array (2,), its domain `jm.Domain("two angles", dim=2)`; `jm.encode`
-checks data by the domain, a fit does not. With `sample(self, key)`, which draws one event,
-`jm.check_density(density)` tests the contract (see `jm.ExponentialFamily`) for one density.
+An event of two numbers is an array (2,), its domain `jm.Domain("two angles", dim=2)`; a fit checks
+the shape of data by the domain, `jm.encode` their values too. `jm.check_density(density)` tests the
+contract (see `jm.ExponentialFamily`) of one density and of a stack, on draws of `sample(self, key)`,
+which gives one event; without `sample` give it `event=`, and it tests less.
 
 Not an exponential family? Derive from `jm.LogDensity` and write `log_prob(self, x)` in place of
 `stats`, `natural` and `log_base`: the M-step then climbs its gradient.
