@@ -93,6 +93,13 @@ def as_law(which: str, value: Any) -> PyTree:
     return value if is_density(value) else Categorical(**{which: value})
 
 
+def check_sized(owner: str, *laws: PyTree) -> None:
+    """Refuse a density that is no law of a number of labels."""
+    for law in laws:
+        if not hasattr(law, "size"):
+            raise TypeError(f"{owner} takes laws of labels; a {type(law).__name__} was given.")
+
+
 def as_rows(owner: str, which: str, value: Any) -> PyTree:
     """A stack of laws from an array whose last axis are theirs; a stack is left as it is."""
     if is_density(value):

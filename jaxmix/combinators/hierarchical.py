@@ -11,7 +11,7 @@ from .._density import check_parts, stack_size
 from .._numerics import log_mixed, weighted_logsumexp
 from .._stack import outcome_log_probs, over_stack, pick, repeat, rows_log_prob
 from ..families.categorical import Categorical
-from ._labels import HiddenLabel, as_law, as_rows, entered, label_log_probs
+from ._labels import HiddenLabel, as_law, as_rows, check_sized, entered, label_log_probs
 from ._lengths import (
     SequenceEvent,
     checked_length,
@@ -63,6 +63,7 @@ class HierarchicalMixture(HiddenLabel):
         self.mixing = as_law(*entered(owner, "weights and logits", weights, logits))
         rows = entered(owner, "topic_weights and topic_logits", topic_weights, topic_logits)
         self.topic_mixing = as_rows(owner, *rows)
+        check_sized(owner, self.mixing, self.topic_mixing)
         self.topics = topics
         self.length, self.max_length = checked_length(length, "HierarchicalMixture"), max_length
         size = stack_size(topics, "The topics of HierarchicalMixture")

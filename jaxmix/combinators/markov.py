@@ -14,7 +14,7 @@ from .._density import LogDensity, is_density, one_event
 from .._stack import outcome_log_probs, over_stack, pick, repeat
 from ..families._support import chosen
 from ..families.categorical import Categorical
-from ._labels import as_law, as_rows, entered
+from ._labels import as_law, as_rows, check_sized, entered
 from ._lengths import (
     SequenceEvent,
     check_sequence,
@@ -74,6 +74,7 @@ class MarkovChain(LogDensity):
         self.initial = (first, *later) if many else first
         names = "transition and transition_logits"
         self.transition = as_rows(owner, *entered(owner, names, transition, transition_logits))
+        check_sized("MarkovChain", first, *later, self.transition)
         self.length = checked_length(length, "MarkovChain")
         self.labels = None if labels is None else tuple(labels)
         self.max_length, self.size = max_length, first.size

@@ -26,7 +26,12 @@ def precision_factor(covariance: Float[Array, "*stack d d"]) -> Float[Array, "*s
     """Upper triangular W with W W' the inverse covariance, the logarithm on its diagonal.
 
     A covariance that is not positive definite gives NaN.
+
+    Raises:
+        ValueError: if it is no square matrix.
     """
+    if covariance.ndim < 2 or covariance.shape[-1] != covariance.shape[-2]:
+        raise ValueError(f"A square matrix (d, d) was expected; one had shape {covariance.shape}.")
     return factor_of_scale(jnp.linalg.cholesky(covariance))
 
 

@@ -44,10 +44,8 @@ class Wishart(ExponentialFamily):
 
     def __init__(self, df, scale):
         df, scale = as_float(df, scale)
-        self.log_excess, self.factor = (
-            jnp.log(df - scale.shape[-1] + 1),
-            precision_factor(df * scale),
-        )
+        self.factor = precision_factor(df * scale)
+        self.log_excess = jnp.log(df - self.factor.shape[-1] + 1)
 
     @classmethod
     def template(cls, dim: int) -> Self:
