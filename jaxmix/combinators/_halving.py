@@ -17,12 +17,13 @@ def is_short(states: int, length: int) -> bool:
 
 
 def halved(
-    first: Float[Array, " k"],
     following: Float[Array, "k k"],
     emitted: Float[Array, "t k"],
     used: Bool[Array, " t"],
 ) -> Scalar:
     """The log of the sum over all paths, by products of neighbours: half as many, until one is left.
+
+    The first state's odds are among the first item's.
 
     Each product is divided by its greatest entry. Its rows differ by a factor of the least
     transition at most, so that none is lost where no transition is almost impossible.
@@ -41,7 +42,7 @@ def halved(
         rest = slice(even, count)
         logs = jnp.concatenate([logs[left] + logs[right] + jnp.log(size), logs[rest]])
         parts = jnp.concatenate([product, parts[..., rest]], -1)
-    total = jnp.sum((jnp.exp(first) * likely[0])[:, None] * parts[..., 0])
+    total = jnp.sum(likely[0][:, None] * parts[..., 0])
     lost = total == 0  # items that no state can emit: -inf, and no slope
     value = jnp.log(jnp.where(lost, jnp.ones_like(total), total)) + logs[0]
     value = value + jnp.sum(jnp.where(used, peak, jnp.zeros_like(peak)))

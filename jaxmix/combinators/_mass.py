@@ -30,7 +30,9 @@ def _ladder() -> tuple[np.ndarray, np.ndarray]:
     intervals are a 30th to a 100th of the distance: as exact for a Poisson(1) as for a scale of
     1e4. Beyond 4.7e5 nothing is taken to be.
     """
-    distances, counts, end = [np.arange(96)], [np.ones(96)], 96
+    distances: list[np.ndarray] = [np.arange(96)]
+    counts: list[np.ndarray] = [np.ones(96)]
+    end = 96
     for stride in 3 ** np.arange(1, 9):
         distances.append(end + stride * np.arange(48) + stride // 2)
         counts.append(np.full(48, stride))

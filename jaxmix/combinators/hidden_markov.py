@@ -7,11 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree, Scalar
 
-from .. import _loops
 from .._density import LogDensity, check_parts, stack_size
 from .._stack import outcome_log_probs, over_stack, pick, repeat
 from ..families.categorical import Categorical
-from ._halving import halved, is_short
 from ._labels import as_law, as_rows, entered
 from ._lengths import (
     SequenceEvent,
@@ -23,22 +21,10 @@ from ._lengths import (
     used_items,
     walk,
 )
-from .filtering import foretold, is_dense, item_log_densities, last_log_probs, occupations
+from ._paths import log_sum_over_paths
+from .filtering import foretold, item_log_densities, last_log_probs, occupations
 from .mixture import MixtureSameFamily
 from .optional import masked
-
-
-def _forward(first, following, emitted, used) -> Scalar:
-    """Log of the sum over all paths; what comes after the length leaves it as it is."""
-    given = first, following, emitted, used
-
-    def by_items(*given):
-        total = jnp.sum(item_log_densities(*given))
-        return jnp.where(total == -jnp.inf, -jnp.inf, total)  # and no slope
-
-    if following.ndim == 3 or not is_short(*emitted.shape[::-1]):
-        return by_items(*given)
-    return _loops.cond(is_dense(following), halved, by_items, *given)
 
 
 class HiddenMarkov(LogDensity):
@@ -158,7 +144,7 @@ class HiddenMarkov(LogDensity):
     def log_prob(self, x: SequenceEvent) -> Scalar:
         first, following, emitted, used = self._log_parts(x)
 
-        total = _forward(first, following, emitted, used)
+        total = log_sum_over_paths(first, following, emitted, used)
         # An empty sequence emits nothing, and starts in no state.
         total = jnp.where(used[0], total, jnp.zeros_like(total))
         length = as_sequence(self, x).length

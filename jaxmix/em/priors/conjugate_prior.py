@@ -84,12 +84,13 @@ def conjugate_prior(
             )
         pooled, origins = None, [leaf.origin for leaf in leaves]
         floors = [jax.tree.map(jnp.zeros_like, leaf.zero_stats()) for leaf in leaves]
+        bounds = []
     else:
         pooled, origins = pooled_stats(template, data, weights)
         if any(isinstance(law, PseudoRows) for _, law in asked) or not _is_zero(rows):
             pooled, origins = _settled(template, data, weights, pooled, origins)
         prior = floor_prior(template, data, weights, floor)
-        floors = prior.stats
+        floors, bounds = prior.stats, floors_of(prior)
     if not _is_zero(rows):
         asked += [(index, PseudoRows(rows)) for index in range(len(leaves))]
     totals: list[Any] = list(floors)
@@ -114,7 +115,7 @@ def conjugate_prior(
         if found.at_mean is not None:
             more = jnp.broadcast_to(found.at_mean, zero.count.shape).astype(zero.count.dtype)
             at_mean[index] = more if at_mean[index] is None else at_mean[index] + more
-    return Prior(totals, origins, at_mean, [] if data is None else floors_of(prior))
+    return Prior(totals, origins, at_mean, bounds)
 
 
 def _is_zero(x: Any) -> bool:

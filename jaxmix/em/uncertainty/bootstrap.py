@@ -188,8 +188,8 @@ def matched(model: PyTree, reference: PyTree, data: PyTree) -> PyTree:
     """
     if not hasattr(model, "components"):
         return model
-    logits = lambda m: getattr(getattr(m, "mixing", None), "logits", ())
-    counts = [jnp.shape(logits(m)) for m in (model, reference)]
+    logits = lambda m: getattr(getattr(m, "mixing", None), "logits", None)
+    counts = [getattr(logits(m), "shape", None) for m in (model, reference)]
     if counts[0] != counts[1]:
         raise ValueError(
             "matched compares two mixtures with weights of their own and as many components; the "

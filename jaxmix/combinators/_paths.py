@@ -1,0 +1,83 @@
+"""The sum over all paths of hidden states, whose gradient is EM's expected transitions.
+
+Two loops of their own rather than the one of `filtering`: nothing is normalised that no item's
+density is asked of, which takes a quarter to a half off a pass and its gradient.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Scalar
+
+from .. import _loops
+from .._numerics import logsumexp
+from .._platform import product_precision
+from ._halving import halved, is_short
+from .filtering import is_dense, item_log_densities
+
+
+def log_sum_over_paths(
+    first: Float[Array, " k"],
+    following: Float[Array, "*t k k"],
+    emitted: Float[Array, "t k"],
+    used: Bool[Array, " t"],
+) -> Scalar:
+    """Log of the sum over all paths; what comes after the length leaves it as it is."""
+    if following.ndim == 3:  # transitions that change from item to item
+        total = jnp.sum(item_log_densities(first, following, emitted, used))
+        return jnp.where(total == -jnp.inf, -jnp.inf, total)  # and no slope
+    # The first state's odds are the first item's, lest one that begins almost surely not be lost.
+    start = (jnp.arange(emitted.shape[0]) == 0)[:, None]
+    emitted = emitted + jnp.where(start, first, jnp.zeros_like(first))
+    fast = halved if is_short(*emitted.shape[::-1]) else _scaled
+    return _loops.cond(is_dense(following), fast, _by_logs, following, emitted, used)
+
+
+def _scaled(following, emitted, used) -> Scalar:
+    """The forward pass in probabilities that sum to 1 at each item: no logarithm in the loop."""
+    peak = jax.lax.stop_gradient(jnp.max(emitted, 1))
+    peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
+    likely = jnp.exp(emitted - peak[:, None])
+    transition = jnp.exp(following)
+
+    def scaled(new):
+        sum_ = jnp.sum(new)
+        scale = jnp.where(sum_ > 0, sum_, jnp.ones_like(sum_))
+        return new / scale, sum_
+
+    def step(state, part):
+        likely, there = part
+        new, mass = scaled(jnp.dot(state, transition, precision=product_precision(state)) * likely)
+        return jnp.where(there, new, state), jnp.where(there, mass, jnp.ones_like(mass))
+
+    state, mass = scaled(likely[0])
+    # Differentiated, a step is computed again from the k numbers before it: a third less is kept.
+    again = jax.checkpoint(step, prevent_cse=False)
+    _, masses = _loops.scan(again, state, (likely[1:], used[1:]))
+    masses = jnp.concatenate([mass[None], masses])
+    # Items that no state can emit: -inf, and no slope.
+    lost = masses == 0
+    logs = jnp.log(jnp.where(lost, jnp.ones_like(masses), masses)) + peak
+    return jnp.where(jnp.any(lost), -jnp.inf, jnp.sum(logs))
+
+
+def _by_logs(following, emitted, used) -> Scalar:
+    """The forward pass in logarithms, each sum shifted by its own greatest term.
+
+    What all states share at an item is set aside, lest it round what tells them apart.
+    """
+
+    def level(new):
+        peak = jax.lax.stop_gradient(jnp.max(new, -1, keepdims=True))
+        peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
+        return new - peak, peak[..., 0]
+
+    def step(alpha, part):
+        log_emitted, there = part
+        new, peak = level(logsumexp(alpha[:, None] + following, axis=0) + log_emitted)
+        return jnp.where(there, new, alpha), jnp.where(there, peak, jnp.zeros_like(peak))
+
+    emitted, heights = level(emitted)
+    # Of the k x k shares of all transitions none are kept: their sum grows in the loop backwards.
+    again = jax.checkpoint(step, prevent_cse=False)
+    alpha, peaks = _loops.scan(again, emitted[0], (emitted[1:], used[1:]))
+    return logsumexp(alpha) + jnp.sum(peaks) + jnp.sum(heights)
