@@ -31,7 +31,10 @@ def misdeclared(kind: type, density: Any = None) -> str:
         if name not in fields and not hasattr(kind, name):
             return f"`ranks` of {kind.__name__} names {name!r}; its fields are {', '.join(fields)}."
     own = [f for f in fields if _is_floating(getattr(density, f, None))]
-    if own and not ranks:
+    # A class that counts its parameters itself need not declare them.
+    foreign = [c for c in kind.__mro__ if not c.__module__.startswith(f"{__package__}.")]
+    counted = any("num_parameters" in vars(c) for c in foreign)
+    if own and not ranks and not counted:
         return (
             f"`ranks` of {kind.__name__} is empty: it says the rank of ONE density's parameters, "
             f"such as ranks = {{{own[0]!r}: 0}} for a number."

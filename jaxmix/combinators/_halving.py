@@ -18,7 +18,7 @@ def is_short(states: int, length: int) -> bool:
 
 def halved(
     following: Float[Array, "k k"],
-    emitted: Float[Array, "t k"],
+    odds: Float[Array, "t k"],
     used: Bool[Array, " t"],
 ) -> Scalar:
     """The log of the sum over all paths, by products of neighbours: half as many, until one is left.
@@ -28,13 +28,11 @@ def halved(
     Each product is divided by its greatest entry. Its rows differ by a factor of the least
     transition at most, so that none is lost where no transition is almost impossible.
     """
-    peak = jax.lax.stop_gradient(jnp.max(emitted, 1))
-    peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
-    likely = jnp.exp(emitted - peak[:, None])
+    likely = jnp.exp(odds)
     step = jnp.exp(following)[:, :, None] * likely[1:].T[None]  # items last: they fill the lanes
     still = jnp.eye(step.shape[0], dtype=step.dtype)[:, :, None]
     parts = jnp.where(used[None, None, 1:], step, still)
-    logs = jnp.zeros_like(peak[1:])
+    logs = jnp.zeros_like(likely[1:, 0])
     while (count := parts.shape[-1]) > 1:
         even = count - count % 2
         left, right = (slice(i, even, 2) for i in (0, 1))
@@ -45,7 +43,6 @@ def halved(
     total = jnp.sum(likely[0][:, None] * parts[..., 0])
     lost = total == 0  # items that no state can emit: -inf, and no slope
     value = jnp.log(jnp.where(lost, jnp.ones_like(total), total)) + logs[0]
-    value = value + jnp.sum(jnp.where(used, peak, jnp.zeros_like(peak)))
     return jnp.where(lost, -jnp.inf, value)
 
 

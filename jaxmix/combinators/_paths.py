@@ -12,7 +12,7 @@ from .. import _loops
 from .._numerics import logsumexp
 from .._platform import product_precision
 from ._halving import halved, is_short
-from .filtering import is_dense, item_log_densities
+from .filtering import is_dense, item_log_densities, levelled
 
 
 def log_sum_over_paths(
@@ -25,19 +25,15 @@ def log_sum_over_paths(
     if following.ndim == 3:  # transitions that change from item to item
         total = jnp.sum(item_log_densities(first, following, emitted, used))
         return jnp.where(total == -jnp.inf, -jnp.inf, total)  # and no slope
-    # The first state's odds are the first item's, lest one that begins almost surely not be lost.
-    start = (jnp.arange(emitted.shape[0]) == 0)[:, None]
-    emitted = emitted + jnp.where(start, first, jnp.zeros_like(first))
-    fast = halved if is_short(*emitted.shape[::-1]) else _scaled
-    return _loops.cond(is_dense(following), fast, _by_logs, following, emitted, used)
+    odds, peaks = levelled(first, emitted)
+    fast = halved if is_short(*odds.shape[::-1]) else _scaled
+    total = _loops.cond(is_dense(following), fast, _by_logs, following, odds, used)
+    return total + jnp.sum(peaks)
 
 
-def _scaled(following, emitted, used) -> Scalar:
+def _scaled(following, odds, used) -> Scalar:
     """The forward pass in probabilities that sum to 1 at each item: no logarithm in the loop."""
-    peak = jax.lax.stop_gradient(jnp.max(emitted, 1))
-    peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
-    likely = jnp.exp(emitted - peak[:, None])
-    transition = jnp.exp(following)
+    likely, transition = jnp.exp(odds), jnp.exp(following)
 
     def scaled(new):
         sum_ = jnp.sum(new)
@@ -56,15 +52,12 @@ def _scaled(following, emitted, used) -> Scalar:
     masses = jnp.concatenate([mass[None], masses])
     # Items that no state can emit: -inf, and no slope.
     lost = masses == 0
-    logs = jnp.log(jnp.where(lost, jnp.ones_like(masses), masses)) + peak
+    logs = jnp.log(jnp.where(lost, jnp.ones_like(masses), masses))
     return jnp.where(jnp.any(lost), -jnp.inf, jnp.sum(logs))
 
 
-def _by_logs(following, emitted, used) -> Scalar:
-    """The forward pass in logarithms, each sum shifted by its own greatest term.
-
-    What all states share at an item is set aside, lest it round what tells them apart.
-    """
+def _by_logs(following, odds, used) -> Scalar:
+    """The forward pass in logarithms, each sum shifted by its own greatest term."""
 
     def level(new):
         peak = jax.lax.stop_gradient(jnp.max(new, -1, keepdims=True))
@@ -72,12 +65,11 @@ def _by_logs(following, emitted, used) -> Scalar:
         return new - peak, peak[..., 0]
 
     def step(alpha, part):
-        log_emitted, there = part
-        new, peak = level(logsumexp(alpha[:, None] + following, axis=0) + log_emitted)
+        odd, there = part
+        new, peak = level(logsumexp(alpha[:, None] + following, axis=0) + odd)
         return jnp.where(there, new, alpha), jnp.where(there, peak, jnp.zeros_like(peak))
 
-    emitted, heights = level(emitted)
     # Of the k x k shares of all transitions none are kept: their sum grows in the loop backwards.
     again = jax.checkpoint(step, prevent_cse=False)
-    alpha, peaks = _loops.scan(again, emitted[0], (emitted[1:], used[1:]))
-    return logsumexp(alpha) + jnp.sum(peaks) + jnp.sum(heights)
+    alpha, peaks = _loops.scan(again, odds[0], (odds[1:], used[1:]))
+    return logsumexp(alpha) + jnp.sum(peaks)

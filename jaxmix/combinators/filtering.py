@@ -54,12 +54,7 @@ def in_passes(
 
 def _pass(dense, first, following, emitted, used) -> tuple[Pass, Callable]:
     """The forward pass, normalised at each item, and a function that gives a loop its moves."""
-    # The first state's odds are the first item's: before it, all states weigh alike.
-    start = (jnp.arange(emitted.shape[0]) == 0)[:, None]
-    emitted = emitted + jnp.where(start, first, jnp.zeros_like(first))
-    # What all states share at an item is set aside, lest it round what tells them apart.
-    peak = jax.lax.stop_gradient(jnp.max(emitted, 1))
-    peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
+    odds, peak = levelled(first, emitted)
     chosen = lambda logs: jnp.where(dense, jnp.exp(logs), logs)
     with_moves = functools.partial(_with_moves, chosen(following))
 
@@ -83,7 +78,7 @@ def _pass(dense, first, following, emitted, used) -> tuple[Pass, Callable]:
 
     # Differentiated, a step is computed again from the k numbers before it: none of the k x k
     # shares of all its transitions are kept, and their sum grows within the loop backwards.
-    body, parts = with_moves(step, chosen(emitted - peak[:, None]))
+    body, parts = with_moves(step, chosen(odds))
     begin = jnp.where(dense, jnp.ones_like(first), jnp.zeros_like(first))
     again = jax.checkpoint(body, prevent_cse=False)
     states, ahead, totals = _loops.scan(again, begin, parts)[1]
@@ -92,6 +87,26 @@ def _pass(dense, first, following, emitted, used) -> tuple[Pass, Callable]:
     logs = jnp.where(lost, -jnp.inf, jnp.log(jnp.where(lost, jnp.ones_like(totals), totals)))
     log_density = jnp.where(used, jnp.where(dense, logs, totals) + peak, jnp.zeros_like(peak))
     return Pass(dense, states, ahead, log_density), with_moves
+
+
+def levelled(
+    first: Float[Array, " k"], emitted: Float[Array, "t k"]
+) -> tuple[Float[Array, "t k"], Float[Array, " t"]]:
+    """What items and the beginning say of the states, the greatest 0, and what all states share.
+
+    The latter is set aside, lest it round what tells the states apart. The beginning's odds are
+    among the first item's, lest a state that begins almost surely not be lost.
+    """
+
+    def level(logs):
+        peak = jax.lax.stop_gradient(jnp.max(logs, 1))
+        peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
+        return logs - peak[:, None], peak
+
+    odds, peak = level(emitted)
+    start = (jnp.arange(emitted.shape[0]) == 0)[:, None]
+    odds, more = level(odds + jnp.where(start, first, jnp.zeros_like(first)))
+    return odds, peak + more
 
 
 def _with_moves(moves, step, parts) -> tuple[Callable, Any]:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree, Scalar
 
+from .. import _loops
 from .._density import LogDensity, check_parts, stack_size
 from .._stack import outcome_log_probs, over_stack, pick, repeat
 from ..families.categorical import Categorical

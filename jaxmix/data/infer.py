@@ -162,7 +162,7 @@ def infer_template(
         >>> import jaxmix as jm
         >>> print(jm.infer_template({"kind": ["a", "b", "a", None]}))
         kind: Optional Categorical (2 labels: a, b; 1 missing)
-        >>> table = {"y": [0.5, 2.5, 4.0, 6.5], "x": [0.0, 1.0, 2.0, 3.0]}
+        >>> table = {"y": [-0.5, 1.5, 3.0, 5.5], "x": [0.0, 1.0, 2.0, 3.0]}
         >>> print(jm.infer_template(table, response="y"))
         y: LinearRegression (numbers)
         x: covariate (a number)

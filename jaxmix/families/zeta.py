@@ -30,7 +30,7 @@ class Zeta(ExponentialFamily):
         >>> jm.Zeta(2).log_prob(1).round(4)  # log(6 / pi^2)
         Array(-0.4977, dtype=float32)
         >>> jm.em.run(jm.Zeta(2), jnp.array([1, 1, 2, 1, 3, 5, 9])).model.exponent.round(2)
-        Array(1.75, dtype=float32)
+        Array(1.8, dtype=float32)
     """
 
     ranks: ClassVar[dict[str, int]] = {"log_excess": 0}

@@ -190,7 +190,7 @@ def second_moments(
         targets: as in `imp_est`.
         proposals: the family to judge; may be the draws' own.
         draws: draws of any proposals that reach wherever f p_j does.
-        weights: of the proposals; None for the draws' own shares.
+        weights: of the proposals; None for the draws' own shares, of which there are as many.
 
     Returns:
         Log second moments in nats, one a target; -inf where nothing was hit.
@@ -214,6 +214,8 @@ def second_moments(
     log_q = log_mixtures(own, table.shares[None, :])
     family = log_table(proposals, draws.events, "proposals")
     w = table.shares if weights is None else weights
+    if weights is None and family.shape[1] == 1:
+        w = jnp.ones_like(family[0])
     log_new = log_mixtures(family, w[None, :])
     flat, _ = flatten_values(values, draws.num_draws, own.dtype)
     squares = jnp.sum(flat**2, 1, keepdims=True)

@@ -65,7 +65,7 @@ def combine(log_w: Float[Array, " K"], groups: Sequence[Term]) -> Combined:
     Example:
         >>> import jax.numpy as jnp, jaxmix as jm
         >>> from jaxmix.objectives import Blocks, combine
-        >>> combine(jnp.log(jnp.array([1.0, 3.0])), [Blocks(2)]).model
+        >>> combine(jnp.log(jnp.array([1.0, 3.0])), [Blocks(2)]).model.round(4)
         Array([0.25, 0.75], dtype=float32)
     """
     # One shift by the largest log-weight keeps differences of levels right in float32. It is a
