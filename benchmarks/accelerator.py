@@ -21,6 +21,7 @@ import numpy as np
 
 import jaxmix as jm
 from benchmarks._accelerator_answers import chain, compare, estimate, importance_inputs, start
+from benchmarks._autoencoder import loss_by
 from jaxmix._platform import PRECISIONS, UNKNOWN
 
 DEVICE = jax.devices()[0]
@@ -123,19 +124,10 @@ def objective(configured: Any) -> Case:
     p = {n: jnp.asarray(0.1 * rng.standard_normal(s).astype(np.float32)) for n, s in shapes.items()}
     x = jnp.asarray((rng.random((batch, dim)) < 0.3).astype(np.float32))
 
-    def loss(p, key, x):
-        def model(z, x):
-            logits = jnp.tanh(z @ p["a"]) @ p["b"]
-            return jnp.sum(-0.5 * z * z) + jnp.sum(x * logits - jax.nn.softplus(logits))
-
-        def guide(x):
-            h = jnp.tanh(x @ p["c"])
-            return jm.DiagonalNormal(h @ p["m"], jnp.exp(h @ p["s"]))
-
-        return -jnp.mean(configured(key, model, guide, x))
-
     work = 6.0 * (p["a"].size + p["b"].size) * configured.expected_cost * batch
-    return Case(jax.value_and_grad(loss), (p, jax.random.key(9), x), work, 4.0 * x.size)
+    return Case(
+        jax.value_and_grad(loss_by(configured)), (p, jax.random.key(9), x), work, 4.0 * x.size
+    )
 
 
 def one_chain(states: int, length: int, rows: int) -> Case:

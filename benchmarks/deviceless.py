@@ -36,6 +36,7 @@ from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
 
 import jaxmix as jm
+from benchmarks._autoencoder import loss_by
 from benchmarks._hlo import read
 
 LAUNCH = 2e-6
@@ -124,21 +125,13 @@ def objective(configured) -> Program:
     shapes = {"a": f32(latent, hidden), "b": f32(hidden, dim), "c": f32(dim, hidden),
               "m": f32(hidden, latent), "s": f32(hidden, latent)}  # fmt: skip
 
-    def loss(p, key, x):
-        def model(z, x):
-            logits = jnp.tanh(z @ p["a"]) @ p["b"]
-            return jnp.sum(-0.5 * z * z) + jnp.sum(x * logits - jax.nn.softplus(logits))
-
-        def guide(x):
-            h = jnp.tanh(x @ p["c"])
-            return jm.DiagonalNormal(h @ p["m"], jnp.exp(h @ p["s"]))
-
-        return -jnp.mean(configured(key, model, guide, x))
-
     key = jax.eval_shape(lambda: jax.random.key(0))
     work = 6.0 * (latent * hidden + hidden * dim) * configured.expected_cost * batch
     return Program(
-        jax.value_and_grad(loss), (shapes, key, f32(batch, dim)), work, 4.0 * batch * dim
+        jax.value_and_grad(loss_by(configured)),
+        (shapes, key, f32(batch, dim)),
+        work,
+        4.0 * batch * dim,
     )
 
 

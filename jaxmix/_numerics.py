@@ -105,6 +105,11 @@ def _(primals, tangents):
 SHORT = 4  # terms up to which a reduction is written out
 
 
+def finite_or_zero(peak: Array) -> Array:
+    """The greatest of some logarithms, or 0 where it is infinite: what they can be shifted by."""
+    return jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
+
+
 def _over_terms(operator, x):
     """Reduce the last axis and keep it, at length 1: where it is short by elementwise operations.
 
@@ -125,14 +130,14 @@ def logsumexp_and_softmax(x):
     """`logsumexp` over the last axis and the shares, of differences, which sum to 1 at any size."""
     # The shift is a constant of the differentiation: the result does not depend on it.
     peak = jax.lax.stop_gradient(_over_terms(jnp.maximum, x))
-    peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
+    peak = finite_or_zero(peak)
     terms = jnp.exp(x - peak)
     # All terms at -inf: the softmax is taken as 0, so that the gradient is 0 and not NaN.
-    log, safe = _log_and_safe(_over_terms(jnp.add, terms))
+    log, safe = log_and_safe(_over_terms(jnp.add, terms))
     return (log + peak)[..., 0], terms / safe
 
 
-def _log_and_safe(total):
+def log_and_safe(total):
     """The logarithm of a sum, and the sum or 1: of no terms -inf, whose own derivative is 0."""
     none = total == 0
     safe = jnp.where(none, jnp.ones_like(total), total)
@@ -187,11 +192,11 @@ def _weighted(log_weights, x):
 
 def _weighted_and_shares(log_weights, x):
     peak = jax.lax.stop_gradient(_greatest_sum(log_weights, x))
-    peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
+    peak = finite_or_zero(peak)
     # The peak may be rounded, being the same for all terms; a log-weight added to a large x is
     # not, so that it joins the difference.
     terms = jnp.exp((x - peak) + log_weights)
-    log, safe = _log_and_safe(_over_terms(jnp.add, terms))
+    log, safe = log_and_safe(_over_terms(jnp.add, terms))
     return (log + peak)[..., 0], terms / safe
 
 
@@ -226,7 +231,7 @@ def _log_mixed(log_weights, log_terms):
 @_log_mixed.defjvp
 def _(primals, tangents):
     weights, terms, peak = _shifted(*primals)
-    log, safe = _log_and_safe(_product(weights, terms))
+    log, safe = log_and_safe(_product(weights, terms))
     # A term of exactly 0 selects 0 before the product, and so does a sum of them.
     turned, moved = (
         jnp.where(a == 0, jnp.zeros_like(a), a * t)
@@ -238,7 +243,7 @@ def _(primals, tangents):
 
 def _shifted(log_weights, log_terms):
     peak = jax.lax.stop_gradient(jnp.max(log_terms, axis=0, keepdims=True))
-    peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
+    peak = finite_or_zero(peak)
     return jnp.exp(log_weights), jnp.exp(log_terms - peak), peak
 
 

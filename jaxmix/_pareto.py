@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Scalar
 
 from ._arguments import numbers
+from ._numerics import finite_or_zero
 from ._sharding import gathered
 
 LEAST = 25  # terms that are not 0; from fewer no tail can be told
@@ -74,7 +75,7 @@ class _Fit(NamedTuple):
 
 def _fitted(log_weights: Array, r_eff: float) -> _Fit:
     peak = jax.lax.stop_gradient(jnp.max(log_weights))
-    peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
+    peak = finite_or_zero(peak)
     tail, where, cut, valid, used = _tail(log_weights, r_eff)
     tail, cut = tail - peak, cut - peak
     enough = (used >= LEAST) & (tail[-1] > cut)

@@ -10,7 +10,14 @@ from jaxtyping import Array, Float, PyTree, Scalar
 
 from .._density import LogDensity, is_density
 from .._hooks import TellsParts, TellsPosterior
-from .._numerics import as_array, logsumexp, softmax, weighted_logsumexp, weighted_softmax
+from .._numerics import (
+    as_array,
+    finite_or_zero,
+    logsumexp,
+    softmax,
+    weighted_logsumexp,
+    weighted_softmax,
+)
 from .._stack import Held, of_arrays, outcome_log_probs
 from ..families.categorical import Categorical
 
@@ -75,7 +82,7 @@ def label_log_probs(mixing: Any, size: int) -> Float[Array, " k"]:
 def from_logs(log_weights: Float[Array, " k"], under: Float[Array, " k"]) -> Categorical:
     """The Categorical in proportion to weights times densities, normalised by differences."""
     peak = jax.lax.stop_gradient(jnp.max(log_weights + under))
-    peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
+    peak = finite_or_zero(peak)
     logits = (under - peak) + log_weights
     return Categorical(logits=logits - logsumexp(logits))
 

@@ -12,7 +12,7 @@ from .. import _loops
 from .._numerics import logsumexp
 from .._platform import product_precision
 from ._halving import halved, is_short
-from .filtering import is_dense, item_log_densities, levelled
+from .filtering import is_dense, item_log_densities, level, levelled
 
 
 def log_sum_over_paths(
@@ -58,11 +58,6 @@ def _scaled(following, odds, used) -> Scalar:
 
 def _by_logs(following, odds, used) -> Scalar:
     """The forward pass in logarithms, each sum shifted by its own greatest term."""
-
-    def level(new):
-        peak = jax.lax.stop_gradient(jnp.max(new, -1, keepdims=True))
-        peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
-        return new - peak, peak[..., 0]
 
     def step(alpha, part):
         odd, there = part

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
 from .. import _loops
-from .._numerics import logsumexp, unanimous
+from .._numerics import finite_or_zero, log_and_safe, logsumexp, unanimous
 from .._platform import product_precision, sizes
 
 
@@ -83,10 +83,15 @@ def _pass(dense, first, following, emitted, used) -> tuple[Pass, Callable]:
     again = jax.checkpoint(body, prevent_cse=False)
     states, ahead, totals = _loops.scan(again, begin, parts)[1]
     # Items that no state can emit: -inf, and no slope.
-    lost = totals == 0
-    logs = jnp.where(lost, -jnp.inf, jnp.log(jnp.where(lost, jnp.ones_like(totals), totals)))
+    logs, _ = log_and_safe(totals)
     log_density = jnp.where(used, jnp.where(dense, logs, totals) + peak, jnp.zeros_like(peak))
     return Pass(dense, states, ahead, log_density), with_moves
+
+
+def level(logs: Float[Array, "*t k"]) -> tuple[Float[Array, "*t k"], Float[Array, "*t"]]:
+    """Logarithms less the greatest of the last axis, and that: a constant of differentiation."""
+    peak = finite_or_zero(jax.lax.stop_gradient(jnp.max(logs, -1)))
+    return logs - peak[..., None], peak
 
 
 def levelled(
@@ -97,12 +102,6 @@ def levelled(
     The latter is set aside, lest it round what tells the states apart. The beginning's odds are
     among the first item's, lest a state that begins almost surely not be lost.
     """
-
-    def level(logs):
-        peak = jax.lax.stop_gradient(jnp.max(logs, 1))
-        peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
-        return logs - peak[:, None], peak
-
     odds, peak = level(emitted)
     start = (jnp.arange(emitted.shape[0]) == 0)[:, None]
     odds, more = level(odds + jnp.where(start, first, jnp.zeros_like(first)))
@@ -151,9 +150,7 @@ def last_log_probs(*given: Array) -> Float[Array, " k"]:
 
     def read(found, _):
         state = found.states[last]
-        none = state == 0
-        logs = jnp.where(none, -jnp.inf, jnp.log(jnp.where(none, jnp.ones_like(state), state)))
-        return jnp.where(found.dense, logs, state)
+        return jnp.where(found.dense, log_and_safe(state)[0], state)
 
     return in_passes(read, *given)
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
 from .._density import check_parts, stack_size
-from .._numerics import log_mixed, logsumexp, softmax, weighted_logsumexp
+from .._numerics import finite_or_zero, log_mixed, logsumexp, softmax, weighted_logsumexp
 from .._stack import as_one_row, outcome_log_probs, over_stack, pick, repeat, rows_log_prob
 from ..families.categorical import Categorical
 from ._labels import HiddenLabel, as_law, as_rows, entered, from_logs, label_log_probs
@@ -26,7 +26,7 @@ class Labels(NamedTuple):
 
 def _finite_peak(under: Float[Array, " k"]) -> Scalar:
     peak = jnp.max(under)
-    return jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
+    return finite_or_zero(peak)
 
 
 class JointMixture(HiddenLabel):

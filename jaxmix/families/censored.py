@@ -16,6 +16,7 @@ from ._domain import Domain
 from ._entrances import entrance
 from ._moments import at_floor, mean_and_scatter, recentred
 from .normal import LOG_2_PI, Normal
+from .truncated import middle
 
 
 class CensoredNormal(Refittable):
@@ -58,8 +59,7 @@ class CensoredNormal(Refittable):
     @classmethod
     def template(cls, *, low: float = -np.inf, high: float = np.inf) -> Self:
         """A placeholder for a fit, at the middle (or the one end) of the interval."""
-        ends = [end for end in (low, high) if np.isfinite(end)]
-        return cls(sum(ends) / max(len(ends), 1), 1.0, low=low, high=high)
+        return cls(middle(low, high), 1.0, low=low, high=high)
 
     @property
     def domain(self) -> Domain:

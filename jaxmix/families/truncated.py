@@ -20,7 +20,7 @@ from ._support import outside
 from ._window import Window, fall, log_integral, window
 
 
-def _middle(low: float, high: float) -> float:
+def middle(low: float, high: float) -> float:
     """The middle of an interval, its one end, or 0."""
     ends = [end for end in (low, high) if np.isfinite(end)]
     return sum(ends) / max(len(ends), 1)
@@ -63,7 +63,7 @@ class TruncatedNormal(ExponentialFamily):
     @classmethod
     def template(cls, *, low: float = -np.inf, high: float = np.inf) -> Self:
         """A placeholder for a fit, at the middle (or the one end) of the interval."""
-        return cls(_middle(low, high), 1.0, low=low, high=high)
+        return cls(middle(low, high), 1.0, low=low, high=high)
 
     @property
     def domain(self) -> Domain:
@@ -76,7 +76,7 @@ class TruncatedNormal(ExponentialFamily):
 
     @property
     def _middle(self) -> float:
-        return _middle(self.low, self.high)
+        return middle(self.low, self.high)
 
     @property
     def _finite(self):

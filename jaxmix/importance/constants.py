@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, Scalar
 
 from .._arguments import numbers, optional, real, takes, whole
 from .._compile import of_few_numbers
-from .._numerics import logsumexp
+from .._numerics import finite_or_zero, logsumexp
 from .._pareto import pareto_k
 from .._sharding import varying
 from .checks import as_table, checked_counts, checked_efficiency
@@ -126,7 +126,7 @@ def _solve(log_table, counts, max_steps, tol, r_eff) -> Constants:
     held = jax.lax.stop_gradient(log_table)
     # A constant added to a column moves its log_z by just itself: taken out, it costs no digits.
     peak = jnp.max(held, 0)
-    peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
+    peak = finite_or_zero(peak)
     log_table, held = log_table - peak[None, :], held - peak[None, :]
     log_counts = jnp.log(counts)
     dtype, size = held.dtype, counts.shape[0]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from .._arguments import numbers, takes
-from .._numerics import logsumexp, unanimous
+from .._numerics import finite_or_zero, logsumexp, unanimous
 from .._platform import product_precision
 from .._sharding import gathered
 
@@ -100,7 +100,7 @@ def log_mixtures(
 def _product(log_proposals: Array, weights: Array, needed: Array | None):
     """Each draw's largest log-density, the mixtures over it, and whether these are exact."""
     peak = jax.lax.stop_gradient(jnp.max(log_proposals, 1, keepdims=True))
-    peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
+    peak = finite_or_zero(peak)
     scaled = jnp.exp(log_proposals - peak)
     product = jnp.matmul(scaled, weights.T, precision=product_precision(scaled))
     info = jnp.finfo(product.dtype)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._numerics import finite_or_zero
 from .tables import Ratios, Strata
 
 
@@ -79,7 +80,7 @@ def terms(values: Array, ratios: Ratios):
 def _peak(relative, mask):
     """The largest of each target, 0 where there is no finite one; and -inf where there is none."""
     peak = jnp.max(jnp.where(mask, jax.lax.stop_gradient(relative), -jnp.inf), 0, keepdims=True)
-    finite = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
+    finite = finite_or_zero(peak)
     return finite, jnp.where(peak == -jnp.inf, peak, finite)
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int, PyTree, Scalar
 
 from .._arguments import numbers, optional, real, takes, whole
 from .._compile import of_few_numbers
-from .._numerics import log_mean_exp
+from .._numerics import finite_or_zero, log_mean_exp
 from .._refuse import forward_only
 from .._sharding import varying
 from .draws import Draws, checked_draws
@@ -104,7 +104,7 @@ def _moments(table: Table, family: Array, flat: Array) -> tuple[Array, Array]:
     log_f = jnp.log(jnp.sqrt(jnp.sum(flat**2, 1, keepdims=True)))
     log_terms = jnp.where(table.log_targets > -jnp.inf, table.log_targets + log_f, -jnp.inf) - log_q
     peak = jnp.max(log_terms, 0, keepdims=True)
-    terms = jnp.exp(log_terms - jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak)))
+    terms = jnp.exp(log_terms - finite_or_zero(peak))
     mean = jnp.mean(terms, 0, keepdims=True)
     hit = mean > 0
     relative = jnp.where(hit, terms / jnp.where(hit, mean, jnp.ones_like(mean)), 0)

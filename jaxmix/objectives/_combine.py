@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Scalar
 
 from .._arguments import numbers, takes
-from .._numerics import logsumexp, logsumexp_and_softmax
+from .._numerics import finite_or_zero, logsumexp, logsumexp_and_softmax
 from .._sharding import gathered
 
 
@@ -79,7 +79,7 @@ def combine(log_w: Float[Array, " K"], groups: Sequence[Term]) -> Combined:
             f"groups is a list of terms such as jm.objectives.Blocks(4); it was {groups!r}."
         )
     peak = jax.lax.stop_gradient(jnp.max(log_w))
-    peak = jnp.where(jnp.isfinite(peak), peak, jnp.zeros_like(peak))
+    peak = finite_or_zero(peak)
     shifted = log_w - peak
     parts = [group.parts(shifted) for group in groups]
     masses = [group.mass(log_w.dtype) for group in groups]
