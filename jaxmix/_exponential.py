@@ -337,9 +337,9 @@ class ByChunk(Refittable):
         """What a chunk of events (rows, ...) is under each density; read by the other two."""
 
     @abc.abstractmethod
-    def log_probs(self, chunk: Any) -> Float[Array, "rows *stack"]:
+    def log_probs(self, chunk: Any) -> Float[Array, " rows *stack"]:
         """Log-densities of the events of a chunk."""
 
     @abc.abstractmethod
-    def weighed_sums(self, chunk: Any, weights: Float[Array, "rows *stack"]) -> Any:
+    def weighed_sums(self, chunk: Any, weights: Float[Array, " rows *stack"]) -> Any:
         """Statistics about the own origins, each event's weighed, summed over the chunk."""

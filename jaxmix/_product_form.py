@@ -153,7 +153,7 @@ def features(stack: ProductForm, events: Array, origin: Array) -> Array:
 
 def log_probs(
     stack: ProductForm, natural: tuple[Array, Array], features: Array
-) -> Float[Array, "rows *stack"]:
+) -> Float[Array, " rows *stack"]:
     """Log-densities, from `stack.product_natural` about the origin of the features."""
     head, weights = natural
     if _written_out(stack, features):
@@ -168,7 +168,7 @@ def log_probs(
 
 
 def feature_sums(
-    stack: ProductForm, features: Array, responsibilities: Float[Array, "rows *stack"]
+    stack: ProductForm, features: Array, responsibilities: Float[Array, " rows *stack"]
 ) -> Array:
     """Features summed over the rows, each weighed by its responsibilities.
 

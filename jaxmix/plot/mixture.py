@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @takes(model=having("joint_log_probs", "components", how="jm.mixture_of"))
 def mixture(
     model: Any,
-    x: Float[Array, "n *d"],
+    x: Float[Array, " n *d"],
     truth: Any = None,
     *,
     names: Sequence[str] | None = None,

@@ -182,11 +182,11 @@ class GeneralisedLinear(ByChunk):
         eta = jnp.dot(rows, q, precision=product_precision(q))
         return Chunk(q, y, base, eta.reshape(-1, m, q.shape[1]) + offset[None, None])
 
-    def log_probs(self, chunk: Chunk) -> Float[Array, "rows *stack"]:
+    def log_probs(self, chunk: Chunk) -> Float[Array, " rows *stack"]:
         value = self._each(self.local_log_prob, chunk) + chunk.base[None]
         return value.T.reshape(-1, *self.stack_shape)
 
-    def weighed_sums(self, chunk: Chunk, weights: Float[Array, "rows *stack"]) -> Expansion:
+    def weighed_sums(self, chunk: Chunk, weights: Float[Array, " rows *stack"]) -> Expansion:
         q, m = chunk.covariates, self.num_predictors
         shares = weights.reshape(weights.shape[0], -1).T
         local = self._each(self._derivatives, chunk)

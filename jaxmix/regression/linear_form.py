@@ -108,7 +108,7 @@ class LinearForm(ByChunk, ExponentialFamily):
         foretold = jnp.dot(rows, q, precision=product_precision(q))
         return Chunk(q, y.T[None] - foretold.reshape(-1, self.num_responses, q.shape[1]))
 
-    def log_probs(self, chunk: Chunk) -> Float[Array, "rows *stack"]:
+    def log_probs(self, chunk: Chunk) -> Float[Array, " rows *stack"]:
         r = self.num_responses
         upper = whitener(self.factor_of_errors).reshape(-1, r, r)
         digits = product_precision(chunk.residuals)
@@ -116,7 +116,7 @@ class LinearForm(ByChunk, ExponentialFamily):
         value = self._head.reshape(-1, 1) - 0.5 * jnp.sum(z * z, 1)
         return value.T.reshape(-1, *self.stack_shape)
 
-    def weighed_sums(self, chunk: Chunk, weights: Float[Array, "rows *stack"]) -> Residuals:
+    def weighed_sums(self, chunk: Chunk, weights: Float[Array, " rows *stack"]) -> Residuals:
         q, e = chunk
         shares = weights.reshape(weights.shape[0], -1).T
         weighed = shares[:, None] * e
