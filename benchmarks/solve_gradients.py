@@ -17,8 +17,8 @@ import numpy as np
 
 import jaxmix as jm
 from jaxmix.em.expected import expect
-from jaxmix.em.maximise import floor_prior, pooled_stats
 from jaxmix.em.parts import parameters
+from jaxmix.em.priors.prior import floor_prior, pooled_stats
 from jaxmix.em.residual import jacobian, pass_of, residual
 
 EACH, ROWS = 4, 80
@@ -45,8 +45,9 @@ def gaussians(covariance):
 
 
 def _from_labels(template, x, shares):
-    from jaxmix.em.maximise import blank_stats, refit
+    from jaxmix.em.m_step import refit
     from jaxmix.em.parts import take_apart
+    from jaxmix.em.priors.prior import blank_stats
 
     parts = take_apart(template)
     stats = blank_stats(template, x, weights=shares)

@@ -25,6 +25,11 @@ def alone(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda a: a[None], tree)
 
 
+def spread(array: Any, ndim: int) -> Any:
+    """The array with axes of size 1 at its end, to stand beside arrays of `ndim` axes."""
+    return array.reshape(array.shape + (1,) * (ndim - array.ndim))
+
+
 def in_numpy(tree: PyTree) -> PyTree:
     """Every array as one of NumPy; anything else as it is."""
     return jax.tree.map(lambda a: np.asarray(a) if eqx.is_array(a) else a, tree)

@@ -13,7 +13,7 @@ from .._sharding import on_automatic_axes
 from .._trees import alone, float_of, in_numpy, num_rows
 from ..em import init, run
 from ..em.chunks import densities
-from ..em.maximise import DEFAULT_FLOOR
+from ..em.priors.prior import DEFAULT_FLOOR
 from ..em.search.padding import padded_rows
 from ..em.search.small import ELEMENTS
 

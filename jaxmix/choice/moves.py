@@ -12,11 +12,12 @@ from .._exponential import Refittable
 from .._refuse import on_host
 from .._results import RESULTS
 from .._sharding import on_automatic_axes
-from .._trees import num_rows
+from .._trees import num_rows, spread
 from ..combinators.tied import Borrowed
 from ..em import Prior, run
-from ..em.maximise import DEFAULT_FLOOR, blank_stats, floor_prior, keep_densities, refit
+from ..em.m_step import keep_densities, refit
 from ..em.parts import is_part, take_apart
+from ..em.priors.prior import DEFAULT_FLOOR, blank_stats, floor_prior
 
 NOISE = 3.0  # of the log-densities that draw latent variables inside a component
 
@@ -105,7 +106,7 @@ def _touched(model, chosen) -> dict[int, Array]:
         pairs = [(leaf, chosen[k]) for k, part in enumerate(model.components) for leaf in own(part)]
     else:
         pairs = [(leaf, chosen) for leaf in own(model.components)]
-    wide = lambda leaf, use: use.reshape(use.shape + (1,) * (len(leaf.stack_shape) - use.ndim))
+    wide = lambda leaf, use: spread(use, len(leaf.stack_shape))
     return {
         _identity(leaf): jnp.broadcast_to(wide(leaf, use), leaf.stack_shape) for leaf, use in pairs
     }

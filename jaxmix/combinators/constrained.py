@@ -13,6 +13,7 @@ from jaxtyping import Array, Key, PyTree, Scalar
 
 from .._exponential import Refittable
 from .._newton import newton_maximum
+from .._trees import spread
 
 SCALES = ("log_scale", "factor")
 STORED = {"variance": "log_scale", "covariance": "factor", "precision": "factor"}
@@ -151,7 +152,7 @@ def where_counted(count: Array, tree: Any) -> Any:
     """Statistics of the densities that have any data, 0 of the others."""
 
     def one(a):
-        used = (count > 0).reshape(count.shape + (1,) * (a.ndim - count.ndim))
+        used = spread(count > 0, a.ndim)
         return jnp.where(used, a, jnp.zeros_like(a))
 
     return jax.tree.map(one, tree)

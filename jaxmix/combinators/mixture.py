@@ -17,6 +17,7 @@ from .._density import check_parts, is_density, stack_size
 from .._exponential import check_declared
 from .._numerics import weighted_logsumexp, weighted_softmax
 from .._stack import over_stack, pick, repeat
+from .._trees import spread
 from ..families.categorical import Categorical
 from ._conditioning import check_one_event, filled, observed, split, typical
 from ._labels import HiddenLabel, as_law, entered, from_logs, label_log_probs
@@ -199,7 +200,7 @@ class MixtureSameFamily(AbstractMixture):
     def _averaged(self, values: Array) -> Array:
         """The mean over the components, whose axis is the last of the stack."""
         weights = self.weights
-        wide = weights.reshape(weights.shape + (1,) * (values.ndim - weights.ndim))
+        wide = spread(weights, values.ndim)
         return jnp.sum(wide * values, weights.ndim - 1)
 
     def _over(self, function):

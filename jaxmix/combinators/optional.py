@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Key, PyTree, Scalar
 
 from .._density import LogDensity, check_parts, is_density, one_event
+from .._trees import spread
 from ..families.bernoulli import Bernoulli
 
 
@@ -22,7 +23,7 @@ def masked(present: Bool[Array, "..."], value: PyTree) -> PyTree:
     """The value where present, zeros elsewhere: 0 * NaN would be NaN in a gradient."""
 
     def zeroed(array):
-        there = present.reshape(present.shape + (1,) * (array.ndim - present.ndim))
+        there = spread(present, array.ndim)
         return jnp.where(there, array, jnp.zeros_like(array))
 
     return jax.tree.map(zeroed, value)

@@ -8,7 +8,7 @@ from jaxtyping import Array, PyTree
 from .._compile import Quick
 from .._stand_ins import Tilted
 from ..combinators import mixture_of
-from ..em.maximise import refit
+from ..em.m_step import refit
 from ..em.parts import take_apart
 
 ROWS = (256, 2048)  # values that a score is made from, drawn at random from a longer column

@@ -1,7 +1,7 @@
 """Expectation-maximisation: tilt, differentiate, refit. START HERE, then read `solver.py`.
 
 In this order: `solver`, `state`, `run` (the step and the one compiled loop); `expected`,
-`product_form`, `chunks` (a pass); `parts`, `maximise` (an M-step); `drive`, `in_memory`, `stream`,
+`product_form`, `chunks` (a pass); `parts`, `m_step` (an M-step); `drive`, `in_memory`, `stream`,
 `online` (the one loop on the host); `solve`, `residual` (rest). Rooms of their own are `search` (the
 starts of a fit, and which of them go on), `priors` and `uncertainty`.
 
@@ -28,7 +28,6 @@ from .fit import fit as fit
 from .m_step import MStep as MStep
 from .m_step import m_step as m_step
 from .m_step import recentre as recentre
-from .maximise import Prior as Prior
 from .online import Online as Online
 from .online import online as online
 from .priors.conjugacy import InverseGamma as InverseGamma
@@ -38,6 +37,7 @@ from .priors.conjugacy import NormalInverseWishart as NormalInverseWishart
 from .priors.conjugacy import PseudoEvents as PseudoEvents
 from .priors.conjugacy import PseudoRows as PseudoRows
 from .priors.conjugate_prior import conjugate_prior as conjugate_prior
+from .priors.prior import Prior as Prior
 from .priors.ridge import Ridge as Ridge
 from .run import Solution as Solution
 from .run import run as run

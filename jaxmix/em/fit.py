@@ -24,7 +24,7 @@ from .entry import (
     items_of_one_row,
 )
 from .in_memory import fit_alike, fit_arrays
-from .maximise import DEFAULT_FLOOR, Prior
+from .priors.prior import DEFAULT_FLOOR, Prior
 from .search.padding import alike
 from .solution import Fit
 from .solver import Solver

@@ -20,7 +20,7 @@ from .columns import Fold, fold_of
 from .drive import Progress, drive
 from .entry import Options
 from .expected import log_likelihood
-from .maximise import FLOOR_ROWS
+from .priors.prior import FLOOR_ROWS
 from .run import loop
 from .search import restarts
 from .search.restarts import GOES, Searched, floor_prior, search, table_of

@@ -1,16 +1,193 @@
-"""The M-step by itself, from statistics that are values: for a loop of a user's own."""
+"""The M-step: each leaf from its own statistics, loose arrays by a guarded gradient step."""
 
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from .._exponential import Refittable
+from .. import _loops
+from .._exponential import ExponentialFamily, Refittable
+from .._numerics import tree_vdot
 from .._sharding import on_automatic_axes
-from .._stack import of_arrays
-from .maximise import Prior, refit_all
-from .parts import is_part
+from .._stack import of_arrays, stack_axes
+from .._trees import spread
+from .expected import Expected, log_likelihood
+from .parts import is_part, take_apart
+from .priors.prior import Prior, expected_under, without_means
+
+
+class GradientState(NamedTuple):
+    """What the step of loose arrays carries: a quasi-Newton memory and a step length."""
+
+    memory: Any
+    length: Array
+
+
+def gradient_state(loose: list[Array]) -> GradientState | None:
+    """A fresh state for the step of some arrays; None where there are none."""
+    if not loose:
+        return None
+    return GradientState(_rule().init(loose), jnp.ones((), loose[0].dtype))
+
+
+def _rule() -> Any:
+    import optax  # when it is used: it takes a tenth of a second
+
+    return optax.scale_by_lbfgs()
+
+
+def climb(value, gradient, loose, state: Any) -> tuple[list[Array], GradientState]:
+    """A quasi-Newton step up a value of some arrays, halved until it does not fall."""
+    downhill = jax.tree.map(jnp.negative, gradient)
+    direction, memory = _rule().update(downhill, state.memory, loose)
+    # Optax's rules give what is to be subtracted; where curvature misleads, the gradient serves.
+    misled = ~(tree_vdot(direction, gradient) < 0)
+    scale = jnp.sqrt(tree_vdot(gradient, gradient))
+    scale = jnp.where(scale > 0, scale, jnp.ones_like(scale))
+    direction = jax.tree.map(lambda d, g: jnp.where(misled, g / scale, -d), direction, gradient)
+    start, moved = value(loose), lambda s: jax.tree.map(lambda p, d: p + s * d, loose, direction)
+
+    def worse(carry):
+        _, level, tries = carry
+        return ~(level >= start) & (tries < 30)
+
+    def halve(carry):
+        length, _, tries = carry
+        return length / 2, value(moved(length / 2)), tries + 1
+
+    length, level, _ = _loops.while_loop(
+        worse, halve, (state.length, value(moved(state.length)), jnp.zeros((), int))
+    )
+    better = level >= start
+    loose = jax.tree.map(lambda new, old: jnp.where(better, new, old), moved(length), loose)
+    longest = jnp.ones_like(length)
+    return loose, GradientState(
+        memory, jnp.where(better, jnp.minimum(2 * length, longest), longest)
+    )
+
+
+class Maximised(NamedTuple):
+    """What the M-step did."""
+
+    model: PyTree
+    state: GradientState | None
+    gain: Array  # of the expected complete-data log-density, under the old statistics
+    num_emptied: Array  # densities that kept their parameters for want of data
+    num_collapsed: Array  # densities without a finite estimate
+
+
+def keep(use: Array, new: Array, old: Array) -> Array:
+    """The new statistics for the densities of a stack to use, the old ones for the others."""
+    return jnp.where(spread(use, new.ndim), new, old)
+
+
+def keep_densities(use: Array, new: PyTree, old: PyTree) -> PyTree:
+    """The new parameters for the densities of a stack to use; what these share, for any of them."""
+
+    def choose(own, n, o):
+        if not eqx.is_array(n):
+            return n
+        return keep(jnp.any(use, axis=tuple(range(own, use.ndim))), n, o)
+
+    return jax.tree.map(choose, stack_axes(old), new, old)
+
+
+def finite(leaf: Refittable, use: Array) -> Array:
+    """Densities of a stack without NaN, or infinite parameters where these mean nothing."""
+    owned = jax.tree.leaves(stack_axes(leaf))
+    for own, array in zip(owned, jax.tree.leaves(leaf), strict=True):
+        if not eqx.is_inexact_array(array):
+            continue
+        fine = jnp.isfinite(array)
+        if leaf.zero_is_valid:
+            fine = fine | jnp.isinf(array)
+        fine = jnp.all(fine, axis=tuple(range(own, array.ndim)))
+        use = use & spread(fine, use.ndim)
+    return use
+
+
+def sound(leaf: Refittable, total: Any, weight: Array) -> Array:
+    """Densities of a stack that have data to be refitted to, and a finite estimate from them."""
+    return finite(leaf.from_stats(total, leaf.origin), _alive(total, weight))
+
+
+def _alive(total: Any, weight: Array) -> Array:
+    # Less than a rounding error of the whole: nothing to fit to.
+    return total.count > jnp.finfo(total.count.dtype).eps * weight
+
+
+def refit(
+    leaf: Refittable, stats: Any, pseudo: Any | None, weight: Array, at_mean: Array | None = None
+) -> tuple[Any, Array, Array]:
+    """One leaf (or a stack of them) from its statistics, and how many were emptied or collapsed.
+
+    Both keep their parameters: the emptied have no data, the collapsed no finite estimate.
+    `at_mean` counts pseudo-events that sit at the new mean.
+    """
+    origin = leaf.origin
+    total = stats if pseudo is None else jax.tree.map(jnp.add, stats, pseudo)
+    new = leaf.from_stats(total, origin)
+    if at_mean is not None:
+        still = jax.tree.map(jnp.zeros_like, total)._replace(count=at_mean)
+        more = leaf.recentre(still, new.origin, origin)
+        new = leaf.from_stats(jax.tree.map(jnp.add, total, more), origin)
+    alive = _alive(total, weight)
+    use = finite(new, alive)
+    return keep_densities(use, new, leaf), jnp.sum(~alive), jnp.sum(alive & ~use)
+
+
+def refit_all(
+    leaves: list[Refittable], stats: list[Any], weight: Array, prior: Prior | None
+) -> tuple[list[Any], Array, Array, Array]:
+    """Every leaf refitted, what the step gains, and how many densities were emptied, collapsed."""
+    none = [None] * len(leaves)
+    pseudo = none if prior is None else without_means(leaves, prior)
+    still = none if prior is None or prior.at_mean is None else prior.at_mean
+    new_leaves, gains = [], []
+    emptied = collapsed = jnp.zeros((), int)
+    for leaf, own, extra, many in zip(leaves, stats, pseudo, still, strict=True):
+        many = None if many is None else many.astype(own.count.dtype)
+        new, empty, collapse = refit(leaf, own, extra, weight, many)
+        new_leaves.append(new)
+        emptied, collapsed = emptied + empty, collapsed + collapse
+        gains.append(expected_gain(new, leaf, own))
+    gain = sum(gains[1:], gains[0]) if gains else jnp.zeros(())
+    return new_leaves, gain, emptied, collapsed
+
+
+def maximise(
+    model: PyTree,
+    expected: Expected,
+    data: PyTree,
+    weights: Array | None = None,
+    prior: Prior | None = None,
+    state: GradientState | None = None,
+) -> Maximised:
+    """The M-step: refit every leaf; move the loose arrays uphill, never below."""
+    parts = take_apart(model)
+    new_leaves, gain, emptied, collapsed = refit_all(
+        parts.leaves, expected.stats, expected.weight, prior
+    )
+    loose = parts.loose
+    if loose:
+        value = lambda loose: log_likelihood(parts.model(new_leaves, loose), data, weights).value
+        slope = jax.tree.map(lambda g: g / expected.weight.astype(g.dtype), expected.gradient)
+        state = gradient_state(loose) if state is None else state
+        loose, state = climb(value, slope, loose, state)
+    return Maximised(parts.model(new_leaves, loose), state, gain, emptied, collapsed)
+
+
+def expected_gain(new: Refittable, old: Refittable, stats: Any) -> Array:
+    """Q(new) - Q(old) under the old statistics: parameters are subtracted before the product."""
+    origin = old.origin
+    if not (isinstance(new, ExponentialFamily) and isinstance(old, ExponentialFamily)):
+        return expected_under(new, stats, origin) - expected_under(old, stats, origin)
+    # Of what no datum has, the logarithm may be -inf: 0 log 0 is 0.
+    seen = lambda s, n, o: jnp.where(s == 0, jnp.zeros_like(n), n - o)
+    change = jax.tree.map(seen, stats, new.natural(origin), old.natural(origin))
+    return tree_vdot(change, stats)
 
 
 class MStep(NamedTuple):

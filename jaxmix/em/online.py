@@ -19,8 +19,9 @@ from .batches import Pieces, ahead, sampled
 from .checks import checked_data, of_dtype
 from .drive import Progress, drive
 from .expected import expect
-from .maximise import DEFAULT_FLOOR, Prior, about_own_origins, floor_prior, refit
+from .m_step import refit
 from .parts import recentred, take_apart
+from .priors.prior import DEFAULT_FLOOR, Prior, about_own_origins, floor_prior
 from .search.restarts import SEARCH_ROWS
 
 

@@ -30,6 +30,7 @@ from .._product_form import (
 )
 from .._stack import Held
 from .._stand_ins import Known, Tilted, TiltedProduct
+from .._trees import spread
 
 
 class OwnOrigin:
@@ -180,7 +181,7 @@ class FarApart(Beforehand):
         near, own = sums
 
         def chosen(own, near):
-            far = self.far.reshape(self.far.shape + (1,) * (near.ndim - self.far.ndim))
+            far = spread(self.far, near.ndim)
             return jnp.where(far, own.reshape(near.shape), near)
 
         return jax.tree.map(chosen, own, super().stats(near))

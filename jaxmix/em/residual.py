@@ -9,11 +9,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .. import _loops
+from .._trees import spread
 from ..combinators.frozen import Frozen
 from .chunks import chunk_rows, is_brief
 from .expected import Expected, expect
-from .maximise import about_own_origins, floor_stats, keep, keep_densities, sound
+from .m_step import keep, keep_densities, sound
 from .parts import is_part, parameters, take_apart
+from .priors.prior import about_own_origins, floor_stats
 
 
 class Drift(NamedTuple):
@@ -139,7 +141,7 @@ def _spare(model, used, data, weights, weight):
         for leaf, stats, origin in zip(leaves, pooled, origins, strict=True):
             about = leaf.recentre(stats, origin, leaf.origin)
             share = jnp.finfo(stats.count.dtype).eps * weight / stats.count
-            scaled = lambda a, s=share: a * s.reshape(s.shape + (1,) * (a.ndim - s.ndim))
+            scaled = lambda a, s=share: a * spread(s, a.ndim)
             out.append(jax.tree.map(scaled, about))
         return out
 

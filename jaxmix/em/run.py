@@ -21,13 +21,8 @@ from .checks import check_rows
 from .chunks import in_blocks, is_brief, lanes_of
 from .entry import check_assignment, check_start, check_stopping, enter, items_of_one_row
 from .expected import expect
-from .gradient_step import GradientState, init_gradient_state
-from .maximise import (
-    DEFAULT_FLOOR,
-    Prior,
-    floor_prior,
-    maximise,
-)
+from .m_step import GradientState, maximise
+from .priors.prior import DEFAULT_FLOOR, Prior, floor_prior
 from .solver import Solver
 from .state import History, Limits, State, begin, judge, propose, result_of
 
@@ -270,7 +265,6 @@ def step(
 
 def _one_step(model, data, state, weights, assignment, prior):
     expected = expect(model, data, weights, assignment=assignment)
-    state = init_gradient_state(model) if state is None else state
     new = maximise(model, expected, data, weights, prior, state)
     return new.model, new.state, StepInfo(expected.log_likelihood.value, new.num_emptied)
 

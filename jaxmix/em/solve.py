@@ -16,8 +16,8 @@ from .._sharding import on_automatic_axes
 from .accelerate import solver_of
 from .chunks import is_brief
 from .entry import check_start, enter
-from .maximise import DEFAULT_FLOOR, Prior, floor_prior
 from .parts import parameters, take_apart
+from .priors.prior import DEFAULT_FLOOR, Prior, floor_prior
 from .residual import Pass, jacobian, pass_of, residual
 from .run import loop
 from .solver import PlainEM, Solver

@@ -14,14 +14,13 @@ from .._trees import take
 from .accelerate import finite_change
 from .buckets import Buckets
 from .expected import Expected
-from .gradient_step import GradientState, init_gradient_state
-from .maximise import Maximised, Prior, expected_gain, floors_of, log_prior, maximise
+from .m_step import GradientState, Maximised, expected_gain, gradient_state, maximise
 from .parts import parameters, take_apart
+from .priors.prior import Prior, floors_of, log_prior
 from .sharded import opened
 from .solver import Limits, PlainEM, Point, Proposal, Solver, Verdict
 
 PATIENCE = 16  # steps without progress after which rounding is all that moves
-RULES = ("gain", "aitken", "rest")
 
 
 class History(NamedTuple):
@@ -103,8 +102,9 @@ def begin(
         nearness = Nearness(
             still, still, jnp.full((), jnp.inf, flat.dtype), Sum(zero, zero), zero, none, no
         )
+    move, memory = gradient_state(take_apart(model).loose), solver.init(_steered(model)[0])
     return State(
-        model, expected, init_gradient_state(model), solver.init(_steered(model)[0]), nearness, no, zero,
+        model, expected, move, memory, nearness, no, zero,
         infinite, infinite, none - 1, none, none, jnp.asarray(True),
     )  # fmt: skip
 

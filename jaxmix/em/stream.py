@@ -22,8 +22,9 @@ from .drive import Progress, drive
 from .entry import Options
 from .expected import Expected, expect, log_likelihood
 from .in_memory import fit_arrays
-from .maximise import FLOOR_ROWS, maximise
+from .m_step import maximise
 from .parts import num_parameters, take_apart
+from .priors.prior import FLOOR_ROWS
 from .search.initialise import has_zeros, supported
 from .search.restarts import SEARCH_ROWS, floor_prior
 from .sharded import everyone, together

@@ -11,7 +11,7 @@ from .. import em
 from .._compile import of_few_numbers
 from ..combinators import mixture_of
 from ..em.chunks import is_brief
-from ..em.maximise import floor_prior
+from ..em.priors.prior import floor_prior
 from ..em.run import loop
 from ..em.solver import PlainEM
 from ..em.state import Limits, begin

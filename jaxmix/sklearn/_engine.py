@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, PyTree
 from .._compile import Quick
 from ..em.chunks import is_brief
 from ..em.expected import expect
-from ..em.maximise import refit
+from ..em.m_step import refit
 from ..em.parts import take_apart
 
 BLOCK = 100

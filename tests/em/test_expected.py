@@ -11,7 +11,7 @@ from scipy.special import logsumexp as sp_logsumexp
 import jaxmix as jm
 from jaxmix._exponential import tilt
 from jaxmix.em.expected import expect
-from jaxmix.em.maximise import maximise
+from jaxmix.em.m_step import maximise
 
 
 def gaussian(dtype, k=3, d=2, seed=0):

@@ -189,7 +189,7 @@ def test_nested_models_climb_their_posterior(x64):
     want = (share + np.array([2.0, 1.0]) + 0.25) / (len(rows) + 3.5)
     np.testing.assert_allclose(found.model.weights, want, atol=1e-3)
     objective_of = lambda m: float(
-        jax.vmap(m.log_prob)(data).sum() + jm.em.maximise.log_prior(m, prior)
+        jax.vmap(m.log_prob)(data).sum() + jm.em.priors.prior.log_prior(m, prior)
     )
     np.testing.assert_allclose(objective_of(found.model), objective[-1], rtol=1e-9)
 

@@ -91,7 +91,7 @@ def test_a_mixture_ends_at_the_mode(family, x64):
 
     # The objective is the posterior but for a constant.
     rise = posterior(found.model) - posterior(start)
-    first = jm.em.maximise.log_prior(start, prior) + jnp.sum(jax.vmap(start.log_prob)(data))
+    first = jm.em.priors.prior.log_prior(start, prior) + jnp.sum(jax.vmap(start.log_prob)(data))
     np.testing.assert_allclose(objective[-1] - first, rise, rtol=1e-8)
     slope = eqx.filter_grad(posterior)(found.model)
     assert all(np.max(np.abs(a)) < 1e-3 for a in jax.tree.leaves(slope.components))

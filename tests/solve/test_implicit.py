@@ -10,7 +10,7 @@ import pytest
 
 import jaxmix as jm
 from jaxmix._exponential import Total
-from jaxmix.em.maximise import pooled_stats
+from jaxmix.em.priors.prior import pooled_stats
 
 
 def normals(weights, means, scales):

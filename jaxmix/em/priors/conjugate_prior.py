@@ -13,13 +13,13 @@ from ..._arguments import density, optional, real, takes
 from ..._arguments import rows as rows_of
 from ..._exponential import Refittable
 from ..._sharding import on_automatic_axes
-from ..._trees import is_traced
+from ..._trees import is_traced, spread
 from ...combinators.constrained import Constrained
 from ...combinators.tied import Borrowed
-from ..maximise import Prior, blank_stats, floor_prior, floors_of, pooled_stats
 from ..parts import take_apart
 from . import ridge as ridge  # its law is among those of a family
 from .conjugacy import NEWTON_STEPS, Pseudo, PseudoRows, pseudo_statistics
+from .prior import Prior, blank_stats, floor_prior, floors_of, pooled_stats
 
 
 @takes(template=density, data=optional(rows_of), rows=real(0, ends=True), floor=real(0, ends=True))
@@ -170,7 +170,5 @@ def _settled(template, data, weights, pooled, origins):
 
 
 def _of_rows(leaf: Refittable, pool: Any, law: PseudoRows, origin: Any) -> Pseudo:
-    def scaled(total):
-        return total / pool.count.reshape(pool.count.shape + (1,) * (total.ndim - pool.count.ndim))
-
-    return Pseudo(jax.tree.map(lambda a: law.count * scaled(a), pool), origin)
+    each = lambda total: law.count * (total / spread(pool.count, total.ndim))
+    return Pseudo(jax.tree.map(each, pool), origin)

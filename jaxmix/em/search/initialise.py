@@ -12,14 +12,14 @@ from ..._compile import Quick
 from ..._hooks import Labelled
 from ..._sharding import on_automatic_axes
 from ..._stack import of_arrays
-from ..._trees import float_of, num_rows, take
+from ..._trees import float_of, num_rows, spread, take
 from ..chunks import in_blocks, lanes_of
 from ..columns import ColumnsEvent
 from ..entry import check_key, enter
 from ..expected import expect
-from ..gradient_step import climb, gradient_state
-from ..maximise import blank_stats, finite, keep_densities, maximise, refit
+from ..m_step import climb, finite, gradient_state, keep_densities, maximise, refit
 from ..parts import recentred, take_apart
+from ..priors.prior import blank_stats
 
 SEED_ROWS = 2048
 ROWS_A_COMPONENT = 3
@@ -173,7 +173,7 @@ def refitted(
     for leaf, s, pool in zip(parts.leaves, stats, pooled, strict=True):
         # A field that no row has is 0 everywhere.
         count = jnp.where(pool.count > 0, pool.count, jnp.ones_like(pool.count))
-        one = jax.tree.map(lambda a, n=count: a / _expand(n, a), pool)
+        one = jax.tree.map(lambda a, n=count: a / spread(n, a.ndim), pool)
         if alive is not None and leaf is mixing:
             outcomes = alive.astype(one.outcomes.dtype)
             one = one._replace(outcomes=outcomes / jnp.sum(outcomes))
@@ -227,7 +227,7 @@ def global_fit(template: PyTree, sample: PyTree, case: Array | None = None) -> t
 def climbed(build, noisy, sample, share, case=None):
     """Loose arrays climbed to the rows given each component, from a start broken by noise."""
     case = jnp.ones_like(share[:, *(0,) * (share.ndim - 1)]) if case is None else case
-    even = share + _expand(case / jnp.sum(case), share)
+    even = share + spread(case / jnp.sum(case), share.ndim)
 
     def value(loose):
         model = build(loose)
@@ -271,10 +271,6 @@ def supported(models: PyTree, whole: PyTree) -> PyTree:
         for leaf, other in zip(stacked.leaves, one.leaves, strict=True)
     ]
     return stacked.model(leaves, stacked.loose)
-
-
-def _expand(count, like):
-    return count.reshape(count.shape + (1,) * (like.ndim - count.ndim))
 
 
 def _responsibilities(key, template, sample, plus_plus):

@@ -19,9 +19,9 @@ from jaxtyping import PyTree
 from ..._platform import sizes
 from ..._results import FAILED
 from ..._trees import float_of, num_rows, take
-from .. import maximise
 from ..checks import check_support
 from ..chunks import densities
+from ..priors import prior
 from ..sharded import layout_of, over_rows
 from ..solution import Restarts
 from ..state import History, State
@@ -39,7 +39,7 @@ CLOSE = 1e-4  # nats a datum between lanes at one optimum
 ALIKE = 5e-3  # of the data, between the shares of components of lanes at one optimum
 APART = 100.0  # nats of a sample by which no lane is behind that wins on all the data
 
-floor_prior = jax.jit(maximise.floor_prior)
+floor_prior = jax.jit(prior.floor_prior)
 
 
 class Searched(NamedTuple):

@@ -28,8 +28,8 @@ from ..chunks import densities
 from ..drive import Progress, best_of_all, drive
 from ..entry import Options
 from ..expected import log_likelihood
-from ..maximise import Prior, floors_prior
 from ..parts import take_apart
+from ..priors.prior import Prior, floors_prior
 from ..run import pass_on
 from ..solution import Fit, answer
 from ..solver import PlainEM

@@ -19,7 +19,7 @@ from ..._trees import float_of, in_numpy, is_traced, num_rows, take
 from ...combinators._labels import posterior_of
 from ..chunks import densities
 from ..entry import check_key, enter
-from ..maximise import Prior
+from ..priors.prior import Prior
 from ..search.padding import bucket_of_components, can_widen, narrowed, padded_rows, widened
 from ..solve import fixed_point
 

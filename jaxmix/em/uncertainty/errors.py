@@ -15,7 +15,7 @@ from ..._sharding import everywhere, on_automatic_axes
 from ..._trees import float_of
 from ..chunks import is_brief
 from ..entry import enter
-from ..maximise import Prior
+from ..priors.prior import Prior
 from .information import (
     chart,
     inverse_root,

@@ -9,12 +9,13 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PyTree
 
 from ..._stack import stack_axes
-from ..._trees import num_rows
+from ..._trees import num_rows, spread
 from ...combinators._labels import posterior_of
 from ..chunks import chunk_rows, map_rows
 from ..expected import expect, log_likelihood
-from ..maximise import DEFAULT_FLOOR, Prior, about_own_origins, floors_of, log_prior, sound
+from ..m_step import sound
 from ..parts import free_parameters, parameters, take_apart
+from ..priors.prior import DEFAULT_FLOOR, Prior, about_own_origins, floors_of, log_prior
 
 
 class Directions(NamedTuple):
@@ -81,7 +82,7 @@ def _held(leaf: Any, off: Array, again: Any) -> tuple[Array, Array]:
             return None
         # What a stack shares is held where any of its densities is.
         there = jnp.any(off, axis=tuple(range(own, off.ndim)))
-        return jnp.broadcast_to(there.reshape(there.shape + (1,) * (array.ndim - own)), array.shape)
+        return jnp.broadcast_to(spread(there, array.ndim), array.shape)
 
     whole = jax.tree.map(of, axes, arrays, is_leaf=lambda n: n is None)
     gone = jax.tree.map(jnp.isinf, eqx.filter(again, eqx.is_inexact_array))

@@ -9,7 +9,7 @@ from ..._results import RESULTS
 from ..._sharding import everywhere, on_automatic_axes
 from ..chunks import is_brief
 from ..entry import enter
-from ..maximise import Prior
+from ..priors.prior import Prior
 from .information import Chart, chart, inverse_root, objective, observed_information
 
 

@@ -1,22 +1,18 @@
-"""The M-step: each leaf from its own statistics, loose arrays by a guarded gradient step."""
+"""A prior as pseudo-statistics, and the default one: a floor under every density's variance."""
 
+import functools
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from .. import _loops
-from .._exponential import ExponentialFamily, Refittable
-from .._numerics import tree_vdot
-from .._stack import stack_axes
-from .._stand_ins import Blank
-from .._trees import float_of, num_rows, take
-from .chunks import SYMBOLIC, take_chunk
-from .expected import Expected, log_likelihood
-from .gradient_step import GradientState, climb, gradient_state
-from .parts import take_apart
+from ... import _loops
+from ..._exponential import Refittable
+from ..._stand_ins import Blank
+from ..._trees import float_of, num_rows, spread, take
+from ..chunks import SYMBOLIC, take_chunk
+from ..parts import take_apart
 
 DEFAULT_FLOOR = 1e-9  # least variance of a component, as a share of the data's
 FLOOR_ROWS = 4096
@@ -38,16 +34,6 @@ class Prior(NamedTuple):
     origins: list[Any]
     at_mean: list[Any] | None = None
     floors: list[Any] | None = None
-
-
-class Maximised(NamedTuple):
-    """What the M-step did."""
-
-    model: PyTree
-    state: GradientState | None
-    gain: Array  # of the expected complete-data log-density, under the old statistics
-    num_emptied: Array  # densities that kept their parameters for want of data
-    num_collapsed: Array  # densities without a finite estimate
 
 
 def blank_stats(
@@ -117,11 +103,6 @@ def _pooled_origin(leaf: Refittable, stats: Any) -> Any:
     return jax.tree.map(lambda n, o: jnp.where(jnp.isfinite(n), n, o), new, old)
 
 
-def if_seen(floor: Any, count: Array) -> Any:
-    """A floor, or none where no row has the field: a share of nothing is no number."""
-    return jax.tree.map(lambda a: keep(count > 0, a, jnp.zeros_like(a)), floor)
-
-
 def floor_stats(model: PyTree, data: PyTree, weights: Array | None) -> tuple[list, list]:
     """`pooled_stats` of a bounded number of rows."""
     rows = num_rows(data)
@@ -146,8 +127,11 @@ def floor_prior(model: PyTree, data: PyTree, weights: Array | None, share: float
 
 def floors_prior(leaves, pooled, origins, weights: Array | None, share: Array) -> Prior:
     """A share of pooled statistics as a prior, in the unit of the case weights."""
+    # None where no row has the field: a share of nothing is no number.
+    seen = lambda a, s: jnp.where(spread(s.count > 0, a.ndim), a, jnp.zeros_like(a))
     floors = [
-        if_seen(leaf.floor(s, share), s.count) for leaf, s in zip(leaves, pooled, strict=True)
+        jax.tree.map(functools.partial(seen, s=s), leaf.floor(s, share))
+        for leaf, s in zip(leaves, pooled, strict=True)
     ]
     if weights is None:
         return Prior(floors, origins)
@@ -158,7 +142,7 @@ def floors_prior(leaves, pooled, origins, weights: Array | None, share: Array) -
 
 def about_own_origins(leaves: list[Refittable], prior: Prior) -> list[Any]:
     """The prior's pseudo-statistics about each leaf's own origin, events at the mean among them."""
-    about = _without_means(leaves, prior)
+    about = without_means(leaves, prior)
     if prior.at_mean is None:
         return about
     return [
@@ -167,7 +151,7 @@ def about_own_origins(leaves: list[Refittable], prior: Prior) -> list[Any]:
     ]
 
 
-def _without_means(leaves: list[Refittable], prior: Prior) -> list[Any]:
+def without_means(leaves: list[Refittable], prior: Prior) -> list[Any]:
     """The same, the pseudo-events that sit at the mean left out."""
     return [
         leaf.recentre(_in_dtype_of(leaf, s), old, leaf.origin)
@@ -191,9 +175,9 @@ def log_prior(model: PyTree, prior: Prior | None) -> Array:
     leaves = take_apart(model).leaves
     # An expansion of a log-likelihood is worth 0 at its own point, and is held against its old one.
     terms = [
-        _expected(leaf, about_own, leaf.origin)
+        expected_under(leaf, about_own, leaf.origin)
         if leaf.ascends
-        else _expected(leaf, _in_dtype_of(leaf, own), origin)
+        else expected_under(leaf, _in_dtype_of(leaf, own), origin)
         for leaf, about_own, own, origin in zip(
             leaves, about_own_origins(leaves, prior), prior.stats, prior.origins, strict=True
         )
@@ -201,118 +185,5 @@ def log_prior(model: PyTree, prior: Prior | None) -> Array:
     return sum(terms[1:], terms[0]) if terms else jnp.zeros(())
 
 
-def _expected(leaf: Refittable, stats: Any, origin: Any) -> Array:
+def expected_under(leaf: Refittable, stats: Any, origin: Any) -> Array:
     return jnp.sum(leaf.expected_log_prob(stats, origin))
-
-
-def keep(use: Array, new: Array, old: Array) -> Array:
-    """The new statistics for the densities of a stack to use, the old ones for the others."""
-    return jnp.where(use.reshape(use.shape + (1,) * (new.ndim - use.ndim)), new, old)
-
-
-def keep_densities(use: Array, new: PyTree, old: PyTree) -> PyTree:
-    """The new parameters for the densities of a stack to use; what these share, for any of them."""
-
-    def choose(own, n, o):
-        if not eqx.is_array(n):
-            return n
-        return keep(jnp.any(use, axis=tuple(range(own, use.ndim))), n, o)
-
-    return jax.tree.map(choose, stack_axes(old), new, old)
-
-
-def finite(leaf: Refittable, use: Array) -> Array:
-    """Densities of a stack without NaN, or infinite parameters where these mean nothing."""
-    owned = jax.tree.leaves(stack_axes(leaf))
-    for own, array in zip(owned, jax.tree.leaves(leaf), strict=True):
-        if not eqx.is_inexact_array(array):
-            continue
-        fine = jnp.isfinite(array)
-        if leaf.zero_is_valid:
-            fine = fine | jnp.isinf(array)
-        fine = jnp.all(fine, axis=tuple(range(own, array.ndim)))
-        use = use & fine.reshape(fine.shape + (1,) * (use.ndim - own))
-    return use
-
-
-def sound(leaf: Refittable, total: Any, weight: Array) -> Array:
-    """Densities of a stack that have data to be refitted to, and a finite estimate from them."""
-    return finite(leaf.from_stats(total, leaf.origin), _alive(total, weight))
-
-
-def _alive(total: Any, weight: Array) -> Array:
-    # Less than a rounding error of the whole: nothing to fit to.
-    return total.count > jnp.finfo(total.count.dtype).eps * weight
-
-
-def refit(
-    leaf: Refittable, stats: Any, pseudo: Any | None, weight: Array, at_mean: Array | None = None
-) -> tuple[Any, Array, Array]:
-    """One leaf (or a stack of them) from its statistics, and how many were emptied or collapsed.
-
-    Both keep their parameters: the emptied have no data, the collapsed no finite estimate.
-    `at_mean` counts pseudo-events that sit at the new mean.
-    """
-    origin = leaf.origin
-    total = stats if pseudo is None else jax.tree.map(jnp.add, stats, pseudo)
-    new = leaf.from_stats(total, origin)
-    if at_mean is not None:
-        still = jax.tree.map(jnp.zeros_like, total)._replace(count=at_mean)
-        more = leaf.recentre(still, new.origin, origin)
-        new = leaf.from_stats(jax.tree.map(jnp.add, total, more), origin)
-    alive = _alive(total, weight)
-    use = finite(new, alive)
-    return keep_densities(use, new, leaf), jnp.sum(~alive), jnp.sum(alive & ~use)
-
-
-def refit_all(
-    leaves: list[Refittable], stats: list[Any], weight: Array, prior: Prior | None
-) -> tuple[list[Any], Array, Array, Array]:
-    """Every leaf refitted, what the step gains, and how many densities were emptied, collapsed."""
-    none = [None] * len(leaves)
-    pseudo = none if prior is None else _without_means(leaves, prior)
-    still = none if prior is None or prior.at_mean is None else prior.at_mean
-    new_leaves, gains = [], []
-    emptied = collapsed = jnp.zeros((), int)
-    for leaf, own, extra, many in zip(leaves, stats, pseudo, still, strict=True):
-        many = None if many is None else many.astype(own.count.dtype)
-        new, empty, collapse = refit(leaf, own, extra, weight, many)
-        new_leaves.append(new)
-        emptied, collapsed = emptied + empty, collapsed + collapse
-        gains.append(expected_gain(new, leaf, own))
-    gain = sum(gains[1:], gains[0]) if gains else jnp.zeros(())
-    return new_leaves, gain, emptied, collapsed
-
-
-def maximise(
-    model: PyTree,
-    expected: Expected,
-    data: PyTree,
-    weights: Array | None = None,
-    prior: Prior | None = None,
-    state: GradientState | None = None,
-) -> Maximised:
-    """The M-step: refit every leaf; move the loose arrays uphill, never below."""
-    parts = take_apart(model)
-    new_leaves, gain, emptied, collapsed = refit_all(
-        parts.leaves, expected.stats, expected.weight, prior
-    )
-    loose = parts.loose
-    if loose:
-        build = lambda loose: parts.model(new_leaves, loose)
-        value = lambda loose: log_likelihood(build(loose), data, weights).value
-        slope = jax.tree.map(lambda g: g / expected.weight.astype(g.dtype), expected.gradient)
-        state = gradient_state(loose) if state is None else state
-        loose, state = climb(value, slope, loose, state)
-    return Maximised(parts.model(new_leaves, loose), state, gain, emptied, collapsed)
-
-
-def expected_gain(new: Refittable, old: Refittable, stats: Any) -> Array:
-    """Q(new) - Q(old) under the old statistics: parameters are subtracted before the product."""
-    origin = old.origin
-    if not (isinstance(new, ExponentialFamily) and isinstance(old, ExponentialFamily)):
-        return _expected(new, stats, origin) - _expected(old, stats, origin)
-    # Of what no datum has, the logarithm may be -inf: 0 log 0 is 0.
-    seen = lambda s, n, o: jnp.where(s == 0, jnp.zeros_like(n), n - o)
-    change = jax.tree.map(seen, stats, new.natural(origin), old.natural(origin))
-    return tree_vdot(change, stats)
