@@ -32,7 +32,7 @@ GOES, DROPPED = -1, -2  # verdicts; that on a twin is the lane which it follows
 SHORT = 50  # steps of a short run, after which only the best few go on where steps are dear
 SEARCH_ROWS = 16_384
 # Rows x densities x restarts up to which ...
-QUICK = 400_000  # ... steps cost less than looks, and lanes are judged after a short run only
+QUICK = 30_000  # ... steps cost less than looks, and lanes are judged after a short run only
 CHEAP = 4_000_000  # ... every lane that may still win goes on
 SLACK = 10.0  # a lane may gain so many times what its gains foretell
 CLOSE = 1e-4  # nats a datum between lanes at one optimum

@@ -42,6 +42,7 @@ from .restarts import (
     Searched,
     groups,
     round_history,
+    round_steps,
     standing,
     table_of,
     verdicts,
@@ -104,9 +105,9 @@ class Lanes(NamedTuple):
 
 @Quick
 def advanced(
-    states, data, weights, prior, solver, max_steps, tol, stopping, assignment
+    states, data, weights, prior, solver, max_steps, tol, block, stopping, assignment
 ) -> tuple[Lanes, History]:
-    """Restarts a block of steps further, and their traces, a row a restart.
+    """Restarts at most `block` steps further, and their traces, a row a restart.
 
     One loop is around all of them, so that an entry of the traces is a slice.
     """
@@ -129,7 +130,7 @@ def advanced(
         states = jax.tree.map(choose, further, states)
         return states, jax.tree.map(put, traces, entry), count + jnp.where(jnp.any(is_step), 1, 0)
 
-    more = lambda carry: jnp.any(carry[0].running) & (carry[2] < SHORT)
+    more = lambda carry: jnp.any(carry[0].running) & (carry[2] < block)
     begun = (states, History(*(empty for _ in History._fields)), jnp.zeros((), int))
     states, traces, _ = _loops.while_loop(more, body, begun)
     codes = jax.vmap(lambda state: result_of(state, prior, limits)._value)(states)
@@ -271,7 +272,9 @@ class _Rounds(NamedTuple):
         """Rounds of steps until every restart has ended, or can't be the best."""
         options, many = self.options, len(states.running)
         number = lambda value: np.asarray(value, states.penalty.dtype)
-        max_steps = np.asarray(options.max_steps, jax.dtypes.canonicalize_dtype(int))
+        work = num_rows(self.rows[0]) * densities(self.widest) * many
+        counts = (options.max_steps, round_steps(work))
+        max_steps, steps = np.asarray(counts, jax.dtypes.canonicalize_dtype(int))
         tol = number(-np.inf if options.tol is None else options.tol)
         shapes = jax.tree.map(np.shape, (take(states, slice(WIDE)), self.padded))
         kind = (jax.tree.structure(shapes), *jax.tree.leaves(shapes))
@@ -290,7 +293,7 @@ class _Rounds(NamedTuple):
                 some = some._replace(running=some.running & (group < many))
                 parts += [
                     step(
-                        some, *self.padded, prior, options.solver, max_steps, tol,
+                        some, *self.padded, prior, options.solver, max_steps, tol, steps,
                         options.stopping, options.assignment,
                     )
                 ]  # fmt: skip
