@@ -120,7 +120,7 @@ def mesh(kind):
     return jax.make_mesh((2,), ("rows",), axis_types=(kind,), devices=jax.devices()[:2])
 
 
-OUTSIDE = {"em.bootstrap", "em.matched"}  # refused: tests/scale/test_meshes.py
+OUTSIDE = {"em.bootstrap", "em.matched"}  # refused: tests/em/test_meshes.py
 
 
 @pytest.mark.parametrize("name", [n for n in TABLE if n not in OUTSIDE])

@@ -366,7 +366,7 @@ HOST = {
 
 # `em.solve` is the model of `em.fixed_point`.
 THE_SAME = {"em.fixed_point"}
-# Other libraries' distributions: `tests/neighbours/test_adapters.py` transforms what they give.
+# Other libraries' distributions: `tests/adapters/test_adapters.py` transforms what they give.
 ADAPTERS = {f"adapters.{name}" for name in vars(jm.adapters) if "_" in name or name == "needed"}
 WITHOUT_ARRAYS = {
     "choice.gaussian_templates",

@@ -172,7 +172,7 @@ class LBFGS(Solver):
     recursion puts it to, all are sums of gradients met before, whose EM steps are known.
 
     What it saves, and how often it ends in another optimum than plain EM (a higher one more often
-    than a lower one): `python -m benchmarks scale_acceleration`.
+    than a lower one): `python -m benchmarks em.acceleration`.
 
     - `order`: pairs kept.
     - `longer`: by which the longest jump, in EM steps, grows when it was too short, and shrinks

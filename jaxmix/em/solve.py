@@ -239,7 +239,7 @@ def solve(
     the objective does not fall by more than rounding (see `jm.em.LBFGS`), until a further step
     changes nothing but rounding. Derivatives of any order, forward and reverse, are those of
     the fixed point by the implicit function theorem: they cost a linear system in the parameters
-    and two or three EM steps (`python -m benchmarks.solve_gradients cost`), and no memory for the
+    and two or three EM steps (`python -m benchmarks.em.gradients cost`), and no memory for the
     steps before.
 
     They are taken in the data, the weights, the prior, the floor, and in what a fit leaves as it

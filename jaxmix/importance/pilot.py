@@ -136,7 +136,7 @@ def adapt(
             coordinates on, if it is usable. In few coordinates levels alone are as sharp, and
             find the less likely parts of an event more surely: with True, 95 % intervals of
             four branches in the plane covered in 83 % of 60 runs, with levels alone in 95 %
-            (`python -m benchmarks.importance_accuracy --only rare,gradient`).
+            (`python -m benchmarks.importance.accuracy --only rare,gradient`).
         covariance: "full", "diagonal" or "low_rank"; None for low_rank from 50 coordinates on.
         defensive: share of the mixture of all targets, in levels and in `weights`; the
             wide component has the same.

@@ -96,7 +96,7 @@ def multilevel(
             2 ratio / (2 ratio - 1).
         share: average I and every D_k over all disjoint blocks of the row's draws (a tree); False
             for the published form, of the same mean and 2 to 3 times the variance x cost
-            (`python -m benchmarks objectives_variance`).
+            (`python -m benchmarks objectives.variance`).
         max_level: truncates the law, at a bias of chi2 / (base_samples 2^(max_level + 2)).
         guide_gradient: see `jaxmix.objectives.GUIDE_RULES`.
         model_gradient: "value" or "wake".

@@ -142,7 +142,7 @@ def jackknife(num_samples: int, order: int = 1, *, guide_gradient: str = "dreg")
 
     Nowozin 2018, "Debiasing evidence approximations". The cheap choice of low bias: at 6 draws
     and chi2 = 1 its bias cannot be measured, at a seventh of the gradient variance of a
-    published multilevel estimator (`python -m benchmarks objectives_variance`). The guide follows
+    published multilevel estimator (`python -m benchmarks objectives.variance`). The guide follows
     the importance-weighted bound.
 
     Example:

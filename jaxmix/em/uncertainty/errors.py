@@ -62,7 +62,7 @@ def standard_errors(
     simulated data sets, 1,000 rows and 2 or 3 components 3 standard deviations apart, 94 to 95 %
     cover; of 200 rows, 2 components, 92.3 % (93.0 % of the bootstrap's). Where 2 components are
     2 standard deviations apart, 87.7 % of 1,000 rows cover, and 73.5 % of 200 (79.0 % of the
-    bootstrap's): trust neither there. `python -m benchmarks.solve_coverage` gives the figures.
+    bootstrap's): trust neither there. `python -m benchmarks.em.intervals` gives the figures.
 
     Args:
         model: a fit at its maximum, such as `em.solve` gives.
