@@ -76,6 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         fit_table(options.table, options.out, Asked(**given))
     except (ValueError, OSError, ModuleNotFoundError) as trouble:
         parser.exit(2, f"{_sentence(trouble)}\n")
+    except KeyboardInterrupt:
+        parser.exit(130, "\nInterrupted.\n")
 
 
 def _sentence(trouble: Exception) -> str:

@@ -117,7 +117,7 @@ def test_certified_chapter_bounds_the_truth(tmp_path, capsys):
 
 
 def test_main_writes_where_it_says(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(_tour, "CHAPTERS", (lambda folder: [folder / "picture.png"],))
+    monkeypatch.setattr(_tour, "CHAPTERS", {"one": lambda folder: [folder / "picture.png"]})
     before = jax.config.read("jax_disable_most_optimizations")
     main(["--out", str(tmp_path / "here")])
     page = capsys.readouterr().out

@@ -31,6 +31,8 @@ def clusters(
 
     templates = gaussian_templates(x.shape[1], list(components), covariances)
     found = sweep(jax.random.key(0), templates, x, num_restarts=RESTARTS, progress=False)
+    if len(found.fits) < len(templates):  # what was done by then is no chapter
+        raise KeyboardInterrupt
     fits, chosen = found.fits, found.best("bic")
     table(
         ("K", *covariances),

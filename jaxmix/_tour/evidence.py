@@ -6,6 +6,7 @@ from pathlib import Path
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .. import objectives
 from .._page import heading, table
@@ -45,7 +46,7 @@ def evidence(folder: Path) -> list[Path]:
     x = theta + 2**0.5 * jax.random.normal(k_x, (DIM,))
     bias = theta / 2 + 0.01 * jax.random.normal(k_bias, (DIM,))
     model, guide = Model(theta), Guide(0.5, bias)
-    exact = DiagonalNormal(theta, jnp.full(DIM, 2**0.5)).log_prob(x)
+    exact = float(DiagonalNormal(theta, jnp.full(DIM, 2**0.5)).log_prob(x))
     batch = jnp.broadcast_to(x, (ROWS, DIM))
     with warnings.catch_warnings():
         # Said below, where it can be seen beside the figures.
@@ -59,10 +60,9 @@ def evidence(folder: Path) -> list[Path]:
         "SUMO": sumo,
     }
     rows = []
-    for key, (name, objective) in zip(
-        jax.random.split(k_draws, len(chosen)), chosen.items(), strict=True
-    ):
-        gap = jax.jit(objective)(key, model, guide, batch) - exact
+    keys = jax.random.split(k_draws, len(chosen))
+    for key, (name, objective) in zip(keys, chosen.items(), strict=True):
+        gap = np.asarray(jax.jit(objective)(key, model, guide, batch)) - exact
         error = gap.std() / ROWS**0.5
         rows.append((name, f"{gap.mean():+.4f}", f"{error:.4f}", f"{gap.mean() / error:+.1f}"))
     print(f"Exact: {exact:.4f} nats. Mean over {ROWS} repetitions, minus the exact value:\n")
