@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 import jaxmix as jm
-from jaxmix.em.solver import PlainEM
-from jaxmix.em.state import Limits
+from jaxmix.em.solver import PlainEM, Rules
 
 N, D, K = 600, 3, 2
 PLATFORMS = ("cuda", "rocm", "tpu")
@@ -48,11 +47,9 @@ def fit_round(models, x):
     from jaxmix.em.in_memory import _advance, _begin
 
     states = _begin(models, x, None, PlainEM())
-    limits = Limits(jnp.asarray(9), jnp.asarray(1e-6), "gain")
     prior = jm.em.conjugate_prior(jax.tree.map(lambda a: a[0], models), x, rows=1.0)
-    return arrays(
-        _advance(states, jnp.arange(2), x, None, prior, PlainEM(), limits, 9, "soft", 600, None)
-    )
+    rules = Rules(PlainEM(), prior, jnp.asarray(9), jnp.asarray(1e-6), chunk_size=600)
+    return arrays(_advance(states, jnp.arange(2), x, None, rules, 9, None))
 
 
 def stacked(make, times=2):

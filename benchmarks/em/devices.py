@@ -64,22 +64,21 @@ def worker(sizes):
     internals = importlib.import_module("jaxmix.em.in_memory")
     from jaxmix.em.search.restarts import floor_prior
     from jaxmix.em.sharded import layout_of
-    from jaxmix.em.state import Limits
+    from jaxmix.em.solver import Rules
 
     x = np.random.default_rng(0).standard_normal((max(sizes), DIM), np.float32)
     parts = jax.vmap(jm.DiagonalNormal)(jnp.asarray(x[:COMPONENTS]), jnp.ones((COMPONENTS, DIM)))
     start = jm.MixtureSameFamily(jnp.full(COMPONENTS, 1 / COMPONENTS), parts)
     prior = floor_prior(start, x[:4096], None, 1e-9)
     models = jax.tree.map(lambda a: a[None], start)
-    solver, none = jm.em.PlainEM(), Limits(jnp.asarray(0), jnp.asarray(0.0), "gain")
+    # No step: the start's own pass alone.
+    rules = Rules(jm.em.PlainEM(), prior, jnp.asarray(0), jnp.asarray(0.0), chunk_size=2048)
     seconds = []
     for rows in sizes:
         data, weights = jm.em.shard_rows(x[:rows])
         layout = layout_of(data)
-        states = internals._begin(models, data, weights, solver)
-        # No step: the start's own pass alone.
-        lane = np.zeros(1, int)
-        given = (states, lane, data, weights, prior, solver, none, 50, "soft", 2048, layout)
+        states = internals._begin(models, data, weights, rules.solver)
+        given = (states, np.zeros(1, int), data, weights, rules, 50, layout)
         run = lambda given=given: jax.block_until_ready(internals._advance(*given))
         run()
         best = float("inf")

@@ -14,7 +14,7 @@ from .._trees import float_of, is_traced, num_rows
 from ..combinators import HiddenMarkov, HierarchicalMixture, JointMixture, SequenceEvent
 from ..combinators._conditioning import plain
 from .checks import as_arrays, check_event, checked_weights, floating
-from .solver import Limits, Solver
+from .solver import Rules, Solver
 
 ASSIGNMENTS = ("soft", "hard")
 STARTS = ("search", "given")
@@ -38,11 +38,13 @@ class Options(NamedTuple):
     progress: bool | None
     throw: bool
 
-    @property
-    def limits(self) -> Limits:
-        """When the loop ends: numbers that are traced, the tolerance weakly typed."""
+    def rules(self, prior: Any, chunk_size: int | None = None) -> Rules:
+        """What the loop goes by: numbers that are traced, the tolerance weakly typed."""
         bound = -float("inf") if self.tol is None else float(self.tol)
-        return Limits(jnp.asarray(self.max_steps), jnp.asarray(bound), self.stopping)
+        return Rules(
+            self.solver, prior, jnp.asarray(self.max_steps), jnp.asarray(bound), self.stopping,
+            self.assignment, chunk_size,
+        )  # fmt: skip
 
 
 def check_options(options: Options, key: Any) -> None:

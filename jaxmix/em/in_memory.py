@@ -27,7 +27,8 @@ from .search.restarts import GOES, Searched, floor_prior, search, table_of
 from .search.small import fits, suits
 from .sharded import layout_of, over_rows, placed
 from .solution import Fit, answer, entropy
-from .state import History, Limits, begin, result_of
+from .solver import Rules
+from .state import History, begin, result_of
 
 
 @eqx.filter_jit
@@ -36,23 +37,18 @@ def _begin(models, data, weights, solver):
 
 
 @eqx.filter_jit
-def _advance(states, lanes, data, weights, prior, solver, limits, block, assignment, chunk, layout):
+def _advance(states, lanes, data, weights, rules, block, layout):
     """Some lanes, by their positions, at most `block` steps on; a position past the last is none."""
 
-    def all_of(data, weights, states, prior, lanes, numbers):
-        end = limits._replace(max_steps=numbers[0], tol=numbers[1])
-        one = lambda state: loop(
-            state, data, weights, prior, solver, end,
-            block=block, assignment=assignment, chunk_size=chunk,
-        )  # fmt: skip
+    def all_of(data, weights, states, lanes, rules):
+        one = lambda state: loop(state, data, weights, rules, block=block)
         some = jax.tree.map(lambda a: a.at[lanes].get(mode="clip"), states)
         there = lanes < states.running.shape[0]
         some, history = _over_lanes(one, some._replace(running=some.running & there))
         states = jax.tree.map(lambda a, b: a.at[lanes].set(b, mode="drop"), states, some)
-        return states, history, jax.vmap(lambda s: result_of(s, prior, end))(states)
+        return states, history, jax.vmap(lambda s: result_of(s, rules))(states)
 
-    numbers = (limits.max_steps, limits.tol)
-    return over_rows(all_of, layout, data, weights, states, prior, lanes, numbers)
+    return over_rows(all_of, layout, data, weights, states, lanes, rules)
 
 
 def _over_lanes(one, states):
@@ -73,9 +69,7 @@ class Rounds(NamedTuple):
     bar: Progress
     belongs: dict[str, Any]
 
-    def run(
-        self, models, data, weights, prior, limits: Limits, phase="fit", most=1, used=None
-    ) -> Searched:
+    def run(self, models, data, weights, rules: Rules, phase="fit", most=1, used=None) -> Searched:
         """Rounds of steps from some models until every one has stopped, or can't win.
 
         Models past the first `used` fill a stack whose size is to compile nothing anew. Each phase
@@ -85,21 +79,22 @@ class Rounds(NamedTuple):
         each = densities(self.template)
         wide = restarts.lanes_wide(rows, each, many)
         steps = restarts.round_steps(rows * each * many)
-        chunk, layout = rows_of_chunk(self.template, data, wide), layout_of(data)
+        layout = layout_of(data)
+        rules = rules._replace(chunk_size=rows_of_chunk(self.template, data, wide))
         if layout is None:
             data, weights = bucketed(data, weights, width(self.template) * wide)
         first = (models, data, weights, self.options.solver)
         folder, keeper, saved = self.options.checkpoint, None, None
         history: list[History] = []
         if folder is not None:
-            options = self.options._replace(max_steps=int(limits.max_steps))
+            options = self.options._replace(max_steps=int(rules.max_steps))
             keeper = Keeper(Path(folder) / phase, self.belongs, options)
             saved, history = keeper.resume(_begin, *first)
         # Of no lane: a look at what stands before the first round.
         lanes, ahead = np.full((1, wide), many), steps
         if self.bar.interrupted:  # in a phase before: one pass, that its models have a score
             lanes = restarts.groups(np.arange(many), wide, many)
-            limits = limits._replace(max_steps=jnp.zeros_like(limits.max_steps))
+            rules = rules._replace(max_steps=jnp.zeros_like(rules.max_steps))
         codes, fates = [], np.full(many, GOES)
 
         def block(states, history):
@@ -109,13 +104,10 @@ class Rounds(NamedTuple):
             parts: list[History] = []
             result: Any = None
             for group in lanes:
-                states, part, result = _advance(
-                    states, group, data, weights, prior, self.options.solver, limits, ahead,
-                    self.options.assignment, chunk, layout,
-                )  # fmt: skip
+                states, part, result = _advance(states, group, data, weights, rules, ahead, layout)
                 parts.append(in_numpy(part))
             fresh, codes = restarts.round_history(lanes, parts, many), names(result)
-            most_steps = int(limits.max_steps)
+            most_steps = int(rules.max_steps)
             now = restarts.standing(states, history + fresh, codes, most_steps, used)
             # Looks come after the same steps, wherever a fit was stopped and goes on.
             since = int(now.num_steps[now.running].max(initial=0)) % steps
@@ -206,7 +198,7 @@ def _fit_checked(key, template, data, weights, options: Options, layout) -> Fit:
             models = alone(template)
             prior = floor_prior(template, data, weights, floor) if prior is None else prior
             check_support(template, data, weights)
-            found = go.run(models, data, weights, prior, options.limits)
+            found = go.run(models, data, weights, options.rules(prior))
             table = table_of(found)
         else:
             assert key is not None

@@ -23,8 +23,8 @@ from .entry import check_assignment, check_start, check_stopping, enter, items_o
 from .expected import expect
 from .m_step import GradientState, maximise
 from .priors.prior import DEFAULT_FLOOR, Prior, floor_prior
-from .solver import Solver
-from .state import History, Limits, State, begin, judge, propose, result_of
+from .solver import Rules, Solver
+from .state import History, State, begin, judge, propose, result_of
 
 
 class Solution(eqx.Module):
@@ -49,38 +49,19 @@ class StepInfo(NamedTuple):
 
 
 def pass_on(
-    state: State,
-    data: PyTree,
-    weights: Array | None,
-    prior: Prior | None,
-    solver: Solver,
-    limits: Limits,
-    *,
-    assignment: str = "soft",
-    chunk_size: int | None = None,
-    residual: bool = False,
+    state: State, data: PyTree, weights: Array | None, rules: Rules
 ) -> tuple[State, History]:
     """One pass over the data further: a step, or of a fresh state that over its own model."""
-    trial = propose(state, data, weights, prior, solver)
+    trial = propose(state, data, weights, rules)
     expected = expect(
-        trial.maximised.model, data, weights,
-        assignment=assignment, chunk_size=chunk_size, residual=residual,
+        trial.maximised.model, data, weights, assignment=rules.assignment,
+        chunk_size=rules.chunk_size, residual=rules.residual,
     )  # fmt: skip
-    return judge(state, trial, expected, prior, solver, limits)
+    return judge(state, trial, expected, rules)
 
 
 def loop(
-    state: State,
-    data: PyTree,
-    weights: Array | None,
-    prior: Prior | None,
-    solver: Solver,
-    limits: Limits,
-    *,
-    block: int,
-    assignment: str = "soft",
-    chunk_size: int | None = None,
-    residual: bool = False,
+    state: State, data: PyTree, weights: Array | None, rules: Rules, *, block: int
 ) -> tuple[State, History]:
     """At most `block` further steps, and their entries of the history: the one loop of EM.
 
@@ -93,10 +74,7 @@ def loop(
     def body(carry):
         state, history, count = carry
         is_step = state.num_steps >= 0
-        state, entry = pass_on(
-            state, data, weights, prior, solver, limits,
-            assignment=assignment, chunk_size=chunk_size, residual=residual,
-        )  # fmt: skip
+        state, entry = pass_on(state, data, weights, rules)
         place = jnp.where(is_step, count, block)
         put = lambda trace, value: trace.at[place].set(value.astype(trace.dtype), mode="drop")
         return (
@@ -208,18 +186,17 @@ def _in_blocks(
         items = items_of_one_row(data)
         # In nats an item, where there is one single row.
         each = tol if items is None else tol * items.astype(tol.dtype)
-        limits = Limits(jnp.minimum(max_steps, history_size), each, stopping)
-        state, history = loop(
-            begin(model, data, weights, solver), data, weights, prior, solver, limits,
-            block=history_size, assignment=assignment, chunk_size=chunk_size,
-        )  # fmt: skip
+        most = jnp.minimum(max_steps, history_size)
+        rules = Rules(solver, prior, most, each, stopping, assignment, chunk_size)
+        start = begin(model, data, weights, solver)
+        state, history = loop(start, data, weights, rules, block=history_size)
         return Solution(
             state.model,
             state.expected.log_likelihood.value,
             history,
             state.num_steps,
             state.num_emptied,
-            result_of(state, prior, limits),
+            result_of(state, rules),
         )
 
     numbers = (floor, max_steps, tol)

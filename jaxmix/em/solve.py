@@ -20,8 +20,8 @@ from .parts import parameters, take_apart
 from .priors.prior import DEFAULT_FLOOR, Prior, floor_prior
 from .residual import Pass, jacobian, pass_of, residual
 from .run import loop
-from .solver import PlainEM, Solver
-from .state import Limits, at_limit, begin, on_boundary
+from .solver import PlainEM, Rules, Solver
+from .state import at_limit, begin, on_boundary
 
 DENSE = 500  # parameters up to which the implicit equations are solved by a matrix ...
 DENSE_BRIEF = 1500  # ... and where a pass over the data takes no time
@@ -59,11 +59,9 @@ def _search(model, data, weights, prior, floor, max_steps, solver) -> tuple[Arra
     prior = floor_prior(model, data, weights, floor) if prior is None else prior
     if take_apart(model).loose:  # their own steps are guarded by the value: no jump crosses them
         solver = PlainEM()
-    limits = Limits(max_steps, -jnp.inf, "rest")
-    state, _ = loop(
-        begin(model, data, weights, solver, "rest"), data, weights, prior, solver, limits,
-        block=0, residual=is_brief(model, data),
-    )  # fmt: skip
+    rules = Rules(solver, prior, max_steps, -jnp.inf, "rest", residual=is_brief(model, data))
+    start = begin(model, data, weights, solver, rules.stopping)
+    state, _ = loop(start, data, weights, rules, block=0)
     point, near = parameters(state.model)[0], state.nearness
     assert near is not None
     size = jnp.abs(near.change)

@@ -54,17 +54,6 @@ class Verdict(NamedTuple):
     fell: Bool[Array, ""]
 
 
-class Limits(NamedTuple):
-    """When a loop ends: steps, tolerance (-inf for none), and what is held against it.
-
-    The rule is "gain", "aitken", or "rest": when a further step changes nothing but rounding.
-    """
-
-    max_steps: int | Array
-    tol: float | Array
-    stopping: str
-
-
 class Solver(eqx.Module):
     """How EM goes on from pass to pass; its fields are numbers, its memory a tree of arrays.
 
@@ -108,6 +97,26 @@ class Solver(eqx.Module):
     @abstractmethod
     def settle(self, memory: Any, verdict: Verdict) -> PyTree:
         """The memory after the pass that judged the proposal."""
+
+
+class Rules(NamedTuple):
+    """What a loop goes by, from its first pass to its last.
+
+    - `solver`, `prior`: how it steps.
+    - `max_steps`, `tol` (-inf for none), `stopping`: when it ends. Held against the tolerance is
+      the "gain", or ("aitken") the gain to come as well; "rest" ends where a further step changes
+      nothing but rounding.
+    - `assignment`, `chunk_size`, `residual`: how it passes over the data, as `expect` takes them.
+    """
+
+    solver: Solver
+    prior: Any  # a `Prior`, or None
+    max_steps: int | Array
+    tol: float | Array
+    stopping: str = "gain"
+    assignment: str = "soft"
+    chunk_size: int | None = None
+    residual: bool = False
 
 
 class PlainEM(Solver):

@@ -18,7 +18,7 @@ from .m_step import GradientState, Maximised, expected_gain, gradient_state, max
 from .parts import parameters, take_apart
 from .priors.prior import Prior, floors_of, log_prior
 from .sharded import opened
-from .solver import Limits, PlainEM, Point, Proposal, Solver, Verdict
+from .solver import PlainEM, Point, Proposal, Rules, Solver, Verdict
 
 PATIENCE = 16  # steps without progress after which rounding is all that moves
 
@@ -138,10 +138,9 @@ def _select(which: Array, one: PyTree, other: PyTree) -> PyTree:
     return jax.tree.map(choose, one, other)
 
 
-def propose(
-    state: State, data: PyTree, weights: Array | None, prior: Prior | None, solver: Solver
-) -> Trial:
+def propose(state: State, data: PyTree, weights: Array | None, rules: Rules) -> Trial:
     """The next model to make a pass under: before the first pass, the start itself."""
+    solver, prior = rules.solver, rules.prior
     plain = maximise(state.model, state.expected, data, weights, prior, state.move)
     none = jnp.zeros((), int)
     first = state.num_steps < 0
@@ -208,26 +207,24 @@ def _nearness(state: State, plain: Maximised) -> Nearness:
     )
 
 
-def judge(
-    state: State, trial: Trial, expected: Expected, prior, solver: Solver, limits: Limits
-) -> tuple[State, History]:
+def judge(state: State, trial: Trial, expected: Expected, rules: Rules) -> tuple[State, History]:
     """The state after a step, from the model proposed and the pass over the data under it.
 
     A step into NaN is taken back: the last finite model is the answer, with its own code. So is a
     jump that fell. The verdict on a start is that it is where the fit is.
     """
     old, jump, first = state.expected, trial.proposal, state.num_steps < 0
-    penalty = jnp.asarray(log_prior(trial.maximised.model, prior), state.penalty.dtype)
+    penalty = jnp.asarray(log_prior(trial.maximised.model, rules.prior), state.penalty.dtype)
     gain = difference(expected.objective, old.objective) + (penalty - state.penalty)
     gain = jnp.where(first, jnp.inf, gain / expected.weight)
     left = gain
-    if jump is None and limits.stopping == "aitken":
+    if jump is None and rules.stopping == "aitken":
         left = jnp.where(first, gain, jnp.maximum(gain, to_come(gain, state.gain)))
     # A start may lie where the prior has no density (a rate of 0): a step leads away from it.
     is_density = jnp.isfinite(penalty) | (first & jnp.isneginf(penalty))
     finite = jnp.isfinite(expected.objective.value) & is_density
     steps = state.num_steps + 1
-    more = steps < limits.max_steps
+    more = steps < rules.max_steps
     new = State(
         trial.maximised.model,
         expected,
@@ -241,7 +238,7 @@ def judge(
         steps,
         trial.maximised.num_emptied,
         trial.maximised.num_collapsed,
-        finite & more & ~_ends(left, gain, expected, limits),
+        finite & more & ~_ends(left, gain, expected, rules),
     )
     broken = jnp.full_like(gain, jnp.nan)
     back = state._replace(gain=broken, memory=trial.memory, running=jnp.zeros_like(finite))
@@ -251,7 +248,7 @@ def judge(
     value = expected.log_likelihood.value
     entry = History(value, value - kl, kl, expected.objective.value + penalty)
     if jump is not None:
-        kept, entry = _settled(state, kept, entry, jump, solver, limits, first)
+        kept, entry = _settled(state, kept, entry, jump, rules, first)
     if trial.nearness is not None:
         # What is known of the step from here ends the loop here, not where the step led.
         kept = _select(trial.nearness.is_over | (~first & ~more), state, kept)
@@ -262,7 +259,7 @@ def judge(
 
 
 def _settled(
-    old: State, new: State, entry: History, jump: Proposal, solver: Solver, limits: Limits, first
+    old: State, new: State, entry: History, jump: Proposal, rules: Rules, first: Array
 ) -> tuple[State, History]:
     """Keep the state after a pass, or go back to the one before; what the history says of it.
 
@@ -272,21 +269,21 @@ def _settled(
     - A gain below the tolerance ends the loop after a plain step. After a jump, which may gain little
       by chance, a plain step comes first, and its gain decides.
     """
-    is_jump, at_rest = jump.is_jump, limits.stopping == "rest"
+    is_jump, at_rest = jump.is_jump, rules.stopping == "rest"
     # Near rest gains are rounding, which condemns no jump.
     total = old.expected.objective
     blur = 4 * jnp.finfo(total.high.dtype).eps * jnp.abs(total.value) / old.expected.weight
-    guards = solver.guards_plain_steps
+    guards = rules.solver.guards_plain_steps
     fell = (is_jump | guards) & ~(new.gain >= (-blur if at_rest or guards else 0))
     steps = old.num_steps + 1
-    more = steps < limits.max_steps
+    more = steps < rules.max_steps
     back = old._replace(num_steps=steps, running=more, memory=new.memory)
     kept = _select(fell, back, new)
     enough = ~is_jump
-    if limits.stopping == "aitken":
+    if rules.stopping == "aitken":
         # Where a plain step gains nothing, nothing is to come, whatever was foretold.
-        foreseen = (jump.left < limits.tol) | (~is_jump & (kept.gain <= 0))
-        enough = jnp.where(kept.left < limits.tol, foreseen, ~is_jump)
+        foreseen = (jump.left < rules.tol) | (~is_jump & (kept.gain <= 0))
+        enough = jnp.where(kept.left < rules.tol, foreseen, ~is_jump)
     # `kept.running` is False where the gain was too small: that is overruled after a jump (unless
     # no more steps are left, or the pass was not finite, which ends the loop whatever led to it).
     going = jnp.where(kept.running | ~jnp.isfinite(new.gain), kept.running, more & ~enough)
@@ -299,7 +296,7 @@ def _settled(
         objective=old.expected.objective.value + old.penalty,
     )
     same = jax.tree.map(lambda a, b: a.astype(b.dtype), same, entry)
-    memory = solver.settle(new.memory, Verdict(is_jump, fell))
+    memory = rules.solver.settle(new.memory, Verdict(is_jump, fell))
     memory = _select(first, old.memory, memory)
     plain_next = small if guards else fell | small
     kept = kept._replace(running=going, memory=memory, plain_next=plain_next)
@@ -318,31 +315,31 @@ def to_come(gain: Array, before: Array) -> Array:
     return jnp.where(gain <= 0, gain, jnp.where(falls, rest, jnp.inf))
 
 
-def _ends(left, gain, expected, limits: Limits) -> Array:
+def _ends(left, gain, expected, rules: Rules) -> Array:
     """Whether too little is left, or gains can no longer be told from rounding."""
-    if limits.stopping == "rest":
+    if rules.stopping == "rest":
         return jnp.asarray(False)
     noise = noise_of(expected.objective, expected.weight)
     # Without a tolerance nothing but the number of steps (or NaN) ends the loop.
-    return (limits.tol > -jnp.inf) & ((left < limits.tol) | (gain < noise))
+    return (rules.tol > -jnp.inf) & ((left < rules.tol) | (gain < noise))
 
 
-def result_of(state: State, prior: Prior | None, limits: Limits) -> RESULTS:
+def result_of(state: State, rules: Rules) -> RESULTS:
     """Why a loop stopped."""
     expected = state.expected
     bad = ~jnp.isfinite(expected.objective.value) | jnp.isnan(state.gain)
     # Where gains have ended in rounding, a tolerance below it has not been met.
     noise = noise_of(expected.objective, expected.weight)
-    met = (state.left < limits.tol) & ((state.left > 0) | (limits.tol >= noise))
+    met = (state.left < rules.tol) & ((state.left > 0) | (rules.tol >= noise))
     code = RESULTS.where(
-        state.running | ~_ends(state.left, state.gain, expected, limits),
+        state.running | ~_ends(state.left, state.gain, expected, rules),
         RESULTS.max_steps_reached,
         RESULTS.where(met, RESULTS.successful, RESULTS.tolerance_below_noise),
     )
     code = RESULTS.where(
         (code != RESULTS.max_steps_reached) & at_limit(state.model), RESULTS.drifting, code
     )
-    collapsed = on_boundary(state.model, prior) | (state.num_collapsed > 0)
+    collapsed = on_boundary(state.model, rules.prior) | (state.num_collapsed > 0)
     code = RESULTS.where(collapsed, RESULTS.degenerate, code)
     return RESULTS.where(bad, RESULTS.nonfinite, code)
 

@@ -50,13 +50,13 @@ _begin = eqx.filter_jit(begin)
 
 
 @eqx.filter_jit
-def _propose(state, prior, solver):
-    return propose(state, None, None, prior, solver)
+def _propose(state, rules):
+    return propose(state, None, None, rules)
 
 
 @eqx.filter_jit
-def _judge(state, trial, totals, prior, solver, limits):
-    return judge(state, trial, _as_values(totals), prior, solver, limits)
+def _judge(state, trial, totals, rules):
+    return judge(state, trial, _as_values(totals), rules)
 
 
 _result = eqx.filter_jit(result_of)
@@ -154,24 +154,25 @@ def fit_source(
                 whole = stream.expect(of_dtype(template, sample))
                 start = start if whole is None else _supported(start, template, whole)
             state = _begin(start, *first)
-        step = functools.partial(_step, stream, prior, options)
+        rules = options.rules(prior)
+        step = functools.partial(_step, stream, rules)
         state, trace = drive(step, state, trace, bar, keeper)
         if bool(state.num_steps < 0):  # not one pass was made
             raise KeyboardInterrupt
-        return _finished(state, trace, stream, prior, options, restarts, num_rows(sample))
+        return _finished(state, trace, stream, rules, options, restarts, num_rows(sample))
 
 
-def _step(stream, prior, options, state, trace):
+def _step(stream, rules, state, trace):
     """A pass over the batches under what is proposed; None once the state has stopped running."""
     del trace
     if not bool(state.running):
         return None
-    trial = _propose(state, prior, options.solver)
+    trial = _propose(state, rules)
     totals = stream.expect(trial.maximised.model)
     if totals is None:
         return None
     is_step = bool(state.num_steps >= 0)
-    state, entry = _judge(state, trial, totals, prior, options.solver, options.limits)
+    state, entry = _judge(state, trial, totals, rules)
     if is_step:
         return state, [jax.tree.map(lambda value: np.asarray(value)[None, None], entry)]
     if not bool(jnp.isfinite(state.expected.objective.value)):
@@ -194,11 +195,11 @@ def _few(source, sample, template):
     return checked_data(sampled(source, FLOOR_ROWS)[0], template)
 
 
-def _finished(state, trace, stream, prior, options, restarts, sample_rows) -> Fit:
+def _finished(state, trace, stream, rules, options, restarts, sample_rows) -> Fit:
     """The outcome, after one more pass for the entropy."""
     stopped = stream.bar.interrupted
     model, total = state.model, state.expected.log_likelihood.value
-    result = RESULTS.interrupted if stopped else _result(state, prior, options.limits)
+    result = RESULTS.interrupted if stopped else _result(state, rules)
     if options.throw and bool(result != RESULTS.successful):
         raise RuntimeError(message(result))
     steps = int(state.num_steps)

@@ -13,15 +13,15 @@ from ..combinators import mixture_of
 from ..em.chunks import is_brief
 from ..em.priors.prior import floor_prior
 from ..em.run import loop
-from ..em.solver import PlainEM
-from ..em.state import Limits, begin
+from ..em.solver import PlainEM, Rules
+from ..em.state import begin
 from ..families import DiagonalNormal, MultivariateNormal, Normal, SphericalNormal, StudentT
 from .low_rank import LowRankNormal, MultivariateT
 
 SHAPES = ("full", "diagonal", "low_rank")
 LOW_RANK_FROM = 50
 MAX_ROWS = 8192
-LIMITS = Limits(max_steps=60, tol=1e-4, stopping="gain")
+MAX_STEPS, TOL = 60, 1e-4
 
 
 class Frame(NamedTuple):
@@ -137,11 +137,9 @@ def fit_moments(
 
     def climb(model):
         prior = floor_prior(model, rows, weights, 1e-6)
-        state, _ = loop(
-            begin(model, rows, weights, PlainEM()), rows, weights, prior, PlainEM(), LIMITS,
-            block=0, residual=is_brief(model, rows),
-        )  # fmt: skip
-        return state
+        rules = Rules(PlainEM(), prior, MAX_STEPS, TOL, residual=is_brief(model, rows))
+        state = begin(model, rows, weights, rules.solver)
+        return loop(state, rows, weights, rules, block=0)[0]
 
     found = []
     if start is not None:

@@ -20,7 +20,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 internals = importlib.import_module("jaxmix.em.in_memory")
 from jaxmix.em.search.restarts import floor_prior
 from jaxmix.em.sharded import layout_of, placed
-from jaxmix.em.state import Limits
+from jaxmix.em.solver import Rules
 x = np.load(sys.argv[1])
 parts = jax.vmap(jm.DiagonalNormal)(jnp.asarray(x[:3]), jnp.full((3, 2), 2.0))
 start = jm.MixtureSameFamily(jnp.full(3, 1 / 3), parts)
@@ -45,11 +45,10 @@ else:
 layout = layout_of(data)
 prior = floor_prior(start, x, None, 1e-9)
 models = jax.tree.map(lambda a: a[None], start)
-limits = Limits(jnp.asarray(5), jnp.asarray(0.0), "gain")
-solver = jm.em.PlainEM()
-states = internals._begin(models, data, weights, solver)
+rules = Rules(jm.em.PlainEM(), prior, jnp.asarray(5), jnp.asarray(0.0), chunk_size=64)
+states = internals._begin(models, data, weights, rules.solver)
 text = internals._advance.lower(
-    states, np.zeros(1, int), data, weights, prior, solver, limits, 50, "soft", 64, layout
+    states, np.zeros(1, int), data, weights, rules, 50, layout
 ).compile().compiled.as_text()
 kinds = "all-reduce|all-gather|all-to-all|collective-permute"
 for line in text.splitlines():

@@ -254,18 +254,18 @@ def search(key, template, data, weights, options, go) -> tuple[Searched, Restart
         full = floor_prior(template, data, weights, options.floor)
     if rows <= SEARCH_ROWS:
         most = many if rows * densities(template) * many <= CHEAP else 4
-        found = go.run(models, data, weights, full, options.limits, most=most)
+        found = go.run(models, data, weights, options.rules(full), most=most)
         return found, table_of(found), full
     index = jax.random.choice(k_rows, rows, (SEARCH_ROWS,), replace=False)
     part = take(data, index)
     part_weights = None if weights is None else weights[index]
-    shorter = options._replace(max_steps=min(SHORT, options.max_steps)).limits
-    short = go.run(models, part, part_weights, full, shorter, "search", most=many)
+    shorter = options._replace(max_steps=min(SHORT, options.max_steps)).rules(full)
+    short = go.run(models, part, part_weights, shorter, "search", most=many)
     now = standing(short.state, short.history, short.codes, 0)
     chosen, fates = finalists(now, SEARCH_ROWS)
     pair = np.resize(chosen, min(2, many))
     best = lift(take(short.state.model, jnp.asarray(pair)))
-    found = go.run(best, data, weights, full, options.limits, most=many, used=len(chosen))
+    found = go.run(best, data, weights, options.rules(full), most=many, used=len(chosen))
     table, last = table_of(short), table_of(found)
     share = np.asarray(found.state.expected.weight)[0] / np.asarray(short.state.expected.weight)
     table = table._replace(log_likelihood=table.log_likelihood * share)

@@ -32,8 +32,8 @@ from ..parts import take_apart
 from ..priors.prior import Prior, floors_prior
 from ..run import pass_on
 from ..solution import Fit, answer
-from ..solver import PlainEM
-from ..state import History, Limits, State, begin, result_of
+from ..solver import PlainEM, Rules
+from ..state import History, State, begin, result_of
 from .initialise import NUDGE, components, global_fit, refitted
 from .padding import bucket_of_components, can_widen, narrowed, padded_rows, widened
 from .restarts import (
@@ -104,18 +104,12 @@ class Lanes(NamedTuple):
 
 
 @Quick
-def advanced(
-    states, data, weights, prior, solver, max_steps, tol, block, stopping, assignment
-) -> tuple[Lanes, History]:
+def advanced(states, data, weights, rules: Rules, block) -> tuple[Lanes, History]:
     """Restarts at most `block` steps further, and their traces, a row a restart.
 
     One loop is around all of them, so that an entry of the traces is a slice.
     """
-    limits = Limits(max_steps, tol, stopping)
-    one = lambda state: pass_on(
-        state, data, weights, prior, solver, limits,
-        assignment=assignment, chunk_size=num_rows(data), residual=True,
-    )  # fmt: skip
+    one = lambda state: pass_on(state, data, weights, rules)
     dtype = states.penalty.dtype
     empty = jnp.full((SHORT, *states.running.shape), jnp.nan, dtype)
 
@@ -133,7 +127,7 @@ def advanced(
     more = lambda carry: jnp.any(carry[0].running) & (carry[2] < block)
     begun = (states, History(*(empty for _ in History._fields)), jnp.zeros((), int))
     states, traces, _ = _loops.while_loop(more, body, begun)
-    codes = jax.vmap(lambda state: result_of(state, prior, limits)._value)(states)
+    codes = jax.vmap(lambda state: result_of(state, rules)._value)(states)
     return Lanes(states, codes, jax.vmap(_entropy_of)(states)), jax.tree.map(jnp.transpose, traces)
 
 
@@ -276,6 +270,10 @@ class _Rounds(NamedTuple):
         counts = (options.max_steps, round_steps(work))
         max_steps, steps = np.asarray(counts, jax.dtypes.canonicalize_dtype(int))
         tol = number(-np.inf if options.tol is None else options.tol)
+        rules = Rules(
+            options.solver, prior, max_steps, tol, options.stopping, options.assignment,
+            num_rows(self.padded), residual=True,
+        )  # fmt: skip
         shapes = jax.tree.map(np.shape, (take(states, slice(WIDE)), self.padded))
         kind = (jax.tree.structure(shapes), *jax.tree.leaves(shapes))
         effort = _efforts.setdefault(kind, Effort())
@@ -291,12 +289,7 @@ class _Rounds(NamedTuple):
             for group in grouped:
                 some = take(lanes.state, np.minimum(group, many - 1))
                 some = some._replace(running=some.running & (group < many))
-                parts += [
-                    step(
-                        some, *self.padded, prior, options.solver, max_steps, tol, steps,
-                        options.stopping, options.assignment,
-                    )
-                ]  # fmt: skip
+                parts.append(step(some, *self.padded, rules, steps))
             new, fresh = zip(*parts, strict=True)
             new = _joined(new, len(going))
             effort.note(level, time.process_time() - began)
