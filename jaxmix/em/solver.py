@@ -111,8 +111,8 @@ class Rules(NamedTuple):
 
     solver: Solver
     prior: Any  # a `Prior`, or None
-    max_steps: int | Array
-    tol: float | Array
+    max_steps: Any  # numbers, or arrays of none
+    tol: Any
     stopping: str = "gain"
     assignment: str = "soft"
     chunk_size: int | None = None
