@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from ._check_stack import MOST_EVENTS
 from ._exponential import Refittable
+from ._trees import take
 
 
 @eqx.filter_jit
@@ -23,15 +24,15 @@ def evaluate(parameters, static, event, key, num_draws):
         draws = jax.vmap(lambda data: draw(parameters, jax.random.wrap_key_data(data)))
         data = jax.random.key_data(keys)
         xs = draws(data)
-        out["events"] = jax.tree.map(lambda a: a[:MOST_EVENTS], xs)
-        out["draws"], out["again"] = jax.tree.map(lambda a: a[:8], (xs, draws(data)))
+        out["events"] = take(xs, slice(MOST_EVENTS))
+        out["draws"], out["again"] = take((xs, draws(data)), slice(8))
         out["values"] = jax.vmap(lambda x: log_prob(parameters, x))(xs)
         out["score"] = jax.vmap(lambda x: jax.grad(log_prob)(parameters, x))(xs)
         if getattr(build(parameters), "reparametrised", False):
             moved = lambda p, d: log_prob(parameters, draw(p, jax.random.wrap_key_data(d)))
             out["path"] = jax.vmap(lambda d: jax.grad(moved)(parameters, d))(data)
     if event is None:
-        event = jax.tree.map(lambda a: a[0], xs)  # pyright: ignore[reportPossiblyUnboundVariable]
+        event = take(xs, 0)  # pyright: ignore[reportPossiblyUnboundVariable]
     out.setdefault("events", jax.tree.map(lambda a: jnp.asarray(a)[None], event))
     out["alone"] = log_prob(parameters, event)
     pair = jax.tree.map(lambda a: jnp.stack([a, a]), (parameters, event))

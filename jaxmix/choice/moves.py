@@ -12,7 +12,7 @@ from .._exponential import Refittable
 from .._refuse import on_host
 from .._results import RESULTS
 from .._sharding import on_automatic_axes
-from .._trees import num_rows, spread
+from .._trees import num_rows, spread, take
 from ..combinators.tied import Borrowed
 from ..em import Prior, run
 from ..em.m_step import keep_densities, refit
@@ -212,7 +212,7 @@ def split_and_merge(
         best = int(jnp.argmax(levels))
         if not float(levels[best]) > path[-1] + min_gain * case.sum():
             break
-        model = jax.tree.map(lambda a, best=best: a[best], models)
+        model = take(models, best)
         model, total, shares, densities = _settled(model, *fixed)
         path.append(float(total))
     return Moves(model, path[-1], path, tried)

@@ -9,6 +9,7 @@ from jaxtyping import Array, Key, PyTree, Scalar
 
 from .._density import LogDensity, check_parts, one_event, stack_size
 from .._stack import over_stack, pick, repeat
+from .._trees import take
 
 
 class Conditional(LogDensity):
@@ -45,7 +46,7 @@ class Conditional(LogDensity):
 
     def check_rows(self, rows: tuple[Array, PyTree]) -> None:
         outcomes, values = rows
-        of = lambda k: jax.tree.map(lambda a: a[np.asarray(outcomes) == k], values)
+        of = lambda k: take(values, np.asarray(outcomes) == k)
         check_parts([(self.laws, of(k)) for k in np.unique(outcomes)])
 
     def log_prob(self, x: PyTree) -> Scalar:

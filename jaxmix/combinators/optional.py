@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Key, PyTree, Scalar
 
 from .._density import LogDensity, check_parts, is_density, one_event
-from .._trees import spread
+from .._trees import spread, take
 from ..families.bernoulli import Bernoulli
 
 
@@ -72,7 +72,7 @@ class Optional(LogDensity):
 
     def check_rows(self, rows: OptionalEvent) -> None:
         there = np.asarray(rows.present)
-        check_parts([(self.value, jax.tree.map(lambda a: a[there], rows.value))])
+        check_parts([(self.value, take(rows.value, there))])
 
     def log_prob(self, x: OptionalEvent) -> Scalar:
         if not hasattr(x, "present"):

@@ -8,6 +8,7 @@ from jaxtyping import PyTree
 
 from .. import _events
 from .._refuse import on_host
+from .._trees import take
 from ..combinators import Censored, Composite, MarkovChain, OptionalEvent, Sequence
 from ..combinators import Optional as OptionalField
 from ..families import BernoulliSet, Categorical, NoisyNormal
@@ -97,7 +98,7 @@ def _decode_optional(density: OptionalField, events: Any) -> list:
 def _decode_sequence(density: MarkovChain | Sequence, events: Any) -> list:
     items, lengths = events
     used = np.arange(jax.tree.leaves(items)[0].shape[1]) < lengths[:, None]
-    flat = jax.tree.map(lambda array: array[used], items)
+    flat = take(items, used)
     states = isinstance(density, MarkovChain)
     values = _named(flat, density.labels) if states else _decode(density.item, flat)
     ends = np.cumsum(lengths).tolist()

@@ -10,6 +10,7 @@ from jaxtyping import Array, PyTree
 
 from .._compile import of_few_numbers
 from .._refuse import on_host
+from .._trees import take
 from ..combinators import Composite, OptionalEvent
 from ..combinators._conditioning import typical
 from ..em.search.padding import bucket
@@ -101,7 +102,7 @@ def _filled(model: PyTree, events: Any, name: Any, level: float, out: Imputed) -
     field = events[name]
     gaps = np.flatnonzero(~field.present)
     at = np.resize(gaps if len(gaps) else np.zeros(1, int), bucket(len(gaps)))  # few programs
-    some = jax.tree.map(lambda a: a[at], events)
+    some = take(events, at)
     value, said = _said(model, some, name, (0.5 - level / 2, 0.5 + level / 2))
 
     def put(there: np.ndarray, new: Array) -> np.ndarray:

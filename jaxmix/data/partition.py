@@ -10,7 +10,7 @@ from jaxtyping import Array, Key, PyTree
 from .._arguments import in_doubles, key, rows, takes
 from .._refuse import on_host
 from .._sharding import gathered
-from .._trees import num_rows
+from .._trees import num_rows, take
 
 
 @on_host("split the rows before.")
@@ -47,4 +47,4 @@ def partition(key: Key[Array, ""], data: PyTree, fractions: Sequence[float]) -> 
         raise ValueError(f"{count} rows are too few for the fractions {shares.tolist()}.")
     order = np.asarray(jax.random.permutation(key, count))
     parts = [np.sort(order[a:b]) for a, b in pairwise(ends)]
-    return tuple(jax.tree.map(lambda array, index=index: array[index], data) for index in parts)
+    return tuple(take(data, index) for index in parts)

@@ -42,18 +42,14 @@ def fields_asked(
         arrays = {id(a): i for i, a in enumerate(jax.tree.leaves(row))}
         of = lambda event: jax.tree.map(lambda a: arrays.get(id(a), ELSEWHERE), event)
         for leaf in asked:
-            places = [of(event) for event in leaf.events.value]
-            alike = bool(places) and all(p == places[0] for p in places)
-            found.append(places[0] if alike and _inside(places[0]) else None)
+            first, *others = [of(event) for event in leaf.events.value] or [None]
+            alike = all(other == first for other in others)
+            inside = bool(jax.tree.leaves(first)) and ELSEWHERE not in jax.tree.leaves(first)
+            found.append(first if alike and inside else None)
         return value
 
     jax.eval_shape(trace, row)
     return found
-
-
-def _inside(places: PyTree) -> bool:
-    found = jax.tree.leaves(places)
-    return bool(found) and ELSEWHERE not in found
 
 
 def events_asked(
@@ -62,42 +58,25 @@ def events_asked(
     """For each leaf how the one event that it is asked about comes of a row, or None.
 
     The place of an array among the row's, for all but leaves that evaluate whole chunks: these have
-    a function from rows to events.
-    """
-    places = fields_asked(leaves, rebuild, row)
-    made = events_made(leaves, rebuild, row, places)
-    return [
-        place if not isinstance(leaf, ByChunk) else make if place is None else _taken(place)
-        for leaf, place, make in zip(leaves, places, made, strict=True)
-    ]
-
-
-def _taken(places: PyTree) -> Callable[[PyTree], PyTree]:
-    return lambda rows: jax.tree.map(lambda i: jax.tree.leaves(rows)[i], places)
-
-
-def events_made(
-    leaves: list[Refittable], rebuild: Callable[[list[Any]], PyTree], row: PyTree,
-    places: list[Any],
-) -> list[Callable[[PyTree], PyTree] | None]:  # fmt: skip
-    """How the model makes of rows the events that are not among their arrays, of whole chunks.
-
-    None for a leaf that is asked several times, or within a loop or a `vmap` over parts of a row.
+    a function from rows to events. They may also be asked about what the model makes of rows, once
+    and not within a loop or a `vmap` over parts of a row.
     """
 
-    def event(place: int, row: PyTree) -> PyTree:
+    def event(index: int, row: PyTree) -> PyTree:
         asked = [Asked(leaf, Held([])) for leaf in leaves]
         rebuild(asked).log_prob(row)
-        events = asked[place].events.value
+        events = asked[index].events.value
         return events[0] if len(events) == 1 else None
 
-    def one(place: int) -> Callable[[PyTree], PyTree] | None:
-        made = jax.make_jaxpr(functools.partial(event, place))(row)
+    def one(index: int, leaf: Refittable, places: Any) -> Any:
+        if not isinstance(leaf, ByChunk):
+            return places
+        if places is not None:
+            return lambda rows: jax.tree.map(lambda i: jax.tree.leaves(rows)[i], places)
+        made = jax.make_jaxpr(functools.partial(event, index))(row)
         # What is not of the row alone: of a loop's carry, or of one of many items.
         inner = any(isinstance(c, Tracer) for c in made.consts)
-        return None if inner or not made.out_avals else jax.vmap(functools.partial(event, place))
+        return None if inner or not made.out_avals else jax.vmap(functools.partial(event, index))
 
-    return [
-        one(i) if isinstance(leaf, ByChunk) and places[i] is None else None
-        for i, leaf in enumerate(leaves)
-    ]
+    each = zip(leaves, fields_asked(leaves, rebuild, row), strict=True)
+    return [one(index, *pair) for index, pair in enumerate(each)]

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from .._trees import take
 from ..combinators import SequenceEvent
 
 LIMIT = 1.75  # padded items over items, which buckets stay under
@@ -112,7 +113,7 @@ def _trimmed(tree: PyTree, axis: int) -> PyTree:
         capacity = jax.tree.leaves(node.items)[0].shape[axis]
         longest = int(np.clip(node.length.max(initial=0), 1, max(capacity, 1)))
         keep = (slice(None),) * axis + (slice(longest),)
-        items = jax.tree.map(lambda a: a[keep], node.items)
+        items = take(node.items, keep)
         return SequenceEvent(_trimmed(items, axis + 1), node.length)
 
     return jax.tree.map(cut, tree, is_leaf=_is_sequence)

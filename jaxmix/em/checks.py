@@ -18,9 +18,9 @@ from .._hooks import ChecksRows, TakesNaN
 from .._numerics import constant, native
 from .._stack import of_arrays
 from .._trees import float_of, is_traced
+from ..combinators._columns import ColumnsEvent
 from ..combinators._conditioning import plain
 from ..families._domain import Domain
-from .columns import ColumnsEvent
 from .parts import take_apart
 
 FEW = 1 << 22  # numbers
@@ -250,13 +250,13 @@ def checked_weights(weights: Any, rows: int, dtype: Any) -> Array | None:
 
 
 @eqx.filter_jit
-def _row_log_probs(model, data):
+def row_log_probs(model, data):
     return jax.vmap(model.log_prob)(data)
 
 
 def check_support(model: PyTree, data: PyTree, weights: Array | None) -> None:
     """Refuse a row that has density 0 under every component of a fresh start."""
-    values = _row_log_probs(model, data)
+    values = row_log_probs(model, data)
     off = jnp.isneginf(values)
     off = off if weights is None else off & (weights > 0)
     if bool(jnp.any(off)):

@@ -10,7 +10,7 @@ from jaxtyping import Array, PyTree
 
 from .._density import is_density
 from .._stack import pick
-from .._trees import float_of, is_traced, num_rows
+from .._trees import alone, float_of, is_traced, num_rows
 from ..combinators import HiddenMarkov, HierarchicalMixture, JointMixture, SequenceEvent
 from ..combinators._conditioning import plain
 from .checks import as_arrays, check_event, checked_weights, floating
@@ -139,7 +139,7 @@ def as_series(data: PyTree, model: PyTree) -> PyTree:
         return SequenceEvent(data, jnp.full(rows, capacity))
     if not fits(1):
         return data
-    return SequenceEvent(jax.tree.map(lambda a: a[None], data), jnp.full(1, arrays[0].shape[0]))
+    return SequenceEvent(alone(data), jnp.full(1, arrays[0].shape[0]))
 
 
 def check_model(model: Any, data: Any, name: str = "model") -> None:

@@ -12,11 +12,11 @@ from jaxtyping import Array, Key, PyTree
 
 from .._results import names
 from .._trees import alone, float_of, in_numpy, num_rows, take
+from ..combinators._columns import Fold, fold_of
 from .buckets import bucketed
 from .checkpoint import Keeper, belonging
 from .checks import check_rows, check_support, checked_data, checked_weights, of_dtype
 from .chunks import densities, rows_of_chunk, width
-from .columns import Fold, fold_of
 from .drive import Progress, drive
 from .entry import Options
 from .expected import log_likelihood
@@ -126,11 +126,8 @@ class Rounds(NamedTuple):
 
 
 @eqx.filter_jit
-def _totals(models, data, weights, chunk, layout=None):
-    def all_of(data, weights, models):
-        return jax.vmap(lambda m: log_likelihood(m, data, weights, chunk).value)(models)
-
-    return over_rows(all_of, layout, data, weights, models)
+def _totals(models, data, chunk):
+    return jax.vmap(lambda m: log_likelihood(m, data, None, chunk).value)(models)
 
 
 def fit_arrays(
@@ -206,9 +203,7 @@ def _fit_checked(key, template, data, weights, options: Options, layout) -> Fit:
     models, scores = found.state.model, np.asarray(found.state.expected.log_likelihood.value)
     validated = None
     if held is not None:
-        validated = np.asarray(
-            _totals(models, held, None, rows_of_chunk(template, held, len(scores)))
-        )
+        validated = np.asarray(_totals(models, held, rows_of_chunk(template, held, len(scores))))
         every = np.full(len(table.num_steps), np.nan, validated.dtype)
         every[found.lanes] = validated
         table = table._replace(validation_log_likelihood=every)

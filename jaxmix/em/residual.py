@@ -25,22 +25,15 @@ class Drift(NamedTuple):
     idle: Array
 
 
-class Sums(NamedTuple):
-    """What a pass over the data adds up for the step."""
-
-    weight: Array
-    stats: list[Any]
-    gradient: list[Array]
-
-
 class Pass(NamedTuple):
     """What is known, as numbers, of a model over which a pass has been made.
 
+    - `sums`: its weight, statistics and gradient.
     - `used`: for each leaf, its densities that have data to be refitted to.
     - `spare`: harmless statistics, for those that have none.
     """
 
-    sums: Sums
+    sums: tuple[Array, list[Any], list[Array]]
     used: list[Array]
     spare: list[Any]
 
@@ -53,7 +46,7 @@ def pass_of(model, data, weights, prior, expected: Expected) -> Pass:
         for leaf, total in zip(leaves, _totals(leaves, expected.stats, prior), strict=True)
     ]
     spare = _spare(model, used, data, weights, expected.weight)
-    return Pass(Sums(expected.weight, expected.stats, expected.gradient), used, spare)
+    return Pass(expected[2:], used, spare)
 
 
 def _totals(leaves, stats, prior) -> list[Any]:
@@ -87,7 +80,7 @@ def _(primals, tangents):
         model, data, weights = eqx.combine(varied, fixed)
         brief = is_brief(model, data)
         found = expect(model, data, weights, chunk_size=chunk_size, cut=True, residual=brief)
-        return Sums(found.weight, found.stats, found.gradient)
+        return found[2:]
 
     return _summed(*primals), eqx.filter_jvp(again, (varied,), (along,))[1]
 
@@ -100,9 +93,9 @@ def residual(model, data, weights, prior, seen: Pass, chunk_size=None) -> Drift:
     are held where they are. Frozen parts are differentiated: here they are hyperparameters.
     """
     model = jax.tree.map(_heeded, model, is_leaf=is_part)
-    sums = _summed(seen.sums, model, data, weights, chunk_size)
+    weight, stats, gradients = _summed(seen.sums, model, data, weights, chunk_size)
     parts = take_apart(model)
-    totals = _totals(parts.leaves, sums.stats, prior)
+    totals = _totals(parts.leaves, stats, prior)
     new, idle = [], []
     for leaf, total, use, instead in zip(parts.leaves, totals, seen.used, seen.spare, strict=True):
         # Selected before the M-step and after it: the derivative of 0 / 0 is NaN, unused or not.
@@ -112,8 +105,8 @@ def residual(model, data, weights, prior, seen: Pass, chunk_size=None) -> Drift:
         ones, zeros = (jax.tree.map(like, leaf) for like in (jnp.ones_like, jnp.zeros_like))
         idle.append(keep_densities(use, zeros, ones))
     slopes = [
-        old + gradient / sums.weight.astype(gradient.dtype)
-        for old, gradient in zip(parts.loose, sums.gradient, strict=True)
+        old + gradient / weight.astype(gradient.dtype)
+        for old, gradient in zip(parts.loose, gradients, strict=True)
     ]
     old, new = parameters(model)[0], parameters(parts.model(new, slopes))[0]
     none = jax.tree.map(jnp.zeros_like, parts.loose)

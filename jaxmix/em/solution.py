@@ -9,10 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from .._compile import Quick
 from .._hooks import Labelled
 from .._results import FAILED, RESULTS, code_of, message, name
+from .._trees import take
 from ..combinators._labels import posterior_of
-from .chunks import densities
+from .chunks import densities, is_brief, map_rows
 from .parts import num_parameters
 from .sharded import Layout, opened, over_rows, pooled
 from .state import History
@@ -99,8 +101,7 @@ def entropy(
     return float(_entropy(model, data, weights, layout))
 
 
-@eqx.filter_jit
-def _entropy(model, data, weights, layout):
+def _summed(model, data, weights, layout):
     def of_one(model, x):
         share = posterior_of(model, x)
         none = share == 0
@@ -109,10 +110,15 @@ def _entropy(model, data, weights, layout):
 
     def total(data, weights, model):
         rows, axes = opened(data)
-        values = jax.lax.map(lambda x: of_one(model, x), rows, batch_size=4096)
-        return pooled(jnp.sum(values if weights is None else values * weights), axes)
+        values = map_rows(lambda x: of_one(model, x), rows, 4096)
+        if weights is not None:
+            values = jnp.where(weights > 0, values * weights, jnp.zeros_like(values))
+        return pooled(jnp.sum(values), axes)
 
     return over_rows(total, layout, data, weights, model)
+
+
+_entropy = Quick(_summed, is_brief)
 
 
 def trimmed(history: list[Any], steps: int) -> History:
@@ -149,7 +155,7 @@ def answer(
     """
     scores = np.asarray(found.state.expected.log_likelihood.value)
     best = best_of(scores if validated is None else validated, found.codes)
-    state = jax.tree.map(lambda a: a[best], found.state)
+    state = take(found.state, best)
     result = RESULTS.interrupted if interrupted else code_of(found.codes[best])
     if throw and bool(result != RESULTS.successful):
         raise RuntimeError(message(result))

@@ -43,19 +43,11 @@ class FixedPoint(NamedTuple):
     result: RESULTS
 
 
-class Arrival(NamedTuple):
-    """How a fixed point was reached, and what was seen there, as numbers without derivatives."""
+def _search(model, data, weights, prior, floor, max_steps, solver) -> tuple[Array, tuple]:
+    """The parameters at the fixed point, as a vector; what was seen there, without derivatives.
 
-    log_likelihood: Array
-    residual: Array
-    num_steps: Array
-    num_emptied: Array
-    result: RESULTS
-    seen: Pass
-
-
-def _search(model, data, weights, prior, floor, max_steps, solver) -> tuple[Array, Arrival]:
-    """The parameters at the fixed point, as a vector, and how it was reached."""
+    That is the outcome, whose model is still to be built, and the pass.
+    """
     prior = floor_prior(model, data, weights, floor) if prior is None else prior
     if take_apart(model).loose:  # their own steps are guarded by the value: no jump crosses them
         solver = PlainEM()
@@ -74,10 +66,11 @@ def _search(model, data, weights, prior, floor, max_steps, solver) -> tuple[Arra
     code = RESULTS.where(at_limit(state.model), RESULTS.drifting, code)
     code = RESULTS.where(on_boundary(state.model, prior), RESULTS.degenerate, code)
     code = RESULTS.where(~finite, RESULTS.nonfinite, code)
-    return point, Arrival(
-        state.expected.log_likelihood.value, jnp.max(size, initial=0.0), state.num_steps + 1,
-        state.num_emptied, code, pass_of(state.model, data, weights, prior, state.expected),
+    outcome = FixedPoint(
+        None, state.expected.log_likelihood.value, jnp.max(size, initial=0.0),
+        state.num_steps + 1, state.num_emptied, code,
     )  # fmt: skip
+    return point, (outcome, pass_of(state.model, data, weights, prior, state.expected))
 
 
 _searched = Quick(_search, is_brief)
@@ -92,11 +85,10 @@ def _rest(model, data, weights, prior, floor, max_steps, method, solver):
 def _(primals, tangents):
     model, data, weights, prior, floor, _, method, _ = primals
     vector, arrival = _rest(*primals)
-    none = jax.tree.map(lambda _: None, arrival)
+    none, seen = jax.tree.map(lambda _: None, arrival), arrival[1]
     given, moved = primals[:5], tangents[:5]
     if not jax.tree.leaves(moved):
         return (vector, arrival), (None, none)
-    seen = arrival.seen
     few = vector.shape[0] <= DENSE or (is_brief(model, data) and vector.shape[0] <= DENSE_BRIEF)
     factors = None
     if method == "dense" or (method == "auto" and few):
@@ -206,12 +198,11 @@ def fixed_point(
         )
     data, weights = enter(model, data, weights)
     check_start(model)
-    vector, arrival = _rest(
+    vector, (outcome, _) = _rest(
         model, data, weights, prior, _number(floor), _number(max_steps), linear_solve,
         solver_of(accelerate, model),
     )  # fmt: skip
-    build = parameters(model)[1]
-    return FixedPoint(build(vector), *arrival[:-1])
+    return outcome._replace(model=parameters(model)[1](vector))
 
 
 def _number(value):

@@ -16,7 +16,7 @@ from .._sums import as_sums, merged, values_of
 from .._trees import alone, float_of, in_numpy, num_rows, take
 from .batches import Pieces, ahead, sampled
 from .checkpoint import Keeper, belonging
-from .checks import checked_data, of_dtype
+from .checks import checked_data, of_dtype, row_log_probs
 from .chunks import rows_of_chunk
 from .drive import Progress, drive
 from .entry import Options
@@ -88,7 +88,7 @@ class Stream:
             ValueError: if there is one.
         """
         for piece in ahead(self.pieces):
-            values = np.asarray(_log_probs(model, piece.rows))[: piece.count]
+            values = np.asarray(row_log_probs(model, piece.rows))[: piece.count]
             bad = ~np.isfinite(values) & (piece.weights[: piece.count] > 0)
             if np.any(bad):
                 row = int(np.argmax(bad))
@@ -104,11 +104,6 @@ class Stream:
         for piece in ahead(self.pieces):
             total += float(function(piece.rows, jnp.asarray(piece.weights)))
         return float(together(as_sums(jnp.asarray(total))).value)
-
-
-@eqx.filter_jit
-def _log_probs(model, batch):
-    return jax.vmap(model.log_prob)(batch)
 
 
 def fit_source(

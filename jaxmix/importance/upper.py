@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from .._trees import take
 from .sweep import Sample
 from .totals import Summary
 
@@ -45,7 +46,7 @@ def weight_bound(sample: Sample, w: Array) -> Array:
     """1 / w_jk where target j is proposal k (their densities agree at every probe); else inf."""
     n = sample.values.shape[0]
     rows = np.linspace(0, n - 1, min(PROBES, n)).astype(int)
-    target, proposal = sample.look(jax.tree.map(lambda a: a[rows], sample.rows))
+    target, proposal = sample.look(take(sample.rows, rows))
     if target.size * proposal.shape[1] > MAX_PROBED:
         return jnp.full(target.shape[1], jnp.inf, w.dtype)
     gap = jnp.abs(target[:, :, None] - proposal[:, None, :])

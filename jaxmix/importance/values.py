@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from .._trees import take
 from ..combinators import MixtureSameFamily
 from ..families import (
     DiagonalNormal,
@@ -69,7 +70,7 @@ def _on_support(log_targets: Array, events: PyTree) -> PyTree:
     """Events off the support of every target, replaced by one that is on it."""
     inside = jnp.any(jax.lax.stop_gradient(log_targets) > -jnp.inf, 1)
     rows = jnp.where(inside, jnp.arange(inside.shape[0]), jnp.argmax(inside))
-    return jax.tree.map(lambda a: a[rows], events)
+    return take(events, rows)
 
 
 @jax.custom_jvp

@@ -9,6 +9,7 @@ from jaxtyping import Array, Key, PyTree
 
 from .._arguments import arrays, having, made_by, numbers, optional, takes, whole
 from .._refuse import on_host
+from .._trees import alone
 from ._draws import check_call, checked_rows
 from ._evidence import log_evidence
 from ._named import iwae
@@ -172,7 +173,7 @@ def _reference_gradient(objective, model, guide, xs, keys):
 
     def of_row(given):
         key, x = given
-        one = jax.tree.map(lambda a: a[None], x)
+        one = alone(x)
         return jax.grad(lambda p: objective(key, eqx.combine(p, static), guide, one)[0])(params)
 
     def once(key):

@@ -16,6 +16,7 @@ from .._numerics import log_mean_exp, softmax
 from .._pareto import pareto_k
 from .._results import RESULTS
 from .._sharding import aligned, gathered, on_its_mesh
+from .._trees import take
 from ._combine import combine
 from ._draws import check_call, checked_guide, checked_rows, log_weight
 from ._terms import LeaveOut
@@ -261,7 +262,7 @@ def _posterior_means(num_samples: int) -> Callable:
             # Asked only where the weight is positive.
             inside = share > 0
             rows = jnp.where(inside, jnp.arange(num_samples), jnp.argmax(inside))
-            values = jax.vmap(function)(jax.tree.map(lambda a: a[rows], zs))
+            values = jax.vmap(function)(take(zs, rows))
             mean = jnp.tensordot(share, values, 1, precision="highest")
             square = (values - mean[None]) ** 2
             error = jnp.sqrt(jnp.tensordot(share**2, square, 1, precision="highest"))

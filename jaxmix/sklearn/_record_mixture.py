@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._results import message, name
-from .._trees import num_rows
+from .._trees import num_rows, take
 from ..combinators import Composite, mixture_of
 from ..data import decode, encode, infer_template
 from ..data.tables import column_names, is_table
@@ -200,7 +200,7 @@ class RecordMixture(MixtureAnswers, MissingAllowed):
             which = jax.random.choice(
                 k_which, self.n_components, (n_samples,), p=jnp.asarray(self.weights_)
             )
-            components = jax.tree.map(lambda a: a[which], model.components)
+            components = take(model.components, which)
             events = jax.vmap(lambda c, k: c.sample(k))(
                 components, jax.random.split(k_rows, n_samples)
             )

@@ -8,7 +8,7 @@ from scipy.special import logsumexp
 from scipy.stats import norm
 
 import jaxmix as jm
-from jaxmix.em.columns import fold_of
+from jaxmix.combinators._columns import fold_of
 from jaxmix.em.expected import expect
 from jaxmix.em.parts import num_parameters
 

@@ -13,8 +13,8 @@ from ..._hooks import Labelled
 from ..._sharding import on_automatic_axes
 from ..._stack import of_arrays
 from ..._trees import float_of, num_rows, spread, take
+from ...combinators._columns import ColumnsEvent
 from ..chunks import in_blocks, lanes_of
-from ..columns import ColumnsEvent
 from ..entry import check_key, enter
 from ..expected import expect
 from ..m_step import climb, finite, gradient_state, keep_densities, maximise, refit

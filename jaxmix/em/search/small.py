@@ -18,8 +18,6 @@ from jaxtyping import PyTree
 from ... import _loops
 from ..._compile import Effort, Quick
 from ..._exponential import ExponentialFamily, Refittable
-from ..._hooks import Labelled
-from ..._numerics import logsumexp
 from ..._results import NAMES
 from ..._trees import alone, float_of, in_numpy, num_rows, take
 from ...combinators import Composite, MixtureSameFamily, SequenceEvent
@@ -31,7 +29,7 @@ from ..expected import log_likelihood
 from ..parts import take_apart
 from ..priors.prior import Prior, floors_prior
 from ..run import pass_on
-from ..solution import Fit, answer
+from ..solution import Fit, answer, entropy
 from ..solver import PlainEM, Rules
 from ..state import History, State, begin, result_of
 from .initialise import NUDGE, components, global_fit, refitted
@@ -234,8 +232,7 @@ class _Rounds(NamedTuple):
         def entropy_of(model, lane):
             if lanes.entropy is not None:
                 return float(lanes.entropy[lane])
-            mixture = isinstance(model, Labelled)
-            return float(_entropy(model, *self.padded)) if mixture else 0.0
+            return entropy(model, *self.padded)
 
         data, weights = self.rows
         total = num_rows(data) if weights is None else np.sum(weights)
@@ -354,15 +351,3 @@ def _is_flat(model: PyTree) -> bool:
 def _totals(models, data, weights):
     one = lambda m: log_likelihood(m, data, weights, num_rows(data)).value
     return jax.vmap(one)(models)
-
-
-@Quick
-def _entropy(model, data, weights):
-    def of_one(x, w):
-        joint = model.joint_log_probs(x)
-        log_r = joint - logsumexp(joint)
-        gone = jnp.isneginf(joint)
-        return -w * jnp.sum(jnp.where(gone, jnp.zeros_like(joint), jnp.exp(log_r) * log_r))
-
-    values = jax.vmap(of_one)(data, weights)
-    return jnp.sum(jnp.where(weights > 0, values, jnp.zeros_like(values)))

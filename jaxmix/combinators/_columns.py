@@ -16,7 +16,10 @@ from jaxtyping import PyTree, Scalar
 from .._density import LogDensity
 from .._exponential import Refittable
 from .._stack import has_shared, over_stack
-from ..combinators import Composite, MixtureSameFamily, Optional
+from .._trees import take
+from .composite import Composite
+from .mixture import MixtureSameFamily
+from .optional import Optional
 
 MANY = 8  # like columns from which a stack of them is worth its own path
 
@@ -43,7 +46,7 @@ class ColumnsEvent:
         found = dict(self.others)
         for names, group in zip(self.names, self.groups, strict=True):
             for i, name in enumerate(names):
-                found[name] = jax.tree.map(lambda a, i=i: a[:, i], group)
+                found[name] = take(group, (slice(None), i))
         return found if self.is_dict else tuple(found[i] for i in range(len(found)))
 
 
@@ -74,37 +77,29 @@ class Fold(NamedTuple):
     others: tuple
     is_dict: bool
 
+    def _stacked(self, fields: Any, axis: int) -> tuple[tuple, dict]:
+        """What each group's fields hold, stacked by way of the host, and the other fields."""
+        stack = lambda *arrays: jax.device_put(np.stack([np.asarray(a) for a in arrays], axis))
+        groups = tuple(jax.tree.map(stack, *(fields[n] for n in names)) for names in self.groups)
+        return groups, {name: fields[name] for name in self.others}
+
     def data(self, data: PyTree) -> ColumnsEvent:
-        """Rows of the record, on the host where they lie there, with each group stacked."""
-
-        def stacked(*arrays):
-            return jax.device_put(np.stack([np.asarray(a) for a in arrays], 1))
-
-        groups = tuple(jax.tree.map(stacked, *(data[n] for n in names)) for names in self.groups)
-        others = {name: data[name] for name in self.others}
-        return ColumnsEvent(groups, others, self.groups, self.is_dict)
+        """Rows of the record, with each group stacked."""
+        return ColumnsEvent(*self._stacked(data, 1), self.groups, self.is_dict)
 
     def model(self, model: PyTree) -> PyTree:
         """The model with its like columns stacked, the innermost axis of their stacks."""
-        record = _record(model)
-        assert record is not None
-        parts, depth = dict(record.items()), len(record.stack_shape)
-
-        def stacked(*arrays):
-            return jax.device_put(np.stack([np.asarray(a) for a in arrays], depth))
-
-        groups = tuple(jax.tree.map(stacked, *(parts[n] for n in names)) for names in self.groups)
-        return _with(model, Columns(groups, {name: parts[name] for name in self.others}))
+        record = _inner(model)
+        return _with(model, Columns(*self._stacked(dict(record.items()), len(record.stack_shape))))
 
     def unfolded(self, model: PyTree, template: PyTree) -> PyTree:
         """The record of a folded model, in the template's own order."""
-        columns, record = _inner(model), _record(template)
-        assert record is not None
+        columns, record = _inner(model), _inner(template)
         depth, parts = len(record.stack_shape), dict(columns.others)
         for names, group in zip(self.groups, columns.groups, strict=True):
             whole = jax.tree.map(lambda a: np.moveaxis(np.asarray(a), depth, 0), group)
             for i, name in enumerate(names):
-                parts[name] = jax.tree.map(lambda a, i=i: a[i], whole)
+                parts[name] = take(whole, i)
         names = [name for name, _ in record.items()]
         inner = jax.device_put([parts[name] for name in names])
         found = Composite(dict(zip(names, inner, strict=True)) if self.is_dict else inner)
@@ -113,8 +108,8 @@ class Fold(NamedTuple):
 
 def fold_of(model: PyTree, data: PyTree) -> Fold | None:
     """The like columns of a record, or of a mixture of records; None where too few are alike."""
-    record = _record(model)
-    if record is None:
+    record = _inner(model)
+    if not isinstance(record, Composite):
         return None
     alike: dict[Any, list] = {}
     others = []
@@ -139,11 +134,6 @@ def _folds(part: Any) -> bool:
     arrays = jax.tree.leaves(part)
     plain = isinstance(part, Refittable) and not has_shared(part) and bool(part.ranks)
     return plain and all(eqx.is_array(a) for a in arrays)
-
-
-def _record(model: PyTree) -> Composite | None:
-    inner = _inner(model)
-    return inner if isinstance(inner, Composite) else None
 
 
 def _inner(model: PyTree) -> Any:
