@@ -13,10 +13,9 @@ from jaxtyping import Array, Key, PyTree
 from ._arguments import takes, whole
 from ._check_numbers import evaluate
 from ._check_stack import stack_breach
-from ._contract import NO_PYTREE, is_opaque, misdeclared
 from ._density import is_density
 from ._exponential import ExponentialFamily, Refittable
-from ._refuse import on_host
+from ._refuse import NO_PYTREE, is_opaque, misdeclared, on_host
 from ._stand_ins import Tilted
 from .em.parts import take_apart
 

@@ -9,11 +9,10 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Key, PyTree, Scalar
 
-from ._contract import BrokenContractError, misdeclared
 from ._hooks import ChecksRows
 from ._numerics import as_array, log_of, zeros
 from ._quantile import quantile
-from ._refuse import checked_key
+from ._refuse import BrokenContractError, checked_key, misdeclared
 
 
 def _with_key(sample: Any) -> Any:

@@ -15,11 +15,11 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree, Scalar
 
-from ._contract import NO_PYTREE, BrokenContractError, headed, is_opaque, misdeclared
 from ._density import LogDensity, is_density, one_event
 from ._newton import newton_maximum
 from ._numerics import tree_vdot
 from ._platform import product_precision
+from ._refuse import NO_PYTREE, BrokenContractError, headed, is_opaque, misdeclared
 
 
 @jax.custom_jvp

@@ -11,11 +11,11 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from .._arguments import in_doubles, numbers
-from .._contract import BrokenContractError
 from .._density import LogDensity, check_parts
 from .._exponential import ProductForm, check_declared
 from .._hooks import ChecksRows, TakesNaN
 from .._numerics import constant, native
+from .._refuse import BrokenContractError
 from .._stack import of_arrays
 from .._trees import float_of, is_traced
 from ..combinators._columns import ColumnsEvent
@@ -226,8 +226,8 @@ def _check_finite(array: Array, path: tuple, *, allow_nan: bool) -> None:
         )
 
 
-def checked_weights(weights: Any, rows: int, dtype: Any) -> Array | None:
-    """Case weights as an array, or a sentence."""
+def checked_weights(weights: Any, rows: int, dtype: Any) -> Any:
+    """Case weights as an array, or a sentence; of traced ones the shape alone is looked at."""
     if weights is None:
         return None
     if isinstance(weights, jax.Array):
@@ -236,6 +236,8 @@ def checked_weights(weights: Any, rows: int, dtype: Any) -> Array | None:
         host = in_doubles(weights, "weights").astype(dtype)
     if host.shape != (rows,):
         raise ValueError(f"weights must have shape ({rows},), one a row; it was {host.shape}.")
+    if is_traced(host):
+        return host
     xp = np if isinstance(host, np.ndarray) else _module_of(host)
     values = xp.asarray(host)
     bad = ~(values >= 0) | xp.isinf(values)

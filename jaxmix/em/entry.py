@@ -16,10 +16,6 @@ from ..combinators._conditioning import plain
 from .checks import as_arrays, check_event, checked_weights, floating
 from .solver import Rules, Solver
 
-ASSIGNMENTS = ("soft", "hard")
-STARTS = ("search", "given")
-STOPPING = ("gain", "aitken")
-
 
 class Options(NamedTuple):
     """What `jm.fit` was asked for, besides key, template, data and weights."""
@@ -53,26 +49,25 @@ def check_options(options: Options, key: Any) -> None:
     Raises:
         ValueError: naming the option.
     """
-    if options.init not in STARTS:
-        raise ValueError(f'init must be "search" or "given"; it was {options.init!r}.')
+    check_named("init", options.init, "search", "given")
     if options.init == "search" and key is None:
         raise ValueError('fit needs a key, such as jax.random.key(0), unless init="given".')
-    check_assignment(options.assignment)
-    check_stopping(options.stopping)
+    check_steps(options.assignment, options.stopping)
     if options.num_restarts < 1 or options.max_steps < 0:
         raise ValueError("num_restarts must be at least 1 and max_steps at least 0.")
 
 
-def check_assignment(assignment: str) -> None:
-    """Refuse an unknown assignment."""
-    if assignment not in ASSIGNMENTS:
-        raise ValueError(f'assignment must be "soft" or "hard"; it was {assignment!r}.')
+def check_steps(assignment: str, stopping: str = "gain") -> None:
+    """Refuse an unknown assignment or stopping rule."""
+    check_named("assignment", assignment, "soft", "hard")
+    check_named("stopping", stopping, "gain", "aitken")
 
 
-def check_stopping(stopping: str) -> None:
-    """Refuse an unknown stopping rule."""
-    if stopping not in STOPPING:
-        raise ValueError(f'stopping must be "gain" or "aitken"; it was {stopping!r}.')
+def check_named(name: str, value: Any, *known: str) -> None:
+    """Refuse an option that has none of the values known."""
+    if value not in known:
+        *others, last = (f'"{one}"' for one in known)
+        raise ValueError(f"{name} must be {', '.join(others)} or {last}; it was {value!r}.")
 
 
 def enter(
@@ -90,14 +85,6 @@ def enter(
     check_model(model, data, name)
     data = floating(as_series(as_arrays(data), model), model)
     check_event(data, model)
-    if weights is None:
-        return data, None
-    if is_traced(weights):
-        if weights.shape != (num_rows(data),):
-            raise ValueError(
-                f"weights must have shape ({num_rows(data)},), one a row; it was {weights.shape}."
-            )
-        return data, weights
     return data, checked_weights(weights, num_rows(data), float_of(data))
 
 
@@ -151,10 +138,9 @@ def check_model(model: Any, data: Any, name: str = "model") -> None:
             f"jm.{model.__name__}.{example}."
         )
     if not is_density(model):
-        swapped = is_density(data)
         raise ValueError(
             f"The {name} comes before the data: they are swapped."
-            if swapped
+            if is_density(data)
             else f"The {name} must be a density, with a method log_prob; it is a "
             f"{type(model).__name__}."
         )
@@ -162,16 +148,6 @@ def check_model(model: Any, data: Any, name: str = "model") -> None:
         raise ValueError(
             f"The data are a density, {getattr(data, '__name__', type(data).__name__)}: arrays with "
             "a leading axis of rows were expected."
-        )
-
-
-def check_key(key: Any) -> None:
-    """Refuse what is no key, such as a seed."""
-    kind = getattr(key, "dtype", None)
-    if kind is None or not jnp.issubdtype(kind, jax.dtypes.prng_key):
-        raise ValueError(
-            "The first argument is a typed key, such as jax.random.key(0); a "
-            f"{type(key).__name__} was given."
         )
 
 
@@ -201,10 +177,8 @@ def _stacks(node: Any) -> list[tuple[str, Any]]:
         return [("topics", node.topics)]
     if isinstance(node, JointMixture):
         return [("first", node.first), ("second", node.second)]
-    components = getattr(node, "components", None)
-    return (
-        [] if isinstance(components, tuple) or components is None else [("components", components)]
-    )
+    components = getattr(node, "components", ())
+    return [] if isinstance(components, tuple) else [("components", components)]
 
 
 def _alike(stack: Any) -> bool:

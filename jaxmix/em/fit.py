@@ -10,14 +10,13 @@ from jaxtyping import Array, Key, PyTree
 
 from .._hooks import Source
 from .._platform import with_precision
-from .._refuse import on_host
+from .._refuse import checked_key, on_host
 from .._sharding import on_automatic_axes
 from .accelerate import solver_of
 from .checks import as_arrays, of_dtype
 from .entry import (
     Options,
     as_series,
-    check_key,
     check_model,
     check_options,
     check_start,
@@ -113,7 +112,7 @@ def fit(
     streams = isinstance(data, Source)
     check_model(template, data, "template")
     if key is not None:
-        check_key(key)
+        checked_key(key, "fit")
     if init == "given":
         check_start(template)
     if streams:

@@ -19,7 +19,7 @@ from .._stack import of_arrays
 from .accelerate import solver_of
 from .checks import check_rows
 from .chunks import in_blocks, is_brief, lanes_of
-from .entry import check_assignment, check_start, check_stopping, enter, items_of_one_row
+from .entry import check_start, check_steps, enter, items_of_one_row
 from .expected import expect
 from .m_step import GradientState, maximise
 from .priors.prior import DEFAULT_FLOOR, Prior, floor_prior
@@ -150,8 +150,7 @@ def run(
         True
     """
     del precision  # held by the decorator
-    check_assignment(assignment)
-    check_stopping(stopping)
+    check_steps(assignment, stopping)
     solver = solver_of(accelerate, model)
     if history_size < 1:
         raise ValueError(
@@ -235,7 +234,7 @@ def step(
         >>> float(model.mean)
         2.0
     """
-    check_assignment(assignment)
+    check_steps(assignment)
     data, weights = enter(model, data, weights)
     return _step(of_arrays(model), data, state, weights, assignment, prior)
 

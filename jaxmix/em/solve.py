@@ -15,7 +15,7 @@ from .._results import RESULTS
 from .._sharding import on_automatic_axes
 from .accelerate import solver_of
 from .chunks import is_brief
-from .entry import check_start, enter
+from .entry import check_named, check_start, enter
 from .parts import parameters, take_apart
 from .priors.prior import DEFAULT_FLOOR, Prior, floor_prior
 from .residual import Pass, jacobian, pass_of, residual
@@ -192,10 +192,7 @@ def fixed_point(
         True
     """
     del precision  # held by the decorator
-    if linear_solve not in ("auto", "dense", "gmres"):
-        raise ValueError(
-            f'linear_solve must be "auto", "dense" or "gmres"; it was {linear_solve!r}.'
-        )
+    check_named("linear_solve", linear_solve, "auto", "dense", "gmres")
     data, weights = enter(model, data, weights)
     check_start(model)
     vector, (outcome, _) = _rest(

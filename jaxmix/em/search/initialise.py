@@ -10,12 +10,13 @@ from jaxtyping import Array, Key, PyTree
 from ... import _loops
 from ..._compile import Quick
 from ..._hooks import Labelled
+from ..._refuse import checked_key
 from ..._sharding import on_automatic_axes
 from ..._stack import of_arrays
 from ..._trees import float_of, num_rows, spread, take
 from ...combinators._columns import ColumnsEvent
 from ..chunks import in_blocks, lanes_of
-from ..entry import check_key, enter
+from ..entry import enter
 from ..expected import expect
 from ..m_step import climb, finite, gradient_state, keep_densities, maximise, refit
 from ..parts import recentred, take_apart
@@ -78,7 +79,7 @@ def init(
         >>> jnp.sort(start.components.mean).shape
         (2,)
     """
-    check_key(key)
+    checked_key(key, "init")
     data, weights = enter(template, data, weights, name="template")
     plus_plus = plus_plus if isinstance(plus_plus, jax.Array) else jax.device_put(plus_plus)
     return _init_blocks(key, of_arrays(template), data, weights, plus_plus)

@@ -12,13 +12,14 @@ from jaxtyping import Array, Key, PyTree
 
 from ..._arguments import density, rows, takes, whole
 from ..._compile import FAIR, Quick
+from ..._refuse import checked_key
 from ..._results import RESULTS
 from ..._sharding import on_automatic_axes
 from ..._stack import pick
 from ..._trees import float_of, in_numpy, is_traced, num_rows, take
 from ...combinators._labels import posterior_of
 from ..chunks import densities
-from ..entry import check_key, enter
+from ..entry import enter
 from ..priors.prior import Prior
 from ..search.padding import bucket_of_components, can_widen, narrowed, padded_rows, widened
 from ..solve import fixed_point
@@ -102,7 +103,7 @@ def bootstrap(
             "A parametric bootstrap draws its rows from the model, and rows so drawn have no case "
             "weights; leave out `weights`, or resample the rows with parametric=False."
         )
-    check_key(key)
+    checked_key(key, "bootstrap")
     data, weights = enter(model, data, weights)
     rows, dtype, static = num_rows(data), float_of(model), (num, parametric)
     if not _can_pad(key, model, data, weights, prior, max_steps, num):

@@ -14,7 +14,7 @@ from ..._results import RESULTS
 from ..._sharding import everywhere, on_automatic_axes
 from ..._trees import float_of
 from ..chunks import is_brief
-from ..entry import enter
+from ..entry import check_named, enter
 from ..priors.prior import Prior
 from .information import (
     chart,
@@ -85,8 +85,7 @@ def standard_errors(
         >>> errors.mean.round(4), errors.scale.round(4)
         (Array(0.5, dtype=float32), Array(0.3536, dtype=float32))
     """
-    if kind not in ("observed", "louis", "sandwich"):
-        raise ValueError(f'kind must be "observed", "louis" or "sandwich"; it was {kind!r}.')
+    check_named("kind", kind, "observed", "louis", "sandwich")
     if kind == "louis" and not isinstance(model, Labelled):
         raise ValueError(f"Louis's identity is for mixtures; {type(model).__name__} is none.")
     data, weights = everywhere(enter(model, data, weights))
