@@ -1,7 +1,7 @@
 """Expectation-maximisation: tilt, differentiate, refit. START HERE, then read `solver.py`.
 
-In this order: `solver`, `state`, `run` (the step and the one compiled loop); `expected`,
-`product_form`, `chunks` (a pass); `parts`, `m_step` (an M-step); `drive`, `in_memory`, `stream`,
+In this order: `solver`, `state`, `stopping`, `run` (the step and the one compiled loop); `parts`,
+`expected`, `product_form`, `chunks` (a pass); `m_step`; `fit`, `drive`, `in_memory`, `stream`,
 `online` (the one loop on the host); `solve`, `residual` (rest). Rooms of their own are `search` (the
 starts of a fit, and which of them go on), `priors` and `uncertainty`.
 

@@ -13,7 +13,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -22,7 +22,6 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .entry import Options
-from .sharded import is_first
 from .state import History, State
 
 FORMAT = "jaxmix fit"
@@ -56,7 +55,7 @@ class Keeper:
 
     def write(self, state: State, trace: list[History]) -> None:
         """Write now."""
-        if not is_first():
+        if jax.process_index() != 0:
             return
         columns = [[np.asarray(column).tolist() for column in part] for part in trace]
         notes = {"trace": columns, "rule": self.rule, "max_steps": self.options.max_steps}
@@ -78,13 +77,6 @@ class Keeper:
         column = lambda values: jax.device_put(np.asarray(values, state.penalty.dtype))
         trace = [History(*map(column, part)) for part in notes["trace"]]
         return state._replace(running=going), trace
-
-
-class Saved(NamedTuple):
-    """What a checkpoint holds."""
-
-    state: PyTree
-    notes: dict[str, Any]
 
 
 def digest(tree: PyTree) -> str:
@@ -150,8 +142,8 @@ def save(folder: str | Path, state: PyTree, belongs: dict[str, Any], notes: dict
         partial.unlink(missing_ok=True)
 
 
-def load(folder: str | Path, like: PyTree, belongs: dict[str, Any]) -> Saved:
-    """Read a folder's checkpoint.
+def load(folder: str | Path, like: PyTree, belongs: dict[str, Any]) -> tuple[PyTree, dict]:
+    """A folder's state, and the notes beside it.
 
     Args:
         folder: where `save` wrote.
@@ -193,4 +185,4 @@ def load(folder: str | Path, like: PyTree, belongs: dict[str, Any]) -> Saved:
             f"{path} belongs to another model: it holds {len(arrays)} arrays, not "
             f"{structure.num_leaves}. {advice}"
         )
-    return Saved(structure.unflatten([jnp.asarray(a) for a in arrays]), header["notes"])
+    return structure.unflatten([jnp.asarray(a) for a in arrays]), header["notes"]

@@ -17,11 +17,10 @@ from .._stack import of_arrays, rows_log_prob
 from .._sums import Sum, add, compensated_sum, map_sums, merge, merged, values_of, zero_sum
 from .._trees import num_rows, take
 from ..combinators._columns import ColumnsEvent
-from .asked import events_asked
 from .buckets import Buckets
 from .chunks import chunk_rows, is_brief, take_chunk
 from .entry import enter
-from .parts import Parts, take_apart
+from .parts import Parts, events_asked, take_apart
 from .product_form import (
     OwnOrigin,
     all_near,

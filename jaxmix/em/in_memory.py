@@ -28,7 +28,8 @@ from .search.small import fits, suits
 from .sharded import layout_of, over_rows, placed
 from .solution import Fit, answer, entropy
 from .solver import Rules
-from .state import History, begin, result_of
+from .state import History, begin
+from .stopping import result_of
 
 
 @eqx.filter_jit

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 from collections.abc import Iterable
+from types import SimpleNamespace
 from typing import Any
 
 import equinox as eqx
@@ -63,23 +64,11 @@ class Online(eqx.Module):
         return self.state.num_read
 
 
-class _Listed:
-    """A list of batches as a source."""
-
-    def __init__(self, batches: Iterable[PyTree]):
-        self.items = list(batches)
-
-    def batches(self):
-        return iter(self.items)
-
-
 def _refitted(leaves, stats, prior, rows):
     """Leaves from statistics a datum, taken `rows` times, and the prior's."""
-    pseudo = about_own_origins(leaves, prior)
-    new = []
-    for leaf, s, extra in zip(leaves, stats, pseudo, strict=True):
-        new.append(refit(leaf, jax.tree.map(lambda a: a * rows, s), extra, rows)[0])
-    return new
+    totals = jax.tree.map(lambda a: a * rows, stats)
+    each = zip(leaves, totals, about_own_origins(leaves, prior), strict=True)
+    return [refit(leaf, total, extra, rows)[0] for leaf, total, extra in each]
 
 
 @eqx.filter_jit
@@ -164,7 +153,8 @@ def online(
                 "The source must give batches: wrap arrays in jm.data.Arrays(x, batch_size=...), or "
                 f"give a list of batches; it is a {type(source).__name__}."
             )
-        source = _Listed(source)
+        listed = list(source)
+        source = SimpleNamespace(batches=lambda: iter(listed))
     first = None
     if isinstance(model, Online):
         first, model = model.state, model.state.model

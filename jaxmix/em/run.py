@@ -24,7 +24,8 @@ from .expected import expect
 from .m_step import GradientState, maximise
 from .priors.prior import DEFAULT_FLOOR, Prior, floor_prior
 from .solver import Rules, Solver
-from .state import History, State, begin, judge, propose, result_of
+from .state import History, State, begin, judge, propose
+from .stopping import result_of
 
 
 class Solution(eqx.Module):

@@ -23,7 +23,7 @@ from .._exponential import Refittable
 from .._refuse import on_host
 from .._stack import stack_axes
 from .._sums import is_sum, map_sums, merge, merged
-from .._trees import num_rows, take
+from .._trees import in_numpy, num_rows, take
 
 
 class Shard(eqx.Module):
@@ -133,11 +133,6 @@ def over_rows(
     return mapped(data, weights, arrays)
 
 
-def is_first() -> bool:
-    """Whether this process writes what one process should."""
-    return jax.process_index() == 0
-
-
 def together(totals: PyTree) -> PyTree:
     """Compensated sums over all processes, in the same order on each."""
     if jax.process_count() == 1:
@@ -155,9 +150,14 @@ def everyone(rows: PyTree, wanted: int) -> PyTree:
     have = num_rows(rows)
     least = int(np.min(multihost_utils.process_allgather(np.asarray(have))))
     index = np.round(np.linspace(0, have - 1, min(share, least))).astype(int)
-    part = jax.tree.map(lambda a: np.asarray(a)[index], rows)
-    every = multihost_utils.process_allgather(part)
+    every = multihost_utils.process_allgather(take(in_numpy(rows), index))
     return jax.tree.map(lambda a: np.asarray(a).reshape(-1, *a.shape[2:]), every)
+
+
+def _mesh(mesh: Mesh | None, axis: str) -> Mesh:
+    """The mesh with axes left to the compiler; None for one axis of all devices."""
+    mesh = jax.make_mesh((jax.device_count(),), (axis,)) if mesh is None else mesh
+    return Mesh(mesh.devices, mesh.axis_names)
 
 
 @on_host("place the rows before.")
@@ -178,8 +178,7 @@ def shard_rows(data: PyTree, mesh: Mesh | None = None) -> tuple[PyTree, jax.Arra
         >>> float(weights.sum())
         5.0
     """
-    mesh = jax.make_mesh((jax.device_count(),), ("rows",)) if mesh is None else mesh
-    mesh = Mesh(mesh.devices, mesh.axis_names)
+    mesh = _mesh(mesh, "rows")
     sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
     rows = num_rows(data)
     extra = -rows % mesh.size
@@ -212,8 +211,7 @@ def shard_components(model: PyTree, mesh: Mesh | None = None) -> PyTree:
         >>> start.components.mean.shape
         (8,)
     """
-    mesh = jax.make_mesh((jax.device_count(),), ("components",)) if mesh is None else mesh
-    mesh = Mesh(mesh.devices, mesh.axis_names)
+    mesh = _mesh(mesh, "components")
     spread, whole = PartitionSpec(mesh.axis_names), PartitionSpec()
     is_leaf = lambda node: isinstance(node, Refittable)
     count = 0

@@ -1,6 +1,5 @@
 """What a loop of EM carries from step to step, what a step adds to it, and why it stops."""
 
-import functools
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -8,19 +7,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from .._results import RESULTS
-from .._sums import Sum, difference, zero_sum
+from .._sums import difference, zero_sum
 from .._trees import take
 from .accelerate import finite_change
 from .buckets import Buckets
 from .expected import Expected
 from .m_step import GradientState, Maximised, expected_gain, gradient_state, maximise
 from .parts import parameters, take_apart
-from .priors.prior import Prior, floors_of, log_prior
+from .priors.prior import log_prior
 from .sharded import opened
 from .solver import PlainEM, Point, Proposal, Rules, Solver, Verdict
-
-PATIENCE = 16  # steps without progress after which rounding is all that moves
+from .stopping import Nearness, ends, far, nearness, to_come
 
 
 class History(NamedTuple):
@@ -37,18 +34,6 @@ class History(NamedTuple):
     elbo: Array
     kl: Array
     objective: Array
-
-
-class Nearness(NamedTuple):
-    """How near a fit is to rest, where only a step that changes nothing ends it."""
-
-    change: Array  # of the parameters by the EM step from here; 0 where not finite
-    scale: Array  # its largest so far, a parameter: steps are measured in it
-    best: Array  # the smallest step and the highest objective so far
-    top: Sum
-    top_penalty: Array
-    since: Array  # passes since either was bettered
-    is_over: Array  # whether here is where it ends
 
 
 class State(NamedTuple):
@@ -81,13 +66,6 @@ class Trial(NamedTuple):
     nearness: Nearness | None
 
 
-def noise_of(total: Sum, weight: Array) -> Array:
-    """Rounding error of a mean log-density, were its rows' errors independent, nats a datum."""
-    eps = jnp.finfo(total.high.dtype).eps
-    # A weight below 1 is that of many small ones: rows are no fewer.
-    return eps * jnp.abs(total.value) / (weight * jnp.sqrt(jnp.maximum(weight, 1)))
-
-
 def begin(
     model: PyTree, data: PyTree, weights: Any, solver: Solver, stopping: str = "gain"
 ) -> State:
@@ -95,16 +73,10 @@ def begin(
     expected = _unseen(model, data, weights)
     dtype = expected.objective.high.dtype
     zero, infinite, none = jnp.zeros((), dtype), jnp.full((), jnp.inf, dtype), jnp.zeros((), int)
-    no, flat = jnp.asarray(False), parameters(model)[0]
-    nearness = None
-    if stopping == "rest":
-        still = jnp.zeros_like(flat)
-        nearness = Nearness(
-            still, still, jnp.full((), jnp.inf, flat.dtype), Sum(zero, zero), zero, none, no
-        )
+    near = far(parameters(model)[0], zero) if stopping == "rest" else None
     move, memory = gradient_state(take_apart(model).loose), solver.init(_steered(model)[0])
     return State(
-        model, expected, move, memory, nearness, no, zero,
+        model, expected, move, memory, near, jnp.asarray(False), zero,
         infinite, infinite, none - 1, none, none, jnp.asarray(True),
     )  # fmt: skip
 
@@ -146,9 +118,9 @@ def propose(state: State, data: PyTree, weights: Array | None, rules: Rules) -> 
     first = state.num_steps < 0
     itself = Maximised(state.model, state.move, jnp.zeros_like(plain.gain), none, none)
     plain = _select(first, itself, plain)
-    nearness = None if state.nearness is None else _nearness(state, plain)
+    near = None if state.nearness is None else nearness(state, plain)
     if isinstance(solver, PlainEM):  # a smaller trace
-        return Trial(plain, None, None, nearness)
+        return Trial(plain, None, None, near)
     (here, build), (there, rebuild) = _steered(state.model), _steered(plain.model)
 
     def gradient():
@@ -160,11 +132,11 @@ def propose(state: State, data: PyTree, weights: Array | None, rules: Rules) -> 
     point = Point(here, finite_change(there, here), gradient, state.gain)
     proposal, memory = solver.propose(state.memory, point)
     if proposal is None:
-        return Trial(plain, memory, None, nearness)
+        return Trial(plain, memory, None, near)
     proposal = proposal._replace(is_jump=proposal.is_jump & ~state.plain_next & ~first)
     usable = proposal.is_jump & jnp.isfinite(proposal.params) & jnp.isfinite(there)
     model = rebuild(jnp.where(usable, proposal.params, there))
-    return Trial(plain._replace(model=model, gain=_rise(model, state)), memory, proposal, nearness)
+    return Trial(plain._replace(model=model, gain=_rise(model, state)), memory, proposal, near)
 
 
 def _rise(model: PyTree, state: State) -> Array:
@@ -174,37 +146,6 @@ def _rise(model: PyTree, state: State) -> Array:
     for new, old, stats in zip(take_apart(model).leaves, olds, state.expected.stats, strict=True):
         gain += expected_gain(new, old, stats)
     return gain
-
-
-def _nearness(state: State, plain: Maximised) -> Nearness:
-    """How near the state is to rest, once the EM step from it is known."""
-    assert state.nearness is not None
-    before, total = state.nearness, state.expected.objective
-    here, there = parameters(state.model)[0], parameters(plain.model)[0]
-    change = finite_change(there, here)
-    scale = jnp.maximum(before.scale, jnp.abs(change))
-    relative = jnp.where(scale > 0, jnp.abs(change) / jnp.where(scale > 0, scale, 1), 0)
-    size = jnp.max(relative, initial=0.0)
-    gain = difference(total, before.top) + (state.penalty - before.top_penalty)
-    eps = jnp.finfo(here.dtype).eps
-    seen = state.num_steps >= 0
-    higher = seen & ((gain > eps * jnp.abs(total.value)) | (state.num_steps == 0))
-    inside = jnp.where(jnp.isfinite(here), jnp.abs(here), 0)
-    # Steps as small as this are mostly rounding, and get smaller by chance: only halves count.
-    tiny = jnp.all(jnp.abs(change) <= 64 * eps * jnp.maximum(1, inside))
-    smaller = seen & (size < jnp.where(tiny, before.best / 2, before.best))
-    since = jnp.where(higher | smaller | ~seen, 0, before.since + 1)
-    still = jnp.all(jnp.abs(change) <= 2 * eps * inside)
-    still = still & ~jnp.any(jnp.isinf(there) & jnp.isfinite(here))
-    return Nearness(
-        jnp.where(seen, change, before.change),
-        jnp.where(seen, scale, before.scale),
-        jnp.where(smaller, size, before.best),
-        _select(higher, total, before.top),
-        jnp.where(higher, state.penalty, before.top_penalty),
-        since,
-        seen & (still | (since >= jnp.where(tiny, PATIENCE // 2, PATIENCE))),
-    )
 
 
 def judge(state: State, trial: Trial, expected: Expected, rules: Rules) -> tuple[State, History]:
@@ -238,7 +179,7 @@ def judge(state: State, trial: Trial, expected: Expected, rules: Rules) -> tuple
         steps,
         trial.maximised.num_emptied,
         trial.maximised.num_collapsed,
-        finite & more & ~_ends(left, gain, expected, rules),
+        finite & more & ~ends(left, gain, expected, rules),
     )
     broken = jnp.full_like(gain, jnp.nan)
     back = state._replace(gain=broken, memory=trial.memory, running=jnp.zeros_like(finite))
@@ -301,61 +242,3 @@ def _settled(
     plain_next = small if guards else fell | small
     kept = kept._replace(running=going, memory=memory, plain_next=plain_next)
     return kept, _select(fell, same, entry)
-
-
-def to_come(gain: Array, before: Array) -> Array:
-    """Gains still to come if they go on falling geometrically: gain a / (1 - a), a = gain / before.
-
-    Aitken's extrapolation (Böhning et al. 1994, Ann. Inst. Stat. Math. 46:373). Infinite where
-    gains grow: the fit is leaving a plateau.
-    """
-    rate = jnp.where(before > 0, gain / jnp.where(before > 0, before, 1), jnp.inf)
-    falls = (rate < 1) & (before < jnp.inf)
-    rest = gain * rate / jnp.where(falls, 1 - rate, 1)
-    return jnp.where(gain <= 0, gain, jnp.where(falls, rest, jnp.inf))
-
-
-def _ends(left, gain, expected, rules: Rules) -> Array:
-    """Whether too little is left, or gains can no longer be told from rounding."""
-    if rules.stopping == "rest":
-        return jnp.asarray(False)
-    noise = noise_of(expected.objective, expected.weight)
-    # Without a tolerance nothing but the number of steps (or NaN) ends the loop.
-    return (rules.tol > -jnp.inf) & ((left < rules.tol) | (gain < noise))
-
-
-def result_of(state: State, rules: Rules) -> RESULTS:
-    """Why a loop stopped."""
-    expected = state.expected
-    bad = ~jnp.isfinite(expected.objective.value) | jnp.isnan(state.gain)
-    # Where gains have ended in rounding, a tolerance below it has not been met.
-    noise = noise_of(expected.objective, expected.weight)
-    met = (state.left < rules.tol) & ((state.left > 0) | (rules.tol >= noise))
-    code = RESULTS.where(
-        state.running | ~_ends(state.left, state.gain, expected, rules),
-        RESULTS.max_steps_reached,
-        RESULTS.where(met, RESULTS.successful, RESULTS.tolerance_below_noise),
-    )
-    code = RESULTS.where(
-        (code != RESULTS.max_steps_reached) & at_limit(state.model), RESULTS.drifting, code
-    )
-    collapsed = on_boundary(state.model, rules.prior) | (state.num_collapsed > 0)
-    code = RESULTS.where(collapsed, RESULTS.degenerate, code)
-    return RESULTS.where(bad, RESULTS.nonfinite, code)
-
-
-def at_limit(model: PyTree) -> Array:
-    """Whether any leaf's parameters have run to where its family is a simpler one."""
-    leaves = take_apart(model).leaves
-    found = [jnp.any(leaf.at_limit()) for leaf in leaves if leaf.drifts]
-    return functools.reduce(jnp.logical_or, found, jnp.asarray(False))
-
-
-def on_boundary(model: PyTree, prior: Prior | None) -> Array:
-    """Whether any leaf sits on its floor."""
-    found = jnp.asarray(False)
-    if prior is not None:
-        leaves = take_apart(model).leaves
-        for leaf, floor in zip(leaves, floors_of(prior), strict=False):
-            found = found | jnp.any(leaf.on_boundary(floor))
-    return found

@@ -29,7 +29,8 @@ from .search.initialise import has_zeros, supported
 from .search.restarts import SEARCH_ROWS, floor_prior
 from .sharded import everyone, together
 from .solution import Fit, Restarts, entropy, of_lane, trimmed
-from .state import begin, judge, propose, result_of
+from .state import begin, judge, propose
+from .stopping import result_of
 
 
 def _as_values(sums: Any) -> Expected:

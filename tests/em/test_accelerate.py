@@ -10,7 +10,7 @@ from scipy.optimize import LbfgsInvHessProduct
 
 import jaxmix as jm
 from jaxmix.em import accelerate
-from jaxmix.em.state import to_come
+from jaxmix.em.stopping import to_come
 
 
 def test_directions_are_those_of_lbfgs_in_the_metric_of_em():

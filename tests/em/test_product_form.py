@@ -16,7 +16,7 @@ import jaxmix as jm
 from jaxmix._exponential import ProductForm
 from jaxmix._product_form import common_origin, is_far
 from jaxmix.em import expected as passes
-from jaxmix.em.asked import fields_asked
+from jaxmix.em.parts import fields_asked
 from jaxmix.families._pairs import matrix_of_pairs, products_of_pairs, weights_of_pairs
 
 

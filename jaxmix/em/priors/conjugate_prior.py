@@ -102,20 +102,18 @@ def conjugate_prior(
         else:
             found = pseudo_statistics(leaf, law)
         zero = leaf.zero_stats()
-        stats = jax.tree.map(
-            lambda s, z: jnp.broadcast_to(s, z.shape).astype(z.dtype), found.stats, zero
-        )
-        near = origins[index]
+        stats, near = jax.tree.map(_like, found.stats, zero), origins[index]
         if found.origin is not None and near is not None:
-            about = jax.tree.map(
-                lambda o, n: jnp.broadcast_to(o, n.shape).astype(n.dtype), found.origin, near
-            )
-            stats = leaf.recentre(stats, about, near)
+            stats = leaf.recentre(stats, jax.tree.map(_like, found.origin, near), near)
         totals[index] = jax.tree.map(jnp.add, totals[index], stats)
         if found.at_mean is not None:
-            more = jnp.broadcast_to(found.at_mean, zero.count.shape).astype(zero.count.dtype)
+            more = _like(found.at_mean, zero.count)
             at_mean[index] = more if at_mean[index] is None else at_mean[index] + more
     return Prior(totals, origins, at_mean, bounds)
+
+
+def _like(a: Any, b: Array) -> Array:
+    return jnp.broadcast_to(a, b.shape).astype(b.dtype)
 
 
 def _is_zero(x: Any) -> bool:

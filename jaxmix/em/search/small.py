@@ -31,7 +31,8 @@ from ..priors.prior import Prior, floors_prior
 from ..run import pass_on
 from ..solution import Fit, answer, entropy
 from ..solver import PlainEM, Rules
-from ..state import History, State, begin, result_of
+from ..state import History, State, begin
+from ..stopping import result_of
 from .initialise import NUDGE, components, global_fit, refitted
 from .padding import bucket_of_components, can_widen, narrowed, padded_rows, widened
 from .restarts import (
