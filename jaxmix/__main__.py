@@ -56,7 +56,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pages = commands.add_parser("docs", help="write pages of every public name, by pdoc")
     pages.add_argument("--out", type=Path, default=Path("jaxmix-docs"), help="folder for the pages")
     pages.add_argument("--notebooks", type=Path, help="a folder of notebooks to execute and show")
+    fitting.add_argument(
+        "--checkpoint", type=Path, metavar="FOLDER",
+        help="where the fit to all rows of a long table keeps its state, to go on from there",
+    )  # fmt: skip
     for command in (fitting, applying):
+        command.add_argument(
+            "--memory", type=float, metavar="GB",
+            help="what the table may need in memory: a longer one is read in pieces, again and "
+            "again; half of what is free if it is not given",
+        )  # fmt: skip
         command.add_argument("--na", action="append", default=[], help="a text for what is missing")
         command.add_argument("--out", type=Path, default=OUT, help="folder for the report")
         command.add_argument("--force", action="store_true", help="overwrite what is in the folder")

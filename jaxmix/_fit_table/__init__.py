@@ -1,6 +1,6 @@
 """`python -m jaxmix fit TABLE`: a mixture over the columns of a file, chosen by BIC."""
 
-import json
+import shutil
 from collections.abc import Sequence as Many
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,10 +16,10 @@ from ..data import save as save_model
 from ..families import BernoulliSet, Categorical
 from .apply import apply
 from .choose import choose, compared
-from .dates import with_parts
 from .joint import as_worth, joint_said, tried_jointly
+from .kept import keep
 from .proposal import as_text, pair, read_proposal
-from .read import Table, components_of, read_table
+from .read import Table, components_of, note_reading, of_its_sample, read_table
 from .regressions import complete, covariates, regress
 from .rows import rows_under
 from .safe import Place, stopped_by_ctrl_c
@@ -27,7 +27,6 @@ from .stability import overlaps
 from .summary import summary
 from .write import on_a_part, write
 
-LARGE = 20_000_000  # bytes of a file that take some time to read
 FEW_ROWS = 5000  # up to which a fit takes less time than its compilation
 
 
@@ -53,6 +52,8 @@ class Asked(NamedTuple):
     joint: bool = False
     force: bool = False
     dry_run: bool = False
+    memory: float | None = None
+    checkpoint: Path | None = None
 
 
 def fit_table(path: Path, folder: Path, asked: Asked) -> None:
@@ -64,24 +65,25 @@ def fit_table(path: Path, folder: Path, asked: Asked) -> None:
     """
     if not asked.dry_run:
         door(folder)
-    if path.is_dir() or (path.is_file() and path.stat().st_size > LARGE):
-        print(f"Reading {path} ...", flush=True)
-    read = read_table(path, na=asked.na, decimal=asked.decimal, thousands=asked.thousands)
-    if asked.date_parts:
-        read = read._replace(frame=with_parts(read.frame, read.readings))
-    if len(read.frame) < 2:
+    read = read_table(
+        path, na=asked.na, decimal=asked.decimal, thousands=asked.thousands,
+        date_parts=asked.date_parts, memory=asked.memory, seed=asked.seed,
+    )  # fmt: skip
+    if read.rows < 2:
         raise ValueError(f"{read.name} has 1 row: a mixture needs at least 2.")
     if asked.response is not None:
+        read = of_its_sample(read)
         read = complete(read, asked.response, covariates(asked, list(read.frame.columns)))
     if asked.dry_run:
         print(*(f"# {note}" for note in read.notes), sep="\n")
         print(as_text(read.name, _proposed(read, asked)))
         return
-    weights = _weights(read, asked.weights)
-    most = len(read.frame)
+    weights = _weights(read.frame, asked.weights)
+    most = read.rows
     if asked.components[0] > most:
         raise ValueError(f"{asked.components[0]} components are more than the {most} rows.")
-    columns = asked.components[-1] + len(read.frame.columns)  # posteriors, and the imputed table
+    # Posteriors and the imputed table, or the encoded rows of a long one.
+    columns = asked.components[-1] + len(read.frame.columns)
     door(folder, ROOM + 12 * most * columns)
     place = Place(folder, asked.force)
     with stopped_by_ctrl_c(place):
@@ -95,12 +97,21 @@ def fit_table(path: Path, folder: Path, asked: Asked) -> None:
         print(f"{proposed}\n")
         # A file's numbers may need every digit: dates as seconds, measurements far from 0.
         with jax.enable_x64(True), quickly_compiled(most <= FEW_ROWS):
+            source, rows_at = None, place.part / "rows"
+            if read.long is not None:
+                of_piece = lambda frame, first: _weights(frame, asked.weights, first)
+                cases = None if asked.weights is None else of_piece
+                source = keep(rows_at, read.pieces(), proposed.template, most, cases)
             found = choose(
                 proposed.template, read.frame, asked.components, asked.restarts, asked.seed,
-                weights=weights, prior=asked.prior,
+                weights=weights, prior=asked.prior, source=source, checkpoint=asked.checkpoint,
+                at_random=None if read.long is None else read.long.at_random,
             )  # fmt: skip
+            if read.long is not None:
+                shutil.rmtree(rows_at)
+                read = of_its_sample(read)
             save_model(place.part / "model.npz", found.best.model)
-            _note_reading(place.part, read, [])
+            note_reading(place.part, read, [], asked.date_parts)
             place.keep("model.npz", "reading.json")
             table(*compared(found))
             print(*on_a_part(found, most), sep="\n", end="")
@@ -115,13 +126,6 @@ def fit_table(path: Path, folder: Path, asked: Asked) -> None:
     print(f"Written to {place.folder.resolve()}:")
     for file in sorted(place.folder.iterdir()):
         print(f"  {file.name}")
-
-
-def _note_reading(folder: Path, read: Table, blocks: list[list[str]]) -> None:
-    """How the columns were read, and which are one field of `joint.npz`, for tables to come."""
-    columns = {name: reading._asdict() for name, reading in read.readings.items()}
-    text = json.dumps({"columns": columns, "blocks": blocks}, ensure_ascii=False, indent=1)
-    (folder / "reading.json").write_text(text, encoding="utf-8")
 
 
 def _numbers(template: Any) -> list[str]:
@@ -144,7 +148,7 @@ def _jointly(place, read, proposed, found, asked, weights, told) -> list[str]:
     print(*said, sep="\n")
     if as_worth(joint, found):
         save_model(place.part / "joint.npz", joint.found.best.model)
-        _note_reading(place.part, read, joint.blocks)
+        note_reading(place.part, read, joint.blocks, asked.date_parts)
     return said
 
 
@@ -167,19 +171,19 @@ def _proposed(read: Table, asked: Asked) -> Any:
     )
 
 
-def _weights(read: Table, column: str | None) -> np.ndarray | None:
+def _weights(frame: Any, column: str | None, first: int = 0) -> np.ndarray | None:
     if column is None:
         return None
-    if column not in read.frame.columns:
-        raise ValueError(f"--weights {column}: the columns are {', '.join(read.frame.columns)}.")
+    if column not in frame.columns:
+        raise ValueError(f"--weights {column}: the columns are {', '.join(frame.columns)}.")
     try:
-        weights = read.frame[column].to_numpy(float)
+        weights = frame[column].to_numpy(float)
     except (TypeError, ValueError):
-        weights = np.full(len(read.frame), np.nan)
+        weights = np.full(len(frame), np.nan)
     bad = np.flatnonzero(~(weights >= 0) | np.isinf(weights))
     if bad.size:
-        value = read.frame[column].iloc[bad[0]]
-        raise ValueError(f"--weights {column}, row {bad[0]}: {value!r} is no number from 0 up.")
+        value, row = frame[column].iloc[bad[0]], first + bad[0]
+        raise ValueError(f"--weights {column}, row {row}: {value!r} is no number from 0 up.")
     return weights
 
 

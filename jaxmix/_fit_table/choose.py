@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -21,6 +22,10 @@ from ..em import conjugate_prior, fit
 from ..em.fit import fit_together
 from ..em.search.initialise import everywhere, supported
 
+COLLAPSED = (
+    "Every mixture collapsed, so that no likelihood means anything: a column has values that very "
+    "many rows share. Leave it out with --ignore, or name its law with --as."
+)
 MANY_ROWS = 50_000  # beyond which sizes are compared on so many of the rows, drawn at random
 
 
@@ -44,6 +49,9 @@ def choose(
     weights: np.ndarray | None = None,
     prior: float = 0.0,
     encoded: bool = False,
+    source: Any = None,
+    at_random: int | None = None,
+    checkpoint: Any = None,
 ) -> Found:
     """Fit mixtures of each size, at most as large as the table, and take the least BIC.
 
@@ -58,18 +66,24 @@ def choose(
         weights: case weights.
         prior: pseudo-rows of the global fit for every density.
         encoded: whether `rows` are events already.
+        source: of all events of a long table, of which `rows` are some: so many `at_random`, then
+            others that show what those lack; with the case weights of all.
+        at_random: how many of `rows` those are.
+        checkpoint: a folder in which the fit to all rows keeps its state.
 
     Raises:
         ValueError: for more components than rows, or if every mixture collapsed.
     """
-    whole = data = rows if encoded else encode(template, rows)
-    most = num_rows(data)
+    shown = data = rows if encoded else encode(template, rows)
+    most = num_rows(shown)
     case: Any = weights
-    if most > MANY_ROWS:
+    few = None if at_random is None else slice(at_random)
+    if source is None and most > MANY_ROWS:
         few = np.sort(np.random.default_rng(seed).choice(most, MANY_ROWS, replace=False))
-        data = jax.tree.map(lambda array: array[few], whole)
+    if few is not None:
+        data = jax.tree.map(lambda array: array[few], shown)
         case = None if weights is None else weights[few]
-    sizes = [k for k in components if k <= most]
+    sizes = [k for k in components if k <= num_rows(data)]
     if not sizes:
         raise ValueError(f"{components[0]} components are more than the {most} rows.")
 
@@ -90,19 +104,25 @@ def choose(
     fits = {k: fits[k] for k in sizes}
     sound = [k for k, fit in fits.items() if is_sound(fit)]
     if not sound:
-        raise ValueError(
-            "Every mixture collapsed, so that no likelihood means anything: a column has values "
-            "that very many rows share. Leave it out with --ignore, or name its law with --as."
-        )
-    chosen = min(sound, key=lambda k: fits[k].bic)
-    best = fits[chosen]
-    if most > MANY_ROWS:
-        print(f"K = {chosen} by BIC; it is fitted to all {most} rows.", flush=True)
-        law = conjugate_prior(best.model, data, rows=prior) if prior else None
-        begun = _possible(best.model, whole)
-        every: Any = weights
-        best = fit(None, begun, whole, weights=every, prior=law, init="given")
-    return Found(whole, fits, chosen, best, min(most, MANY_ROWS))
+        raise ValueError(COLLAPSED)
+    sound = sorted(sound, key=lambda k: fits[k].bic)
+    if few is None:
+        return Found(data, fits, sound[0], fits[sound[0]], most)
+    every: Any
+    whole, every = (shown, weights) if source is None else (source, source.weights)
+    rows = most if source is None else source.num_rows
+    for k in sound:  # what stood on a part may collapse on the whole
+        print(f"K = {k} by BIC; it is fitted to all {rows:,} rows.", flush=True)
+        law = conjugate_prior(fits[k].model, data, rows=prior) if prior else None
+        best = fit(
+            None, _possible(fits[k].model, shown), whole, weights=every, prior=law, init="given",
+            checkpoint=None if checkpoint is None else Path(checkpoint) / f"{k}", progress=True,
+        )  # fmt: skip
+        if is_sound(best):
+            seen = whole if source is None else data
+            return Found(seen, fits, k, best, num_rows(data))
+        print(f"On all rows K = {k} collapsed.", flush=True)
+    raise ValueError(COLLAPSED)
 
 
 def side_by_side(sizes: Sequence[int], fitted: Callable[[int], Any]) -> dict[int, Any]:

@@ -1,14 +1,16 @@
 """A table in text: its coding, its separator, its header, and what around it is no row."""
 
 import csv
+import functools
 import io
 import warnings
-from itertools import pairwise
+from collections.abc import Callable
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .amounts import ABSENT, are_codes
-from .lines import LOOKED_AT, has_comments, preamble, separator, within
+from .lines import LOOKED_AT, Lines, has_comments, lines_of, preamble, rows_only, separator
 
 PACKED = (".gz", ".bz2", ".xz", ".zip", ".zst")
 BEGIN = 1 << 18  # bytes in which the separator is looked for
@@ -22,15 +24,45 @@ class Header(NamedTuple):
     note: str = ""
 
 
+class Opened(NamedTuple):
+    """How a text is to be read: from what, by which options of pandas, and its first cells."""
+
+    source: Callable[[], Any]
+    options: dict[str, Any]
+    mark: str
+    texts: dict[str, list[str]]  # as they were written, by stripped names
+    codes: dict[str, type]  # columns whose digits are codes
+    out: list[str]  # lines that are no rows; it grows while the text is read
+
+    def read(self, **options: Any) -> Any:
+        """The table as pandas has it, or with `chunksize` an iterator over pieces of it."""
+        import pandas as pd
+
+        with warnings.catch_warnings():  # of the empty ends of lines, which are left out
+            warnings.simplefilter("ignore", pd.errors.ParserWarning)
+            return pd.read_csv(self.source(), keep_default_na=False, **self.options, **options)
+
+
 def read_text(source: Path | bytes, notes: list[str]) -> tuple[Any, str]:
     """A table in text: comments are skipped, the separator is that of like lines, told in notes.
 
     Returns:
         The table, whose `attrs["texts"]` are the first cells as they were written, and the mark.
     """
-    import pandas as pd
+    found = opened(source, notes)
+    frame = found.read(na_values=[""], low_memory=False, dtype=found.codes)
+    notes += skipped_said(found.out)
+    frame.attrs["texts"] = found.texts
+    return frame, found.mark
 
-    whole: Any = source if isinstance(source, Path) else io.BytesIO(source)
+
+def skipped_said(out: list[str]) -> list[str]:
+    lines = "line of comment was" if len(out) == 1 else "lines of comment were"
+    return [f"{len(out)} {lines} skipped: {out[0][:60]!r}."] if out else []
+
+
+def opened(source: Path | bytes, notes: list[str]) -> Opened:
+    """How a text is to be read, from its beginning."""
     packed = isinstance(source, Path) and source.suffix.lower() in PACKED
     begin = _begin(source, packed)
     coding = _coding(begin)
@@ -41,41 +73,36 @@ def read_text(source: Path | bytes, notes: list[str]) -> tuple[Any, str]:
         lines = lines[:-1]
     mark, width = separator(lines[:LOOKED_AT])
     skipped, commented = preamble(lines[:LOOKED_AT], mark, width)
-    before = [line for line in lines[:skipped] if line.strip() and line[:4].lower() != "sep="]
-    table = lines[skipped:]
-    head = before.pop() if commented else None
-    if not packed and (isinstance(source, bytes) or has_comments(source, coding)):
-        text = (source if isinstance(source, bytes) else source.read_bytes()).decode(coding)
-        whole_lines = text.lstrip("\ufeff").splitlines()[skipped:]
-        out = set(within(whole_lines, mark, width, bool(before)))
-        before += [whole_lines[i] for i in sorted(out)]
-        if out:
-            table = [line for i, line in enumerate(whole_lines) if i not in out]
-            whole, skipped, coding = io.StringIO("\n".join(table)), 0, "utf-8"
-    if before:
-        lines_of = "line of comment was" if len(before) == 1 else "lines of comment were"
-        notes.append(f"{len(before)} {lines_of} skipped: {before[0][:60]!r}.")
+    out = [line for line in lines[:skipped] if line.strip() and line[:4].lower() != "sep="]
+    head = out.pop() if commented else None
+    table, first = lines[skipped:], skipped
+    whole: Callable[[], Any] = lambda: source if isinstance(source, Path) else io.BytesIO(source)
+    own = functools.partial(rows_only, mark=mark, width=width, begun=bool(out))
+    # Where most lines begin with #, that is data.
+    few_marked = sum(line.startswith("#") for line in table) <= len(table) / 2
+    if not packed and few_marked and (isinstance(source, bytes) or has_comments(source, coding)):
+        before, first, table = list(out), 0, list(own(table, []))
+
+        def rows_alone():
+            out[:] = before
+            return Lines(own(islice(lines_of(source, coding), skipped, None), out))
+
+        whole = rows_alone
+
     spaces = mark == " "  # aligned by as many as it takes
     rows = csv.reader(table[:LOOKED_AT], delimiter=mark, skipinitialspace=spaces)
     options, below, note = header_of([row for row in rows if row], head, mark)
     notes += [note] if note else []
-    options |= {"sep": mark, "keep_default_na": False, "skipinitialspace": spaces}
-    with warnings.catch_warnings():  # of the empty ends of lines, which are left out
-        warnings.simplefilter("ignore", pd.errors.ParserWarning)
-        # A number in three decimals may be one of thousands, and one with leading zeros a code:
-        # the text tells.
-        few = pd.read_csv(
-            io.StringIO("\n".join(table)), dtype=str, on_bad_lines="skip",
-            skiprows=list(range(1, 1 + below)), **options,
-        )  # fmt: skip
-        texts = {str(column).strip(): few[column].tolist() for column in few.columns}
-        codes = {c: str for c in few.columns if are_codes(texts[str(c).strip()])}
-        frame = pd.read_csv(
-            whole, skiprows=[*range(skipped), *range(skipped + 1, skipped + 1 + below)],
-            na_values=[""], low_memory=False, encoding=coding, dtype=codes, **options,
-        )  # fmt: skip
-    frame.attrs["texts"] = texts
-    return frame, mark
+    options |= {"sep": mark, "skipinitialspace": spaces}
+    skip = lambda at: {"skiprows": [*range(at), *range(at + 1, at + 1 + below)]}
+    # A number in three decimals may be one of thousands, and one with leading zeros a code: the
+    # text tells.
+    begun = Opened(lambda: io.StringIO("\n".join(table)), options | skip(0), mark, {}, {}, out)
+    few = begun.read(dtype=str, on_bad_lines="skip")
+    texts = {str(column).strip(): few[column].tolist() for column in few.columns}
+    codes = {c: str for c in few.columns if are_codes(texts[str(c).strip()])}
+    options |= {"encoding": coding, **skip(first)}
+    return Opened(whole, options, mark, texts, codes, out)
 
 
 def header_of(rows: list[list[str]], head: str | None, mark: str) -> Header:

@@ -1,8 +1,9 @@
 """The lines of a text that are the table's own: titles, comments and totals around it are told."""
 
 import csv
+import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 COMMENT = re.compile(r"^\s*(#|//|%)")
@@ -69,19 +70,63 @@ def preamble(lines: Sequence[str], mark: str, width: int) -> tuple[int, bool]:
     return skipped, header
 
 
-def within(lines: Sequence[str], mark: str, width: int, begun_with_comments: bool) -> list[int]:
-    """Places of comments below the header, and of a last line that is no row."""
-    marked = [i for i, line in enumerate(lines) if line.startswith("#")]
-    if len(marked) > len(lines) / 2:
-        return []  # what begins with # is data
-    own = lambda line: _cells(line, mark) == width and not re.match(r"#\s", line)
-    found = [i for i in marked if begun_with_comments or not own(lines[i])]
-    last = next((i for i in range(len(lines) - 1, -1, -1) if lines[i].strip()), 0)
-    if width > 2 and last > 1 and _cells(lines[last], mark) == 1 and last not in found:
+def rows_only(
+    lines: Iterable[str], out: list[str], mark: str, width: int, begun: bool
+) -> Iterator[str]:
+    """The lines that are rows; to `out` go comments, and a last line that is no row.
+
+    Args:
+        lines: those of the table, its header first.
+        out: grows while they are read.
+        mark: between cells.
+        width: cells of a row.
+        begun: whether the file began with comments, so that all lines with a # are.
+    """
+    short: list[str] = []  # a line without a mark, and empty ones after it: the last, or a row
+    for number, line in enumerate(lines):
+        if line.startswith("#") and (
+            begun or _cells(line, mark) != width or re.match(r"#\s", line)
+        ):
+            out.append(line)
+            continue
+        if short and line.strip():
+            yield from short
+            short = []
         # A row cut short is none either, but the end of a quoted text is.
-        if '"' not in lines[last]:
-            found.append(last)
-    return found
+        if short or (width > 2 and number > 1 and line.strip() and not {mark, '"'} & set(line)):
+            short.append(line)
+        else:
+            yield line
+    out += [line for line in short if line.strip()]
+
+
+def lines_of(source: Path | bytes, coding: str) -> Iterator[str]:
+    """All lines of a text, one after another."""
+    raw = source.open("rb") if isinstance(source, Path) else io.BytesIO(source)
+    with io.TextIOWrapper(raw, coding) as text:
+        for number, line in enumerate(text):
+            yield (line if number else line.lstrip("\ufeff")).rstrip("\n")
+
+
+class Lines(io.TextIOBase):
+    """Lines as a file that pandas reads."""
+
+    def __init__(self, lines: Iterable[str]):
+        self._lines, self._left = iter(lines), ""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1) -> str:
+        wanted = float("inf") if size is None or size < 0 else size
+        parts, held = [self._left], len(self._left)
+        while held < wanted and (line := next(self._lines, None)) is not None:
+            parts.append(line + "\n")
+            held += len(parts[-1])
+        text = "".join(parts)
+        end = len(text) if wanted == float("inf") else size
+        self._left = text[end:]
+        return text[:end]
 
 
 def has_comments(source: Path, coding: str) -> bool:

@@ -1,30 +1,45 @@
 """What the command line is given: files of every usual kind, and a range of numbers."""
 
 import csv
+import json
 import sys
-import warnings
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from glob import glob
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .amounts import Reading
-from .delimited import PACKED, read_text
+from .choose import MANY_ROWS
+from .dates import with_parts
+from .delimited import PACKED, read_text, skipped_said
+from .long import Drawn, drawn, is_long
+from .pieces import COLUMNAR, LINES, dataset_of, pieces_of, read_json
 from .texts import read_columns
 
 TEXT = (".csv", ".tsv", ".txt", ".tab", ".dat")
-COLUMNAR = (".parquet", ".pq")
+PARQUET = (".parquet", ".pq")
 SHEETS = (".xlsx", ".xls", ".ods")
-OTHERS = (".jsonl", ".ndjson", ".json", ".feather", ".arrow", *SHEETS)
+KINDS = (*TEXT, *COLUMNAR, *LINES, ".json", *SHEETS)
+LARGE = 20_000_000  # bytes of a file that take some time to read
 
 
 class Table(NamedTuple):
-    """A table of numbers and labels, how each column was read, and what is to be said of it."""
+    """A table of numbers and labels, how each column was read, and what is to be said of it.
+
+    Of a long table `frame` is of some rows, of which `long` tells, and `pieces` gives all of them.
+    """
 
     name: str
     frame: Any
     readings: dict[str, Reading]
     notes: list[str]
+    long: Drawn | None = None
+    pieces: Callable[[], Iterator[Any]] = lambda: iter(())
+
+    @property
+    def rows(self) -> int:
+        return len(self.frame) if self.long is None else self.long.rows
 
 
 def read_table(
@@ -34,6 +49,9 @@ def read_table(
     decimal: str | None = None,
     thousands: str | None = None,
     readings: dict[str, Reading] | None = None,
+    date_parts: bool = False,
+    memory: float | None = None,
+    seed: int = 0,
 ) -> Table:
     """A file as a pandas table: text, Parquet (a folder, a pattern), JSON lines, Feather, Excel.
 
@@ -43,6 +61,10 @@ def read_table(
         decimal: the mark before decimals, where it is not told by the columns themselves.
         thousands: the mark between thousands.
         readings: how the columns of an earlier table were read, to read these alike.
+        date_parts: add the months, days of the week and hours of dates.
+        memory: GB that the table may need, beyond which it is read in pieces; None for half of
+            what is free.
+        seed: of the rows that are drawn from a long table.
 
     Raises:
         ValueError: for another kind of file, or one that can't be read as what it is called.
@@ -50,42 +72,93 @@ def read_table(
         ModuleNotFoundError: without the extra `tables`.
     """
     pd = _pandas()
-    path, notes = Path(path), []
+    path, notes, long, found = Path(path), [], None, None
     name = "standard input" if str(path) == "-" else path.name
-    mark = ","
-    try:
-        if str(path) == "-":
-            frame, mark = read_text(sys.stdin.buffer.read(), notes)
-        elif path.is_dir() or any(sign in str(path) for sign in "*?["):
-            frame = _many(path)
+    files = [] if str(path) == "-" else _files(path)
+    kind = _kind(files[0]) if files else ""
+    sentences = lambda: _sentences(name, path.suffix[1:] or "text", pd)
+    with sentences():
+        if kind and kind not in (".json", *SHEETS) and is_long(files, memory):
+            found = pieces_of(files, kind, notes)
+            print(
+                f"{name} is read in pieces: it may need more memory than it is given.", flush=True
+            )
+            long = drawn(map(_named, found.first()), MANY_ROWS, seed)
+            frame, mark = found.typed(long.frame), found.mark
+            notes += skipped_said(found.out or [])
         else:
-            kind = _kind(path)
-            if not path.is_file():
-                raise FileNotFoundError(f"There is no file {path}.")
-            if kind in TEXT:
-                frame, mark = read_text(path, notes)
-            elif kind in SHEETS:
-                frame, mark = read_text(_sheet(pd, path, notes), notes)
-            else:
-                frame = _columnar(pd, path, kind)
-    except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        if str(error).startswith("TABLE must"):
-            raise
-        reason = " ".join(str(error).split()).rstrip(".")
-        reason = reason.removeprefix("Error tokenizing data. C error: ")
-        raise ValueError(
-            f"{name} can't be read as {path.suffix[1:] or 'text'}: {reason}."
-        ) from error
-    except ImportError as missing:
-        raise ModuleNotFoundError(f"{name}: {missing}") from missing
+            if sum(file.stat().st_size for file in files) > LARGE:
+                print(f"Reading {path} ...", flush=True)
+            frame, mark = _whole(pd, files, kind, notes)
     if len(frame) == 0:
         raise ValueError(f"{name} has no rows.")
-    frame.columns = [str(column).strip() for column in frame.columns]
+    frame = _named(frame)
     twice = [column for column in frame.columns if list(frame.columns).count(column) > 1]
     if twice:
         raise ValueError(f"{name} has two columns called {twice[0]!r}.")
-    frame, found, said = read_columns(frame, mark, set(na), decimal, thousands, readings)
-    return Table(name, frame, found, notes + said)
+    told = (mark, set(na), decimal, thousands)
+    texts = [column for column in frame.columns if frame[column].dtype.kind not in "iufbM"]
+    frame, readings, said = read_columns(frame, *told, readings)
+    parts = lambda frame: with_parts(frame, readings) if date_parts else frame
+    if long is None or found is None:
+        return Table(name, parts(frame), readings, notes + said)
+
+    def pieces():
+        with sentences():
+            for piece in found.again(texts):
+                yield parts(read_columns(_named(piece), *told, readings)[0])
+
+    return Table(name, parts(frame), readings, notes + said, long._replace(frame=None), pieces)
+
+
+def of_its_sample(read: Table) -> Table:
+    """A long table as the rows that were drawn from it at random."""
+    if read.long is None:
+        return read
+    few = read.long.at_random
+    read.notes.append(
+        f"This is of {few:,} of the {read.rows:,} rows, drawn at random: the table is long."
+    )
+    return read._replace(frame=read.frame[:few])
+
+
+def note_reading(folder: Path, read: Table, blocks: list[list[str]], date_parts: bool) -> None:
+    """How the columns were read, and which are one field of `joint.npz`, for tables to come."""
+    columns = {name: reading._asdict() for name, reading in read.readings.items()}
+    told = {"columns": columns, "blocks": blocks, "date parts": date_parts}
+    text = json.dumps(told, ensure_ascii=False, indent=1)
+    (folder / "reading.json").write_text(text, encoding="utf-8")
+
+
+def _named(frame: Any) -> Any:
+    frame.columns = [str(column).strip() for column in frame.columns]
+    return frame
+
+
+@contextmanager
+def _sentences(name: str, kind: str, pd: Any) -> Iterator[None]:
+    """Errors of those who read files, as sentences."""
+    try:
+        yield
+    except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        reason = reason.removeprefix("Error tokenizing data. C error: ")
+        raise ValueError(f"{name} can't be read as {kind}: {reason}.") from error
+    except ImportError as missing:
+        raise ModuleNotFoundError(f"{name}: {missing}") from missing
+
+
+def _whole(pd: Any, files: list[Path], kind: str, notes: list[str]) -> tuple[Any, str]:
+    """The whole table, and the mark between cells."""
+    if not kind:
+        return read_text(sys.stdin.buffer.read(), notes)
+    if kind in TEXT:
+        return read_text(files[0], notes)
+    if kind in SHEETS:
+        return read_text(_sheet(pd, files[0], notes), notes)
+    if kind in COLUMNAR:
+        return dataset_of(files, COLUMNAR[kind]).to_table().to_pandas(), ","
+    return read_json(files[0], lines=kind != ".json"), ","
 
 
 def _pandas() -> Any:
@@ -99,40 +172,44 @@ def _pandas() -> Any:
     return pd
 
 
+def _files(path: Path) -> list[Path]:
+    """The file itself, or all Parquet files of a folder or a pattern.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    if path.is_dir():
+        files = sorted(file for kind in PARQUET for file in path.rglob(f"*{kind}"))
+    elif any(sign in str(path) for sign in "*?["):
+        files = sorted(map(Path, glob(str(path))))
+        other = next((file for file in files if _kind(file) not in COLUMNAR), None)
+        if other is not None and len(files) > 1:
+            raise ValueError(f"Several files at once are to be Parquet; {other.name} is none.")
+    else:
+        _kind(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"There is no file {path}.")
+        return [path]
+    if not files:
+        raise FileNotFoundError(f"There is no Parquet file at {path}.")
+    return files
+
+
 def _kind(path: Path) -> str:
     """What a file's name says that it is; a packed one by the name inside its own."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in PACKED:
-        return suffixes[-2] if len(suffixes) > 1 and suffixes[-2] in (*TEXT, *OTHERS) else ".csv"
-    if suffixes and suffixes[-1] in (*TEXT, *COLUMNAR, *OTHERS):
+        return (
+            suffixes[-2]
+            if len(suffixes) > 1 and suffixes[-2] in (*TEXT, *LINES, ".json")
+            else ".csv"
+        )
+    if suffixes and suffixes[-1] in KINDS:
         return suffixes[-1]
     raise ValueError(
-        f"TABLE must be a {', '.join((*TEXT, *COLUMNAR, *OTHERS))} file, a packed one "
+        f"TABLE must be a {', '.join(KINDS)} file, a packed one "
         f"({', '.join(PACKED)}), a folder or a pattern of Parquet files, or -; it was {path.name}."
     )
-
-
-def _many(path: Path) -> Any:
-    """All Parquet files of a folder or a pattern, as one table."""
-    import pyarrow.dataset
-
-    if path.is_dir():
-        files = sorted(str(file) for kind in COLUMNAR for file in path.rglob(f"*{kind}"))
-    else:
-        files = sorted(glob(str(path)))
-    if not files:
-        raise FileNotFoundError(f"There is no Parquet file at {path}.")
-    return pyarrow.dataset.dataset(files, format="parquet").to_table().to_pandas()
-
-
-def _columnar(pd: Any, path: Path, kind: str) -> Any:
-    if kind in COLUMNAR:
-        return pd.read_parquet(path)
-    if kind in (".feather", ".arrow"):
-        return pd.read_feather(path)
-    with warnings.catch_warnings():  # a pandas to come leaves dates alone by itself
-        warnings.simplefilter("ignore")
-        return pd.read_json(path, lines=kind != ".json", convert_dates=False)
 
 
 def _sheet(pd: Any, path: Path, notes: list[str]) -> bytes:

@@ -100,9 +100,9 @@ def correlated(
     return sorted(found, key=lambda one: -abs(one[2]))
 
 
-def paragraph(name: str, found: Any, told: Summary, posterior: np.ndarray) -> str:
+def paragraph(name: str, rows: int, found: Any, told: Summary, posterior: np.ndarray) -> str:
     """What an analyst would paste: how many groups, how sure, what sets them apart."""
-    rows, k = posterior.shape
+    k = found.chosen
     least, most = min(found.fits), max(found.fits)
     by = "as was asked" if least == most else f"chosen by BIC among {least} to {most}"
     if k == 1 and least == most:
@@ -120,7 +120,8 @@ def paragraph(name: str, found: Any, told: Summary, posterior: np.ndarray) -> st
     )
     scores = sorted(fit.bic for fit in found.fits.values() if np.isfinite(fit.bic))
     gap = f" The next best number is {scores[1] - scores[0]:.1f} BIC behind." if scores[1:] else ""
-    near = found.best.restarts.log_likelihood > float(found.best.log_likelihood) - 1e-3 * rows
+    first = found.fits[k]  # of a long table, the fit to a part of it
+    near = first.restarts.log_likelihood > float(first.log_likelihood) - 1e-3 * first.num_data
     ended = f"{int(near.sum())} of {len(near)} starts ended at this same mixture."
     back = ""
     if told.overlaps:

@@ -43,10 +43,11 @@ def write(
     drawn_fields = list(told.separation)[:DRAWN]
     said: list[str] = []
     if not asked.only_summary:
-        posteriors(folder, posterior)
-        filled = imputed(model, proposed.template, data, frame, posterior)
-        if filled is not None:
-            filled.to_csv(folder / "imputed.csv", index=False)
+        if read.long is None:
+            posteriors(folder, posterior)
+            filled = imputed(model, proposed.template, data, frame, posterior)
+            if filled is not None:
+                filled.to_csv(folder / "imputed.csv", index=False)
         drawn = {
             "fields": lambda: plot.fields(model, data, drawn_fields, posterior=posterior)[0],
             "assignments": lambda: plot.assignments(model, data, posterior=posterior),
@@ -55,7 +56,7 @@ def write(
         with fonts_for(_texts(frame, fields)) as said:
             save(folder, drawn)
     files = sorted(file.name for file in folder.iterdir())
-    text = _report(read.name, frame, fields, proposed, found, told, posterior, files, said, joint)
+    text = _report(read, fields, proposed, found, told, posterior, files, said, joint)
     (folder / "report.md").write_text(text, encoding="utf-8")
     (folder / "report.html").write_text(page(text, folder), encoding="utf-8")
 
@@ -132,13 +133,15 @@ def _dependence(told: Any) -> list[str]:
     ]
 
 
-def _report(name, frame, fields, proposed, found, told, posterior, files, said, joint) -> str:
+def _report(read, fields, proposed, found, told, posterior, files, said, joint) -> str:
+    name, frame = read.name, read.frame
     best, model = found.best, found.best.model
     which = posterior.argmax(1)
+    row = lambda place: place if read.long is None else read.long.numbers[place]
     # The information of the rows about a component's own parameters, all others known.
-    sizes = np.sum(posterior**2, 0).tolist()
+    sizes = (np.sum(posterior**2, 0) * read.rows / len(posterior)).tolist()
     shares = [
-        f"{share(w, len(frame))} ({(which == k).sum()} rows)"
+        f"{share(w, read.rows)} ({(which == k).sum()} rows)"
         for k, w in enumerate(model.weights.tolist())
     ]
     rows = [["share", *shares, ""]]
@@ -156,9 +159,10 @@ def _report(name, frame, fields, proposed, found, told, posterior, files, said, 
     lines = [
         f"# A mixture of {found.chosen} over {name}",
         "",
-        paragraph(name, found, told, posterior),
+        paragraph(name, read.rows, found, told, posterior),
         "",
-        f"{len(frame)} rows, {len(frame.columns)} columns, of which {len(fields)} are modelled.",
+        *([read.notes[-1], ""] if read.long is not None else []),
+        f"{read.rows} rows, {len(frame.columns)} columns, of which {len(fields)} are modelled.",
         "",
         "## The components",
         "",
@@ -175,7 +179,7 @@ def _report(name, frame, fields, proposed, found, told, posterior, files, said, 
         *([*said, ""] if said else []),
         "## Rows that fit badly",
         "",
-        *markdown(["row", "log-density (nats)"], [(r, f"{v:.2f}") for r, v in told.outliers]),
+        *markdown(["row", "log-density (nats)"], [(row(r), f"{v:.2f}") for r, v in told.outliers]),
         "",
         "## What the components leave unsaid",
         "",
@@ -188,7 +192,7 @@ def _report(name, frame, fields, proposed, found, told, posterior, files, said, 
         *markdown(*compared(found)),
         "",
         "Smaller BIC, AIC and ICL are better; log-likelihoods are totals in nats.",
-        *on_a_part(found, len(frame)),
+        *on_a_part(found, read.rows),
         "",
         "```",
         str(best),
@@ -204,8 +208,15 @@ def _report(name, frame, fields, proposed, found, told, posterior, files, said, 
         "## The files",
         "",
         "- `model.npz`: the model; `jm.load` reads it.",
-        "- `posteriors.csv`: each row's probability of each component, in the table's order.",
     ]
+    if "posteriors.csv" in files:
+        lines += [
+            "- `posteriors.csv`: each row's probability of each component, in the table's order."
+        ]
+    if read.long is not None:
+        lines += [
+            "- What it says of every row: `python -m jaxmix apply model.npz TABLE`.",
+        ]
     if "imputed.csv" in files:
         lines += [
             "- `imputed.csv`: the table with missing entries filled in (a number by its mean given "

@@ -63,32 +63,41 @@ def encode(model: PyTree, rows: Any) -> PyTree:
         >>> jm.encode(record, [(0.5, 2), (1.5, None)])[1].present
         Array([ True, False], dtype=bool)
     """
+    return jax.tree.map(_to_device, encoded(model, rows))
+
+
+def encoded(model: PyTree, rows: Any, first: int = 0) -> PyTree:
+    """As `encode`, arrays of the host; a refusal counts rows from the number of the first."""
     record = structure(model)
-    where = Where("")
     if isinstance(record, Regression):
         columns = columns_of(rows)
         parts = [(record.response, response_of(record.family)), *((g, None) for g in record.given)]
-        encode_field = lambda name, part: (
-            encode_numbers(REAL, of_field(columns, name), where.inner(name))
+        values = {name: of_field(columns, name) for name, _ in parts}
+        where = _from(first, values[record.response])
+        return {
+            name: encode_numbers(REAL, values[name], where.inner(name))
             if part is None
-            else _encode(part, of_field(columns, name), where.inner(name))
-        )
-        encoded = {name: encode_field(name, part) for name, part in parts}
-    elif is_table(rows):
+            else _encode(part, values[name], where.inner(name))
+            for name, part in parts
+        }
+    if is_table(rows):
         if not isinstance(record, Composite):
             raise ValueError(
                 f"A table needs a Composite of its columns; the model's events are those of "
                 f"{type(record).__name__}."
             )
         columns = as_columns(rows, [name for name, _ in record.items()])
+        where = _from(first, next(iter(columns.values())))
         parts = [_encode(part, columns[name], where.inner(name)) for name, part in record.items()]
-        encoded = _record(record, parts)
-    else:
-        rows = rows if isinstance(rows, np.ndarray) else _listed(rows)
-        if len(rows) == 0:
-            raise ValueError("There are no rows to encode.")
-        encoded = _encode(record, rows, where)
-    return jax.tree.map(_to_device, encoded)
+        return _record(record, parts)
+    rows = rows if isinstance(rows, np.ndarray) else _listed(rows)
+    if len(rows) == 0:
+        raise ValueError("There are no rows to encode.")
+    return _encode(record, rows, _from(first, rows))
+
+
+def _from(first: int, rows: Any) -> Where:
+    return Where("", np.arange(first, first + len(rows)) if first else None)
 
 
 def _listed(rows: Any) -> list:

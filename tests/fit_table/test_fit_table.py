@@ -12,10 +12,13 @@ import pandas as pd
 import pytest
 
 import jaxmix as jm
+from jaxmix._fit_table import read
 from jaxmix._fit_table.apply import _patterns
 from jaxmix._fit_table.describe import described, share
 from jaxmix._fit_table.fonts import fonts_for
 from jaxmix._fit_table.joint import blocks_of, rows_of
+from jaxmix._fit_table.kept import keep
+from jaxmix._fit_table.long import drawn
 from jaxmix._fit_table.proposal import as_text, read_proposal
 from jaxmix._fit_table.read import read_table
 from jaxmix._fit_table.regressions import in_own_units
@@ -95,6 +98,71 @@ def test_text_is_read_by_the_column_as_a_whole(text, options, expected, tmp_path
     for name, values in expected.items():
         got = [None if v != v else v for v in frame[name].tolist()]
         assert got == values, (name, got)
+
+
+def test_a_table_in_pieces_is_the_table_as_a_whole(tmp_path, monkeypatch):
+    """Labels, gaps and numbers that hardly a row has are among the rows that are drawn."""
+    monkeypatch.setattr(read, "MANY_ROWS", 300)
+    rng, rows = np.random.default_rng(0), 5000
+    x = rng.normal(size=rows).round(2)
+    price = np.where(
+        np.arange(rows) == 4321, "n.a.", [f"${v:,.2f}" for v in rng.gamma(2, 900, rows)]
+    )
+    x[1234] = 99.25
+    label = np.where(np.arange(rows) == 3210, "rare", rng.choice(["u", "v"], rows))
+    day = "2024-01-0" + pd.Series(rng.integers(1, 9, rows)).astype(str)
+    count = pd.array(rng.poisson(3, rows), dtype="Int64")
+    frame = pd.DataFrame({"x": x, "price": price, "g": label, "n": count, "day": day})
+    frame.loc[2345, "n"] = None
+    text = "# made\n" + frame.to_csv(index=False) + "# end\n"
+    for name, content in ("t.csv", text), ("t.parquet", None), ("t.jsonl", None):
+        path = tmp_path / name
+        if content is not None:
+            path.write_text(content)
+        else:
+            frame.to_parquet(path) if name == "t.parquet" else frame.to_json(
+                path, orient="records", lines=True
+            )
+        whole, few = read_table(path), read_table(path, memory=0)
+        long = few.long
+        assert long.rows == few.rows == rows and long.at_random == 300 and len(few.frame) < 1200
+        assert few.readings["price"] == whole.readings["price"] and few.frame["price"].isna().any()
+        assert (
+            few.frame["x"].max() == 99.25
+            and "rare" in set(few.frame["g"])
+            and few.frame["n"].isna().any()
+        )
+        at = whole.frame.iloc[long.numbers].reset_index(drop=True)
+        pd.testing.assert_frame_equal(few.frame[:300], at, check_dtype=False, check_freq=False)
+        again = pd.concat(list(few.pieces()), ignore_index=True)
+        pd.testing.assert_frame_equal(again, whole.frame, check_dtype=False)
+    # Every row is as likely to be drawn: the mean of 300 numbers of 5000.
+    means = [
+        np.mean(drawn(iter([frame[:700], frame[700:]]), 300, seed).numbers) for seed in range(8)
+    ]
+    assert abs(np.mean(means) - (rows - 1) / 2) < 4 * rows / np.sqrt(12 * 300 * 8)
+
+
+def test_events_kept_on_disk_are_those_of_the_table(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": rng.normal(size=50), "g": [None, "u", "v", "v", "u"] * 10})
+    template = jm.Composite({
+        "x": jm.Normal.template(), "g": jm.Optional.template(jm.Categorical.template(labels=("u", "v")))
+    })  # fmt: skip
+    cut = [frame[:20], frame[20:50]]
+    kept = keep(
+        tmp_path / "rows", cut, template, 50, lambda piece, first: piece["x"].to_numpy() ** 2
+    )
+    whole = jm.encode(template, frame)
+    (batch,) = kept.batches()
+    for got, index in (batch, np.arange(50)), (kept.take(np.array([41, 3])), np.array([41, 3])):
+        jax.tree.map(
+            lambda a, b, i=index: np.testing.assert_allclose(a, b[i], rtol=1e-6), got, whole
+        )
+    np.testing.assert_array_equal(kept.weights, frame["x"] ** 2)
+    odd = frame[20:50].assign(g=["w" if i == 31 else "u" for i in range(20, 50)])
+    with pytest.raises(ValueError, match="Row 31, field g: 'w' was given"):
+        keep(tmp_path / "again", [frame[:20], odd], template, 50)
 
 
 def test_what_was_guessed_is_said(tmp_path):

@@ -1,0 +1,116 @@
+"""A long table through the command line: time, memory, and how long it said nothing.
+
+    python -m benchmarks.tables_large [ROWS] [--parquet] [--memory GB] [--keep FILE]
+
+Trips as a city publishes them: a time, labels, counts, amounts with an atom at zero, gaps. By
+default 3,300,000 rows, 202 MB of text. The file is made in a temporary folder and fitted at the
+defaults; with `--memory` it is read in pieces beyond so many GB.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+PIECE = 500_000
+
+
+def trips(rows: int, seed: int = 0) -> pd.DataFrame:
+    """So many trips of three kinds: short ones of a city, rides to an airport, nights."""
+    rng = np.random.default_rng(seed)
+    kind = rng.choice(3, rows, p=[0.7, 0.1, 0.2])
+    distance = rng.gamma(np.array([2.0, 12.0, 3.0])[kind], np.array([0.8, 1.4, 1.1])[kind])
+    fare = 3 + 2.6 * distance + rng.gamma(2.0, 1.0 + 2.0 * (kind == 0))
+    card = rng.random(rows) < np.array([0.7, 0.9, 0.55])[kind]
+    tip = np.where(card & (rng.random(rows) < 0.9), rng.gamma(4.0, 0.05, rows) * fare, 0.0)
+    hour = np.where(kind == 2, rng.normal(23, 2, rows), rng.normal(14, 3.5, rows)) % 24
+    began = pd.Timestamp("2024-01-01") + pd.to_timedelta(
+        np.round(86400 * (rng.integers(0, 31, rows) + hour / 24)), unit="s"
+    )
+    passengers = 1 + rng.poisson(0.4, rows).astype(float)
+    passengers[rng.random(rows) < 0.04] = np.nan
+    zone = np.array(["north", "south", "east", "west", "airport"])
+    at = np.where(kind == 1, 4, rng.integers(0, 4, rows))
+    return pd.DataFrame({
+        "began": began.strftime("%Y-%m-%d %H:%M:%S"), "vendor": rng.choice(["CMT", "VTS"], rows),
+        "passengers": pd.array(passengers, dtype="Int64"), "miles": distance.round(2),
+        "zone": zone[at], "payment": np.where(card, "card", "cash"), "fare": fare.round(1),
+        "tip": tip.round(2), "driver": rng.integers(10_000, 99_999, rows),
+        "wait": rng.exponential(3.0, rows).round(1),
+    })  # fmt: skip
+
+
+def write(path: Path, rows: int) -> None:
+    writer = None
+    for number, start in enumerate(range(0, rows, PIECE)):
+        frame = trips(min(PIECE, rows - start), number)
+        if path.suffix == ".csv":
+            frame.to_csv(path, index=False, mode="a" if start else "w", header=not start)
+            continue
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        writer = writer or pq.ParquetWriter(path, table.schema)
+        writer.write_table(table)
+    if writer is not None:
+        writer.close()
+
+
+def watched(command: list[str], folder: Path) -> None:
+    """Run it; print what it says with the time, and at the end what it took."""
+    begun = last = time.monotonic()
+    silent, peak = 0.0, 0
+    child = subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    done = threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        status = Path(f"/proc/{child.pid}/status")
+        while not done.wait(0.2) and status.exists():
+            lines = [li for li in status.read_text().splitlines() if li.startswith("VmHWM")]
+            peak = max([peak, *(int(line.split()[1]) for line in lines)])
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    assert child.stdout is not None
+    for line in child.stdout:
+        now = time.monotonic()
+        silent, last = max(silent, now - last), now
+        print(f"{now - begun:7.1f} s  {line}", end="", flush=True)
+    child.wait()
+    done.set()
+    watcher.join()
+    spent = os.times()
+    print(
+        f"rc {child.returncode}: {time.monotonic() - begun:.0f} s by the clock, "
+        f"{spent.children_user + spent.children_system:.0f} s of CPU, {peak / 1024:.0f} MB resident "
+        f"at most, silent for {max(silent, time.monotonic() - last):.0f} s at most"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("rows", type=int, nargs="?", default=3_300_000)
+    parser.add_argument("--parquet", action="store_true")
+    parser.add_argument("--memory", help="passed on")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"trips.{'parquet' if asked.parquet else 'csv'}")
+        write(path, asked.rows)
+        print(f"{asked.rows} rows, {path.stat().st_size / 1e6:.0f} MB")
+        command = [sys.executable, "-m", "jaxmix", "fit", path.name, "--out", "out"]
+        watched([*command, *(["--memory", asked.memory] if asked.memory else [])], Path(folder))
+
+
+if __name__ == "__main__":
+    main()

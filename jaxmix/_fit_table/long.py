@@ -1,0 +1,164 @@
+"""A table longer than memory: its rows in pieces, and some of them drawn at random."""
+
+import re
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from ..data.sources import BATCH_ROWS
+from .delimited import PACKED
+
+CELLS = 1 << 21  # of a piece at most
+SHOWN = 64  # different values of a column whose first rows are all kept
+SECONDS = 10.0  # between lines that tell how far a pass is, where there is no terminal
+# Bytes in memory for one in the file: of text, of packed text, of columns as they are unpacked.
+GROWN = {"text": 16, "packed": 60, "columns": 8}
+
+
+class Drawn(NamedTuple):
+    """Rows of a long table: `frame` begins with `at_random` ones, in the table's order, whose
+    `numbers` are told; after them come rows that show what those lack. `rows` are all.
+    """
+
+    frame: Any
+    at_random: int
+    numbers: np.ndarray
+    rows: int
+
+
+def free_memory() -> float:
+    """Bytes that programs may still take, by the system's own count; infinite where it has none."""
+    free = float("inf")
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next(1024.0 * int(li.split()[1]) for li in lines if li.startswith("MemAvailable"))
+        group = Path("/sys/fs/cgroup")  # of a container
+        most = (group / "memory.max").read_text().strip()
+        if most != "max":
+            free = min(free, int(most) - int((group / "memory.current").read_text()))
+    except (OSError, StopIteration, ValueError):
+        pass
+    return free
+
+
+def is_long(files: list[Path], memory: float | None) -> bool:
+    """Whether a table may need more memory than it is given: so many GB, or half of what is free."""
+    bound = free_memory() / 2 if memory is None else 1e9 * memory
+    return sum(map(_needed, files)) > bound
+
+
+def _needed(path: Path) -> float:
+    size = path.stat().st_size
+    if path.suffix.lower() in PACKED:
+        return GROWN["packed"] * size
+    if path.suffix.lower() in (".parquet", ".pq"):
+        from pyarrow.parquet import read_metadata
+
+        told = read_metadata(path)
+        size = sum(told.row_group(i).total_byte_size for i in range(told.num_row_groups))
+        return GROWN["columns"] * max(size, 8 * told.num_rows * told.num_columns)
+    return GROWN["text"] * size
+
+
+def piece_rows(columns: int) -> int:
+    return max(1024, min(BATCH_ROWS, CELLS // max(columns, 1)))
+
+
+def passing(pieces: Iterable[Any], words: str, rows: int | None = None) -> Iterator[Any]:
+    """The pieces of a pass, with a bar on a terminal and a line now and then elsewhere."""
+    done, told = 0, time.monotonic()
+    with tqdm(total=rows, desc=words, unit="row", unit_scale=True, disable=None) as bar:
+        for piece in pieces:
+            yield piece
+            done += len(piece)
+            bar.update(len(piece))
+            if not sys.stderr.isatty() and time.monotonic() - told > SECONDS:
+                told = time.monotonic()
+                print(f"{words}: {done:,} rows{f' of {rows:,}' if rows else ''}", flush=True)
+
+
+def drawn(pieces: Iterable[Any], wanted: int, seed: int) -> Drawn:
+    """So many rows at random, and the first to show a label, a gap, a text, an extreme number."""
+    import pandas as pd
+
+    rng = np.random.default_rng(seed)
+    kept, tickets, shown = [], [], []
+    last, rows = 1.0, 0  # every row draws a ticket; those below the last one stay
+    seen: dict[str, _Seen] = {}
+    for piece in passing(pieces, "Reading"):
+        piece.index = pd.RangeIndex(rows, rows + len(piece))
+        rows += len(piece)
+        new = {at for c in piece for at in seen.setdefault(c, _Seen()).of(piece[c])}
+        shown.append(piece.iloc[sorted(new)])
+        ticket = rng.random(len(piece))
+        kept.append(piece[ticket < last])
+        tickets.append(ticket[ticket < last])
+        if sum(map(len, tickets)) > 2 * wanted:
+            kept, tickets, last = _fewer(kept, tickets, wanted)
+    if rows == 0:
+        raise ValueError("it has no rows")
+    (at_random,), _, _ = _fewer(kept, tickets, wanted)
+    at_random = at_random.sort_index()
+    beside = pd.concat(shown)
+    beside = beside[~beside.index.isin(at_random.index)]
+    frame = pd.concat([at_random, beside])
+    numbers = at_random.index.to_numpy()
+    return Drawn(frame.reset_index(drop=True), len(at_random), numbers, rows)
+
+
+def _fewer(kept: list, tickets: list, wanted: int) -> tuple[list, list, float]:
+    import pandas as pd
+
+    ticket = np.concatenate(tickets)
+    least = np.argsort(ticket)[:wanted]
+    return [pd.concat(kept).iloc[least]], [ticket[least]], float(ticket[least[-1]])
+
+
+class _Seen:
+    """What a column has shown so far: a template that holds it holds the whole column."""
+
+    def __init__(self):
+        self.values, self.forms = set(), set()
+        self.low, self.high, self.whole, self.gap = np.inf, -np.inf, True, False
+
+    def of(self, column: Any) -> list[int]:
+        """The rows of a piece that show something new."""
+        import pandas as pd
+
+        gone = column.isna().to_numpy()
+        found = [] if self.gap or not gone.any() else [int(gone.argmax())]
+        self.gap = self.gap or bool(found)
+        if gone.all():
+            return found
+        many = isinstance(column.iloc[int(gone.argmin())], list | np.ndarray | set | dict)
+        numbers = column.map(len, na_action="ignore") if many else column
+        as_numbers: Any = pd.to_numeric(numbers, errors="coerce")
+        numbers = as_numbers.to_numpy(float, na_value=np.nan)
+        at = np.flatnonzero(np.isfinite(numbers))
+        if len(at):
+            low, high = at[numbers[at].argmin()], at[numbers[at].argmax()]
+            broken = numbers[at] != np.floor(numbers[at])
+            found += [int(low)] if numbers[low] < self.low else []
+            found += [int(high)] if numbers[high] > self.high else []
+            found += [int(at[broken.argmax()])] if self.whole and broken.any() else []
+            self.low, self.high = min(self.low, numbers[low]), max(self.high, numbers[high])
+            self.whole = self.whole and not broken.any()
+        if many:
+            return found
+        # Of many numbers those will do; of few, and of texts, each value is shown, and each form
+        # of text, its digits apart.
+        is_text = ~gone & np.isnan(numbers)
+        left = np.flatnonzero(~gone if len(self.values) <= SHOWN else is_text)
+        first = left[~column.iloc[left].duplicated().to_numpy()]
+        for row, value in zip(first.tolist(), column.iloc[first].tolist(), strict=True):
+            form = re.sub(r"\d+", "0", value) if isinstance(value, str) else None
+            for known, one in ((self.values, value), (self.forms, form)):
+                if one is not None and one not in known and len(known) <= SHOWN:
+                    known.add(one)
+                    found.append(row)
+        return found
