@@ -93,6 +93,7 @@ def fit(
 
     Raises:
         ValueError: for bad input, by a sentence that names it; nothing has run by then.
+        TypeError: for what is no typed key.
         RuntimeError: with `throw`, for a result other than successful.
 
     Example:
