@@ -1,19 +1,22 @@
-"""The Kumaraswamy family of one number between 0 and 1, whose parameters EM moves by gradient."""
+"""The Kumaraswamy family of one number between 0 and 1."""
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._family import UNIT, Domain, LogDensity, exp_of, logs, one_event, outside
+from ._family import UNIT, Domain, exp_of, logs, made, one_event, outside
+from ._powers import ByPowers, Powers, best_shape, cumulants, log_if_held, shape_of_stats
 
 
-class Kumaraswamy(LogDensity):
+class Kumaraswamy(ByPowers):
     """Kumaraswamy density: log p(x) = log(a b) + (a - 1) log x + (b - 1) log(1 - x^a), 0 < x < 1.
 
     In nats; P(X <= x) = 1 - (1 - x^a)^b (Kumaraswamy 1980, doi 10.1016/0022-1694(80)90036-0). It is
-    no exponential family: it has no statistics, and EM moves it by gradient.
+    no exponential family: an M-step is a Newton step of the profile likelihood of a, and its b.
+    With w = -log(1 - x^a), b w is exponentially distributed, and statistics are sums of b w and of
+    its derivatives in a.
 
     Example:
         >>> import jaxmix as jm
@@ -33,6 +36,11 @@ class Kumaraswamy(LogDensity):
     def __init__(self, a=None, b=None, *, log_a=None, log_b=None):
         self.log_a, self.log_b = logs("Kumaraswamy", a=(a, log_a), b=(b, log_b))
 
+    @property
+    def origin(self):
+        """Where b x^a is 1, as a logarithm."""
+        return -self.log_b / self.a
+
     def _moment(self, n):
         lgamma, order = jax.lax.lgamma, 1 + n / self.a
         return jnp.exp(self.log_b + lgamma(order) + lgamma(self.b) - lgamma(order + self.b))
@@ -46,7 +54,8 @@ class Kumaraswamy(LogDensity):
 
     def log_prob(self, x):
         log, log_less, base = self._logs(x)
-        return self.log_a + self.log_b + (self.a - 1) * log + (self.b - 1) * log_less + base
+        power = jnp.exp(self.log_b + _log_minus(log_less, self.a * log))
+        return self.log_a + self.log_b + (self.a - 1) * log - power - log_less + base
 
     def cdf(self, x):
         below = -jnp.expm1(self.b * self._logs(x)[1])
@@ -55,6 +64,47 @@ class Kumaraswamy(LogDensity):
     def sample(self, key):
         log_u = -jax.random.exponential(key, (), self.log_a.dtype)
         return jnp.exp(_log_less(log_u / self.b) / self.a)
+
+    def stats(self, x, origin=None) -> Powers:
+        origin = self.origin if origin is None else origin
+        log, log_less, _ = self._logs(x)
+        log_w, one = _log_minus(log_less, self.a * log), jnp.ones_like(log)
+        power = jnp.exp(log_w - self.a * origin)
+        slope = log * jnp.exp(self.a * log - log_less - log_w)  # of log w in a, and its own
+        bend = slope * (log * jnp.exp(-log_less) - slope)
+        fall = slope - origin
+        first, second = power * fall, power * (fall * fall + bend)
+        return Powers(one, self.a * one, log - origin, power, first, second)
+
+    def _beside(self, stats: Powers, origin):
+        """What w adds beside b w: its sum, and the derivatives of that in a."""
+        lift = jnp.exp(shape_of_stats(stats) * origin)
+        first = stats.first + origin * stats.power
+        second = stats.second + origin * (2 * stats.first + origin * stats.power)
+        return lift * stats.power, lift * first, lift * second
+
+    def from_stats(self, stats: Powers, origin=None) -> Self:
+        origin = self.origin if origin is None else origin
+        level, mean, spread = cumulants(stats)
+        old = stats.shape / stats.count
+        # Beside b w stands w, convex in a: by its parabola, or by its tangent, which lies below.
+        _, tangent, curve = (s / stats.count for s in self._beside(stats, origin))
+        slope, bend = mean - stats.log / stats.count - tangent, spread - curve
+        fall = slope - old * bend
+        bend = jnp.where((fall > 0) & (fall * fall + 4 * bend > 0), bend, spread)
+        a = best_shape(old, slope, bend)
+        level = level - jnp.log(stats.count) + (a - old) * (mean + 0.5 * (a - old) * spread)
+        return made(type(self), log_a=log_if_held(a, origin), log_b=-level - a * origin)
+
+    def expected_log_prob(self, stats: Powers, origin=None):
+        origin = self.origin if origin is None else origin
+        level, mean, spread = cumulants(stats)
+        shift = self.a - shape_of_stats(stats)
+        power = level + shift * (mean + 0.5 * shift * spread) + self.a * origin + self.log_b
+        power = jnp.where(stats.count > 0, jnp.exp(power), jnp.zeros_like(power))
+        w, tangent, curve = self._beside(stats, origin)
+        head = stats.count * (self.log_a + self.log_b) + self.a * (stats.log + stats.count * origin)
+        return jnp.sum(head - power + w + shift * (tangent + 0.5 * shift * curve))
 
 
 def _log_less(log):
@@ -65,3 +115,10 @@ def _log_less(log):
         jnp.where(steep, -jnp.ones_like(log), log),
     )
     return jnp.where(steep, jnp.log1p(-jnp.exp(far)), jnp.log(-jnp.expm1(near)))
+
+
+def _log_minus(log_less, log_power):
+    """log(-log(1 - exp(log_power))), of which log_less is the inner logarithm."""
+    small = log_power < -15
+    safe = jnp.where(small, -jnp.ones_like(log_less), log_less)
+    return jnp.where(small, log_power, jnp.log(-safe))

@@ -66,10 +66,11 @@ class Wishart(ExponentialFamily):
 
     def log_prob(self, x):
         x, log_det, base = self._safe(x)
-        upper, half = whitener(self.factor), 0.5 * self.df
+        upper, excess = whitener(self.factor), jnp.exp(self.log_excess)
         whole = jnp.matmul(upper.T, jnp.matmul(x, upper, precision=HIGHEST), precision=HIGHEST)
         gap = log_det + 2 * _log_det(self.factor) - jnp.trace(whole - jnp.eye(self.dim))
-        return _head(half, self.dim) + half * gap - 0.5 * (self.dim + 1) * log_det + base
+        slope = 0.5 * self.df * gap - 0.5 * (self.dim + 1) * log_det
+        return _head(excess, self.dim) + slope + base
 
     def stats(self, x, origin=None):
         x, log_det, _ = self._safe(x)
@@ -77,7 +78,8 @@ class Wishart(ExponentialFamily):
 
     def natural(self, origin=None):
         half = 0.5 * self.df
-        head = _head(half, self.dim) + half * (self.dim + 2 * _log_det(self.factor))
+        head = half * (self.dim + 2 * _log_det(self.factor))
+        head = head + _head(jnp.exp(self.log_excess), self.dim)
         return Scatters(head, half, -half[..., None, None] * precision_of(self.factor))
 
     def log_normaliser(self, natural, origin=None):
@@ -87,19 +89,31 @@ class Wishart(ExponentialFamily):
         value = jax.scipy.special.multigammaln(half, self.dim) - half * log_det
         return jnp.where(inside, value, jnp.full_like(value, jnp.inf))
 
-    def from_stats(self, stats, origin=None) -> Self:
+    def _gap(self, stats):
+        """The mean factor, and what log|X| has on average above log|M|: not above 0."""
         factor = precision_factor(stats.matrix / stats.count[..., None, None])
-        gap = stats.log_det / stats.count + 2 * _log_det(factor)
-        half = lambda theta: 0.5 * (self.dim - 1 + jnp.exp(theta[0]))
-        value = lambda theta, gap: _head(half(theta), self.dim) + half(theta) * gap
+        return factor, stats.log_det / stats.count + 2 * _log_det(factor)
+
+    def from_stats(self, stats, origin=None) -> Self:
+        factor, gap = self._gap(stats)
+
+        def value(theta, gap):
+            excess = jnp.exp(theta[0])
+            return _head(excess, self.dim) + 0.5 * (self.dim - 1 + excess) * gap
+
         best = lambda start, gap: newton_maximum(value, start[None], gap)[0]
         log_excess = jnp.vectorize(best)(self.log_excess, gap)
         return made(type(self), log_excess=log_excess, factor=factor)
 
     def floor(self, stats, share):
-        factor = precision_factor(stats.matrix / stats.count[..., None, None])
-        gap = stats.log_det / stats.count + 2 * _log_det(factor)
+        gap = self._gap(stats)[1]
         return Scatters(jnp.zeros_like(gap), share * gap, jnp.zeros_like(stats.matrix))
+
+    def on_boundary(self, floor):
+        # The gap is d (d + 1) / (2 df) at many degrees of freedom; a log-determinant is rounded.
+        size = self.dim + 2 * jnp.abs(_log_det(self.factor))
+        rounding = 4 * jnp.finfo(size.dtype).eps * size
+        return self.dim * (self.dim + 1) / (2 * self.df) <= rounding - 2 * floor.log_det
 
     def sample(self, key):
         """Bartlett (1934): a triangular factor of independent entries."""
@@ -115,10 +129,14 @@ def _log_det(factor):
     return jnp.sum(jnp.diagonal(factor, axis1=-2, axis2=-1), -1)
 
 
-def _head(half, dim):
-    """(df d / 2) (log(df / 2) - 1) - log Gamma_d(df / 2), in which nothing large cancels."""
+def _head(excess, dim):
+    """(df d / 2) (log(df / 2) - 1) - log Gamma_d(df / 2), df the excess over d - 1.
+
+    Nothing large cancels, nor is a small excess lost beside d - 1.
+    """
     log_pi = 1.1447298858494002
-    below = 0.5 * jnp.arange(dim, dtype=half.dtype)
-    each, log_half = half[..., None] - below, jnp.log(half)[..., None]
+    below = 0.5 * jnp.arange(dim, dtype=excess.dtype)
+    each = 0.5 * excess[..., None] + below[::-1]
+    log_half = jnp.log(0.5 * (excess + dim - 1))[..., None]
     terms = stirling(each) - deviance(each, log_half) + below * log_half
     return jnp.sum(terms, -1) - 0.25 * dim * (dim - 1) * log_pi

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from .. import _loops
@@ -42,6 +43,26 @@ class Zeta(ExponentialFamily):
         log = lambda exponent: jnp.log(exponent - 1)
         stored, value = entrance("Zeta", log, exponent=exponent, log_excess=log_excess)
         self.log_excess = stored(*as_float(value))
+
+    @property
+    def mean(self) -> Float[Array, "*stack"]:
+        """Infinite where the exponent is at most 2."""
+        return 1 + self._beyond_one(1)
+
+    @property
+    def variance(self) -> Float[Array, "*stack"]:
+        """Infinite where the exponent is at most 3, NaN where there is no mean."""
+        first = self._beyond_one(1)
+        return jnp.where(jnp.isfinite(first), self._beyond_one(2) - first * first, jnp.nan)
+
+    def _beyond_one(self, power):
+        """Mean of (x - 1)^power, 1 or 2, of which no digit is lost where almost all x are 1."""
+        excess = jnp.exp(self.log_excess)
+        there = excess > power
+        lower = lambda j: jnp.where(there, excess - j, jnp.ones_like(excess))
+        above = [jnp.expm1(_log_zeta(lower(j))) for j in range(power + 1)]
+        rise = above[1] - above[0] if power == 1 else above[2] - 2 * above[1] + above[0]
+        return jnp.where(there, rise / (1 + above[0]), jnp.full_like(rise, jnp.inf))
 
     def log_base(self, x):
         return counted(x, self.log_excess.dtype, 1)[1]
@@ -83,10 +104,17 @@ class Zeta(ExponentialFamily):
 
 def _log_zeta(excess):
     """log zeta(1 + excess) by Euler and Maclaurin's sum, to its own digits where zeta is near 1."""
+    # Where 2^-s is no number of this precision the logarithm is 0, and powers of s would overflow.
+    excess = jnp.minimum(excess, 30 - float(np.log2(float(jnp.finfo(excess.dtype).tiny))))
     s, n = 1 + excess, 12.0
-    rest = sum(float(k) ** -s for k in range(2, int(n)))
-    tail, term = n**-excess / excess + 0.5 * n**-s, s * n ** (-s - 1)
+    tail, term = 0.5 * n**-s, s * n ** (-s - 1)
     for j, factor in enumerate((1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 47900160)):
         tail = tail + factor * term
         term = term * (s + 2 * j + 1) * (s + 2 * j + 2) / n**2
-    return jnp.log1p(rest + tail)
+    rest = sum(float(k) ** -s for k in range(2, int(n))) + tail
+    # The sum beyond n is n^-excess / excess; near the pole of zeta 1 / excess is taken out.
+    far = excess > 0.5
+    safe = jnp.where(far, excess, jnp.ones_like(excess))
+    near = jnp.expm1(-excess * float(np.log(n))) + excess * (1 + rest)
+    near = jnp.where(far, jnp.zeros_like(near), near)
+    return jnp.where(far, jnp.log1p(rest + n**-safe / safe), jnp.log1p(near) - jnp.log(excess))

@@ -197,7 +197,7 @@ CASES = [
         POSITIVES,
         scipy=st.weibull_min(1.5, scale=2),
         off=(0.0, -1.0),
-        fitted=False,
+        em_steps=8,
     ),
     Case(
         "NegativeBinomial",
@@ -313,7 +313,7 @@ CASES += [
     ),
     Case(
         "Kumaraswamy", lambda: jm.Kumaraswamy(2.5, 1.5), np.linspace(1e-6, 1 - 1e-6, 40001),
-        off=(0.0, 1.0, -0.5), fitted=False,
+        off=(0.0, 1.0, -0.5), em_steps=12,
     ),
     Case(
         "Zeta", lambda: jm.Zeta(5.5), 1 + np.arange(2000), discrete=True,

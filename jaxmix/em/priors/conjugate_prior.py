@@ -50,9 +50,9 @@ def conjugate_prior(
     - coefficients of `LinearRegression`, `MultivariateLinearRegression`, `LogisticRegression`,
       `MultinomialRegression`, `PoissonRegression`, `GammaRegression`,
       `NegativeBinomialRegression`: `jm.em.Ridge(strength)`.
-    - every family with statistics (not `Weibull`, which EM moves by gradient):
-      `jm.em.PseudoEvents(events, count)`, `jm.em.PseudoRows(count)`. For regressions by Newton steps
-      the normal law with the mode and the curvature of the likelihood of those rows.
+    - every family with statistics: `jm.em.PseudoEvents(events, count)`, `jm.em.PseudoRows(count)`.
+      Where an M-step is a Newton step (regressions, `Weibull`, `Kumaraswamy`) the law with the mode
+      and the curvature of the likelihood of those rows.
 
     Args:
         template: the model, or its template.
