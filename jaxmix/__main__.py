@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ._compile import compilation_cache
+from ._compile import Effort, compilation_cache
 from ._docs import docs
 from ._fit_table import Asked, apply, components_of, fit_table
 from ._page import without_fusions
@@ -105,4 +105,5 @@ if __name__ == "__main__":
     compilation_cache()
     if not any(map(_is_large, sys.argv[1:])):  # what runs once, or over few rows
         without_fusions()
+    Effort.least = 1 if "fit" in sys.argv else 0
     main()

@@ -80,9 +80,11 @@ class Effort:
     call, which compiles and runs. Fair effort takes two and a half times as long, and halves the
     time of every call: it pays once five times as much is still to be run, and what has been run
     is the best guess of that. Eight, since the first call may have found its program in a cache.
+    Never less than `least`: more than 0 where a program is run many times, and kept.
     """
 
     PATIENCE = (8.0, 24.0)
+    least = 0
 
     def __init__(self):
         self.first, self.worth, self.seen = 0.0, 0.0, set[int]()
@@ -91,7 +93,8 @@ class Effort:
     def level(self) -> int:
         # Where optimisations are off, all effort would be no more than little.
         most = 1 if jax.config.read("jax_disable_most_optimizations") else 2
-        return min(most, sum(self.worth > patience for patience in self.PATIENCE))
+        wanted = sum(self.worth > patience for patience in self.PATIENCE)
+        return min(most, max(wanted, self.least))
 
     def note(self, level: int, seconds: float) -> None:
         """Count the processor's seconds of a call, unless it was the first one of its level."""

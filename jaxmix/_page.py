@@ -1,8 +1,10 @@
 """What the chapters share: a folder, headings, tables, saved pictures, quick compilations."""
 
+import importlib
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -50,6 +52,13 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     for row in cells:
         first, *rest = (entry.rjust(width) for entry, width in zip(row, widths, strict=True))
         print("  ".join([row[0].ljust(len(first)), *rest]))
+
+
+def expect_pictures() -> None:
+    """Import what draws them in a thread, beside compiled code: it takes half a second."""
+    if find_spec("matplotlib") is not None:
+        name = ("matplotlib.pyplot",)
+        threading.Thread(target=importlib.import_module, args=name, daemon=True).start()
 
 
 def save(folder: Path, pictures: dict[str, Callable[[], Any]]) -> list[Path]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from .._page import ROOM, door, heading, quickly_compiled, table
+from .._page import ROOM, door, expect_pictures, heading, quickly_compiled, table
 from ..combinators import Composite, Sequence
 from ..combinators import Optional as OptionalField
 from ..data import infer_template
@@ -95,6 +95,8 @@ def fit_table(path: Path, folder: Path, asked: Asked) -> None:
         for note in read.notes:
             print(note)
         print(f"{proposed}\n")
+        if not asked.only_summary:
+            expect_pictures()
         # A file's numbers may need every digit: dates as seconds, measurements far from 0.
         with jax.enable_x64(True), quickly_compiled(most <= FEW_ROWS):
             source, rows_at = None, place.part / "rows"

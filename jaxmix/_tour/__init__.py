@@ -11,7 +11,7 @@ from pathlib import Path
 
 import jax
 
-from .._page import door, quickly_compiled
+from .._page import door, expect_pictures, quickly_compiled
 from .certified import certified
 from .clusters import clusters
 from .evidence import evidence
@@ -30,6 +30,7 @@ LATER = ("evidence", "certified")  # about half of the work
 
 def chapters(folder: Path, names: Iterable[str]) -> list[Path]:
     """Print these chapters, and return the paths of their pictures."""
+    expect_pictures()
     with quickly_compiled():
         return [path for name in names for path in CHAPTERS[name](folder)]
 
