@@ -78,7 +78,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"{len(docs(options.out, options.notebooks))} pages in {options.out}")
             return
         if options.command == "apply":
-            apply(options.model, options.table, options.out, na=options.na, force=options.force)
+            apply(
+                options.model,
+                options.table,
+                options.out,
+                na=options.na,
+                force=options.force,
+                memory=options.memory,
+            )
             return
         given = {name: getattr(options, name) for name in Asked._fields}
         given["components"] = components_of(options.components)

@@ -13,25 +13,36 @@ import numpy as np
 from .._hooks import TellsPosterior
 from .._page import door
 from ..combinators import OptionalEvent
-from ..data import encode, load
-from ..data.encode import structure
+from ..data import load
+from ..data.encode import encoded, structure
+from ..families import PartialNormal
 from ..plot._canvas import each
 from .amounts import Reading
 from .joint import rows_of, together
+from .long import passing
 from .read import read_table
 from .rows import filled_in_vectors, rows_under
 from .safe import Place, stopped_by_ctrl_c
-from .write import imputed, posteriors
+from .write import filled_up, imputed, posteriors
 
 DRAWS = 4096
 RATE = 0.01  # of flagged rows, were the model true
+LEVEL = 0.95  # of the intervals of what is filled in
 PATTERNS = 64  # of missing fields, beyond which the rarest have no tail probability
 
 
 def apply(
-    model_path: Path, path: Path, folder: Path, *, na: Sequence[str] = (), force: bool = False
+    model_path: Path,
+    path: Path,
+    folder: Path,
+    *,
+    na: Sequence[str] = (),
+    force: bool = False,
+    memory: float | None = None,
 ) -> None:
     """Posteriors, log-densities, outliers and imputed values of a table's rows under a model.
+
+    A table that may need more memory than it is given is read, and answered, in pieces.
 
     Raises:
         ValueError: for a column or a label that the model knows and the table lacks, or the other
@@ -43,6 +54,9 @@ def apply(
     door(folder)
     with jax.enable_x64(True):
         model = load(model_path)
+        # One that was fitted in 32 bits is as good with numbers that have more.
+        wide = lambda a: a.astype(jnp.float64) if eqx.is_inexact_array(a) else a
+        model = jax.tree.map(wide, model)
         if not isinstance(model, TellsPosterior):
             raise ValueError(f"{model_path.name} is a {type(model).__name__}, and no mixture.")
         noted = model_path.with_name("reading.json")
@@ -51,66 +65,82 @@ def apply(
             name: Reading(**one)._replace(na=tuple(one["na"]))
             for name, one in given.get("columns", {}).items()
         }
-        read = read_table(path, na=na, readings=readings)
+        read = read_table(
+            path, na=na, readings=readings, date_parts=given.get("date parts", False), memory=memory
+        )
         names = [name for name, _ in structure(model).items()]
         blocks = [block for block in given.get("blocks", []) if together(block) in names]
-        rows = rows_of(read.frame, names, blocks)
-        data = encode(model, rows if blocks else read.frame)
         place = Place(folder, force)
+        tails, total, level, flagged = Tails(model), 0, 0.0, 0
         with stopped_by_ctrl_c(place):
-            posterior = rows_under(model, data, "Rows").posterior
-            posteriors(place.part, posterior)
-            level, tail = tail_probabilities(model, data)
-            frame = _of_rows(posterior, level, tail)
-            frame.to_csv(place.part / "rows.csv", index=False)
-            filled = imputed(model, structure(model), data, read.frame, posterior)
-            filled = with_blocks(model, read.frame if filled is None else filled, blocks, posterior)
-            if filled is not None:
-                filled.to_csv(place.part / "imputed.csv", index=False)
+            many = read.long is not None
+            for frame in passing(read.pieces(), "Rows", read.rows) if many else [read.frame]:
+                rows = rows_of(frame, names, blocks)
+                events = encoded(model, rows if blocks else frame, total)
+                told = rows_under(model, events, "" if many else "Rows")
+                tail = tails.of(events, told.level)
+                _add(place.part, model, frame, blocks, told, tail, events, first=total == 0)
+                total, level = total + len(frame), level + float(told.level.sum())
+                flagged += int((tail < RATE).sum())
             written = place.keep()
-    flagged = int((tail < RATE).sum())
     known = {column for block in blocks for column in block} | set(names)
     more = [name for name in read.frame.columns if name not in known]
     print(*read.notes, sep="\n")
     if more:
         print(f"Columns that the model is not of: {', '.join(more)}.")
     print(
-        f"{len(posterior)} rows, mean log-density {level.mean():.4f} nats. {flagged} rows are less "
-        f"likely than {1 - RATE:.0%} of what the model itself draws; {RATE * len(posterior):.0f} were "
-        "expected.\n"
+        f"{total} rows, mean log-density {level / total:.4f} nats. {flagged} rows are less likely "
+        f"than {1 - RATE:.0%} of what the model itself draws; {RATE * total:.0f} were expected.\n"
         f"Written to {place.folder.resolve()}: {', '.join(file.name for file in written)}"
     )
 
 
-def _of_rows(posterior: np.ndarray, level: np.ndarray, tail: np.ndarray) -> Any:
+def _add(folder, model, frame, blocks, told, tail, events, first: bool) -> None:
+    """Write what is said of some rows below what is there."""
     import pandas as pd
 
+    posterior = told.posterior
+    posteriors(folder, posterior, first)
     columns = {
         "component": posterior.argmax(1),
         "probability": posterior.max(1),
-        "log density": level,
+        "log density": told.level,
         "tail probability": tail,
         "outlier": (tail < RATE).astype(int),
     }
-    return pd.DataFrame(columns)
+    filled = imputed(model, structure(model), events, frame, posterior, LEVEL)
+    filled = with_blocks(model, frame if filled is None else filled, blocks, posterior)
+    for name, table in ("rows", pd.DataFrame(columns)), ("imputed", filled):
+        if table is not None:
+            file = folder / f"{name}.csv"
+            table.to_csv(file, index=False, mode="w" if first else "a", header=first)
 
 
-def tail_probabilities(model: Any, data: Any, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Each row's log-density, and how often the model draws a row that is less likely.
+class Tails:
+    """How often a mixture draws a row that is less likely than one that is given.
 
-    A row with missing fields is compared with draws that lack the same: under the model the
-    second numbers are uniform, so that a rate of flags is what it is said to be.
+    A row with missing fields is compared with draws that lack the same: under the model these
+    numbers are uniform, so that a rate of flags is what it is said to be.
     """
-    level = each(model, "log_prob", data)
-    drawn = _draws(model, jax.random.split(jax.random.key(seed), DRAWS))
-    rows, patterns = len(level), _patterns(data)
-    unique, which, counts = np.unique(patterns, axis=0, return_inverse=True, return_counts=True)
-    tail = np.full(rows, np.nan)
-    for index in np.argsort(-counts)[:PATTERNS]:
-        levels = np.sort(each(model, "log_prob", _masked(drawn, unique[index])))
-        here = which.ravel() == index
-        tail[here] = (np.searchsorted(levels, level[here], "right") + 1) / (DRAWS + 1)
-    return level, tail
+
+    def __init__(self, model: Any, seed: int = 0):
+        self.model, self.levels = model, {}
+        self.drawn = _draws(model, jax.random.split(jax.random.key(seed), DRAWS))
+
+    def of(self, data: Any, level: np.ndarray) -> np.ndarray:
+        """Of rows and their log-densities; NaN where too many fields are missing in other ways."""
+        tail = np.full(len(level), np.nan)
+        patterns = np.unique(_patterns(data), axis=0, return_inverse=True, return_counts=True)
+        for index in np.argsort(-patterns[2]):
+            pattern = patterns[0][index]
+            levels = self.levels.get(pattern.tobytes())
+            if levels is None and len(self.levels) < PATTERNS:
+                levels = np.sort(each(self.model, "log_prob", _masked(self.drawn, pattern)))
+                self.levels[pattern.tobytes()] = levels
+            if levels is not None:
+                here = patterns[1].ravel() == index
+                tail[here] = (np.searchsorted(levels, level[here], "right") + 1) / (DRAWS + 1)
+        return tail
 
 
 def _has_gaps(node: Any) -> bool:
@@ -148,19 +178,15 @@ def _masked(drawn: Any, pattern: np.ndarray) -> Any:
 
 def with_blocks(model: Any, frame: Any, blocks: list[list[str]], posterior: np.ndarray) -> Any:
     """The table with the gaps of blocks filled in, given the rest of the block and of the row."""
-    frame, gaps = frame.copy(), any(f"{name} imputed" in frame for name in frame.columns)
+    fields = dict(structure(model).items())
+    blocks = [block for block in blocks if isinstance(fields[together(block)], PartialNormal)]
+    gaps = any(f"{name} imputed" in frame for name in frame.columns)
     for block in blocks:
         vectors = frame[block].to_numpy(float)
-        if not np.isnan(vectors).any():
-            continue
-        gaps = True
-        values, spreads = filled_in_vectors(model, together(block), vectors, posterior)
+        filled = filled_in_vectors(model, together(block), vectors, posterior, LEVEL)
         for i, name in enumerate(block):
-            absent = np.isnan(vectors[:, i])
-            if absent.any():
-                frame[name], frame[f"{name} imputed"] = values[:, i], absent.astype(int)
-                frame[f"{name} sd"] = spreads[:, i]
-    return frame if gaps else None
+            frame = filled_up(frame, name, np.isnan(vectors[:, i]), [part[:, i] for part in filled])
+    return frame if gaps or blocks else None
 
 
 @eqx.filter_jit

@@ -1,15 +1,19 @@
 """What a mixture over records says of each row of a table, in blocks of rows of one size."""
 
+import contextlib
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
+from scipy.special import ndtr, ndtri
 from tqdm.auto import tqdm
 
 from .._compile import of_few_numbers
 from .._numerics import weighted_logsumexp, weighted_softmax
+from ..combinators import Mixture, MixtureSameFamily
 from ..combinators import Optional as OptionalField
 from ..combinators._conditioning import plain
 from ..combinators._labels import label_log_probs
@@ -78,8 +82,12 @@ def _told(log_weights: Array, under: Array) -> Array:
     return jnp.sum(jnp.where(there, share * (jnp.log(safe) - log_weights), 0.0))
 
 
-def filled_in(model: PyTree, field: str, posterior: np.ndarray) -> tuple[Any, Any]:
+def filled_in(
+    model: PyTree, field: str, posterior: np.ndarray, level: float | None = None
+) -> list[Any]:
     """Values of a field given what is seen of a row's others, and their standard deviations.
+
+    With a level come the ends of the intervals, with equal tails, of that probability.
 
     The components take their fields for independent: what a row says of a field that it lacks is
     the mixture, by the row's posterior probabilities, of the components' own. A number is filled in
@@ -89,36 +97,62 @@ def filled_in(model: PyTree, field: str, posterior: np.ndarray) -> tuple[Any, An
         model: the mixture.
         field: one that the rows lack.
         posterior: (rows, components) of these rows.
+        level: a probability.
     """
     parts = model.marginal(field).components
     stacked = not isinstance(parts, tuple)
-    value = lambda part: plain(part.value) if isinstance(part, OptionalField) else part
-    leaves = [value(plain(part)) for part in ([parts] if stacked else parts)]
+    value_of = lambda part: plain(part.value) if isinstance(part, OptionalField) else part
+    leaves = [value_of(plain(part)) for part in ([parts] if stacked else parts)]
     if isinstance(leaves[0], Categorical):
         probs = np.concatenate([np.atleast_2d(leaf.probs) for leaf in leaves])
-        return (posterior @ probs).argmax(1), None
+        return [(posterior @ probs).argmax(1)]
     read = lambda name: np.concatenate([np.atleast_1d(getattr(leaf, name)) for leaf in leaves])
     mean = read("mean")
     value = posterior @ mean
     try:
         variance = read("variance")
     except (AttributeError, NotImplementedError):
-        return value, None
+        return [value]
     away = (mean - value[:, None]) ** 2
-    return value, np.sqrt(np.sum(posterior * (variance + away), 1))
+    said = [value, np.sqrt(np.sum(posterior * (variance + away), 1))]
+    with contextlib.suppress(AttributeError, NotImplementedError):
+        own = jax.tree.map(jnp.asarray, value_of(plain(parts)) if stacked else leaves)
+        said += [] if level is None else _ends(own, posterior, level)
+    return said
+
+
+def _ends(parts: PyTree, posterior: np.ndarray, level: float) -> list[np.ndarray]:
+    rows = len(posterior)
+    padded = np.resize(posterior, (bucket(rows), posterior.shape[1]))
+    if not rows:
+        padded[:] = 1 / padded.shape[1]
+    tails = ((1 - level) / 2, (1 + level) / 2)
+    return [np.asarray(end)[:rows] for end in _quantiles(parts, jnp.asarray(padded), tails)]
+
+
+@eqx.filter_jit
+def _quantiles(parts: PyTree, posterior: Array, levels: tuple[float, ...]) -> list[Array]:
+    """Of mixtures of the same densities with weights of each row's own."""
+    kind = Mixture if isinstance(parts, list) else MixtureSameFamily
+
+    def one(weights):
+        mixture = kind(weights, parts)
+        return [mixture.quantile(jnp.asarray(p, weights.dtype)) for p in levels]
+
+    return jax.lax.map(one, posterior, batch_size=AT_ONCE)
 
 
 def filled_in_vectors(
-    model: PyTree, field: str, vectors: np.ndarray, posterior: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+    model: PyTree, field: str, vectors: np.ndarray, posterior: np.ndarray, level: float
+) -> list[np.ndarray]:
     """As `filled_in`, of vectors (rows, d) in which NaN is missing, under normal densities.
 
     Within a component what is missing is regressed on what is there.
     """
     parts = model.marginal(field).components
     means, covariances = np.asarray(parts.mean), np.asarray(parts.covariance)
-    missing = np.isnan(vectors)
-    value, spread = vectors.copy(), np.full(vectors.shape, np.nan)
+    missing, tail = np.isnan(vectors), (1 - level) / 2
+    value, (spread, low, high) = vectors.copy(), np.full((3, *vectors.shape), np.nan)
     patterns, which = np.unique(missing, axis=0, return_inverse=True)
     for number, gone in enumerate(patterns):
         here = which.ravel() == number
@@ -133,6 +167,24 @@ def filled_in_vectors(
         by_component = np.stack(each, 1)  # (rows, components, missing)
         filled = np.sum(share[:, :, None] * by_component, 1)
         away = (by_component - filled[:, None]) ** 2 + np.stack(variances)
-        value[np.ix_(here, gone)] = filled
-        spread[np.ix_(here, gone)] = np.sqrt(np.sum(share[:, :, None] * away, 1))
-    return value, spread
+        at = np.ix_(here, gone)
+        value[at], spread[at] = filled, np.sqrt(np.sum(share[:, :, None] * away, 1))
+        deviations = np.broadcast_to(np.sqrt(np.stack(variances)), by_component.shape)
+        low[at], high[at] = (
+            _quantile_of_normals(p, share[:, :, None], by_component, deviations)
+            for p in (tail, 1 - tail)
+        )
+    return [value, spread, low, high]
+
+
+def _quantile_of_normals(
+    p: float, share: np.ndarray, mean: np.ndarray, deviation: np.ndarray
+) -> np.ndarray:
+    """Of mixtures along axis 1, by bisection between the components' own quantiles."""
+    own = mean + deviation * ndtri(p)
+    low, high = own.min(1, keepdims=True), own.max(1, keepdims=True)
+    for _ in range(60):
+        middle = (low + high) / 2
+        below = np.sum(share * ndtr((middle - mean) / deviation), 1, keepdims=True) < p
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    return high[:, 0]

@@ -70,39 +70,54 @@ def _texts(frame: Any, fields: list[str]) -> set[str]:
     return texts
 
 
-def posteriors(folder: Path, posterior: np.ndarray) -> None:
-    with open(folder / "posteriors.csv", "w", encoding="utf-8") as file:
-        file.write(",".join(f"component {k}" for k in range(posterior.shape[1])) + "\n")
+def posteriors(folder: Path, posterior: np.ndarray, first: bool = True) -> None:
+    """Write them, or the next of them."""
+    with open(folder / "posteriors.csv", "w" if first else "a", encoding="utf-8") as file:
+        if first:
+            file.write(",".join(f"component {k}" for k in range(posterior.shape[1])) + "\n")
         line = ",".join(["%.6g"] * posterior.shape[1]) + "\n"
         file.writelines(line % tuple(row) for row in posterior)
 
 
-def imputed(model: Any, template: Composite, data: Any, frame: Any, posterior: np.ndarray) -> Any:
+def imputed(
+    model: Any,
+    template: Composite,
+    data: Any,
+    frame: Any,
+    posterior: np.ndarray,
+    level: float | None = None,
+) -> Any:
     """The table with its missing entries filled in, and columns of 1 where one was; None if none.
 
-    A number is filled in by its mean given the row's other fields, a label by the likeliest.
+    A number is filled in by its mean given the row's other fields, a label by the likeliest. With
+    a level, columns tell the ends of intervals of that probability.
     """
     fields = dict(template.items())
     gaps = {name: part.value for name, part in fields.items() if isinstance(part, OptionalField)}
     if not gaps:
         return None
-    frame, full = frame.copy(), None
+    full = None
     for name, part in gaps.items():
         column = frame[name].tolist()
         absent = np.array([is_missing(value) for value in column])
-        deviations = None
         if isinstance(plain(part), Composite | Sequence | BernoulliSet):
             full = each(model, "impute", data) if full is None else full
-            values = jax.tree.map(lambda a, gone=absent: a[gone], full[name])
+            values, said = jax.tree.map(lambda a, gone=absent: a[gone], full[name]), []
         else:
-            values, deviations = filled_in(model, name, posterior[absent])
+            values, *said = filled_in(model, name, posterior[absent], level)
         new = iter(decode(plain(part), values)) if absent.any() else iter(())
-        frame[name] = [next(new) if gone else old for old, gone in zip(column, absent, strict=True)]
-        frame[f"{name} imputed"] = absent.astype(int)
-        if deviations is not None:
-            frame[f"{name} sd"] = np.nan
-            frame.loc[absent, f"{name} sd"] = deviations
+        filled = [next(new) if gone else old for old, gone in zip(column, absent, strict=True)]
+        spread = np.full((len(said), len(absent)), np.nan)
+        spread[:, absent] = said
+        frame = filled_up(frame, name, absent, [filled, *spread])
     return frame
+
+
+def filled_up(frame: Any, name: str, absent: np.ndarray, columns: Many) -> Any:
+    """The table with a column filled in, and beside it where, how sure, and from where to where."""
+    ends = (f"{name} sd", f"{name} low", f"{name} high")
+    more = dict(zip((name, *ends), columns, strict=False))
+    return frame.assign(**{**more, f"{name} imputed": absent.astype(int)})
 
 
 def on_a_part(found: Found, rows: int) -> list[str]:

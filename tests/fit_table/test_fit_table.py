@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 
 import jaxmix as jm
-from jaxmix._fit_table import read
-from jaxmix._fit_table.apply import _patterns
+from jaxmix._fit_table import pieces, read
+from jaxmix._fit_table.apply import _patterns, apply
 from jaxmix._fit_table.describe import described, share
 from jaxmix._fit_table.fonts import fonts_for
 from jaxmix._fit_table.joint import blocks_of, rows_of
@@ -376,11 +377,16 @@ def test_rows_are_filled_in_by_what_the_mixture_says_of_them():
     alone = np.asarray(jax.vmap(model.marginal("a").posterior)(data["a"]))
     close(rows.told["a"], np.mean(np.sum(alone * np.log(alone / [0.3, 0.7]), 1)))
     full = jax.vmap(model.impute)(data)
-    value, spread = filled_in(model, "b", rows.posterior)
+    value, spread, low, high = filled_in(model, "b", rows.posterior, 0.9)
     missing = ~np.asarray(data["b"].present)
     close(value[missing], full["b"][missing])
     given = jax.vmap(lambda row: model.conditional(row, "b").variance)(data)
     close(spread[missing] ** 2, given[missing])
+    for end, p in (low, 0.05), (high, 0.95):  # by the distribution functions of SciPy
+        shares = rows.posterior @ scipy.stats.gamma.cdf(
+            end, 4.0, scale=1 / np.array([[2.15], [1.8]])
+        )
+        close(np.diag(shares)[missing], p)
     assert (filled_in(model, "c", rows.posterior)[0] == full["c"])[~data["c"].present].all()
 
 
@@ -395,9 +401,24 @@ def test_vectors_are_filled_in_by_regression_within_the_components():
     x = x[~np.isnan(x).all(1)]
     posterior = np.asarray(jax.vmap(model.posterior)(jnp.asarray(x)))
     record = jm.MixtureSameFamily(jnp.array([0.4, 0.6]), jm.Composite({"v": parts}))
-    value, spread = filled_in_vectors(record, "v", x, posterior)
+    value, spread, *_ = filled_in_vectors(record, "v", x, posterior, 0.9)
     np.testing.assert_allclose(value, jax.vmap(model.impute)(jnp.asarray(x)), atol=1e-5)
     assert (np.isnan(spread) == ~np.isnan(x)).all() and (spread[np.isnan(x)] > 0.5).all()
+    at = np.isnan(x)
+    for k in (0, 1):  # under one component, the quantiles of a normal density
+        alone = np.tile(np.eye(2)[k], (len(x), 1))
+        value, spread, low, high = filled_in_vectors(record, "v", x, alone, 0.9)
+        np.testing.assert_allclose((high - value)[at], scipy.stats.norm.ppf(0.95) * spread[at])
+        np.testing.assert_allclose((value - low)[at], scipy.stats.norm.ppf(0.95) * spread[at])
+    # Of two far apart, the fifth percentile of both is the tenth of the lower one.
+    far = jax.vmap(jm.PartialNormal)(
+        jnp.array([[0.0, 0.0], [99.0, 0.0]]), jnp.stack([jnp.eye(2)] * 2)
+    )
+    both = jm.MixtureSameFamily(jnp.array([0.5, 0.5]), jm.Composite({"v": far}))
+    row = np.array([[np.nan, 0.0]])
+    _, _, low, high = filled_in_vectors(both, "v", row, np.array([[0.5, 0.5]]), 0.9)
+    np.testing.assert_allclose(low[0, 0], scipy.stats.norm.ppf(0.1))
+    np.testing.assert_allclose(high[0, 0], 99 + scipy.stats.norm.ppf(0.9))
 
 
 def test_a_model_of_blocks_takes_a_table(tmp_path):
@@ -409,6 +430,30 @@ def test_a_model_of_blocks_takes_a_table(tmp_path):
         rows_of(frame, ["s & p"], [["s", "p"]])
     patterns = _patterns({"v": np.array([[1, np.nan]]), "w": jm.OptionalEvent(np.ones(1), [True])})
     assert patterns.tolist() == [[True, False, True]]
+
+
+def test_what_a_model_says_of_a_table_in_pieces_is_what_it_says_of_the_whole(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(pieces, "piece_rows", lambda columns: 16)
+    both = lambda m: jm.Composite({
+        "a": jm.Optional(jm.Normal(m, 1.0)), "b": jm.Categorical(jnp.array([0.5, 0.5]), labels=("u", "v"))
+    })  # fmt: skip
+    model = jm.MixtureSameFamily(jnp.array([0.3, 0.7]), jax.vmap(both)(jnp.array([-3.0, 4.0])))
+    jm.save(tmp_path / "model.npz", model)
+    rng = np.random.default_rng(0)
+    a = np.where(rng.random(50) < 0.2, np.nan, rng.normal(size=50))
+    pd.DataFrame({"a": a, "b": rng.choice(["u", "v"], 50)}).to_csv(tmp_path / "t.csv", index=False)
+    for out, memory in ("whole", None), ("cut", 0):
+        apply(tmp_path / "model.npz", tmp_path / "t.csv", tmp_path / out, memory=memory)
+    for name in "posteriors.csv", "rows.csv", "imputed.csv":
+        whole, cut = (pd.read_csv(tmp_path / out / name) for out in ("whole", "cut"))
+        pd.testing.assert_frame_equal(whole, cut)
+    low, high = whole["a low"][np.isnan(a)], whole["a high"][np.isnan(a)]
+    shares = lambda x: 0.3 * scipy.stats.norm.cdf(x, -3) + 0.7 * scipy.stats.norm.cdf(x, 4)
+    np.testing.assert_allclose(shares(low), 0.025, rtol=1e-4)
+    np.testing.assert_allclose(shares(high), 0.975, rtol=1e-6)
+    assert capsys.readouterr().out.count("50 rows, mean log-density") == 2
 
 
 def test_groups_that_come_back_overlap():
