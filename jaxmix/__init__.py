@@ -10,7 +10,7 @@ from ._density import LogDensity as LogDensity
 from ._exponential import ExponentialFamily as ExponentialFamily
 from ._exponential import Moments as Moments
 from ._exponential import Total as Total
-from .families._domain import Domain as Domain
+from .families._support import Domain as Domain
 from ._exponential import Refittable as Refittable
 from ._events import event_kind as event_kind
 from ._check import Checked as Checked

@@ -12,7 +12,7 @@ from numpyro.distributions import Distribution, constraints
 from .._density import is_density
 from .._stack import over_stack, pick
 from ..data.encode import domain_of, structure
-from ..families._domain import Domain
+from ..families._support import Domain
 
 
 def support_of(domain: Domain) -> Any:

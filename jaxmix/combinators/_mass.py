@@ -17,7 +17,7 @@ from jaxtyping import Array, PyTree, Scalar
 from .._density import is_density
 from .._numerics import logsumexp
 from .._stand_ins import constant
-from ..families._domain import Domain
+from ..families._support import Domain
 from .hurdle import domain_of_value
 
 NODES, SIZES = (np.polynomial.legendre.leggauss(40)[i] / 2 + (0.5, 0)[i] for i in (0, 1))

@@ -10,7 +10,7 @@ from jaxtyping import Array, Key, PyTree, Scalar
 
 from .._density import LogDensity, is_density, one_event
 from .._numerics import logsumexp
-from ..families._domain import Domain
+from ..families._support import Domain
 from .hurdle import domain_of_value
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Key, PyTree, Scalar
 
 from .._density import LogDensity, is_density, one_event
 from .._hooks import SaysDomain
-from ..families._domain import REAL, Domain
+from ..families._support import REAL, Domain
 from ._labels import as_law, entered
 
 

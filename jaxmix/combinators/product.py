@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import PyTree, Scalar
 
 from .._density import LogDensity, one_event
-from ..families._domain import Domain
+from ..families._support import Domain
 from ._mass import as_numbers, log_mass, number_domain
 
 

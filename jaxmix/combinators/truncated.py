@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree, Scalar
 
 from .._density import LogDensity, one_event
-from ..families._domain import Domain
+from ..families._support import Domain
 from ._mass import as_numbers, log_mass, number_domain
 
 

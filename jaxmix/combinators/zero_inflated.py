@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
 from .._density import is_density, one_event
-from ..families._domain import Domain
+from ..families._support import Domain
 from ..families.bernoulli import Bernoulli
 from ._labels import HiddenLabel
 

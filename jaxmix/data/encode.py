@@ -29,7 +29,7 @@ from ..combinators import Optional as OptionalField
 from ..combinators._conditioning import plain
 from ..combinators.tied import Tied
 from ..families import BernoulliSet, Categorical, NoisyEvent, NoisyNormal
-from ..families._domain import REAL, Domain
+from ..families._support import REAL, Domain
 from ..regression import MultinomialRegression, Regression
 from .labels import expected_labels, label_codes
 from .numbers import Where, encode_numbers, present_values

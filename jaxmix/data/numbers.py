@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from ..families._domain import Domain
+from ..families._support import Domain
 
 LOST = 1e-3  # standard deviations of a field, from which its rounding to float32 is told
 

@@ -20,7 +20,7 @@ from .._stack import of_arrays
 from .._trees import float_of, is_traced
 from ..combinators._columns import ColumnsEvent
 from ..combinators._conditioning import plain
-from ..families._domain import Domain
+from ..families._support import Domain
 from .parts import take_apart
 
 FEW = 1 << 22  # numbers

@@ -2,18 +2,15 @@
 
 import functools
 import signal
-import sys
 import threading
-import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, Self
 
 import numpy as np
 
+from .._progress import Bar
 from .checkpoint import Keeper
-
-QUIET_SECONDS = 3.0
 
 
 class Progress:
@@ -28,10 +25,8 @@ class Progress:
     """
 
     def __init__(self, total: int, wanted: bool | None, unit: str = "step"):
-        self.total, self.wanted, self.unit = total, wanted, unit
+        self.bar = Bar(wanted, total=total, desc="EM", unit=unit)
         self.interrupted = False
-        self.began = time.monotonic()
-        self._bar: Any = None
         self._old: Any = None
 
     def __enter__(self) -> Self:
@@ -43,8 +38,7 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         if self._old is not None:
             signal.signal(signal.SIGINT, self._old)
-        if self._bar is not None:
-            self._bar.close()
+        self.bar.__exit__()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.interrupted:
@@ -53,16 +47,9 @@ class Progress:
 
     def show(self, told: Callable[[], tuple[int, float]]) -> None:
         """Show what is told: how many units are done, and nats a datum."""
-        lasting = time.monotonic() - self.began > QUIET_SECONDS and sys.stderr.isatty()
-        if not (lasting if self.wanted is None else self.wanted):
-            return
-        if self._bar is None:
-            from tqdm.auto import tqdm
-
-            self._bar = tqdm(total=self.total, desc="EM", unit=self.unit)
-        self._bar.n, level = told()
-        self._bar.set_postfix_str(f"{level:.6f} nats a datum")
-        self._bar.refresh()
+        if self.bar.due():
+            self.bar.shown.n, level = told()
+            self.bar.shown.set_postfix_str(f"{level:.6f} nats a datum")
 
 
 def best_of_all(state: Any, trace: list[Any]) -> tuple[int, float]:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from .._hooks import TakesRows
-from .._results import RESULTS, message, name
+from .._results import name
 from .._sums import as_sums, merged, values_of
 from .._trees import alone, float_of, in_numpy, num_rows, take
 from .batches import Pieces, ahead, sampled
@@ -23,12 +23,12 @@ from .entry import Options
 from .expected import Expected, expect, log_likelihood
 from .in_memory import fit_arrays
 from .m_step import maximise
-from .parts import num_parameters, take_apart
+from .parts import take_apart
 from .priors.prior import FLOOR_ROWS
 from .search.initialise import has_zeros, supported
-from .search.restarts import SEARCH_ROWS, floor_prior
+from .search.restarts import GOES, SEARCH_ROWS, Searched, floor_prior, table_of
 from .sharded import everyone, together
-from .solution import Fit, Restarts, entropy, of_lane, trimmed
+from .solution import Fit, answer, entropy
 from .state import begin, judge, propose
 from .stopping import result_of
 
@@ -193,23 +193,19 @@ def _few(source, sample, template):
 
 def _finished(state, trace, stream, rules, options, restarts, sample_rows) -> Fit:
     """The outcome, after one more pass for the entropy."""
-    stopped = stream.bar.interrupted
-    model, total = state.model, state.expected.log_likelihood.value
-    result = RESULTS.interrupted if stopped else _result(state, rules)
-    if options.throw and bool(result != RESULTS.successful):
-        raise RuntimeError(message(result))
-    steps = int(state.num_steps)
+    stopped, weight = stream.bar.interrupted, float(state.expected.weight)
+    codes = [name(_result(state, rules))]
+    found = Searched(in_numpy(alone(state)), trace, codes, np.full(1, GOES), np.zeros(1, int))
     if restarts is None:
-        restarts = Restarts(np.asarray(total)[None], None, np.asarray([steps]), [name(result)])
+        restarts = table_of(found)
     else:
-        share = float(state.expected.weight) / sample_rows
-        restarts = restarts._replace(log_likelihood=share * restarts.log_likelihood)
+        restarts = restarts._replace(log_likelihood=restarts.log_likelihood * weight / sample_rows)
     held = None
     if options.validation is not None:
-        data = checked_data(options.validation, model)
-        held = float(log_likelihood(model, data).value)
-    spread = math.nan if stopped else stream.sum_of(functools.partial(entropy, model))
-    return Fit(
-        model, total, trimmed(of_lane(trace, 0), steps), steps, int(state.num_emptied), result,
-        restarts, num_parameters(model), float(state.expected.weight), spread, held,
+        data = checked_data(options.validation, state.model)
+        held = np.asarray(log_likelihood(state.model, data).value)[None]
+    entropy_of = lambda model, _: stream.sum_of(functools.partial(entropy, model))
+    return answer(
+        found, restarts, held, weight, (lambda *_: math.nan) if stopped else entropy_of,
+        interrupted=stopped, throw=options.throw,
     )  # fmt: skip

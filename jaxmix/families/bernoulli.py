@@ -10,9 +10,8 @@ from jaxtyping import Array, Bool, Float, Key, Scalar
 from .._density import one_event
 from .._exponential import ExponentialFamily
 from .._numerics import as_float, logit_of, logsumexp
-from ._domain import TRUTH, Domain
 from ._entrances import entrance
-from ._support import outside, times
+from ._support import TRUTH, Domain, outside, times
 from .categorical import Counts
 
 

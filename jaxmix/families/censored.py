@@ -12,9 +12,9 @@ from jaxtyping import Array, Float, Key, Scalar
 from .._density import one_event
 from .._exponential import Moments, Refittable
 from .._numerics import as_float, tree_vdot
-from ._domain import Domain
 from ._entrances import entrance
 from ._moments import at_floor, mean_and_scatter, recentred
+from ._support import Domain
 from .normal import LOG_2_PI, Normal
 from .truncated import middle
 

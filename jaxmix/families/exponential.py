@@ -10,9 +10,8 @@ from jaxtyping import Array, Float, Key, Scalar
 from .._density import one_event
 from .._exponential import ExponentialFamily, Total
 from .._numerics import as_float
-from ._domain import NON_NEGATIVE, Domain
 from ._entrances import entrance
-from ._support import outside
+from ._support import NON_NEGATIVE, Domain, outside
 
 
 class Exponential(ExponentialFamily):

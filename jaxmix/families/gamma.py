@@ -10,10 +10,9 @@ from jaxtyping import Array, Float, Key, Scalar
 from .._density import one_event
 from .._exponential import ExponentialFamily
 from .._numerics import as_float
-from ._domain import POSITIVE, Domain
 from ._entrances import entrance
 from ._special import shape_of, stirling
-from ._support import positive
+from ._support import POSITIVE, Domain, positive
 
 
 class GammaMoments(NamedTuple):

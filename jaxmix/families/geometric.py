@@ -10,9 +10,8 @@ from jaxtyping import Array, Float, Int, Key, Scalar
 from .._density import one_event
 from .._exponential import ExponentialFamily
 from .._numerics import as_float, logit_of
-from ._domain import TRIALS, Domain
 from ._entrances import entrance
-from ._support import counted, times
+from ._support import TRIALS, Domain, counted, times
 
 
 class Trials(NamedTuple):

@@ -10,9 +10,8 @@ from jaxtyping import Array, Float, Int, Key, Scalar
 from .._density import one_event
 from .._exponential import Refittable
 from .._numerics import as_float, log_of, logit_of
-from ._domain import Domain, whole
 from ._entrances import entrance
-from ._support import counted, outside, times
+from ._support import Domain, counted, outside, times, whole
 from .categorical import Counts
 
 

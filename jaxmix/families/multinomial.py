@@ -10,10 +10,9 @@ from jaxtyping import Array, Float, Int, Key, Scalar
 from .._density import one_event
 from .._exponential import ExponentialFamily
 from .._numerics import as_float, log_of, logsumexp
-from ._domain import Domain
 from ._entrances import entrance
 from ._special import deviance, log_factorial_gap
-from ._support import outside, times
+from ._support import Domain, outside, times
 from .categorical import Counts
 
 

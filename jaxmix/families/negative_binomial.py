@@ -11,10 +11,9 @@ from jaxtyping import Array, Float, Int, Key, Scalar
 from .._density import one_event
 from .._exponential import Refittable
 from .._numerics import as_float, logit_of
-from ._domain import COUNT, Domain
 from ._entrances import entrance
 from ._special import deviance, log_factorial_gap, log_minus_digamma, stirling
-from ._support import counted
+from ._support import COUNT, Domain, counted
 
 LIMIT = 1e5  # means of successes beyond which a fit doesn't go: a Poisson, to 1e-10 nats
 

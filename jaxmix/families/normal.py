@@ -11,9 +11,9 @@ from jaxtyping import Array, Float, Key, Scalar
 from .._density import one_event
 from .._exponential import ExponentialFamily, Moments, ProductForm
 from .._numerics import as_float
-from ._domain import POSITIVE, Domain
 from ._entrances import entrance
 from ._moments import at_floor, mean_and_scatter, recentred
+from ._support import POSITIVE, Domain
 
 LOG_2_PI = float(np.log(2 * np.pi))
 

@@ -8,9 +8,9 @@ from jaxtyping import Array, Float, Key, Scalar
 
 from .._density import one_event
 from .._exponential import Moments, Refittable
-from ._domain import Domain
 from ._entrances import entrance
 from ._seen import SeenDiagonal, SeenFull
+from ._support import Domain
 from .diagonal_normal import DiagonalNormal, SphericalNormal
 from .multivariate_normal import MultivariateNormal, TiedMultivariateNormal
 

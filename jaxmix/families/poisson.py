@@ -10,10 +10,9 @@ from jaxtyping import Array, Float, Int, Key, Scalar
 from .._density import one_event
 from .._exponential import ExponentialFamily, Total
 from .._numerics import as_float, log_of
-from ._domain import COUNT, Domain
 from ._entrances import entrance
 from ._special import deviance, log_factorial_gap
-from ._support import counted, times
+from ._support import COUNT, Domain, counted, times
 
 
 class Poisson(ExponentialFamily):

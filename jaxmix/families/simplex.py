@@ -12,10 +12,9 @@ from .._density import one_event
 from .._exponential import ExponentialFamily
 from .._newton import newton_maximum
 from .._numerics import as_float
-from ._domain import UNIT, Domain
 from ._entrances import entrance
 from ._special import deviance, log_minus_digamma, stirling, trigamma
-from ._support import outside
+from ._support import UNIT, Domain, outside
 
 
 class Logs(NamedTuple):

@@ -12,11 +12,10 @@ from .._density import one_event
 from .._exponential import ExponentialFamily, Moments
 from .._newton import newton_maximum
 from .._numerics import as_float
-from ._domain import Domain
 from ._entrances import entrance
 from ._moments import mean_and_scatter, recentred
 from ._special import LOG_2_PI
-from ._support import outside
+from ._support import Domain, outside
 from ._window import Window, fall, log_integral, window
 
 

@@ -11,9 +11,8 @@ from .. import _loops
 from .._density import one_event
 from .._numerics import as_float
 from ._directions import Direction, Directions, above
-from ._domain import Domain
 from ._entrances import entrance
-from ._support import outside
+from ._support import Domain, outside
 
 
 class VonMisesFisher(Direction):

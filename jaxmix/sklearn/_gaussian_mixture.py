@@ -17,8 +17,8 @@ from ..em.search.padding import bucket_of_components, narrowed, widened
 from . import _covariances as cov
 from ._base import MissingAllowed, MixtureAnswers, not_negative, one_of, whole_number
 from ._engine import BLOCK, Climb, begin, climb, joint_log_probs
+from ._k_means import STARTS, starting_groups
 from ._rows import checked_weights, filled, padded, padded_weights, precision
-from ._starts import STARTS, starting_groups
 
 
 class GaussianMixture(MixtureAnswers, MissingAllowed):

@@ -10,11 +10,11 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 from ..._arguments import function, made_by, numbers, optional, real, takes, whole
+from ..._progress import Bar
 from ..._refuse import checked_key, on_host
 from ..draws import Draws, draw
 from .certify import bets_of, check_draws, pilot_variance, prepared, refuse_unbounded, vertex_limits
 from .max_weight import log_weights_over, shares_of
-from .progress import Progress
 from .support import boxes_of, holds
 from .sweep import BLOCK, Hits, Weighted, log_weights
 
@@ -164,13 +164,11 @@ def calibrate(
             "proposal gives: draw with jm.importance.draw_labelled, or give delta."
         )
     check_draws(draws, pilot, 0.5 if exact else delta, "normal" if exact else "betting", seen)
-    with Progress(progress, "calibrate") as bar:
+    with Bar(progress, desc="calibrate", unit="draw", unit_scale=True) as bar:
         region, proposals, logs = prepared(grid, draws)
         largest = log_weights_over(region.coordinates, region.rows, proposals, logs, bound)
         refuse_unbounded(largest)
-        hits = Hits(
-            statistic, region.coordinates, draws.events, seen=seen, unit=False, show=bar.blocks
-        )
+        hits = Hits(statistic, region.coordinates, draws.events, seen=seen, unit=False, show=bar.at)
         order, scores = _ordered(hits)
         features = hits.features[order]
         if exact:

@@ -10,6 +10,7 @@ from jax.scipy.special import ndtri
 from jaxtyping import PyTree
 
 from ..._arguments import function, real, takes
+from ..._progress import Bar
 from ..._refuse import on_host
 from ..amis import Rounds
 from ..draws import Draws
@@ -17,7 +18,6 @@ from .betting import limits
 from .cells import Region
 from .coordinates import check_inside, proposal_rows
 from .max_weight import log_weights_over, shares_of
-from .progress import Progress
 from .refine import refine
 from .result import Certificate
 from .support import boxes_of
@@ -103,12 +103,12 @@ def certify(
         raise ValueError(f"certify does not take {reason}.")
     check_draws(draws, pilot, delta, method, seen)
     boxes = boxes_of(bound)
-    with Progress(progress, "certify") as bar:
+    with Bar(progress, desc="certify", unit="draw", unit_scale=True) as bar:
         region, proposals, logs = prepared(grid, draws)
         largest = log_weights_over(region.coordinates, region.rows, proposals, logs, bound)
         if method == "betting":
             refuse_unbounded(largest)
-        hits = Hits(f, region.coordinates, draws.events, boxes=boxes, seen=seen, show=bar.blocks)
+        hits = Hits(f, region.coordinates, draws.events, boxes=boxes, seen=seen, show=bar.at)
         early: Any = None
         if pilot is not None:
             early = Hits(f, region.coordinates, pilot.events, boxes=boxes, seen=seen)
