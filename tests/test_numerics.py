@@ -13,7 +13,7 @@ from scipy.special import logsumexp as sp_logsumexp
 
 import jaxmix as jm
 from jaxmix._numerics import log_mean_exp, logsumexp
-from jaxmix._sums import Sum, add, compensated_sum, difference, merge
+from jaxmix._trees import Sum, add, compensated_sum, difference, merge
 
 
 @pytest.mark.skipif(os.environ.get("JAXMIX_AS_USERS") == "1", reason="this is that run")

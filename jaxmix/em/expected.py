@@ -14,8 +14,18 @@ from .._exponential import ByChunk
 from .._hooks import ByRows, Labelled
 from .._sharding import on_automatic_axes
 from .._stack import of_arrays, rows_log_prob
-from .._sums import Sum, add, compensated_sum, map_sums, merge, merged, values_of, zero_sum
-from .._trees import num_rows, take
+from .._trees import (
+    Sum,
+    add,
+    compensated_sum,
+    map_sums,
+    merge,
+    merged,
+    num_rows,
+    take,
+    values_of,
+    zero_sum,
+)
 from ..combinators._columns import ColumnsEvent
 from .buckets import Buckets
 from .chunks import chunk_rows, is_brief, take_chunk

@@ -22,8 +22,7 @@ from .._arguments import rows, takes
 from .._exponential import Refittable
 from .._refuse import on_host
 from .._stack import stack_axes
-from .._sums import is_sum, map_sums, merge, merged
-from .._trees import in_numpy, num_rows, take
+from .._trees import in_numpy, is_sum, map_sums, merge, merged, num_rows, take
 
 
 class Shard(eqx.Module):

@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from .._sums import difference, zero_sum
-from .._trees import take
+from .._trees import difference, take, zero_sum
 from .accelerate import finite_change
 from .buckets import Buckets
 from .expected import Expected

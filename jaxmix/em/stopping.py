@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from .._results import RESULTS
-from .._sums import Sum, difference, zero_sum
+from .._trees import Sum, difference, zero_sum
 from .accelerate import finite_change
 from .parts import parameters, take_apart
 from .priors.prior import Prior, floors_of

@@ -12,8 +12,7 @@ from jaxtyping import Array, Key, PyTree
 
 from .._hooks import TakesRows
 from .._results import name
-from .._sums import as_sums, merged, values_of
-from .._trees import alone, float_of, in_numpy, num_rows, take
+from .._trees import alone, as_sums, float_of, in_numpy, merged, num_rows, take, values_of
 from .batches import Pieces, ahead, sampled
 from .checkpoint import Keeper, belonging
 from .checks import checked_data, of_dtype, row_log_probs
