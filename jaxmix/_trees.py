@@ -1,4 +1,4 @@
-"""Trees of arrays: their rows, dtype, whether they are traced; and running sums, which keep their errors."""
+"""Trees of arrays: rows, dtype, whether they are traced; and running sums that keep their errors."""
 
 import functools
 from typing import Any, NamedTuple

@@ -1,9 +1,15 @@
-"""What every family with residual statistics does with them."""
+"""What families with residual statistics do with them, and with triangular factors."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from .._exponential import Moments
+from .._trees import spread
+
+HIGHEST = jax.lax.Precision.HIGHEST
 
 
 def mean_and_scatter(
@@ -14,21 +20,17 @@ def mean_and_scatter(
     `core` is the rank of one first moment; the second moment is a matrix if `square`.
     """
     count = stats.count
-    first = stats.first / _expand(count, core)
-    second = stats.second / _expand(count, 2 * core if square else core)
+    first = stats.first / spread(count, count.ndim + core)
+    second = stats.second / spread(count, count.ndim + (2 * core if square else core))
     if core and square:
         return count, first, second - first[..., :, None] * first[..., None, :]
     return count, first, second - first * first
 
 
-def _expand(x: Array, rank: int) -> Array:
-    return x.reshape(x.shape + (1,) * rank)
-
-
 def recentred(stats: Moments, old: Array, new: Array, core: int, *, square: bool = True) -> Moments:
     """Residual moments about another origin."""
     shift = old - new
-    count = _expand(stats.count, core)
+    count = spread(stats.count, stats.count.ndim + core)
     first = stats.first + count * shift
     if core and square:
         cross = stats.first[..., :, None] * shift[..., None, :]
@@ -53,3 +55,26 @@ def floor_with_rounding(floor: Array, mean: Array) -> Array:
     """Variances that cannot be told from a floor, or from the rounding of the mean."""
     rounding = 4 * jnp.finfo(mean.dtype).eps * mean
     return 2 * floor + rounding * rounding
+
+
+def inverse_of_lower(lower: Float[Array, "*stack d d"]) -> Float[Array, "*stack d d"]:
+    """Inverse of lower triangular matrices: large ones by halves, so that it is matrix products.
+
+    [[A, 0], [C, B]] has the inverse [[A', 0], [-B' C A', B']] with A', B' those of A and B.
+    LAPACK puts threads to work on a large one, which then spin beside the program's own.
+    """
+    d = lower.shape[-1]
+    if d <= 8:
+        eye = jnp.broadcast_to(jnp.eye(d, dtype=lower.dtype), lower.shape)
+        return jax.lax.linalg.triangular_solve(lower, eye, left_side=True, lower=True)
+    if d % 2:
+        wide = jnp.zeros((*lower.shape[:-2], d + 1, d + 1), lower.dtype)
+        wide = wide.at[..., :d, :d].set(lower).at[..., d, d].set(1)
+        return inverse_of_lower(wide)[..., :d, :d]
+    half = d // 2
+    first, second = inverse_of_lower(
+        jnp.stack([lower[..., :half, :half], lower[..., half:, half:]])
+    )
+    product = functools.partial(jnp.matmul, precision=HIGHEST)
+    below = -product(second, product(lower[..., half:, :half], first))
+    return jnp.block([[first, jnp.zeros_like(first)], [below, second]])

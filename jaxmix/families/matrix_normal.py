@@ -7,8 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ._family import LOG_2_PI, ExponentialFamily, Moments, as_float, made, one_event
-from ._moments import diagonal_matrix
-from ._triangular import inverse_of_lower
+from ._moments import diagonal_matrix, inverse_of_lower
 from .multivariate_normal import (
     HIGHEST,
     MultivariateNormal,

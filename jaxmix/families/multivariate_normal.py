@@ -12,10 +12,15 @@ from .._density import made, one_event
 from .._exponential import Moments, ProductForm
 from .._numerics import as_float, zeros
 from .._platform import product_precision
-from ._moments import diagonal_matrix, floor_with_rounding, mean_and_scatter, recentred
+from ._moments import (
+    diagonal_matrix,
+    floor_with_rounding,
+    inverse_of_lower,
+    mean_and_scatter,
+    recentred,
+)
 from ._pairs import matrix_of_pairs, products_of_pairs, weights_of_pairs
 from ._seen import SeenFull
-from ._triangular import inverse_of_lower
 from .normal import LOG_2_PI
 
 # Accelerators multiply float32 matrices with fewer digits unless asked.

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ._family import ExponentialFamily, as_float, made, newton_maximum, one_event, outside
+from ._moments import inverse_of_lower
 from ._special import deviance, stirling
-from ._triangular import inverse_of_lower
 from .multivariate_normal import HIGHEST, covariance_of, precision_factor, precision_of, whitener
 
 
