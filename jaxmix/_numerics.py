@@ -176,11 +176,12 @@ def softmax(x: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
 def _greatest_sum(a, b):
     """The maximum of a + b over the last axis: few terms are added slice by slice.
 
-    The sum of the whole, which nothing else needs, takes XLA twice a step's other work on a CPU.
+    The sum of the whole, which nothing else needs, takes XLA twice a step's other work on a CPU; a
+    bare one its reduction takes in, and has `a` written out for it.
     """
     count = b.shape[-1]
     if a.shape[-1] != count or count == 0 or count > SHORT:
-        return jnp.max(a + b, axis=-1, keepdims=True)
+        return jnp.max(jnp.where(jnp.isneginf(a), a, a + b), axis=-1, keepdims=True)
     sums = [a[..., i : i + 1] + b[..., i : i + 1] for i in range(count)]
     return functools.reduce(jnp.maximum, sums)
 
