@@ -132,7 +132,7 @@ def parsed(column, reading: Reading):
 def said_of(name: str, levels: list[str], reading: Reading, count: Callable) -> list[str]:
     """What is to be told of a column of texts that was read as numbers."""
     there = [v for v in levels if v not in reading.na]
-    written = lambda v: NUMBER.match(v) is None
+    written = lambda v: NUMBER.match(v) is None or (reading.thousands == "." and "." in v)
     shown = next((v for v in there if written(v)), None)
     said = []
     if reading.kind == "time of a clock" and there:
@@ -158,9 +158,10 @@ def said_of(name: str, levels: list[str], reading: Reading, count: Callable) -> 
 
 def in_thousands(cells: list[str], mark: str) -> bool:
     """Numbers with points before each three digits, in a file of the places where they are."""
+    cells = [c.strip() for c in cells if c.strip()]
     marked = [c for c in cells if "." in c]
     rest = [c for c in cells if "." not in c]
-    if mark != ";" or len(marked) < max(2, 0.5 * len(cells)):
+    if mark != ";" or len(marked) < max(2, 0.1 * len(cells)):
         return False
     return all(GROUPED["."].match(c) for c in marked) and all(
         re.match(r"^[+-]?\d{1,3}$", c) for c in rest

@@ -9,11 +9,15 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .amounts import ABSENT, are_codes
+from .amounts import ABSENT, are_codes, in_thousands
 from .lines import LOOKED_AT, Lines, has_comments, lines_of, preamble, rows_only, separator
 
 PACKED = (".gz", ".bz2", ".xz", ".zip", ".zst")
 BEGIN = 1 << 18  # bytes in which the separator is looked for
+
+
+Grouped = Callable[[str, list[str]], bool]
+no_column: Grouped = lambda name, cells: False
 
 
 class Header(NamedTuple):
@@ -31,7 +35,7 @@ class Opened(NamedTuple):
     options: dict[str, Any]
     mark: str
     texts: dict[str, list[str]]  # as they were written, by stripped names
-    codes: dict[str, type]  # columns whose digits are codes
+    codes: dict[str, type]  # columns whose digits are no plain numbers
     out: list[str]  # lines that are no rows; it grows while the text is read
 
     def read(self, **options: Any) -> Any:
@@ -43,13 +47,15 @@ class Opened(NamedTuple):
             return pd.read_csv(self.source(), keep_default_na=False, **self.options, **options)
 
 
-def read_text(source: Path | bytes, notes: list[str]) -> tuple[Any, str]:
+def read_text(
+    source: Path | bytes, notes: list[str], grouped: Grouped = no_column
+) -> tuple[Any, str]:
     """A table in text: comments are skipped, the separator is that of like lines, told in notes.
 
     Returns:
         The table, whose `attrs["texts"]` are the first cells as they were written, and the mark.
     """
-    found = opened(source, notes)
+    found = opened(source, notes, grouped)
     frame = found.read(na_values=[""], low_memory=False, dtype=found.codes)
     notes += skipped_said(found.out)
     frame.attrs["texts"] = found.texts
@@ -61,8 +67,14 @@ def skipped_said(out: list[str]) -> list[str]:
     return [f"{len(out)} {lines} skipped: {out[0][:60]!r}."] if out else []
 
 
-def opened(source: Path | bytes, notes: list[str]) -> Opened:
-    """How a text is to be read, from its beginning."""
+def opened(source: Path | bytes, notes: list[str], grouped: Grouped = no_column) -> Opened:
+    """How a text is to be read, from its beginning.
+
+    Args:
+        source: the text.
+        notes: grow by what is to be said.
+        grouped: whether points are marks of thousands in a column, whatever its first cells are.
+    """
     packed = isinstance(source, Path) and source.suffix.lower() in PACKED
     begin = _begin(source, packed)
     coding = _coding(begin)
@@ -95,12 +107,15 @@ def opened(source: Path | bytes, notes: list[str]) -> Opened:
     notes += [note] if note else []
     options |= {"sep": mark, "skipinitialspace": spaces}
     skip = lambda at: {"skiprows": [*range(at), *range(at + 1, at + 1 + below)]}
-    # A number in three decimals may be one of thousands, and one with leading zeros a code: the
-    # text tells.
+    # A point may be a mark of thousands, and a number with leading zeros a code: that is for the
+    # text to tell, not for what pandas makes of it.
     begun = Opened(lambda: io.StringIO("\n".join(table)), options | skip(0), mark, {}, {}, out)
     few = begun.read(dtype=str, on_bad_lines="skip")
     texts = {str(column).strip(): few[column].tolist() for column in few.columns}
-    codes = {c: str for c in few.columns if are_codes(texts[str(c).strip()])}
+    is_text = lambda name, cells: (
+        are_codes(cells) or in_thousands(cells, mark) or grouped(name, cells)
+    )
+    codes = {c: str for c in few.columns if is_text(str(c).strip(), texts[str(c).strip()])}
     options |= {"encoding": coding, **skip(first)}
     return Opened(whole, options, mark, texts, codes, out)
 

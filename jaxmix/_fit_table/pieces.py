@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .delimited import opened
+from .delimited import Grouped, opened
 from .long import piece_rows
 
 COLUMNAR = {".parquet": "parquet", ".pq": "parquet", ".feather": "feather", ".arrow": "feather"}
@@ -30,7 +30,7 @@ class Pieces(NamedTuple):
     out: list[str] | None = None
 
 
-def pieces_of(files: list[Path], kind: str, notes: list[str]) -> Pieces:
+def pieces_of(files: list[Path], kind: str, notes: list[str], grouped: Grouped) -> Pieces:
     """How the pieces of files of one kind are read; what was guessed goes to `notes`."""
     import pandas as pd
 
@@ -40,7 +40,7 @@ def pieces_of(files: list[Path], kind: str, notes: list[str]) -> Pieces:
     if kind in LINES:
         read = functools.partial(read_json, files[0], lines=True, chunksize=piece_rows(16))
         return Pieces(read, lambda frame: frame, lambda texts: read())
-    text = opened(files[0], notes)
+    text = opened(files[0], notes, grouped)
     size = piece_rows(len(text.texts))
 
     def typed(frame):

@@ -76,10 +76,16 @@ def read_table(
     name = "standard input" if str(path) == "-" else path.name
     files = [] if str(path) == "-" else _files(path)
     kind = _kind(files[0]) if files else ""
+    given = {} if readings is None else readings
+
+    def grouped(column, cells):
+        told = decimal == "," or thousands == "." or given.get(column, Reading()).thousands == "."
+        return told and any("." in cell for cell in cells)
+
     sentences = lambda: _sentences(name, path.suffix[1:] or "text", pd)
     with sentences():
         if kind and kind not in (".json", *SHEETS) and is_long(files, memory):
-            found = pieces_of(files, kind, notes)
+            found = pieces_of(files, kind, notes, grouped)
             print(
                 f"{name} is read in pieces: it may need more memory than it is given.", flush=True
             )
@@ -89,7 +95,7 @@ def read_table(
         else:
             if sum(file.stat().st_size for file in files) > LARGE:
                 print(f"Reading {path} ...", flush=True)
-            frame, mark = _whole(pd, files, kind, notes)
+            frame, mark = _whole(pd, files, kind, notes, grouped)
     if len(frame) == 0:
         raise ValueError(f"{name} has no rows.")
     frame = _named(frame)
@@ -148,14 +154,16 @@ def _sentences(name: str, kind: str, pd: Any) -> Iterator[None]:
         raise ModuleNotFoundError(f"{name}: {missing}") from missing
 
 
-def _whole(pd: Any, files: list[Path], kind: str, notes: list[str]) -> tuple[Any, str]:
+def _whole(
+    pd: Any, files: list[Path], kind: str, notes: list[str], grouped: Any
+) -> tuple[Any, str]:
     """The whole table, and the mark between cells."""
     if not kind:
-        return read_text(sys.stdin.buffer.read(), notes)
+        return read_text(sys.stdin.buffer.read(), notes, grouped)
     if kind in TEXT:
-        return read_text(files[0], notes)
+        return read_text(files[0], notes, grouped)
     if kind in SHEETS:
-        return read_text(_sheet(pd, files[0], notes), notes)
+        return read_text(_sheet(pd, files[0], notes), notes, grouped)
     if kind in COLUMNAR:
         return dataset_of(files, COLUMNAR[kind]).to_table().to_pandas(), ","
     return read_json(files[0], lines=kind != ".json"), ","

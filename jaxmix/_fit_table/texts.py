@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from . import dates
-from .amounts import ABSENT, GROUPED, Reading, in_thousands, parsed, reading_of, said_of
+from .amounts import ABSENT, GROUPED, Reading, parsed, reading_of, said_of
 
 NUMBERS = ("number", "money", "percentage", "time of a clock")
 MANY = 10  # numbers in three decimals from which another reading of them is told
@@ -34,17 +34,8 @@ def read_columns(
             said += dates.said_of(name, column, columns[name], found[name])
         elif column.dtype.kind in "iufb":
             cells = [c.strip() for c in texts.get(name, ()) if c.strip()]
-            grown = (
-                decimal == "," or thousands == "." or (not decimal and in_thousands(cells, mark))
-            )
-            columns[name] = _grown(column) if grown else _without(column, na)
-            found[name] = Reading("number", ",", ".") if grown else Reading(na=tuple(sorted(na)))
-            if grown:
-                said.append(
-                    f"{name}: {cells[0]!r} was read as {columns[name].iloc[0]:g}, the points as "
-                    "marks of thousands; --decimal . reads them as decimals."
-                )
-            elif len(cells) >= MANY and all(GROUPED["."].match(c) for c in cells):
+            columns[name], found[name] = _without(column, na), Reading(na=tuple(sorted(na)))
+            if len(cells) >= MANY and all(GROUPED["."].match(c) for c in cells):
                 said.append(f"{name}: {cells[0]!r} has decimals; --thousands . reads it otherwise.")
         elif not _is_text(column):
             columns[name], found[name] = column, Reading()
@@ -95,11 +86,6 @@ def _is_text(column: Any) -> bool:
     return False
 
 
-def _grown(column: Any) -> Any:
-    """Numbers whose points were marks of thousands, from what pandas made of them."""
-    return (column.astype(float) * 1000).round()
-
-
 def _without(column: Any, na: set[str]) -> Any:
     """A column with some of its values missing."""
     if not na:
@@ -113,10 +99,7 @@ def _as_before(column: Any, reading: Reading) -> Any:
     if reading.kind == "date":
         return dates.days(column, reading.origin, reading.day_first)[0]
     if reading.kind in NUMBERS:
-        if not _is_text(column):
-            grouped = reading.thousands == "." and column.dtype.kind == "f"
-            return _grown(column) if grouped else column
-        return parsed(column, reading)
+        return parsed(column, reading) if _is_text(column) else column
     stripped = column
     if _is_text(column):
         stripped = column.str.strip().astype(object).where(column.notna(), np.nan)
