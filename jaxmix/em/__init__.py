@@ -10,6 +10,7 @@ starts of a fit, and which of them go on), `priors` and `uncertainty`.
 - pass: one look at all rows under a model, for log-likelihood and statistics; made by chunks.
 - step: an M-step, a solver's proposal, a pass under it, a verdict.
 - loop: steps until one of its rules ends it, the same under every entry.
+- rules: what a loop goes by: its solver, prior, limits, and how it passes over the data.
 - block: what runs between two looks of the host; for lanes, one round.
 - lane: one of several fits side by side: a restart, or a fit under `vmap`.
 - prior: pseudo-statistics that join the data's; a floor is one that keeps variances above 0.

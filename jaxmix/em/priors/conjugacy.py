@@ -231,33 +231,33 @@ def _floats(*values):
     )
 
 
+def _of_location(law, here, alone: type, joint: type):
+    """A law's mean, how many events sit at it, its other two numbers, and 1 where it has a mean."""
+    if isinstance(law, alone):
+        first, second = _floats(*law)
+        return here, jnp.zeros_like(first), first, second, 0
+    return (*_floats(*law), 1) if isinstance(law, joint) else None
+
+
 @rule_for(Normal, LogNormal, DiagonalNormal, SphericalNormal)
 def _of_variances(leaf, law):
+    found = _of_location(law, leaf.origin, InverseGamma, NormalInverseGamma)
+    if found is None:
+        return None
+    mean, count, shape, scale, of_mean = found
     # One event is worth -log(scale) for each coordinate that shares the scale.
     sharing = leaf.dim if isinstance(leaf, SphericalNormal) else 1
-    zero, origin = leaf.zero_stats(), leaf.origin
-    if isinstance(law, InverseGamma):
-        shape, scale = _floats(*law)
-        mean, count, wanted = origin, jnp.zeros_like(shape), (2 * shape + 2) / sharing
-    elif isinstance(law, NormalInverseGamma):
-        mean, count, shape, scale = _floats(*law)
-        wanted = (2 * shape + 2) / sharing + 1
-    else:
-        return None
-    stats = Moments(count, jnp.zeros_like(zero.first), 2 * scale)
-    return Pseudo(stats, mean, wanted - count)
+    stats = Moments(count, jnp.zeros_like(leaf.zero_stats().first), 2 * scale)
+    return Pseudo(stats, mean, (2 * shape + 2) / sharing + of_mean - count)
 
 
 @rule_for(StudentT)
 def _of_student(leaf, law):
-    if isinstance(law, InverseGamma):
-        shape, scale = _floats(*law)
-        mean, weight, count = leaf.loc, jnp.zeros_like(shape), 2 * shape + 2
-    elif isinstance(law, NormalInverseGamma):
-        mean, weight, shape, scale = _floats(*law)
-        count = 2 * shape + 3
-    else:
+    found = _of_location(law, leaf.loc, InverseGamma, NormalInverseGamma)
+    if found is None:
         return None
+    mean, weight, shape, scale, of_mean = found
+    count = 2 * shape + 2 + of_mean
     # The degrees of freedom are drawn to the template's by as much.
     gap = count * log_minus_digamma(0.5 * leaf.df)
     return Pseudo(LatentScales(count, weight, jnp.zeros_like(leaf.loc), 2 * scale, gap), mean)
@@ -265,17 +265,12 @@ def _of_student(leaf, law):
 
 @rule_for(MultivariateNormal, PartialNormal, TiedMultivariateNormal)
 def _of_covariances(leaf, law):
+    found = _of_location(law, leaf.mean, InverseWishart, NormalInverseWishart)
+    if found is None:
+        return None
+    mean, count, df, scale, of_mean = found
     # A tied covariance has one prior, of which each density of the stack carries its part.
     tied = isinstance(leaf, TiedMultivariateNormal) and leaf.is_tied
     sharing = leaf.stack_shape[-1] if tied else 1
-    if isinstance(law, InverseWishart):
-        df, scale = _floats(*law)
-        mean, count, per_mean = leaf.mean, jnp.zeros_like(df), 0
-    elif isinstance(law, NormalInverseWishart):
-        mean, count, df, scale = _floats(*law)
-        per_mean = 1
-    else:
-        return None
-    wanted = (df + leaf.dim + 1) / sharing + per_mean
     stats = Moments(count, jnp.zeros_like(leaf.mean), scale / sharing)
-    return Pseudo(stats, mean, wanted - count)
+    return Pseudo(stats, mean, (df + leaf.dim + 1) / sharing + of_mean - count)

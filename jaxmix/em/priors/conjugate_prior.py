@@ -98,7 +98,7 @@ def conjugate_prior(
     for index, law in asked:
         leaf = leaves[index]
         if isinstance(law, PseudoRows):
-            found = _of_rows(leaf, pooled[index], law, origins[index])  # pyright: ignore[reportOptionalSubscript]
+            found = _of_rows(pooled[index], law, origins[index])  # pyright: ignore[reportOptionalSubscript]
         else:
             found = pseudo_statistics(leaf, law)
         zero = leaf.zero_stats()
@@ -167,6 +167,6 @@ def _settled(template, data, weights, pooled, origins):
     return _loops.fori_loop(0, NEWTON_STEPS, again, (pooled, origins))
 
 
-def _of_rows(leaf: Refittable, pool: Any, law: PseudoRows, origin: Any) -> Pseudo:
+def _of_rows(pool: Any, law: PseudoRows, origin: Any) -> Pseudo:
     each = lambda total: law.count * (total / spread(pool.count, total.ndim))
     return Pseudo(jax.tree.map(each, pool), origin)
