@@ -32,6 +32,11 @@ def release(value: Any) -> Any:
     return value.value if isinstance(value, Held) else value
 
 
+def release_all(tree: PyTree) -> PyTree:
+    """A tree of values, held or not."""
+    return jax.tree.map(release, tree, is_leaf=lambda node: isinstance(node, Held))
+
+
 def stack_axes(density: PyTree) -> PyTree:
     """How many axes of the stack each array of a density has, as its families declare.
 

@@ -16,7 +16,7 @@ from ._density import LogDensity
 from ._exponential import tilt
 from ._loops import marked
 from ._platform import product_precision
-from ._stack import lent, outcome_log_probs, release
+from ._stack import lent, outcome_log_probs, release, release_all
 
 
 class StandIn(LogDensity):
@@ -159,7 +159,3 @@ def _content_key(seed, x):
         mixed = jnp.ravel(bits) * (2 * jnp.arange(bits.size, dtype=jnp.uint32) + 1)
         key = jax.random.fold_in(key, jnp.sum(mixed, dtype=jnp.uint32))
     return key
-
-
-def release_all(tree: PyTree) -> PyTree:
-    return jax.tree.map(release, tree, is_leaf=lambda node: node is not release(node))

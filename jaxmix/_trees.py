@@ -63,8 +63,9 @@ class Sum(NamedTuple):
         return self.high + self.low
 
 
-def zero_sum(like: Array) -> Sum:
-    return Sum(jnp.zeros_like(like), jnp.zeros_like(like))
+def zero_sum(like: PyTree) -> Any:
+    """Running sums of nothing, for each array of a tree."""
+    return jax.tree.map(lambda a: Sum(jnp.zeros_like(a), jnp.zeros_like(a)), like)
 
 
 def add(total: Sum, x: Array) -> Sum:
@@ -122,4 +123,10 @@ def values_of(tree: PyTree) -> PyTree:
 
 def merged(a: PyTree, b: PyTree) -> PyTree:
     """Two trees added up: running sums with their errors, other arrays plainly."""
-    return map_sums(lambda x, y: merge(x, y) if is_sum(x) else x + y, a, b)
+
+    def both(x, y):
+        if not is_sum(x):
+            return x + y
+        return merge(x, y) if is_sum(y) else add(x, y)
+
+    return map_sums(both, a, b)

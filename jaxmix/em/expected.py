@@ -16,9 +16,7 @@ from .._sharding import on_automatic_axes
 from .._stack import of_arrays, rows_log_prob
 from .._trees import (
     Sum,
-    add,
     compensated_sum,
-    map_sums,
     merge,
     merged,
     num_rows,
@@ -182,12 +180,12 @@ def expect(
         look = Look(parts, ways, [way.zero_tilt() for way in ways], hard, by_rows)
         steps = pieces(data, weights, count, chunk, dtype) if cut else jnp.arange(count)
         piece = lambda step: step if cut else take_chunk(data, weights, step, chunk, dtype)
-        body = lambda totals, step: (map_sums(add, totals, look.sums(*piece(step))), None)
+        body = lambda totals, step: (merged(totals, look.sums(*piece(step))), None)
         lanes = (jnp.zeros(chunk, dtype),) * (2 if hard else 1)
         empty = (lanes, [way.zero_sums() for way in ways], parts.loose)
         # Differentiated, a chunk is computed again and not kept: memory stays that of a chunk.
         again = jax.checkpoint(body, prevent_cse=False)
-        (values, sums, gradient), _ = _loops.scan(again, jax.tree.map(zero_sum, empty), steps)
+        (values, sums, gradient), _ = _loops.scan(again, zero_sum(empty), steps)
         objective, soft = compensated_sum(values[0]), compensated_sum(values[-1])
         sums, gradient = values_of((sums, gradient))
         stats = [way.stats(s) for way, s in zip(ways, sums, strict=True)]
