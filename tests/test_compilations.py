@@ -1,7 +1,9 @@
 """Compilation is a cost: what compiles nothing a second time, and what another size may compile."""
 
 import contextlib
+import importlib
 import sys
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -146,6 +148,57 @@ def test_a_likelihood_ratio_test_of_other_rows_compiles_nothing():
         found = test(x[5:], 1e-4)
     assert not seen
     assert found.p_value < 0.1
+
+
+def test_padding_changes_no_rows_that_a_likelihood_ratio_test_draws():
+    """Under a fit that leaves a model as it is, each statistic tells the rows that were drawn."""
+    module = importlib.import_module("jaxmix.choice.likelihood_ratio")
+    two = normals(2)
+    x = np.linspace(-1, 1, 37, dtype=np.float32)
+
+    def as_it_is(model, data, weights, **_):
+        level = jnp.sum(weights * jax.vmap(model.log_prob)(data))
+        return SimpleNamespace(log_likelihood=level, result=jm.RESULTS.successful)
+
+    found = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "run", as_it_is)
+        for few in (module.FEW_ROWS, 0):
+            patch.setattr(module, "FEW_ROWS", few)
+            test = jm.choice.likelihood_ratio_test(
+                jax.random.key(0), jm.Normal(0.5, 1.0), two, x, num=7, num_restarts=0
+            )
+            found.append(test.replicates)
+    assert np.ptp(found[0]) > 1
+    np.testing.assert_allclose(*found, rtol=1e-4)
+
+
+def test_moves_of_other_rows_compile_nothing():
+    draw = np.random.default_rng(0)
+    x = (draw.normal(size=240) + np.repeat([-20, -15, 20], 80)).astype(np.float32)
+    parts = jax.vmap(jm.Normal)(jnp.array([-17.0, 19.5, 20.5]), jnp.array([3.0, 0.5, 0.5]))
+    poor = jm.MixtureSameFamily(jnp.array([0.6, 0.2, 0.2]), parts)
+    move = lambda x: jm.choice.split_and_merge(
+        jax.random.key(0), poor, x, max_moves=1, max_steps=60, num_candidates=2
+    )
+    move(jax.device_put(x))
+    shorter = jax.device_put(x[:233])
+    with compilations() as seen:
+        moves = move(shorter)
+    assert not seen
+    np.testing.assert_allclose(np.sort(moves.model.components.mean), [-20, -15, 20], atol=0.5)
+
+
+def test_folds_of_other_rows_compile_nothing():
+    folds = lambda x: list(jm.data.k_fold(jax.random.key(0), x, 3))
+    one, other = jnp.arange(30.0), jax.device_put(np.arange(31.0, dtype=np.float32))
+    folds(one)
+    with compilations() as seen:
+        pairs = folds(other)
+    assert not seen
+    assert all(
+        sorted([*train.tolist(), *held.tolist()]) == list(range(31)) for train, held in pairs
+    )
 
 
 def test_scikit_learn_estimators_of_other_rows_and_components_compile_nothing():

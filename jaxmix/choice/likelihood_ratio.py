@@ -130,15 +130,17 @@ def _test(
         twice = 2 * (best(starts, data) - best(alone(null), data))
         return jnp.where(jnp.isfinite(twice), twice, jnp.nan)
 
-    def replicate(keys):
+    def replicate(each):
         # The data themselves come first.
-        is_first, keys = keys
-        drawn = jax.vmap(null.sample)(keys[:rows])
+        is_first, key = each
+        k_rows, k_starts = jax.random.split(key)
+        # A row's draw depends on its number alone, not on the room that the rows lie in.
+        of_row = jax.vmap(lambda row: null.sample(jax.random.fold_in(k_rows, row)))
         pick = lambda given, new: jnp.where(is_first, given, new.astype(given.dtype))
-        return ratio(jax.tree.map(pick, data, drawn), keys[rows:])
+        drawn = jax.tree.map(pick, data, of_row(jnp.arange(rows)))
+        return ratio(drawn, jax.random.split(k_starts, num_restarts))
 
-    keys = jax.random.split(key, (1 + num, rows + num_restarts))
-    each = (jnp.arange(1 + num) == 0, keys)
+    each = (jnp.arange(1 + num) == 0, jax.random.split(key, 1 + num))
     values = jax.lax.map(replicate, each, batch_size=batch)
     statistic, replicates = values[0], values[1:]
     failed = jnp.isnan(replicates)

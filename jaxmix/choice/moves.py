@@ -2,22 +2,27 @@
 
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
+from .._compile import Quick
 from .._exponential import Refittable
 from .._refuse import on_host
 from .._results import RESULTS
 from .._sharding import on_automatic_axes
-from .._trees import num_rows, spread, take
+from .._trees import float_of, in_numpy, num_rows, spread, take
 from ..combinators.tied import Borrowed
 from ..em import Prior, run
+from ..em.chunks import densities as in_stacks
 from ..em.m_step import keep_densities, refit
 from ..em.parts import is_part, take_apart
-from ..em.priors.prior import DEFAULT_FLOOR, blank_stats, floor_prior
+from ..em.priors.prior import DEFAULT_FLOOR, blank_stats
+from ..em.search.padding import padded_rows
+from ..em.search.restarts import floor_prior
+from ..em.search.small import ELEMENTS
+from .likelihood_ratio import FEW_ROWS
 
 NOISE = 3.0  # of the log-densities that draw latent variables inside a component
 
@@ -57,12 +62,11 @@ def _candidates(shares, densities, weights, many):
     return np.array(triples[:many])
 
 
-def _moved(key, triple, model, data, weights):
+def _moved(key, triple, model, data, case):
     """A start: component i takes the data of i and j; j and k share those of k."""
     i, j, k = triple
     k_one, k_two, k_seed = jax.random.split(key, 3)
     share = jax.vmap(model.posterior)(data)
-    case = jnp.ones(share.shape[0], share.dtype) if weights is None else weights
     owned = share[:, k] * case
     mass = jnp.sum(owned)
     # Each half leans towards a random row of its own: the mean moves, no variance vanishes.
@@ -112,8 +116,7 @@ def _touched(model, chosen) -> dict[int, Array]:
     }
 
 
-@eqx.filter_jit
-def _all(keys, triples, model, data, weights, prior, max_steps, tol):
+def _fitted(keys, triples, model, data, weights, prior, max_steps, tol):
     def one(key, triple):
         start = _moved(key, triple, model, data, weights)
         found = run(
@@ -126,8 +129,7 @@ def _all(keys, triples, model, data, weights, prior, max_steps, tol):
     return jax.vmap(one)(keys, triples)
 
 
-@eqx.filter_jit
-def _settled(model, data, weights, prior, max_steps, tol):
+def _settle(model, data, weights, prior, max_steps, tol):
     found = run(
         model, data, weights=weights, prior=prior, max_steps=max_steps, tol=tol,
         history_size=max_steps,
@@ -135,6 +137,15 @@ def _settled(model, data, weights, prior, max_steps, tol):
     rows = lambda x: (found.model.posterior(x), found.model.component_log_probs(x))
     shares, densities = jax.lax.map(rows, data, batch_size=4096)
     return found.model, found.log_likelihood, shares, densities
+
+
+def _is_brief(*args) -> bool:
+    """Whether all fits cost less than compiling them well."""
+    model, data, many = args[-6], args[-5], len(args[0]) if len(args) == 8 else 1
+    return num_rows(data) * max(1, in_stacks(model)) * many <= ELEMENTS
+
+
+_all, _settled = Quick(_fitted, _is_brief), Quick(_settle, _is_brief)
 
 
 @on_host("call it outside.")
@@ -196,20 +207,23 @@ def split_and_merge(
             f"mixture_of(template, 3) gives; it was given a {type(model).__name__} of {size}."
         )
     rows = num_rows(data)
-    weights = None if weights is None else jnp.asarray(weights)
-    case = np.ones(rows) if weights is None else np.asarray(weights, float)
-    prior = floor_prior(model, data, weights, floor) if prior is None else prior
-    fixed = (data, weights, prior, max_steps, tol)
-    model, total, shares, densities = _settled(model, *fixed)
+    given = np.ones(rows) if weights is None else np.asarray(weights, float)
+    if rows <= FEW_ROWS:  # another number of rows compiles nothing
+        data, case = padded_rows(in_numpy(data), given, float_of(model))
+    else:
+        case = jnp.asarray(given, float_of(model))
+    prior = floor_prior(model, data, case, floor) if prior is None else prior
+    fixed = (data, case, prior, max_steps, jax.device_put(tol))
+    model, total, *seen = _settled(model, *fixed)
     path, tried = [float(total)], 0
     for k_move in jax.random.split(key, max_moves):
-        triples = _candidates(
-            np.asarray(shares, float), np.asarray(densities), case, num_candidates
-        )
+        shares, densities = (np.asarray(part, float)[:rows] for part in seen)
+        triples = _candidates(shares, densities, given, num_candidates)
         k_each = jax.random.split(k_move, len(triples))
-        models, levels = _all(k_each, jnp.asarray(triples), model, *fixed)
+        models, levels = _all(k_each, triples, model, *fixed)
         tried += len(triples)
-        best = int(jnp.argmax(levels))
+        levels = np.asarray(levels)
+        best = int(levels.argmax())
         if not float(levels[best]) > path[-1] + min_gain * case.sum():
             break
         model = take(models, best)

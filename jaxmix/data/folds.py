@@ -11,7 +11,7 @@ from .._arguments import density, key, takes
 from .._arguments import rows as rows_of
 from .._refuse import on_host
 from .._sharding import gathered
-from .._trees import num_rows, take
+from .._trees import num_rows
 from ..em import fit
 from ..em.search.padding import rows_under
 from ..em.search.seeds import generator
@@ -65,9 +65,19 @@ def k_fold(key: Key[Array, ""], data: PyTree, folds: int) -> Iterator[tuple[PyTr
     def pairs():
         for number in range(folds):
             train, held = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-            yield tuple(take(data, rows) for rows in (train, held))
+            yield tuple(_picked(data, rows) for rows in (train, held))
 
     return pairs()
+
+
+def _picked(data: PyTree, rows: np.ndarray) -> PyTree:
+    """Some rows of every array, picked on the host, where no number of them compiles anything."""
+
+    def one(a):
+        picked = np.asarray(a)[rows]
+        return jax.device_put(picked, a.sharding) if isinstance(a, jax.Array) else picked
+
+    return jax.tree.map(one, data)
 
 
 @on_host("call it outside.")
