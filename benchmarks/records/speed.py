@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxmix as jm
-from jaxmix.em.buckets import bucketed
+from jaxmix.combinators._buckets import bucketed
 
 REPEATS = 5
 

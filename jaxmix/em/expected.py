@@ -24,8 +24,8 @@ from .._trees import (
     values_of,
     zero_sum,
 )
+from ..combinators._buckets import Buckets
 from ..combinators._columns import ColumnsEvent
-from .buckets import Buckets
 from .chunks import chunk_rows, is_brief, take_chunk
 from .entry import enter
 from .parts import Parts, events_asked, take_apart

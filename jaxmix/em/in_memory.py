@@ -12,8 +12,8 @@ from jaxtyping import Array, Key, PyTree
 
 from .._results import names
 from .._trees import alone, float_of, in_numpy, num_rows, take
+from ..combinators._buckets import bucketed
 from ..combinators._columns import Fold, fold_of
-from .buckets import bucketed
 from .checkpoint import Keeper, belonging
 from .checks import check_rows, check_support, checked_data, checked_weights, of_dtype
 from .chunks import densities, rows_of_chunk, width

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from .._trees import difference, take, zero_sum
+from ..combinators._buckets import Buckets
 from .accelerate import finite_change
-from .buckets import Buckets
 from .expected import Expected
 from .m_step import GradientState, Maximised, expected_gain, gradient_state, maximise
 from .parts import parameters, take_apart

@@ -9,7 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import pairwise_distances_argmin
 from sklearn.utils import Tags, check_random_state
 
-from ..em.search.k_means import canonical_order, lloyd, plus_plus
+from .._k_means import canonical_order, lloyd, plus_plus
 from ._base import MissingAllowed, not_negative, whole_number
 from ._rows import checked_weights, filled
 

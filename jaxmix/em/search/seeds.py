@@ -11,9 +11,9 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Key, PyTree
 
+from ..._k_means import canonical_order, lloyd, plus_plus
 from ..._trees import num_rows
 from .initialise import ROWS_A_COMPONENT, ROWS_ALONE, SEED_ROWS, is_vector_event
-from .k_means import canonical_order, lloyd, plus_plus
 
 LLOYD_STEPS = 100
 PRINCIPAL = 128  # columns up to which the axes are cheap

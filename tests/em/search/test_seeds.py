@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 
-from jaxmix.em.search.k_means import lloyd, plus_plus
+from jaxmix._k_means import lloyd, plus_plus
 from jaxmix.em.search.seeds import seeds
 
 ROWS, SIZE, MANY = 60, 3, 8

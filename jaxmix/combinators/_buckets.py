@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from .._trees import take
-from ..combinators import SequenceEvent
+from .._trees import in_numpy, take
+from ._lengths import SequenceEvent
 
 LIMIT = 1.75  # padded items over items, which buckets stay under
 # Padding that a pass may well compute: a bucket more is a compilation more.
@@ -102,8 +102,7 @@ def _elements(sequence: SequenceEvent) -> int:
 
 def _cut(data: PyTree, rows: np.ndarray) -> PyTree:
     """Some rows, their sequences (and the sequences inside these) cut at their longest."""
-    taken = jax.tree.map(lambda a: np.asarray(a)[rows], data)
-    return jax.tree.map(jnp.asarray, _trimmed(taken, 1))
+    return jax.tree.map(jnp.asarray, _trimmed(take(in_numpy(data), rows), 1))
 
 
 def _trimmed(tree: PyTree, axis: int) -> PyTree:

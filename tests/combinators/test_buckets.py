@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxmix as jm
-from jaxmix.em import buckets
+from jaxmix.combinators import _buckets as buckets
 from jaxmix.em.expected import expect, log_likelihood
 
 
