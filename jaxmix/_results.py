@@ -12,6 +12,11 @@ class RESULTS(eqxi.Enumeration):
         "The maximum number of steps was reached before the gain per datum fell below `tol`. "
         "Raise `max_steps` or `tol`, or accelerate."
     )
+    slow = (
+        "The gain per datum fell below `tol`, but so slowly that, going on so, EM would gain more "
+        "than 100 times `tol` a datum, and more than a nat in all: this is not the optimum yet. "
+        'Accelerate ("lbfgs"), lower `tol`, or ask for `stopping="aitken"`.'
+    )
     nonfinite = (
         "The log-likelihood became NaN or infinite. Check the data for rows that are off the "
         "support of every component, and the start for empty or degenerate components."

@@ -78,8 +78,9 @@ def fit(
             is one single row); None never stops early.
         accelerate: None, "squarem", "lbfgs", or a `jm.em.Solver`; a step is one pass over the
             data in each.
-        stopping: "gain" holds the last step's gain against `tol`; "aitken" also what the
-            gains' own rate, or the acceleration, foretells of those to come.
+        stopping: "gain" holds the last step's gain against `tol`, and a plain fit whose gains hardly
+            fall ends as `slow`; "aitken" also holds against it what the gains' own rate, or the
+            acceleration, foretells of those to come.
         prior: pseudo-statistics; None for a floor of `floor` times the data's variance.
         floor: least variance of a component, as a share of the data's.
         checkpoint: a folder in which the fit keeps its state, every few seconds; the same call goes on

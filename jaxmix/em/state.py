@@ -16,7 +16,7 @@ from .parts import parameters, take_apart
 from .priors.prior import log_prior
 from .sharded import opened
 from .solver import PlainEM, Point, Proposal, Rules, Solver, Verdict
-from .stopping import Nearness, ends, far, nearness, to_come
+from .stopping import Nearness, ends, far, followed, nearness, to_come
 
 
 class History(NamedTuple):
@@ -50,6 +50,7 @@ class State(NamedTuple):
     penalty: Array
     gain: Array  # of the objective at the last step, nats a datum
     left: Array  # what the stopping rule holds against the tolerance: the gain, or what is to come
+    trend: Array  # a running mean of gains; infinite where a solver jumps
     num_steps: Array
     num_emptied: Array
     num_collapsed: Array
@@ -76,7 +77,7 @@ def begin(
     move, memory = gradient_state(take_apart(model).loose), solver.init(_steered(model)[0])
     return State(
         model, expected, move, memory, near, jnp.asarray(False), zero,
-        infinite, infinite, none - 1, none, none, jnp.asarray(True),
+        infinite, infinite, infinite, none - 1, none, none, jnp.asarray(True),
     )  # fmt: skip
 
 
@@ -175,6 +176,7 @@ def judge(state: State, trial: Trial, expected: Expected, rules: Rules) -> tuple
         penalty,
         gain,
         left,
+        followed(state.trend, gain) if jump is None else state.trend,
         steps,
         trial.maximised.num_emptied,
         trial.maximised.num_collapsed,

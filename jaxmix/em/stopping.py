@@ -14,6 +14,8 @@ from .priors.prior import Prior, floors_of
 from .solver import Rules
 
 PATIENCE = 16  # steps without progress after which rounding is all that moves
+MEMORY = 0.8  # of the running mean of gains, a step
+MUCH, NATS = 100, 1.0  # to come, in tolerances a datum and in nats of all data, where a fit is slow
 
 
 class Nearness(NamedTuple):
@@ -84,6 +86,27 @@ def to_come(gain: Array, before: Array) -> Array:
     return jnp.where(gain <= 0, gain, jnp.where(falls, rest, jnp.inf))
 
 
+def followed(trend: Array, gain: Array) -> Array:
+    """The running mean of gains a step further, at most twice the last: large ones are forgotten."""
+    mean = jnp.minimum(MEMORY * trend + (1 - MEMORY) * gain, 2 * gain)
+    return jnp.where(gain > 0, mean, jnp.inf)
+
+
+def is_slow(state: Any, rules: Rules) -> Array:
+    """Whether small gains are so nearly constant that much is still to come, or even grow.
+
+    Their rate is that of the geometric sequence whose running mean stands to its last term as here,
+    less what rounding may feign.
+    """
+    if rules.stopping != "gain":
+        return jnp.asarray(False)
+    gain, weight = state.gain, state.expected.weight
+    share = (1 - MEMORY) * gain / state.trend
+    rate = MEMORY / jnp.maximum(1 - share, 0) - noise_of(state.expected.objective, weight) / gain
+    rest = jnp.where(rate < 1, gain * rate / (1 - rate), jnp.inf)
+    return (gain > 0) & (rest > MUCH * rules.tol) & (rest * weight > NATS)
+
+
 def ends(left, gain, expected, rules: Rules) -> Array:
     """Whether too little is left, or gains can no longer be told from rounding."""
     if rules.stopping == "rest":
@@ -105,6 +128,7 @@ def result_of(state: Any, rules: Rules) -> RESULTS:
         RESULTS.max_steps_reached,
         RESULTS.where(met, RESULTS.successful, RESULTS.tolerance_below_noise),
     )
+    code = RESULTS.where((code == RESULTS.successful) & is_slow(state, rules), RESULTS.slow, code)
     code = RESULTS.where(
         (code != RESULTS.max_steps_reached) & at_limit(state.model), RESULTS.drifting, code
     )

@@ -27,7 +27,7 @@ from .priors.prior import FLOOR_ROWS
 from .search.initialise import has_zeros, supported
 from .search.restarts import GOES, SEARCH_ROWS, Searched, floor_prior, table_of
 from .sharded import everyone, together
-from .solution import Fit, answer, entropy
+from .solution import Fit, Restarts, answer, entropy
 from .state import begin, judge, propose
 from .stopping import result_of
 
@@ -127,13 +127,13 @@ def fit_source(
     given = options.init == "given"
     belongs = belonging(key, template, sample, rows, options)
     belongs["processes"] = jax.process_count()
-    restarts = None
+    searched = None
     if given:
         start = of_dtype(template, sample)
     else:
         search = options._replace(checkpoint=None, throw=False)
-        first = fit_arrays(key, template, sample, None, search)
-        start, restarts = first.model, first.restarts
+        searched = fit_arrays(key, template, sample, None, search)
+        start = searched.model
     prior = options.prior
     if prior is None:
         prior = floor_prior(start, _few(source, sample, template), None, options.floor)
@@ -154,7 +154,7 @@ def fit_source(
         state, trace = drive(step, state, trace, bar, keeper)
         if bool(state.num_steps < 0):  # not one pass was made
             raise KeyboardInterrupt
-        return _finished(state, trace, stream, rules, options, restarts, num_rows(sample))
+        return _finished(state, trace, stream, rules, options, searched, num_rows(sample))
 
 
 def _step(stream, rules, state, trace):
@@ -190,21 +190,36 @@ def _few(source, sample, template):
     return checked_data(sampled(source, FLOOR_ROWS)[0], template)
 
 
-def _finished(state, trace, stream, rules, options, restarts, sample_rows) -> Fit:
+def _told(searched: Fit, last: Restarts, share: float, held: Any) -> Restarts:
+    """The table of a search on a sample, once the best restart has gone on over all rows."""
+    table = searched.restarts
+    best = int(np.argmax(table.log_likelihood == float(searched.log_likelihood)))
+    at_best = np.arange(len(table.result)) == best
+    put = lambda others, value: np.where(at_best, value, others).astype(others.dtype)
+    left = [code if code.startswith("twin of ") else "dropped" for code in table.result]
+    left[best] = last.result[0]
+    unknown = np.full_like(table.log_likelihood, np.nan)
+    return Restarts(
+        put(share * table.log_likelihood, last.log_likelihood),
+        None if held is None else put(unknown, held),
+        put(table.num_steps, last.num_steps),
+        left,
+    )
+
+
+def _finished(state, trace, stream, rules, options, searched, sample_rows) -> Fit:
     """The outcome, after one more pass for the entropy."""
     stopped, weight = stream.bar.interrupted, float(state.expected.weight)
     codes = [name(_result(state, rules))]
     found = Searched(in_numpy(alone(state)), trace, codes, np.full(1, GOES), np.zeros(1, int))
-    if restarts is None:
-        restarts = table_of(found)
-    else:
-        restarts = restarts._replace(log_likelihood=restarts.log_likelihood * weight / sample_rows)
-    held = None
+    held, table = None, table_of(found)
     if options.validation is not None:
         data = checked_data(options.validation, state.model)
         held = np.asarray(log_likelihood(state.model, data).value)[None]
+    if searched is not None:
+        table = _told(searched, table, weight / sample_rows, held)
     entropy_of = lambda model, _: stream.sum_of(functools.partial(entropy, model))
     return answer(
-        found, restarts, held, weight, (lambda *_: math.nan) if stopped else entropy_of,
+        found, table, held, weight, (lambda *_: math.nan) if stopped else entropy_of,
         interrupted=stopped, throw=options.throw,
     )  # fmt: skip

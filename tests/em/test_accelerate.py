@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.optimize import LbfgsInvHessProduct
+from scipy.special import ndtr
 
 import jaxmix as jm
 from jaxmix.em import accelerate
@@ -100,6 +101,33 @@ def test_aitken_stops_within_the_tolerance_of_the_end(kind):
     assert float(optimum - by_aitken) < 1.2 * tol
     if kind is None:  # what is left is 1 / (1 - c^2) - 1 times the last gain
         assert float(optimum - by_gain) > 2 * tol
+
+
+@pytest.mark.parametrize("entry", ["run", "fit", "source"])
+def test_small_gains_with_nats_still_to_come_are_no_success(entry):
+    """Two fixed normals that hardly differ, of which only the weight is free.
+
+    The rows are quantiles of the truth, under which they are at least this much likelier.
+    """
+    ends = np.linspace(-8, 8, 4001)
+    cumulative = lambda share: share * ndtr(ends + 0.05) + (1 - share) * ndtr(ends - 0.05)
+    x = np.interp((np.arange(20_000) + 0.5) / 20_000, cumulative(0.1), ends)
+    with jax.enable_x64(True):
+        parts = [jm.frozen(jm.Normal(mean, 1.0)) for mean in (-0.05, 0.05)]
+
+        def end(share):
+            start = jm.Mixture(jnp.array([share, 1 - share]), parts)
+            if entry == "run":
+                return jm.em.run(start, jnp.asarray(x))
+            data = jm.data.Arrays(x, batch_size=10_000) if entry == "source" else jnp.asarray(x)
+            return jm.fit(None, start, data, init="given", progress=False)
+
+        slow, there = end(0.9), end(0.1)
+        share = float(slow.model.weights[0])
+    density = lambda share: np.log(share * np.exp(-0.05 * x) + (1 - share) * np.exp(0.05 * x))
+    assert np.sum(density(0.1) - density(share)) > 2
+    assert bool(slow.result == jm.RESULTS.slow)
+    assert bool(there.result == jm.RESULTS.successful)
 
 
 @pytest.mark.parametrize("kind", ["squarem", "lbfgs"])

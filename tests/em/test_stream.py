@@ -76,8 +76,12 @@ def test_a_search_runs_on_a_sample(problem):
     template = jm.mixture_of(jm.DiagonalNormal.template(2), 3)
     found = jm.fit(jax.random.key(1), template, jm.data.Arrays(x, 300), num_restarts=4)
     whole = jm.fit(jax.random.key(1), template, x, num_restarts=4)
-    assert len(found.restarts.num_steps) == 4
-    assert float(found.result == jm.RESULTS.successful)
+    table = found.restarts
+    assert bool(found.result == jm.RESULTS.successful)
+    best = table.result.index("successful")  # the one that went on over all rows
+    assert table.log_likelihood[best] == float(found.log_likelihood)
+    assert table.num_steps[best] == found.num_steps and len(table.num_steps) == 4
+    assert all(end.startswith(("dropped", "twin of ")) for end in np.delete(table.result, best))
     assert abs(found.log_likelihood - whole.log_likelihood) < 1e-3 * len(x)
 
 

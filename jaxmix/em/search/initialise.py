@@ -312,13 +312,9 @@ def _k_means(key, x, size):
         chosen = r[jnp.argmax(odds + noise)]  # a draw in proportion to the odds
         return (jnp.minimum(nearest, distance(chosen)),), chosen
 
-    if size > 1:
-        start = distance(r[first])
-        noise = jax.random.gumbel(k_rest, (size - 1, r.shape[0]), r.dtype)
-        _, others = _loops.scan(seed, (start,), noise)
-        centres = jnp.concatenate([r[first][None], others])
-    else:
-        centres = r[first][None]
+    noise = jax.random.gumbel(k_rest, (size - 1, r.shape[0]), r.dtype)
+    _, others = _loops.scan(seed, (distance(r[first]),), noise)
+    centres = jnp.concatenate([r[first][None], others])
 
     def assign(centres):
         return jnp.argmin(jnp.sum(centres**2, -1)[None] - 2 * _dot(r, centres.T), -1)
