@@ -51,7 +51,7 @@ def _from_labels(template, x, shares):
 
     parts = take_apart(template)
     stats = blank_stats(template, x, weights=shares)
-    leaves = [refit(p, s, None, jnp.zeros(()))[0] for p, s in zip(parts.leaves, stats, strict=True)]
+    leaves = [refit(p, s)[0] for p, s in zip(parts.leaves, stats, strict=True)]
     return parts.model(leaves, parts.loose)
 
 

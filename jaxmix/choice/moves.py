@@ -85,7 +85,7 @@ def _moved(key, triple, model, data, case):
     touched = _touched(model, (index == i) | (index == j) | (index == k))
     leaves = []
     for leaf, s in zip(parts.leaves, stats, strict=True):
-        new = refit(leaf, s, None, jnp.sum(case))[0]
+        new = refit(leaf, s, jnp.sum(case))[0]
         use = touched.get(_identity(leaf))
         leaves.append(new if use is None else keep_densities(use, new, leaf))
     return parts.model(leaves, parts.loose)

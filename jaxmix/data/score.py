@@ -71,10 +71,7 @@ def _mixture(mixture: PyTree, x: Array, used: Array, held: Array, k: Array) -> A
             jnp.where(weight > 0, jax.vmap(build(tilts).joint_log_probs)(x), 0) * weight
         )
         stats = jax.grad(pairing)([leaf.zero_stats() for leaf in parts.leaves])
-        zero = jnp.zeros((), used.dtype)
-        leaves = [
-            refit(leaf, s, None, zero)[0] for leaf, s in zip(parts.leaves, stats, strict=True)
-        ]
+        leaves = [refit(leaf, s)[0] for leaf, s in zip(parts.leaves, stats, strict=True)]
         return parts.model(leaves, parts.loose)
 
     model = jax.lax.fori_loop(0, STEPS, step, mixture)

@@ -113,18 +113,18 @@ def sound(leaf: Refittable, total: Any, weight: Array) -> Array:
     return finite(leaf.from_stats(total, leaf.origin), _alive(total, weight))
 
 
-def _alive(total: Any, weight: Array) -> Array:
+def _alive(total: Any, weight: Any) -> Array:
     # Less than a rounding error of the whole: nothing to fit to.
     return total.count > jnp.finfo(total.count.dtype).eps * weight
 
 
 def refit(
-    leaf: Refittable, stats: Any, pseudo: Any | None, weight: Array, at_mean: Array | None = None
+    leaf: Refittable, stats: Any, weight: Any = 0.0, pseudo: Any = None, at_mean: Any = None
 ) -> tuple[Any, Array, Array]:
     """One leaf (or a stack of them) from its statistics, and how many were emptied or collapsed.
 
-    Both keep their parameters: the emptied have no data, the collapsed no finite estimate.
-    `at_mean` counts pseudo-events that sit at the new mean.
+    Both keep their parameters: the emptied have no data beside the `weight` of all, the collapsed
+    no finite estimate. `at_mean` counts pseudo-events that sit at the new mean.
     """
     origin = leaf.origin
     total = stats if pseudo is None else jax.tree.map(jnp.add, stats, pseudo)
@@ -149,7 +149,7 @@ def refit_all(
     emptied = collapsed = jnp.zeros((), int)
     for leaf, own, extra, many in zip(leaves, stats, pseudo, still, strict=True):
         many = None if many is None else many.astype(own.count.dtype)
-        new, empty, collapse = refit(leaf, own, extra, weight, many)
+        new, empty, collapse = refit(leaf, own, weight, extra, many)
         new_leaves.append(new)
         emptied, collapsed = emptied + empty, collapsed + collapse
         gains.append(expected_gain(new, leaf, own))

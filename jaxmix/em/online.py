@@ -68,7 +68,7 @@ def _refitted(leaves, stats, prior, rows):
     """Leaves from statistics a datum, taken `rows` times, and the prior's."""
     totals = jax.tree.map(lambda a: a * rows, stats)
     each = zip(leaves, totals, about_own_origins(leaves, prior), strict=True)
-    return [refit(leaf, total, extra, rows)[0] for leaf, total, extra in each]
+    return [refit(leaf, total, rows, extra)[0] for leaf, total, extra in each]
 
 
 @eqx.filter_jit

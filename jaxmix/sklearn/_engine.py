@@ -54,9 +54,9 @@ def _refitted(model, expected, ridge):
     (mixing, components), (outcomes, moments) = parts.leaves, expected.stats
     extra = jax.tree.map(jnp.zeros_like, moments)
     added = ridge * _ridge(moments.second, moments.count, components.dim)
-    mixing, _, _ = refit(mixing, outcomes, None, expected.weight)
+    mixing, _, _ = refit(mixing, outcomes, expected.weight)
     components, emptied, collapsed = refit(
-        components, moments, extra._replace(second=added), expected.weight
+        components, moments, expected.weight, extra._replace(second=added)
     )
     return parts.model([mixing, components], []), emptied, collapsed
 

@@ -179,7 +179,7 @@ def refitted(
             outcomes = alive.astype(one.outcomes.dtype)
             one = one._replace(outcomes=outcomes / jnp.sum(outcomes))
         total = jax.tree.map(lambda a, b: a + smooth * b.astype(a.dtype), s, one)
-        leaves.append(refit(leaf, total, None, jnp.zeros((), total.count.dtype))[0])
+        leaves.append(refit(leaf, total)[0])
     loose = parts.loose
     if loose:
         build = lambda loose: parts.model(leaves, loose)
@@ -207,7 +207,7 @@ def global_fit(template: PyTree, sample: PyTree, case: Array | None = None) -> t
         stats = blank_stats(parts.model(bare, parts.loose), sample, weights=case)
         leaves = []
         for leaf, s, own in zip(parts.leaves, stats, take_apart(template).leaves, strict=True):
-            new = refit(leaf, s, None, jnp.zeros((), s.count.dtype))[0]
+            new = refit(leaf, s)[0]
             begun = own.begun(s, leaf.origin)
             if begun is not None:  # again where the first pass has found the origin
                 new = keep_densities(finite(begun, (i < 2) & (s.count > 0)), begun, new)
