@@ -9,6 +9,7 @@ from jaxtyping import Array, PyTree
 
 from .. import em
 from .._compile import of_few_numbers
+from .._trees import take
 from ..combinators import mixture_of
 from ..em.chunks import is_brief
 from ..em.priors.prior import floor_prior
@@ -138,20 +139,17 @@ def fit_moments(
     def climb(model):
         prior = floor_prior(model, rows, weights, 1e-6)
         rules = Rules(PlainEM(), prior, MAX_STEPS, TOL, residual=is_brief(model, rows))
-        state = begin(model, rows, weights, rules.solver)
-        return loop(state, rows, weights, rules, block=0)[0]
+        state = loop(begin(model, rows, weights, rules.solver), rows, weights, rules, block=0)[0]
+        return state.model, state.expected.log_likelihood.value
 
-    found = []
-    if start is not None:
-        found.append(climb(_of_moments(template, start, covariance)))
+    starts = [] if start is None else [_of_moments(template, start, covariance)]
     if start is None or covariance != "low_rank":
-        found.append(climb(em.init(k_init, template, rows, weights=weights)))
-    model = found[0].model
-    if len(found) > 1:  # former components keep what is known, new ones find what was missed
-        old, new = found
-        level = lambda state: state.expected.log_likelihood.value
-        better = ~(level(old) >= level(new))
-        model = jax.tree.map(lambda o, n: jnp.where(better, n, o), old.model, new.model)
+        starts.append(em.init(k_init, template, rows, weights=weights))
+    # One after another, by one loop: two would be twice the program.
+    models, levels = jax.lax.map(climb, jax.tree.map(lambda *a: jnp.stack(a), *starts))
+    # Former components keep what is known, new ones find what was missed.
+    best = jnp.where(levels[0] >= levels[-1], 0, len(starts) - 1)
+    model = take(models, best)
     share = jax.vmap(model.posterior)(rows) * weights[:, None]
     count = jnp.sum(share, 0)
     used = count > 0
