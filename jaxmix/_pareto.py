@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Scalar
 
-from ._arguments import numbers
+from ._arguments import numbers, real
 from ._numerics import finite_or_zero
 from ._sharding import gathered
+from ._trees import is_traced
 
 LEAST = 25  # terms that are not 0; from fewer no tail can be told
 
@@ -82,27 +83,35 @@ def _fitted(log_weights: Array, r_eff: float) -> _Fit:
     valid = valid & enough
     floor = jnp.where(enough, jnp.exp(cut), jnp.zeros_like(cut))
     excess = jnp.where(valid, jnp.exp(tail) - floor, jnp.ones_like(tail))
-    # Ties with the cut have no excess; the fit asks for positive ones.
+    # Ties with the cut have no excess; the fit asks for five that have one.
     valid = valid & (excess > 0)
-    k, scale = _fit_pareto(jnp.where(valid, excess, jnp.ones_like(excess)), valid)
-    # Where ties leave fewer than five above the cut, the largest alone says how steep the tail
-    # is: of m tail weights it is about m^k cuts. A flat top has k = 0.
+    sure = enough & (jnp.sum(valid) >= 5)
+    # Where it is not used it is of other numbers: what is undefined has no derivative beside it.
+    other = jnp.arange(1, 1 + tail.shape[0], dtype=tail.dtype)
+    k, scale = _fit_pareto(jnp.where(valid & sure, excess, other), valid | ~sure)
+    # There the largest alone says how steep the tail is: of m tail weights it is about m^k cuts.
+    # A flat top has k = 0.
     length = jnp.sum(jnp.arange(tail.shape[0]) < jnp.maximum(used // 5, 5)).astype(cut.dtype)
     steep = jnp.where(used >= LEAST, (tail[-1] - cut) / jnp.log(length), jnp.inf)
-    sure = enough & (jnp.sum(valid) >= 5)
     k, valid = jnp.where(sure, k, steep), valid & sure
     return _Fit(peak, tail, where, valid, floor, k, scale)
 
 
-def _checked(log_weights, r_eff) -> Array:
+def efficiency(r_eff) -> float:
+    """Effective draws a draw, known where lengths of tails depend on it."""
+    r_eff = real(0)(r_eff, "r_eff, effective draws a draw,")
+    if is_traced(r_eff):
+        raise TypeError("r_eff must be known, since the length of a tail, a shape, depends on it.")
+    return float(r_eff)
+
+
+def _checked(log_weights) -> Array:
     log_weights = gathered(numbers()(log_weights, "log_weights"))
     if log_weights.ndim != 1 or not jnp.issubdtype(log_weights.dtype, jnp.floating):
         raise ValueError(
             "log_weights must be one vector of real numbers; they have shape "
             f"{log_weights.shape} and dtype {log_weights.dtype}. `jax.vmap` takes several."
         )
-    if not (isinstance(r_eff, int | float) and 0 < r_eff < math.inf):
-        raise ValueError(f"r_eff, effective draws a draw, is a positive number; it was {r_eff!r}.")
     refuse_symbolic(log_weights.shape[0])
     return log_weights
 
@@ -135,7 +144,7 @@ def pareto_k(log_weights: Float[Array, " n"], *, r_eff: float = 1.0) -> Scalar:
         >>> bool(jm.importance.pareto_k(tail) < 0.5)
         True
     """
-    log_weights = _checked(log_weights, r_eff)
+    log_weights, r_eff = _checked(log_weights), efficiency(r_eff)
     if log_weights.shape[0] < LEAST:
         return jnp.asarray(jnp.inf, log_weights.dtype)
     return _fitted(log_weights, r_eff).k
@@ -164,7 +173,7 @@ def psis(
         >>> bool(abs(k - 0.9) < 0.2), smooth.shape
         (True, (1000,))
     """
-    log_weights = _checked(log_weights, r_eff)
+    log_weights, r_eff = _checked(log_weights), efficiency(r_eff)
     if log_weights.shape[0] < LEAST:
         return log_weights, jnp.asarray(jnp.inf, log_weights.dtype)
     peak, tail, where, valid, floor, k, scale = _fitted(log_weights, r_eff)
@@ -172,7 +181,9 @@ def psis(
     rank = jnp.arange(tail.shape[0]) - (tail.shape[0] - size)
     p = (rank.astype(tail.dtype) + 0.5) / size.astype(tail.dtype)
     p = jnp.where(valid, p, jnp.full_like(p, 0.5))
-    quantile = jnp.where(k == 0, -jnp.log1p(-p), jnp.expm1(-k * jnp.log1p(-p)) / k)
+    flat = k == 0
+    safe = jnp.where(flat, jnp.ones_like(k), k)
+    quantile = jnp.where(flat, -jnp.log1p(-p), jnp.expm1(-safe * jnp.log1p(-p)) / safe)
     smoothed = jnp.minimum(jnp.log(floor + scale * quantile), jnp.zeros_like(tail))
     usable = valid & jnp.isfinite(k) & jnp.isfinite(smoothed)
     return log_weights.at[where].set(jnp.where(usable, smoothed, tail) + peak), k

@@ -87,12 +87,6 @@ def checked_counts(counts, rows: int, size: int) -> Array:
     return counts
 
 
-def checked_efficiency(r_eff) -> None:
-    """A positive number, known where the shapes of tails depend on it."""
-    if not (isinstance(r_eff, int | float) and 0 < r_eff < float("inf")):
-        raise ValueError(f"r_eff, effective draws a draw, is a positive number; it was {r_eff!r}.")
-
-
 def checked_efficiencies(r_eff, size: int, dtype) -> Array | None:
     """Effective draws a draw of each proposal (k,); None where all are independent."""
     if isinstance(r_eff, int | float) and r_eff == 1:

@@ -10,9 +10,9 @@ from jaxtyping import Array, Bool, Float, Int, Scalar
 from .._arguments import numbers, optional, real, takes, whole
 from .._compile import of_few_numbers
 from .._numerics import finite_or_zero, logsumexp
-from .._pareto import pareto_k
+from .._pareto import efficiency, pareto_k
 from .._sharding import varying
-from .checks import as_table, checked_counts, checked_efficiency
+from .checks import as_table, checked_counts
 
 
 class Constants(NamedTuple):
@@ -101,8 +101,8 @@ def normalising_constants(
         max_steps: most Newton steps.
         tol: on the relative error of the equations; None for a multiple of the rounding unit and
             of the size of the logarithms, of which it is a part.
-        r_eff: effective draws a draw, below 1 for Markov chains: the covariance is divided by
-            it, and tails are longer.
+        r_eff: effective draws a draw, below 1 for Markov chains (of several, the least): the
+            covariance is divided by it, `ess` is so many draws, and tails are longer.
 
     Raises:
         ValueError: if the shapes do not fit, the counts do not add up, or the table holds NaN.
@@ -117,8 +117,7 @@ def normalising_constants(
     """
     log_table = as_table(log_table, "log_table")
     counts = checked_counts(counts, *log_table.shape)
-    checked_efficiency(r_eff)
-    return _solve(log_table, counts.astype(log_table.dtype), max_steps, tol, float(r_eff))
+    return _solve(log_table, counts.astype(log_table.dtype), max_steps, tol, efficiency(r_eff))
 
 
 @of_few_numbers
@@ -180,7 +179,7 @@ def _solve(log_table, counts, max_steps, tol, r_eff) -> Constants:
     log_w = jax.lax.stop_gradient(ratios - known[None, :])
     covariance, overlap, square = _covariance(jnp.exp(log_w), counts)
     covariance, errors = covariance / r_eff, jnp.sqrt(square / r_eff)
-    ess = 1 / jnp.sum(jnp.exp(2 * log_w), 0)
+    ess = r_eff / jnp.sum(jnp.exp(2 * log_w), 0)
     k = jax.lax.map(lambda column: pareto_k(column, r_eff=r_eff), log_w.T)
     log_z = log_z + peak
     return Constants(

@@ -14,7 +14,7 @@ from .._numerics import as_array
 from .._refuse import checked_key, on_host
 from .._sharding import gathered
 from .._stack import over_stack, pick
-from .family import family_size, parts_of
+from .family import Unreached, family_size, parts_of
 from .tables import Strata
 
 
@@ -27,6 +27,7 @@ class Draws(eqx.Module):
         counts: how many draws each proposal gave.
         proposals: the densities they came from.
         shares: of the proposals, where labels were drawn at random by `draw_labelled`.
+        reached: whether the proposals were adapted to the event itself, if they were adapted.
     """
 
     events: PyTree
@@ -35,6 +36,7 @@ class Draws(eqx.Module):
     proposals: PyTree
     each: int | None = eqx.field(static=True, default=None)  # the count, if all are equal
     shares: Float[Array, " k"] | None = None
+    reached: bool = eqx.field(static=True, default=True)
 
     @property
     def num_draws(self) -> int:
@@ -73,10 +75,11 @@ class Draws(eqx.Module):
         if k != size:
             raise ValueError(f"Events of {k} proposals were given for {size} proposals.")
         flat = jax.tree.map(lambda a: a.reshape(k * each, *a.shape[2:]), events)
+        reached = not isinstance(proposals, Unreached)
         if not isinstance(each, int):  # a symbol, to be exported for any number
             stratum = jnp.broadcast_to(jnp.arange(k)[:, None], (k, each)).reshape(-1)
-            return cls(flat, stratum, jnp.full(k, each), proposals, each)
-        return cls(flat, *_strata([each] * k), proposals, each)
+            return cls(flat, stratum, jnp.full(k, each), proposals, each, reached=reached)
+        return cls(flat, *_strata([each] * k), proposals, each, reached=reached)
 
 
 def _strata(counts) -> tuple[Array, Array]:
@@ -147,7 +150,8 @@ def draw(key: Key[Array, ""], proposals: PyTree, num_draws) -> Draws:
         start += part.size
     events = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *sampled)
     events = jax.lax.stop_gradient(events)
-    return Draws(events, *_strata(counts), proposals, int(num_draws) if equal else None)
+    each, reached = int(num_draws) if equal else None, not isinstance(proposals, Unreached)
+    return Draws(events, *_strata(counts), proposals, each, reached=reached)
 
 
 def checked_draws(draws: Any) -> Draws:
@@ -192,9 +196,8 @@ def concatenate(*draws: Draws) -> Draws:
         listed = isinstance(d.proposals, list | tuple)
         proposals.extend(d.proposals if listed else [d.proposals])
     sizes = {d.each for d in draws}
-    return Draws(
-        events, stratum, counts, tuple(proposals), sizes.pop() if len(sizes) == 1 else None
-    )
+    each, reached = sizes.pop() if len(sizes) == 1 else None, all(d.reached for d in draws)
+    return Draws(events, stratum, counts, tuple(proposals), each, reached=reached)
 
 
 @on_host("allocate before: counts are shapes.")

@@ -1,9 +1,7 @@
 """The estimator: expectations under many targets from one set of draws."""
 
-import dataclasses
 from collections.abc import Callable
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,9 +12,7 @@ from .._compile import of_few_numbers
 from .._density import is_normalised
 from .._pareto import pareto_k, psis, refuse_symbolic
 from .._platform import with_precision
-from .._refuse import forward_only
 from .._sharding import gathered
-from .._trees import is_traced
 from .checks import (
     check_controls,
     checked_efficiencies,
@@ -25,8 +21,8 @@ from .checks import (
 )
 from .controls import controlled
 from .draws import Draws, checked_draws
-from .family import Unreached, is_single, log_table, parts_of
-from .result import Estimate, flatten_values, make_estimate
+from .family import is_single, log_table, parts_of
+from .result import Estimate, flatten_values, make_estimate, of_held
 from .sweep import Densities, Given, Sample, sweep
 from .tables import Ratios, Strata, Table, log_mixtures, ratios_to_mixtures
 from .totals import Summary, mean_and_residual, summarise, terms, totals
@@ -80,7 +76,8 @@ def imp_est(
         smooth: Pareto-smooth each target's weights p_j / q_j (a bias for less variance).
         covariance: estimate the covariance between all values.
         r_eff: effective draws a draw, one number or one for each proposal, below 1 for draws of
-            Markov chains: variances are divided by it.
+            Markov chains: variances are divided by it, and so many draws count in `ess` and in
+            limits.
         precision: of float32 matrix products; None for all digits, or see `jm.products_in`.
 
     Returns:
@@ -121,9 +118,9 @@ def imp_est(
         is_single(targets),
         r_eff,
         tuple(is_normalised(part.density) for part in look.targets for _ in range(part.size)),
-        not isinstance(draws.proposals, Unreached),
+        draws.reached,
     )
-    return _without_slopes_of_errors(out, given.proposals)
+    return of_held(out, given.proposals)
 
 
 @takes(table=made_by(Table, "jm.importance.Table"))
@@ -160,7 +157,7 @@ def from_table(
         Array([0.5], dtype=float32)
     """
     table, values, log_controls = gathered((table, values, log_controls))
-    return _estimate(
+    out = _estimate(
         Given(),
         (table.log_targets, table.log_proposals),
         values,
@@ -175,41 +172,7 @@ def from_table(
         None,
         True,
     )
-
-
-@jax.custom_jvp
-def _held(error, proposals):
-    del proposals
-    return error
-
-
-@_held.defjvp
-def _(primals, tangents):
-    error, proposals = primals
-    moved = sum(jnp.sum(a) for a in jax.tree.leaves(tangents[1]))
-    moved = forward_only(
-        moved,
-        "The error's derivative in the proposals is not given: the draws are held. Minimise "
-        "jm.importance.second_moments(f, targets, proposals, draws), whose derivative it is, or "
-        "hold the proposals by jax.lax.stop_gradient.",
-    )
-    # Forwards it is unknown, and no 0.
-    return _held(error, proposals), tangents[0] + jnp.nan * moved
-
-
-def _without_slopes_of_errors(out: Estimate, proposals: PyTree) -> Estimate:
-    """The estimate, whose errors refuse a derivative in the proposals."""
-    moving = [a for a in jax.tree.leaves(proposals) if is_traced(a) and eqx.is_inexact_array(a)]
-    if not moving:
-        return out
-    hold = lambda tree: jax.tree.map(lambda a: _held(a, moving), tree)
-    return dataclasses.replace(
-        out,
-        std_error=hold(out.std_error),
-        log_std_error=hold(out.log_std_error),
-        mass_error=hold(out.mass_error),
-        log_mass_error=hold(out.log_mass_error),
-    )
+    return of_held(out, table.log_proposals)
 
 
 def _estimate(
@@ -253,7 +216,7 @@ def _plain(sample: Sample, weights, truths, self_normalised, r_eff):
     sums, logs = sweep(sample, w)
     summary = summarise(sums, w, self_normalised=self_normalised, r_eff=r_eff)
     bound = weight_bound(sample, w)
-    upper = hit_limits(sample.strata.counts, w, summary, sums.mass_shift, truths, bound)
+    upper = hit_limits(sums.counts, w, summary, sums.mass_shift, truths, bound, r_eff)
     return summary, upper, _pareto(logs), _wrong(sample.values, logs)
 
 
@@ -277,14 +240,14 @@ def _with_table(
         sums = sums._replace(mean=mean, square=square)
     summary = summarise(sums, w, self_normalised=self_normalised, r_eff=r_eff)
     bound = weight_bound(sample, w)
-    upper = hit_limits(strata.counts, w, summary, sums.mass_shift, truths, bound)
+    upper = hit_limits(sums.counts, w, summary, sums.mass_shift, truths, bound, r_eff)
     matrix = None
     if covariance:
         if self_normalised:
             scale = jnp.where(sums.shift > -jnp.inf, sums.mass_shift - sums.shift, 0)
             ratio = summary.value * jnp.exp(scale)[:, None]
             y = y - ratio[None] * mass[:, :, None]
-        matrix = _covariance(strata, y, w, sums, summary, self_normalised)
+        matrix = _covariance(strata, y, w, sums, summary, self_normalised, r_eff)
     return summary, upper, pareto, _wrong(flat, jnp.log(size)), matrix
 
 
@@ -333,17 +296,19 @@ def _with_controls(table, y, log_controls, weights):
     return jnp.moveaxis(jax.lax.map(one, (weights, jnp.moveaxis(y, 1, 0))), 0, 1)
 
 
-def _covariance(strata, y, w, sums, summary: Summary, self_normalised):
+def _covariance(strata, y, w, sums, summary: Summary, self_normalised, r_eff):
     _, residual = mean_and_residual(strata, y)
-    counts = strata.counts.astype(y.dtype)
+    counts, effect = sums.counts, 1 if r_eff is None else r_eff
     several = counts > 1
     freedom = jnp.where(several, counts / jnp.where(several, counts - 1, 1), jnp.ones_like(counts))
     rows = strata.to_rows
     centred = jnp.where(rows(several)[:, None, None], residual, y)
-    scaled = centred * _shares(strata, w)[:, :, None] * rows(jnp.sqrt(freedom))[:, None, None]
+    factor = rows(jnp.sqrt(freedom / effect))[:, None, None]
+    scaled = centred * _shares(strata, w)[:, :, None] * factor
     log_scale = sums.shift
     if self_normalised:
         log_scale = sums.shift - jnp.where(jnp.isfinite(summary.log_mass), summary.log_mass, 0)
-    scale = jnp.exp(log_scale)[:, None]
-    flat = (scaled * scale[None]).reshape(y.shape[0], -1)
-    return jnp.matmul(flat.T, flat, precision="highest")
+    flat = (scaled * jnp.exp(log_scale)[None, :, None]).reshape(y.shape[0], -1)
+    unknown = jnp.repeat(summary.undrawn > 0, y.shape[2])
+    product = jnp.matmul(flat.T, flat, precision="highest")
+    return jnp.where(unknown[:, None] | unknown[None, :], jnp.inf, product)

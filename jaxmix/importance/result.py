@@ -1,5 +1,6 @@
 """An estimate with its error, its diagnostics, and sentences on what is wrong with it."""
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -10,6 +11,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from .._arguments import numbers
 from .._compile import of_few_numbers
+from .._steps import without_slopes
 from .totals import Summary
 
 MAX_ROWS = 40
@@ -24,8 +26,8 @@ class Estimate(eqx.Module):
 
     Attributes:
         value: estimates of the expectations.
-        std_error: stratified standard errors (n - 1); where nothing was hit, `upper`. Its
-            derivative in the proposals is refused: see `second_moments`.
+        std_error: stratified standard errors (n - 1); where nothing was hit, `upper`. It has no
+            derivative in the proposals, nor have limits and diagnostics: see `second_moments`.
         ess: effective number of draws behind the value, (sum |t|)^2 / sum t^2 of its terms t.
         max_weight: share of the value that is due to its largest single term.
         pareto_k: tail shape of the terms: above 0.7 neither value nor error can be trusted; inf
@@ -258,6 +260,23 @@ def _limits(summary: Summary, upper: Array, unbounded) -> tuple[Array, Array, Ar
         jnp.log(jnp.maximum(limit, 0)),
     )
     return jnp.where(nothing, upper, summary.std_error), limit, log_upper
+
+
+OF_DRAWS = (
+    "std_error", "log_std_error", "mass_error", "log_mass_error", "upper", "log_upper", "covariance",
+    "ess", "max_weight", "pareto_k",
+)  # fmt: skip
+HELD = (
+    "How well proposals serve (errors, limits, ess, ...) has no derivative in them here: the draws "
+    "are held. Minimise jm.importance.second_moments(f, targets, proposals, draws), whose derivative "
+    "it is, or hold the proposals by jax.lax.stop_gradient."
+)
+
+
+def of_held(out: Estimate, proposals: PyTree) -> Estimate:
+    """The estimate, whose errors and diagnostics refuse a derivative in the proposals."""
+    told = {name: getattr(out, name) for name in OF_DRAWS}
+    return dataclasses.replace(out, **without_slopes(told, proposals, HELD))
 
 
 def make_estimate(

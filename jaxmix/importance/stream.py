@@ -12,16 +12,19 @@ from jaxtyping import Array, Float, Key, PyTree
 from .._arguments import function, made_by, numbers, optional, takes, whole
 from .._density import is_normalised
 from .._refuse import checked_key
+from .._steps import without_slopes
 from .._trees import is_traced
-from .checks import checked_weights
+from .checks import checked_efficiencies, checked_weights
 from .draws import Draws, checked_draws, draw
 from .family import Unreached, family_size, is_single, parts_of
 from .joining import merge
-from .result import Estimate, flatten_values, make_estimate
+from .result import HELD, Estimate, flatten_values, make_estimate, of_held
 from .sweep import Densities, Sample, sweep
 from .totals import Totals, summarise
 from .upper import hit_limits
 from .values import values_at
+
+OF_SPREAD = ("square", "size", "largest", "mass_square", "cross")
 
 
 def block_totals(
@@ -46,7 +49,7 @@ def block_totals(
         >>> imp.estimate_totals(imp.merge(a, b)).num_draws
         2000
     """
-    draws = jax.lax.stop_gradient(checked_draws(draws))
+    draws, given = jax.lax.stop_gradient(checked_draws(draws)), draws
     values = values_at(f, targets, draws.events)
     look = Densities(parts_of(targets, "targets"), parts_of(draws.proposals, "proposals"))
     shapes = jax.eval_shape(look, draws.events)
@@ -56,7 +59,9 @@ def block_totals(
     else:
         w = checked_weights(weights, tuple(s.shape[1] for s in shapes), dtype)
     flat, _ = flatten_values(values, draws.num_draws, dtype)
-    return _totals(Sample(look, draws.events, flat, draws.strata), w)
+    sums = _totals(Sample(look, draws.events, flat, draws.strata), w)
+    spread = {name: getattr(sums, name) for name in OF_SPREAD}
+    return sums._replace(**without_slopes(spread, given.proposals, HELD))
 
 
 @eqx.filter_jit
@@ -73,6 +78,7 @@ def estimate_totals(
     *,
     weights: Float[Array, "j k"] | None = None,
     self_normalised: bool = False,
+    r_eff: float | Float[Array, " k"] = 1.0,
     like: PyTree | None = None,
     single: bool = False,
 ) -> Estimate:
@@ -82,6 +88,7 @@ def estimate_totals(
         sums: from `block_totals` and `merge`.
         weights: the same as there.
         self_normalised: as in `imp_est`.
+        r_eff: as in `imp_est`.
         like: one value of f (its shape and dtype matter); None for a truth value or a number.
         single: whether to drop the axis of targets.
 
@@ -96,12 +103,13 @@ def estimate_totals(
     like = np.empty((), bool) if like is None else like
     w = (sums.counts / jnp.sum(sums.counts))[None, :] if weights is None else weights
     w = w / jnp.sum(w, 1, keepdims=True)
-    summary = summarise(sums, w, self_normalised=self_normalised)
+    effect = checked_efficiencies(r_eff, w.shape[1], w.dtype)
+    summary = summarise(sums, w, self_normalised=self_normalised, r_eff=effect)
     truths = np.concatenate(
         [np.full(leaf.size, leaf.dtype == bool) for leaf in jax.tree.leaves(like)]
     )
     unknown = jnp.full(sums.mass_shift.shape, jnp.inf, w.dtype)
-    upper = hit_limits(sums.counts, w, summary, sums.mass_shift, truths, unknown)
+    upper = hit_limits(sums.counts, w, summary, sums.mass_shift, truths, unknown, effect)
     k = jnp.full_like(summary.value, jnp.nan)
     n = 0 if is_traced(sums.counts) else int(np.sum(np.asarray(sums.counts)))
     return make_estimate(summary, upper, k, None, like, single, n)
@@ -160,7 +168,7 @@ def stream(
         )
     if block < 1 or num_draws % block:
         raise ValueError(f"A block of {block} does not divide {num_draws} draws of each proposal.")
-    proposals = jax.lax.stop_gradient(proposals)
+    proposals, given = jax.lax.stop_gradient(proposals), proposals
     single = is_single(targets)
     sums = _stream(key, f, targets, proposals, weights, block, num_draws // block)
     event = jax.eval_shape(lambda: draw(key, proposals, 1).events)
@@ -172,12 +180,13 @@ def stream(
         sums, weights=weights, self_normalised=self_normalised, like=like, single=single
     )
     parts = parts_of(targets, "targets")
-    return dataclasses.replace(
+    out = dataclasses.replace(
         out,
         num_draws=num_draws * size,
         normalised=tuple(is_normalised(p.density) for p in parts for _ in range(p.size)),
         reached=not isinstance(proposals, Unreached),
     )
+    return of_held(out, given)
 
 
 @eqx.filter_jit

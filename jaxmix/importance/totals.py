@@ -155,7 +155,7 @@ def summarise(
     safe = jnp.maximum(counts, jnp.ones_like(counts))
     share = w3 / safe
     size = jnp.sum(w3 * t.size, 0)
-    squares = jnp.sum(share**2 * (t.square + counts * t.mean**2), 0)
+    squares = jnp.sum(share**2 * (t.square + counts * t.mean**2) / effect, 0)
     largest = jnp.max(share * t.largest, 0)
     nothing = size == 0
     over = lambda x, y: jnp.where(nothing, 0, x / jnp.where(nothing, 1, y))

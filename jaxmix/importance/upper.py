@@ -15,7 +15,13 @@ MAX_PROBED = 1 << 26
 
 
 def hit_limits(
-    counts: Array, w: Array, summary: Summary, log_largest: Array, truths: np.ndarray, bound: Array
+    counts: Array,
+    w: Array,
+    summary: Summary,
+    log_largest: Array,
+    truths: np.ndarray,
+    bound: Array,
+    r_eff: Array | None = None,
 ) -> Array:
     """Upper 95 % limits of P_j(A) for events A that no draw was in, (j, m); inf for other f.
 
@@ -23,10 +29,12 @@ def hit_limits(
     at least 0.05 (with one proportion for all, exactly 1 - 0.05^(1/n)). P_j(A) is at most
     M h_j + P_j(p_j / q_j > M) for every M. With M the largest ratio seen, the last mass is at
     most what the draws did not see of the target. Where the target is itself a proposal k,
-    M = 1 / w_jk bounds all ratios, and that last mass is 0.
+    M = 1 / w_jk bounds all ratios, and that last mass is 0. Of dependent draws n_k is their
+    effective number.
     """
-    total = jnp.sum(counts).astype(w.dtype)
-    counts = jnp.maximum(counts, jnp.ones_like(counts)).astype(w.dtype)
+    counts = counts.astype(w.dtype) * (1 if r_eff is None else r_eff)
+    total = jnp.sum(counts)
+    counts = jnp.where(counts > 0, counts, jnp.ones_like(counts))
     even = jnp.max(w / counts[None, :], 1) * total
     # For pooled weights the exact binomial limit; else the first-order one, which is larger.
     exact = -jnp.expm1(jnp.log(jnp.asarray(LEVEL, w.dtype)) / total)

@@ -11,6 +11,7 @@ from .._compile import of_few_numbers
 from .._numerics import finite_or_zero, log_mean_exp
 from .._refuse import forward_only
 from .._sharding import varying
+from .._trees import is_traced
 from .draws import Draws, checked_draws
 from .family import is_single, log_table
 from .result import flatten_values
@@ -80,10 +81,13 @@ def optimal_weights(
     """
     if criterion not in CRITERIA:
         raise ValueError(f"criterion must be one of {', '.join(CRITERIA)}; it was {criterion!r}.")
-    draws = jax.lax.stop_gradient(checked_draws(draws))
+    draws, given = jax.lax.stop_gradient(checked_draws(draws)), draws
     values = values_at(f, targets, draws.events)
     own = log_table(draws.proposals, draws.events, "proposals")
-    family = own if proposals is None else log_table(proposals, draws.events, "proposals")
+    family = own
+    if proposals is not None or is_traced(given.proposals):  # the draws are held, not the family
+        sought = given.proposals if proposals is None else proposals
+        family = log_table(sought, draws.events, "proposals")
     size = family.shape[1]
     if not 0 <= floor * size < 1:
         raise ValueError(f"A floor of {floor} leaves no room for the weights of {size} proposals.")

@@ -16,6 +16,7 @@ from .._numerics import log_mean_exp, softmax
 from .._pareto import pareto_k
 from .._results import RESULTS
 from .._sharding import aligned, gathered, on_its_mesh
+from .._steps import refusing_slopes
 from .._trees import take
 from ._combine import combine
 from ._draws import check_call, checked_guide, checked_rows, log_weight
@@ -222,7 +223,7 @@ def posterior_mean(
         model: `model(z, x)`, the joint log-density.
         guide: `guide(x)`, a density over z.
         xs: the data, along the first axis.
-        function: of one latent, to one array; asked only where a weight is positive.
+        function: of one latent, to one array of numbers or truths; asked only where a weight is positive.
         num_samples: draws a datum.
 
     Returns:
@@ -262,7 +263,10 @@ def _posterior_means(num_samples: int) -> Callable:
             # Asked only where the weight is positive.
             inside = share > 0
             rows = jnp.where(inside, jnp.arange(num_samples), jnp.argmax(inside))
-            values = jax.vmap(function)(take(zs, rows))
+            asked = refusing_slopes(function, jax.tree.map(lambda a: a[0], zs))
+            values = jnp.asarray(jax.vmap(asked)(take(zs, rows)))
+            if not jnp.issubdtype(values.dtype, jnp.inexact):  # truths, whole numbers
+                values = values.astype(share.dtype)
             mean = jnp.tensordot(share, values, 1, precision="highest")
             square = (values - mean[None]) ** 2
             error = jnp.sqrt(jnp.tensordot(share**2, square, 1, precision="highest"))

@@ -63,13 +63,30 @@ def test_only_a_normalised_target_can_have_missed_mass():
     assert not told(jm.Mixture(jnp.ones(2) / 2, parts))
 
 
+def entrances(f, target, draws, **options):
+    """The estimate by every public function that makes one of these draws."""
+    look = lambda densities: imp.log_table(densities, draws.events)
+    table = imp.Table(look(target), look(draws.proposals), *draws.strata)
+    weights = {k: v for k, v in options.items() if k == "weights"}
+    sums = imp.block_totals(f, target, draws, **weights)
+    return {
+        "imp_est": jm.imp_est(f, [target], draws, **options),
+        "covariance": jm.imp_est(f, [target], draws, covariance=True, **options),
+        "from_table": imp.from_table(table, jax.vmap(f)(draws.events), **options),
+        "estimate_totals": imp.estimate_totals(sums, **options),
+    }
+
+
 def test_weight_without_draws_is_told_and_its_error_is_infinite():
     family = normals(jnp.array([0.0, 2.0]))
     draws = imp.draw(jax.random.key(0), family, jnp.array([500, 0]))
-    out = jm.imp_est(lambda x: x > 0, jm.Normal(0.5, 1), draws, weights=jnp.array([[0.5, 0.5]]))
-    assert out.undrawn == 0.5 and np.isinf(out.std_error) and "without a draw" in str(out)
-    assert not np.isnan(np.asarray(out.interval())).any()
-    pooled = jm.imp_est(lambda x: x > 0, jm.Normal(0.5, 1), draws)
+    positive, target = lambda x: x > 0, jm.Normal(0.5, 1)
+    found = entrances(positive, target, draws, weights=jnp.array([[0.5, 0.5]]))
+    for out in found.values():
+        assert out.undrawn == 0.5 and np.isinf(out.std_error) and "without a draw" in str(out)
+        assert not np.isnan(np.asarray(out.interval())).any()
+        assert out.covariance is None or np.isinf(out.covariance)
+    pooled = jm.imp_est(positive, target, draws)
     assert pooled.undrawn == 0 and not pooled.problems()
 
 
@@ -101,31 +118,50 @@ def test_other_entrances_ask_f_on_the_support_only_too():
     assert np.isfinite(imp.second_moments(jnp.log, target, proposal, draws))
 
 
+def looped(c):
+    return lambda x: jax.lax.fori_loop(0, 2, lambda _, s: s + jnp.where(x > c, 0.5, 0.0), 0.0)
+
+
 STEPS = {
     "greater": lambda c: lambda x: x > c,
     "where": lambda c: lambda x: jnp.where(x > c, 1.0, 0.0),
     "sign": lambda c: lambda x: 0.5 + 0.5 * jnp.sign(x - c),
     "in a tree": lambda c: lambda x: {"a": x * c, "b": x > c},
     "jitted": lambda c: jax.jit(lambda x: (x - c > 0).astype(x.dtype)),
+    "heaviside": lambda c: lambda x: jnp.heaviside(x - c, 0.0),
+    "in a loop": looped,
+    "remembered": lambda c: jax.checkpoint(lambda x: (x > c).astype(x.dtype)),
+    "branches": lambda c: lambda x: jax.lax.cond(x > c, lambda: 1.0, lambda: 0.0),
+}
+TARGET = jm.Normal(0.0, 1.0)
+ENTRANCES = {
+    "imp_est": lambda f, d: jm.imp_est(f, TARGET, d).value,
+    "stream": lambda f, d: imp.stream(jax.random.key(1), f, TARGET, d.proposals, 20).value,
+    "block_totals": lambda f, d: imp.block_totals(f, TARGET, d).mean,
+    "second_moments": lambda f, d: imp.second_moments(f, TARGET, d.proposals, d),
+    "optimal_weights": lambda f, d: imp.optimal_weights(f, TARGET, d, max_steps=2).objective,
+    "posterior_mean": lambda f, d: jm.objectives.posterior_mean(
+        jax.random.key(1), lambda z, x: TARGET.log_prob(z - x), lambda x: TARGET, jnp.ones(2), f
+    )[0],
 }
 
 
-@pytest.mark.parametrize("name", STEPS)
-@pytest.mark.parametrize("jit", [False, True])
-def test_a_step_of_f_has_no_slope(name, jit):
-    draws = imp.draw(jax.random.key(0), jm.Normal(1.5, 1.0), 200)
+@pytest.mark.parametrize(
+    ("name", "entrance"), [*((n, "imp_est") for n in STEPS), *(("greater", e) for e in ENTRANCES)]
+)
+def test_a_step_of_f_has_no_slope(name, entrance):
+    draws = imp.draw(jax.random.key(0), jm.Normal(1.5, 1.0), 20)
 
     def value(c):
-        out = jm.imp_est(STEPS[name](c), jm.Normal(0.0, 1.0), draws).value
-        return sum(jax.tree.leaves(out))
+        out = ENTRANCES[entrance](STEPS[name](c), draws)
+        return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(out))
 
-    run = jax.jit(value) if jit else value
-    assert np.isfinite(run(1.96))
-    for differentiate in (jax.grad, jax.jacfwd):
-        with pytest.raises(ValueError, match="f is a step in a value that it closes over"):
-            differentiate(run)(1.96)
+    for run in (value, jax.jit(value)):
+        for differentiate in (jax.grad, jax.jacfwd):
+            with pytest.raises(ValueError, match="f is a step in a value that it closes over"):
+                jax.eval_shape(differentiate(run), 1.96)
     still = lambda c: value(jax.lax.stop_gradient(c)) + c
-    np.testing.assert_allclose(jax.grad(still)(1.96), 1.0)
+    jax.eval_shape(jax.jacfwd(still), 1.96)
 
 
 def test_true_slopes_of_f_stay():
@@ -142,43 +178,91 @@ def test_true_slopes_of_f_stay():
     np.testing.assert_allclose(both(0.3), exact, rtol=0.05)
 
 
-def test_errors_have_no_slope_in_the_proposals():
-    def of(name):
+def test_errors_limits_and_diagnostics_have_no_slope_in_the_proposals():
+    def of(name, entrance):
         def run(m):
-            draws = imp.draw(jax.random.key(0), jm.Normal(m, 1.0), 100)
-            return getattr(jm.imp_est(rejects, jm.Normal(0.0, 1.0), draws), name)
+            draws = imp.draw(jax.random.key(0), jm.Normal(m, 1.0), 40)
+            if entrance == "stream":
+                out = imp.stream(jax.random.key(0), rejects, TARGET, draws.proposals, 40)
+            else:
+                out = entrances(rejects, TARGET, draws)[entrance]
+            return jnp.sum(getattr(out, name))
 
-        return run
+        return jax.grad(run)
 
-    for name in ("std_error", "log_std_error", "mass_error"):
+    told = (
+        "std_error",
+        "log_std_error",
+        "mass_error",
+        "log_mass_error",
+        "upper",
+        "log_upper",
+        "ess",
+    )
+    cases = [(name, "imp_est") for name in told]
+    cases += [("std_error", e) for e in ("from_table", "estimate_totals", "stream")]
+    for name, entrance in [*cases, ("covariance", "covariance")]:
         with pytest.raises(RuntimeError, match="second_moments"):
-            jax.grad(of(name))(2.0)
-    assert jax.grad(of("value"))(2.0) == 0  # the draws are held, as it says
+            jax.eval_shape(of(name, entrance), 2.0)
+    for entrance in ("imp_est", "from_table", "estimate_totals", "stream"):
+        jax.eval_shape(of("value", entrance), 2.0)  # the draws are held, as it says
+
+
+def test_optimal_weights_follow_the_family_that_drew():
+    draws = imp.draw(jax.random.key(0), normals(jnp.array([1.0, 0.0])), 500)
+    family = lambda m: normals(jnp.stack([m, jnp.zeros(())]))
+
+    def by_draws(m):
+        moved = imp.Draws.of(draws.events.reshape(2, 500), family(m))
+        return imp.optimal_weights(rejects, TARGET, moved, max_steps=50).objective
+
+    def by_proposals(m):
+        return imp.optimal_weights(
+            rejects, TARGET, draws, proposals=family(m), max_steps=50
+        ).objective
+
+    a, b = (jax.jit(jax.jacfwd(f))(1.0) for f in (by_draws, by_proposals))
+    np.testing.assert_allclose(a, b, rtol=1e-4)
+    assert a < -0.1  # further out is better
 
 
 def test_an_event_that_was_not_reached_is_told_by_what_follows():
     # What `adapt` gives as `proposals` where no level was the event itself.
     proposals = Unreached(normals(jnp.array([1.0, 2.0])), jm.Normal(0, 1))
     draws = imp.draw(jax.random.key(1), proposals, 50)
+    other = imp.draw(jax.random.key(3), jm.Normal(0, 1), 50)
     for out in (
         jm.imp_est(lambda x: x > 1, jm.Normal(0, 1), draws),
+        jm.imp_est(lambda x: x > 1, jm.Normal(0, 1), imp.concatenate(other, draws)),
         imp.stream(jax.random.key(2), lambda x: x > 1, jm.Normal(0, 1), proposals, 50),
     ):
         assert any("not reached" in sentence for sentence in out.problems())
 
 
-def test_dependent_draws_have_the_error_of_their_effective_number():
+def test_dependent_draws_count_as_their_effective_number():
     events = jax.random.normal(jax.random.key(0), (2, 400))
-    family = normals(jnp.array([0.0, 0.0]))
-    one = jm.imp_est(rejects, jm.Normal(0.5, 1), imp.Draws.of(events, family))
+    family, target = normals(jnp.array([0.0, 0.0])), jm.Normal(0.5, 1)
+    once = entrances(rejects, target, imp.Draws.of(events, family))
     draws = imp.Draws.of(jnp.repeat(events, 5, axis=1), family)
-    for r_eff in (0.2, jnp.array([0.2, 0.2])):
-        five = jm.imp_est(rejects, jm.Normal(0.5, 1), draws, r_eff=r_eff)
+    again = entrances(rejects, target, draws, r_eff=0.2)
+    for name, one in once.items():
+        five = again[name]
         np.testing.assert_allclose(five.value, one.value, rtol=1e-5)
-        np.testing.assert_allclose(five.std_error, one.std_error, rtol=1e-2)
+        for field in ("std_error", "mass_error", "ess", "upper"):
+            np.testing.assert_allclose(getattr(five, field), getattr(one, field), rtol=1e-2)
+    np.testing.assert_allclose(
+        again["covariance"].covariance, once["covariance"].covariance, rtol=1e-2
+    )
+    each = jm.imp_est(rejects, [target], draws, r_eff=jnp.array([0.2, 0.2]))
+    np.testing.assert_allclose(each.std_error, again["imp_est"].std_error, rtol=1e-5)
+    never = [
+        jm.imp_est(lambda x: x > 90, jm.Normal(0, 1), d, r_eff=r).upper
+        for d, r in ((imp.Draws.of(events, family), 1.0), (draws, 0.2))
+    ]
+    np.testing.assert_allclose(*never, rtol=1e-5)
     for wrong in (0.0, -1.0, jnp.ones(3)):
         with pytest.raises(ValueError, match="r_eff"):
-            jm.imp_est(rejects, jm.Normal(0.5, 1), draws, r_eff=wrong)
+            jm.imp_est(rejects, target, draws, r_eff=wrong)
 
 
 def test_swapped_and_foreign_arguments_are_named():
