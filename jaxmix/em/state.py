@@ -76,8 +76,9 @@ def begin(
     near = far(parameters(model)[0], zero) if stopping == "rest" else None
     move, memory = gradient_state(take_apart(model).loose), solver.init(_steered(model)[0])
     return State(
-        model, expected, move, memory, near, jnp.asarray(False), zero,
-        infinite, infinite, infinite, none - 1, none, none, jnp.asarray(True),
+        model, expected, move, memory, nearness=near, plain_next=jnp.asarray(False), penalty=zero,
+        gain=infinite, left=infinite, trend=infinite, num_steps=none - 1, num_emptied=none,
+        num_collapsed=none, running=jnp.asarray(True),
     )  # fmt: skip
 
 
@@ -167,20 +168,20 @@ def judge(state: State, trial: Trial, expected: Expected, rules: Rules) -> tuple
     steps = state.num_steps + 1
     more = steps < rules.max_steps
     new = State(
-        trial.maximised.model,
-        expected,
-        trial.maximised.state,
-        trial.memory,
-        trial.nearness,
-        jnp.asarray(False),
-        penalty,
-        gain,
-        left,
-        followed(state.trend, gain) if jump is None else state.trend,
-        steps,
-        trial.maximised.num_emptied,
-        trial.maximised.num_collapsed,
-        finite & more & ~ends(left, gain, expected, rules),
+        model=trial.maximised.model,
+        expected=expected,
+        move=trial.maximised.state,
+        memory=trial.memory,
+        nearness=trial.nearness,
+        plain_next=jnp.asarray(False),
+        penalty=penalty,
+        gain=gain,
+        left=left,
+        trend=followed(state.trend, gain) if jump is None else state.trend,
+        num_steps=steps,
+        num_emptied=trial.maximised.num_emptied,
+        num_collapsed=trial.maximised.num_collapsed,
+        running=finite & more & ~ends(left, gain, expected, rules),
     )
     broken = jnp.full_like(gain, jnp.nan)
     back = state._replace(gain=broken, memory=trial.memory, running=jnp.zeros_like(finite))
