@@ -34,6 +34,7 @@ class LogDensity(eqx.Module):
       beyond it is the *stack*: `jax.vmap(jm.Normal)(means, scales)` is a stack of densities.
     - `shared`: fields of which there is one for the whole last axis of a stack, such as a tied
       covariance. Nothing tells a parameter from a stack of them but these two declarations.
+    - `alternatives`: fields that hold stacks from which a hidden label chooses.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -46,6 +47,7 @@ class LogDensity(eqx.Module):
     normalised: ClassVar[bool | None] = None
     ranks: ClassVar[dict[str, int]] = {}
     shared: ClassVar[tuple[str, ...]] = ()
+    alternatives: ClassVar[tuple[str, ...]] = ("components",)
 
     @classmethod
     def template(cls) -> Self:

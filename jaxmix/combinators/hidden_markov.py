@@ -1,6 +1,6 @@
 """Hidden Markov models with emissions of any kind."""
 
-from typing import Self
+from typing import ClassVar, Self
 
 import equinox as eqx
 import jax
@@ -57,6 +57,8 @@ class HiddenMarkov(LogDensity):
         >>> model.viterbi(jm.SequenceEvent(jnp.array([2.0, 3.0, 1.0]), jnp.array(3)))
         Array([1, 1, 1], dtype=int32)
     """
+
+    alternatives: ClassVar[tuple[str, ...]] = ("emissions",)
 
     initial: PyTree
     transition: PyTree

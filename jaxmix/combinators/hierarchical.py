@@ -1,6 +1,6 @@
 """Mixtures of sequences over shared topics."""
 
-from typing import Self
+from typing import ClassVar, Self
 
 import equinox as eqx
 import jax
@@ -48,6 +48,8 @@ class HierarchicalMixture(HiddenLabel):
         >>> model.posterior(jm.SequenceEvent(jnp.array([5.0, 4.0, 0.0]), jnp.array(2)))
         Array([0., 1.], dtype=float32)
     """
+
+    alternatives: ClassVar[tuple[str, ...]] = ("topics",)
 
     mixing: PyTree
     topic_mixing: PyTree

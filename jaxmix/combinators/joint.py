@@ -1,6 +1,6 @@
 """Two mixtures whose labels are linked by a matrix."""
 
-from typing import NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
 import equinox as eqx
 import jax
@@ -49,6 +49,8 @@ class JointMixture(HiddenLabel):
         >>> pair.second_given(jnp.array(-5.0)).mean.round(3)
         Array(-5., dtype=float32)
     """
+
+    alternatives: ClassVar[tuple[str, ...]] = ("first", "second")
 
     mixing: PyTree
     links: PyTree

@@ -11,7 +11,7 @@ from jaxtyping import Array, PyTree
 from .._density import is_density
 from .._stack import pick
 from .._trees import alone, float_of, is_traced, num_rows
-from ..combinators import HiddenMarkov, HierarchicalMixture, JointMixture, SequenceEvent
+from ..combinators import HiddenMarkov, SequenceEvent
 from ..combinators._conditioning import plain
 from .checks import as_arrays, check_event, checked_weights, floating
 from .solver import Rules, Solver
@@ -171,14 +171,9 @@ def _stacks(node: Any) -> list[tuple[str, Any]]:
     """The stacks that a hidden label chooses from, of a density that is itself no stack."""
     if not is_density(node) or getattr(node, "stack_shape", ()) != ():
         return []
-    if isinstance(node, HiddenMarkov):
-        return [("emissions", node.emissions)]
-    if isinstance(node, HierarchicalMixture):
-        return [("topics", node.topics)]
-    if isinstance(node, JointMixture):
-        return [("first", node.first), ("second", node.second)]
-    components = getattr(node, "components", ())
-    return [] if isinstance(components, tuple) else [("components", components)]
+    fields = getattr(node, "alternatives", ("components",))
+    stacks = [(name, getattr(node, name, ())) for name in fields]
+    return [(name, stack) for name, stack in stacks if not isinstance(stack, tuple)]
 
 
 def _alike(stack: Any) -> bool:
