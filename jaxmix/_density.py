@@ -30,6 +30,8 @@ class LogDensity(eqx.Module):
     - `sample(key)`: one event.
     - `reparametrised`: whether `sample` carries the gradient in the parameters.
     - `normalised`: whether it integrates to 1, where a class says so (see `is_normalised`).
+    - `candidate`: the kind of columns that `jm.infer_template` tries a family of numbers for:
+      "numbers", "skewed" (and positive), "tails" (that are long), "shares" (of 1) or "counts".
     - `ranks`: for each array field the rank of ONE density's parameter. What an array has
       beyond it is the *stack*: `jax.vmap(jm.Normal)(means, scales)` is a stack of densities.
     - `shared`: fields of which there is one for the whole last axis of a stack, such as a tied
@@ -45,18 +47,26 @@ class LogDensity(eqx.Module):
 
     reparametrised: ClassVar[bool] = False
     normalised: ClassVar[bool | None] = None
+    candidate: ClassVar[str | None] = None
     ranks: ClassVar[dict[str, int]] = {}
     shared: ClassVar[tuple[str, ...]] = ()
     alternatives: ClassVar[tuple[str, ...]] = ("components",)
 
     @classmethod
-    def template(cls) -> Self:
-        """A placeholder for a fit: a density of numbers, all of whose parameters are stored as 0."""
-        if not cls.ranks or any(cls.ranks.values()):
+    def template(cls, *dim: int) -> Self:
+        """A placeholder for a fit: all parameters are stored as 0, vectors' of this dimension."""
+        if not cls.ranks:
             raise NotImplementedError(f"{cls.__name__} has no `template`.")
         if sentence := misdeclared(cls):
             raise BrokenContractError(sentence)
-        return made(cls, **{field: zeros() for field in cls.ranks})
+        if len(dim) != any(cls.ranks.values()):
+            wanted = "the dimension of its vectors" if not dim else "nothing"
+            raise TypeError(f"{cls.__name__}.template takes {wanted}; it was given {dim}.")
+        return made(cls, **{field: zeros(*rank * dim) for field, rank in cls.ranks.items()})
+
+    def _replace(self, **fields: Any) -> Self:
+        """The density with these fields instead of its own."""
+        return made(type(self), **{**vars(self), **fields})
 
     @abc.abstractmethod
     def log_prob(self, x: PyTree) -> Scalar:

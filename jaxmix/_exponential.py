@@ -10,6 +10,7 @@ import abc
 import math
 from typing import Any, ClassVar, NamedTuple, Self
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
@@ -17,7 +18,7 @@ from jaxtyping import Array, Float, PyTree, Scalar
 
 from ._density import LogDensity, is_density, one_event
 from ._newton import newton_maximum
-from ._numerics import tree_vdot
+from ._numerics import times, tree_vdot
 from ._platform import product_precision
 from ._refuse import NO_PYTREE, BrokenContractError, headed, is_opaque, misdeclared
 
@@ -61,7 +62,8 @@ class Refittable(LogDensity):
 
     A family states `stats(x, origin)`, `from_stats(stats, origin)`, `expected_log_prob`, and
     `num_parameters`. Every statistics tree is a NamedTuple headed by `count`.
-    `origin` is the point about which residual statistics are taken, None where there is none.
+    `origin` is the point about which residual statistics are taken, None where there is none; as a
+    rule it is the field that `about` names.
     `zero_is_valid` says that a parameter may be infinite, being the logarithm (or the logit) of a
     probability or a rate of 0.
     `drifts` names the fields that may run to infinity, where the family tends to a simpler one; see
@@ -70,14 +72,15 @@ class Refittable(LogDensity):
     which a fit shortens where it overshoots.
     """
 
+    about: ClassVar[str | None] = None
     zero_is_valid: ClassVar[bool] = False
     drifts: ClassVar[tuple[str, ...]] = ()
     ascends: ClassVar[bool] = True
 
     @property
-    def origin(self) -> Array | None:
-        """The leaf's own location, about which residuals keep float32 right."""
-        return None
+    def origin(self) -> Any:
+        """The leaf's own location, about which residuals keep float32 right: its field `about`."""
+        return None if self.about is None else getattr(self, self.about)
 
     @property
     def evaluated(self) -> Any:
@@ -131,8 +134,17 @@ class Refittable(LogDensity):
         return stats
 
     def zero_stats(self) -> Any:
-        """A tree of zeros shaped like summed statistics, with the leaf's own stack in front."""
-        raise NotImplementedError
+        """A tree of zeros shaped like summed statistics, with the leaf's own stack in front.
+
+        From the statistics of a number, or of a vector where `domain` says so.
+        """
+        dim = getattr(getattr(self, "domain", None), "dim", None)
+        shape = () if dim is None else (dim,)
+        dtype = jnp.result_type(*(a for a in jax.tree.leaves(self) if eqx.is_inexact_array(a)))
+        one: Any = lambda density: density.stats(jnp.zeros(shape, dtype))
+        for _ in self.stack_shape:
+            one = jax.vmap(one)
+        return jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(one, self))
 
     def pair(self, t: Any, x: PyTree, origin: Array | None = None) -> Scalar:
         """<t, stats(x, origin)>; overridden where a cheaper order of the products exists."""
@@ -251,7 +263,10 @@ class ExponentialFamily(Refittable):
         return tree_vdot(natural, headed(self, "stats", self.stats(x, origin))) + self.log_base(x)
 
     def expected_log_prob(self, stats: Any, origin: Array | None = None) -> Scalar:
-        return tree_vdot(self.natural(origin), stats)
+        natural = self.natural(origin)
+        if not self.zero_is_valid:
+            return tree_vdot(natural, stats)
+        return sum(map(jnp.sum, jax.tree.leaves(jax.tree.map(times, stats, natural))))  # pyright: ignore[reportReturnType]
 
     def from_stats(self, stats: Any, origin: Array | None = None) -> Self:
         """The maximum-likelihood density for summed statistics, by a damped Newton ascent.
@@ -283,11 +298,6 @@ class ProductForm(ExponentialFamily):
     """
 
     rows_last: ClassVar[bool] = False
-
-    @property
-    @abc.abstractmethod
-    def origin(self) -> Array:
-        """Each density's own origin; residual statistics need one."""
 
     @abc.abstractmethod
     def features(self, residual: Array) -> Array:

@@ -278,6 +278,13 @@ def log_mean_exp(x: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
     return logsumexp(x, axis) - jnp.log(jnp.asarray(x.shape[axis], x.dtype))
 
 
+def times(count: Array, log: Array) -> Array:
+    """The product count * log, where 0 times -inf is 0, and so is its gradient."""
+    none = count == 0
+    safe = jnp.where(none, jnp.zeros_like(log), log)
+    return jnp.where(none, jnp.zeros_like(count * safe), count * safe)
+
+
 def zeros(*shape: int) -> Array:
     """Zeros of the default floating dtype; no program makes them."""
     return constant(np.zeros(shape), jnp.result_type(float))

@@ -14,7 +14,7 @@ from ._stack import pick
 from .combinators._conditioning import plain
 from .combinators.mixture import MixtureSameFamily
 from .combinators.natural import family_parts, same_family
-from .families.normal import LOG_2_PI
+from .families._special import LOG_2_PI
 
 
 class Divergence(NamedTuple):

@@ -253,7 +253,7 @@ def test_in_doubles_too(name, x64):
 
 
 # What looks at values, with rows or draws spread over devices: the same answer. Those of `em` and
-# `choice` are in `scale/test_meshes.py`.
+# `choice` are in `em/test_meshes.py`.
 SPREAD = {
     "jm.partition": lambda x: jm.partition(key(), x, [0.5, 0.5]),
     "jm.decode": lambda x: jm.decode(jm.Composite((jm.Normal(0, 1),)), (x[:, 0],)),

@@ -1,11 +1,12 @@
 """Families for a column of numbers, judged as components of mixtures on values held out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import PyTree
 
+from .._density import LogDensity
 from .._hooks import SaysDomain
 from ..combinators import Discretised, Hurdle, Scaled, ZeroInflated
 from ..families import (
@@ -50,8 +51,7 @@ class Candidate(NamedTuple):
     whole: bool = False
 
 
-# A new family joins by a line, before those that it is simpler than. What it can't hold is told by
-# its own domain.
+# In the order of their simplicity; what one can't hold is told by its own domain.
 CANDIDATES = (
     Candidate("Poisson", lambda c: Poisson.template(),
               lambda c: c.labels[0] < 30 and spread(c) < 30, whole=True),
@@ -78,7 +78,44 @@ CANDIDATES = (
 )  # fmt: skip
 
 
+KINDS = {
+    "numbers": lambda c: True,
+    "skewed": skewed,
+    "tails": tails,
+    "shares": lambda c: part(c) == 1,
+    "counts": lambda c: c.labels[0] >= 0,
+}
 WRAPPERS = ("Optional", "Hurdle", "Discretised")  # which the values themselves ask for
+
+
+def candidates() -> list[Candidate]:
+    """The families above, and after them those that declare themselves: `candidate = "skewed"`.
+
+    Raises:
+        ValueError: for a kind of columns that there is none of.
+    """
+    own: dict[str, Candidate] = {}
+    for family in _below(LogDensity):
+        kind = vars(family).get("candidate")
+        if kind is not None and kind not in KINDS:
+            raise ValueError(
+                f"{family.__name__} is a candidate for columns of kind {kind!r}; the kinds are "
+                f"{', '.join(KINDS)}."
+            )
+        if kind is not None:
+            plain = lambda c, family=family: family.template()
+            own[family.__name__] = Candidate(family.__name__, plain, KINDS[kind], kind == "counts")
+    return [*CANDIDATES, *(one for name, one in own.items() if name not in _names(CANDIDATES))]
+
+
+def _below(kind: type) -> Iterator[type]:
+    for one in kind.__subclasses__():
+        yield one
+        yield from _below(one)
+
+
+def _names(families: Iterable[Candidate]) -> list[str]:
+    return [one.name for one in families]
 
 
 def known_family(name: str) -> str:
@@ -92,7 +129,7 @@ def known_family(name: str) -> str:
         'Gamma'
     """
     plain = " ".join(word for word in name.split() if word not in WRAPPERS)
-    names = [one.name for one in CANDIDATES]
+    names = _names(candidates())
     others = ("BernoulliSet", "CensoredNormal", "Composite")
     if plain not in (*names, *others) and not plain.startswith("Sequence of "):
         raise ValueError(f"There is no family {name!r} for a column; there are {', '.join(names)}.")
@@ -149,7 +186,8 @@ def _best(c: Column, only: str | None) -> Chosen:
     if ends is not None and only in (None, "CensoredNormal"):
         censored = CensoredNormal.template(**ends)
         tried["CensoredNormal"] = censored, lambda: _score_censored(c, ends)
-    for one in CANDIDATES:
+    families = candidates()
+    for one in families:
         if one.name == only or (only is None and one.worth(c)):
             if c.whole or not one.whole or one.name == "Categorical":
                 judge(one, c)
@@ -160,7 +198,7 @@ def _best(c: Column, only: str | None) -> Chosen:
     scores = {name: score() for name, (_, score) in tried.items()}
     if lumps and scores:  # a lump is an atom, or it belongs to the best of laws
         best = max(scores, key=lambda name: np.nanmax(scores[name])).split()[-1]
-        for one in CANDIDATES:
+        for one in families:
             if one.name == best and not one.whole:
                 judge(one, c._replace(atoms=(), heaped=True))
         scores |= {name: score() for name, (_, score) in tried.items() if name not in scores}

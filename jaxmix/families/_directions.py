@@ -9,9 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._exponential import ExponentialFamily
 from ._bessel import concentration_of, log_mass, mean_length
-from ._special import LOG_2_PI
+from ._family import LOG_2_PI, ExponentialFamily, exp_of
 
 
 class Directions(NamedTuple):
@@ -37,15 +36,12 @@ class Direction(ExponentialFamily):
     """
 
     log_concentration: eqx.AbstractVar[Array]
+    concentration = exp_of("log_concentration")
 
     @property
     @abc.abstractmethod
     def dim(self) -> int:
         """Dimension of the space the directions are in."""
-
-    @property
-    def concentration(self) -> Float[Array, "*stack"]:
-        return jnp.exp(self.log_concentration)
 
     @property
     def mean_length(self) -> Float[Array, "*stack"]:

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._numerics import as_float
+from .._numerics import as_float, logit_of
 
 
 def entrance(
@@ -34,6 +35,23 @@ def logs(owner: str, **given: tuple[Any, Any]) -> tuple[Array, ...]:
     return tuple(log(value) for (log, _), value in zip(pairs, values, strict=True))
 
 
+def logit(owner: str, prob: Any, logits: Any, name: str = "prob") -> Array:
+    """The logit of a probability, or of many, given as itself or as `logits`."""
+    stored, value = entrance(owner, logit_of, **{name: prob, "logits": logits})
+    return stored(*as_float(value))
+
+
+def length_of(field: str) -> Any:
+    """The property that is the length of a vector of parameters."""
+    return property(lambda self: getattr(self, field).shape[-1], doc=f"The length of {field}.")
+
+
 def exp_of(field: str) -> Any:
     """The property of a parameter whose logarithm is stored."""
     return property(lambda self: jnp.exp(getattr(self, field)), doc=f"The exponential of {field}.")
+
+
+def sigmoid_of(field: str) -> Any:
+    """The property of a probability whose logit is stored."""
+    sigmoid = lambda self: jax.nn.sigmoid(getattr(self, field))
+    return property(sigmoid, doc=f"The logistic function of {field}.")

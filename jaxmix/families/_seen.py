@@ -10,7 +10,8 @@ from jaxtyping import Array, Float, Key, PyTree, Scalar
 
 from .. import _loops
 from .._density import LogDensity, one_event
-from .normal import LOG_2_PI, Normal
+from ._special import LOG_2_PI
+from .normal import Normal
 
 
 def inverse_and_log_det(matrix: Float[Array, "d d"]) -> tuple[Array, Array]:

@@ -72,18 +72,11 @@ def counted(x, dtype, low: int = 0) -> tuple[Array, Array]:
 
 
 def positive(x, dtype) -> tuple[Array, Array]:
-    """A positive number, replaced by 1 off the support, and 0, -inf or NaN by its support."""
+    """A positive number by 1 off the support, and 0, -inf or NaN by its support."""
     value = jnp.asarray(x).astype(dtype)
     # Replace before the logarithm: `where` after it would still differentiate it at 0.
     inside = (value > 0) & jnp.isfinite(value)
     return jnp.where(inside, value, jnp.ones_like(value)), outside(inside, value)
-
-
-def times(count: Array, log: Array) -> Array:
-    """The product count * log, where 0 times -inf is 0, and so is its gradient."""
-    none = count == 0
-    safe = jnp.where(none, jnp.zeros_like(log), log)
-    return jnp.where(none, jnp.zeros_like(count * safe), count * safe)
 
 
 def chosen(log_probs: Array, counts: Array) -> Array:

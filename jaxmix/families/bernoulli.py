@@ -1,21 +1,39 @@
 """The Bernoulli family of a truth value."""
 
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, Scalar
 
-from .._density import one_event
-from .._exponential import ExponentialFamily
-from .._numerics import as_float, logit_of, logsumexp
-from ._entrances import entrance
-from ._support import TRUTH, Domain, outside, times
+from .._numerics import logsumexp
+from ._family import ExponentialFamily, logit, one_event, outside, sigmoid_of
+from ._support import TRUTH
 from .categorical import Counts
 
 
-class Bernoulli(ExponentialFamily):
+class Coins(ExponentialFamily):
+    """What families of failures and successes share: counts of both, and the logits of one field."""
+
+    zero_is_valid: ClassVar[bool] = True
+    trials: ClassVar[Any] = 1
+
+    def natural(self, origin=None) -> Counts:
+        (field,) = self.ranks
+        logit = getattr(self, field)
+        outcomes = jax.nn.log_sigmoid(jnp.stack([-logit, logit], axis=-1))
+        return Counts(jnp.zeros(self.stack_shape, outcomes.dtype), outcomes)
+
+    def from_stats(self, stats: Counts, origin=None) -> Self:
+        (field,), log = self.ranks, jnp.log(stats.outcomes)
+        return self._replace(**{field: log[..., 1] - log[..., 0]})
+
+    def floor(self, stats: Counts, share) -> Counts:
+        half = jnp.full_like(stats.outcomes, 0.5 * self.trials)
+        return Counts(share * jnp.ones_like(stats.count), share * half)
+
+
+class Bernoulli(Coins):
     """Distribution of 0 or 1: log p(x) = x log(prob) + (1 - x) log(1 - prob), in nats.
 
     Args:
@@ -29,28 +47,13 @@ class Bernoulli(ExponentialFamily):
     """
 
     ranks: ClassVar[dict[str, int]] = {"logit": 0}
-    domain: ClassVar[Domain] = TRUTH
-    zero_is_valid: ClassVar[bool] = True
+    domain = TRUTH
 
     logit: Float[Array, "*stack"]
+    prob = mean = sigmoid_of("logit")
 
     def __init__(self, prob=None, *, logits=None):
-        logit, prob = entrance("Bernoulli", logit_of, prob=prob, logits=logits)
-        (prob,) = as_float(prob)
-        self.logit = logit(prob)
-
-    @classmethod
-    def template(cls) -> Self:
-        """A placeholder for a fit."""
-        return cls(0.5)
-
-    @property
-    def prob(self) -> Float[Array, "*stack"]:
-        return jax.nn.sigmoid(self.logit)
-
-    @property
-    def mean(self) -> Float[Array, "*stack"]:
-        return self.prob
+        self.logit = logit("Bernoulli", prob, logits)
 
     @property
     def variance(self) -> Float[Array, "*stack"]:
@@ -82,20 +85,5 @@ class Bernoulli(ExponentialFamily):
         hot, value = self._hot(x)
         return Counts(jnp.ones_like(value), jnp.stack(hot).astype(value.dtype))
 
-    def natural(self, origin=None) -> Counts:
-        logits = jnp.stack([-self.logit, self.logit], axis=-1)
-        return Counts(jnp.zeros_like(self.logit), jax.nn.log_sigmoid(logits))
-
     def log_normaliser(self, natural: Counts, origin=None) -> Scalar:
         return logsumexp(natural.outcomes)
-
-    def from_stats(self, stats: Counts, origin=None) -> Self:
-        log = jnp.log(stats.outcomes)
-        return eqx.tree_at(lambda m: m.logit, self, log[..., 1] - log[..., 0])
-
-    def expected_log_prob(self, stats: Counts, origin=None) -> Scalar:
-        return jnp.sum(times(stats.outcomes, self.natural().outcomes))
-
-    def floor(self, stats: Counts, share) -> Counts:
-        half = jnp.full_like(stats.outcomes, 0.5)
-        return Counts(share * jnp.ones_like(stats.count), share * half)

@@ -7,16 +7,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Scalar
 
-from .._density import one_event
-from .._exponential import ExponentialFamily
-from .._numerics import as_float, logit_of, logsumexp
-from ._entrances import entrance
+from .._numerics import logsumexp
+from ._family import Domain, counted, logit, one_event, outside, sigmoid_of
 from ._special import deviance, log_factorial_gap
-from ._support import Domain, counted, outside, times, whole
+from ._support import whole
+from .bernoulli import Coins
 from .categorical import Counts
 
 
-class Binomial(ExponentialFamily):
+class Binomial(Coins):
     """Distribution of the successes in n trials, shifted by `low`, in nats.
 
     log p(x) = log C(n, s) + s log(prob) + (n - s) log(1 - prob), s = x - low.
@@ -34,16 +33,14 @@ class Binomial(ExponentialFamily):
     """
 
     ranks: ClassVar[dict[str, int]] = {"logit": 0}
-    zero_is_valid: ClassVar[bool] = True
 
     logit: Float[Array, "*stack"]
     trials: int = eqx.field(static=True)
     low: int = eqx.field(static=True)
+    prob = sigmoid_of("logit")
 
     def __init__(self, trials: int, prob=None, *, logits=None, low: int = 0):
-        logit, prob = entrance("Binomial", logit_of, prob=prob, logits=logits)
-        (prob,) = as_float(prob)
-        self.logit, self.trials, self.low = logit(prob), trials, low
+        self.logit, self.trials, self.low = logit("Binomial", prob, logits), trials, low
 
     @classmethod
     def template(cls, trials: int, *, low: int = 0) -> Self:
@@ -53,10 +50,6 @@ class Binomial(ExponentialFamily):
     @property
     def domain(self) -> Domain:
         return whole(self.low, self.low + self.trials)
-
-    @property
-    def prob(self) -> Float[Array, "*stack"]:
-        return jax.nn.sigmoid(self.logit)
 
     @property
     def mean(self) -> Float[Array, "*stack"]:
@@ -103,20 +96,5 @@ class Binomial(ExponentialFamily):
         outcomes, _ = self._outcomes(x)
         return Counts(jnp.ones_like(outcomes[0]), outcomes)
 
-    def natural(self, origin=None) -> Counts:
-        logits = jnp.stack([-self.logit, self.logit], axis=-1)
-        return Counts(jnp.zeros_like(self.logit), jax.nn.log_sigmoid(logits))
-
     def log_normaliser(self, natural: Counts, origin=None) -> Scalar:
         return self.trials * logsumexp(natural.outcomes)
-
-    def from_stats(self, stats: Counts, origin=None) -> Self:
-        log = jnp.log(stats.outcomes)
-        return eqx.tree_at(lambda m: m.logit, self, log[..., 1] - log[..., 0])
-
-    def expected_log_prob(self, stats: Counts, origin=None) -> Scalar:
-        return jnp.sum(times(stats.outcomes, self.natural().outcomes))
-
-    def floor(self, stats: Counts, share) -> Counts:
-        half = jnp.full_like(stats.outcomes, 0.5 * self.trials)
-        return Counts(share * jnp.ones_like(stats.count), share * half)

@@ -9,10 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, Scalar
 
-from .._density import one_event
-from .._exponential import Refittable
-from .._numerics import as_float, constant, log_of
-from ._entrances import entrance
+from .._numerics import constant, log_of
+from ._family import Refittable, as_float, entrance, length_of, one_event
 
 
 class Counts(NamedTuple):
@@ -42,6 +40,7 @@ class Categorical(Refittable):
 
     logits: Float[Array, "*stack k"]
     labels: tuple[Hashable, ...] | None = eqx.field(static=True)
+    size = length_of("logits")
 
     def __init__(self, probs=None, *, logits=None, labels: Sequence[Hashable] | None = None):
         log, probs = entrance("Categorical", log_of, probs=probs, logits=logits)
@@ -68,10 +67,6 @@ class Categorical(Refittable):
         if size is None:
             raise ValueError("Categorical.template takes `labels`, or the number of outcomes.")
         return cls(np.full(size, 1 / size), labels=labels)
-
-    @property
-    def size(self) -> int:
-        return self.logits.shape[-1]
 
     @property
     def log_probs(self) -> Float[Array, "*stack k"]:
@@ -113,7 +108,7 @@ class Categorical(Refittable):
         safe = jnp.where(none, jnp.ones_like(stats.outcomes), stats.outcomes)
         whole = jnp.log(jnp.sum(stats.outcomes, -1, keepdims=True))
         logits = jnp.where(none, -jnp.inf, jnp.log(safe) - whole)
-        return eqx.tree_at(lambda m: m.logits, self, logits)
+        return self._replace(logits=logits)
 
     def expected_log_prob(self, stats: Counts, origin=None) -> Scalar:
         none = stats.outcomes == 0  # 0 log 0 is 0

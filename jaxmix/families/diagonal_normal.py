@@ -2,19 +2,15 @@
 
 from typing import ClassVar, Self
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
-from .._density import made, one_event
-from .._exponential import Moments, ProductForm
-from .._numerics import as_float, zeros
 from .._platform import platform
-from ._entrances import entrance
+from ._family import LOG_2_PI, Moments, ProductForm, as_float, exp_of, length_of, logs, one_event
 from ._moments import at_floor, diagonal_matrix, mean_and_scatter, recentred
 from ._seen import SeenDiagonal
-from .normal import LOG_2_PI, normal_log_normaliser
+from .normal import normal_log_normaliser
 
 
 class DiagonalNormal(ProductForm, SeenDiagonal):
@@ -35,32 +31,21 @@ class DiagonalNormal(ProductForm, SeenDiagonal):
 
     reparametrised: ClassVar[bool] = True
     ranks: ClassVar[dict[str, int]] = {"mean": 1, "log_scale": 1}
+    about: ClassVar[str] = "mean"
 
     mean: Float[Array, "*stack d"]
     log_scale: Float[Array, "*stack d"]
+    scale = exp_of("log_scale")
+    dim = length_of("mean")
 
     def __init__(self, mean, scale=None, *, log_scale=None):
-        log, scale = entrance("DiagonalNormal", scale=scale, log_scale=log_scale)
-        self.mean, scale = as_float(mean, scale)
-        if self.mean.ndim != 1 or scale.shape != self.mean.shape:
+        (log_scale,) = logs("DiagonalNormal", scale=(scale, log_scale))
+        self.mean, self.log_scale = as_float(mean, log_scale)
+        if self.mean.ndim != 1 or self.log_scale.shape != self.mean.shape:
             raise ValueError(
                 "DiagonalNormal takes a mean (d,) and a scale (d,); it was given shapes "
-                f"{self.mean.shape} and {scale.shape}. For a stack, jax.vmap the class."
+                f"{self.mean.shape} and {self.log_scale.shape}. For a stack, jax.vmap the class."
             )
-        self.log_scale = log(scale)
-
-    @classmethod
-    def template(cls, dim: int) -> Self:
-        """A placeholder of this dimension for a fit."""
-        return made(cls, mean=zeros(dim), log_scale=zeros(dim))
-
-    @property
-    def dim(self) -> int:
-        return self.mean.shape[-1]
-
-    @property
-    def scale(self) -> Float[Array, "*stack d"]:
-        return jnp.exp(self.log_scale)
 
     @property
     def variance(self) -> Float[Array, "*stack d"]:
@@ -69,14 +54,6 @@ class DiagonalNormal(ProductForm, SeenDiagonal):
     @property
     def covariance(self) -> Float[Array, "*stack d d"]:
         return diagonal_matrix(self.variance)
-
-    @property
-    def origin(self):
-        return self.mean
-
-    @property
-    def num_parameters(self) -> int:
-        return 2 * self.dim
 
     def log_prob(self, x: Float[Array, " d"]) -> Scalar:
         x = one_event(x, (self.dim,), self)
@@ -106,8 +83,7 @@ class DiagonalNormal(ProductForm, SeenDiagonal):
     def from_stats(self, stats: Moments, origin=None) -> Self:
         _, shift, variance = mean_and_scatter(stats, 1, square=False)
         mean = (self.mean if origin is None else origin) + shift
-        fields = lambda m: (m.mean, m.log_scale)
-        return eqx.tree_at(fields, self, (mean, 0.5 * jnp.log(variance)))
+        return self._replace(mean=mean, log_scale=0.5 * jnp.log(variance))
 
     def floor(self, stats: Moments, share) -> Moments:
         _, _, variance = mean_and_scatter(stats, 1, square=False)
@@ -161,32 +137,21 @@ class SphericalNormal(ProductForm, SeenDiagonal):
 
     reparametrised: ClassVar[bool] = True
     ranks: ClassVar[dict[str, int]] = {"mean": 1, "log_scale": 0}
+    about: ClassVar[str] = "mean"
 
     mean: Float[Array, "*stack d"]
     log_scale: Float[Array, "*stack"]
+    scale = exp_of("log_scale")
+    dim = length_of("mean")
 
     def __init__(self, mean, scale=None, *, log_scale=None):
-        log, scale = entrance("SphericalNormal", scale=scale, log_scale=log_scale)
-        self.mean, scale = as_float(mean, scale)
-        if self.mean.ndim != 1 or scale.shape != ():
+        (log_scale,) = logs("SphericalNormal", scale=(scale, log_scale))
+        self.mean, self.log_scale = as_float(mean, log_scale)
+        if self.mean.ndim != 1 or self.log_scale.shape != ():
             raise ValueError(
                 "SphericalNormal takes a mean (d,) and a scalar scale; it was given shapes "
-                f"{self.mean.shape} and {scale.shape}. For a stack, jax.vmap the class."
+                f"{self.mean.shape} and {self.log_scale.shape}. For a stack, jax.vmap the class."
             )
-        self.log_scale = log(scale)
-
-    @classmethod
-    def template(cls, dim: int) -> Self:
-        """A placeholder of this dimension for a fit."""
-        return made(cls, mean=zeros(dim), log_scale=zeros())
-
-    @property
-    def dim(self) -> int:
-        return self.mean.shape[-1]
-
-    @property
-    def scale(self) -> Float[Array, "*stack"]:
-        return jnp.exp(self.log_scale)
 
     @property
     def variance(self) -> Float[Array, "*stack"]:
@@ -195,14 +160,6 @@ class SphericalNormal(ProductForm, SeenDiagonal):
     @property
     def covariance(self) -> Float[Array, "*stack d d"]:
         return diagonal_matrix(jnp.broadcast_to(self.variance[..., None], self.mean.shape))
-
-    @property
-    def origin(self):
-        return self.mean
-
-    @property
-    def num_parameters(self) -> int:
-        return self.dim + 1
 
     def log_prob(self, x: Float[Array, " d"]) -> Scalar:
         x = one_event(x, (self.dim,), self)
@@ -235,8 +192,7 @@ class SphericalNormal(ProductForm, SeenDiagonal):
         shift = stats.first / stats.count[..., None]
         variance = (stats.second / stats.count - jnp.sum(shift * shift, -1)) / self.dim
         mean = (self.mean if origin is None else origin) + shift
-        fields = lambda m: (m.mean, m.log_scale)
-        return eqx.tree_at(fields, self, (mean, 0.5 * jnp.log(variance)))
+        return self._replace(mean=mean, log_scale=0.5 * jnp.log(variance))
 
     def floor(self, stats: Moments, share) -> Moments:
         shift = stats.first / stats.count[..., None]

@@ -2,16 +2,11 @@
 
 from typing import ClassVar, Self
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
-from .._density import one_event
-from .._exponential import ExponentialFamily, Total
-from .._numerics import as_float
-from ._entrances import entrance
-from ._support import NON_NEGATIVE, Domain, outside
+from ._family import NON_NEGATIVE, ExponentialFamily, Total, exp_of, logs, one_event, outside
 
 
 class Exponential(ExponentialFamily):
@@ -29,23 +24,13 @@ class Exponential(ExponentialFamily):
 
     reparametrised: ClassVar[bool] = True
     ranks: ClassVar[dict[str, int]] = {"log_rate": 0}
-    domain: ClassVar[Domain] = NON_NEGATIVE
+    domain = NON_NEGATIVE
 
     log_rate: Float[Array, "*stack"]
+    rate = exp_of("log_rate")
 
     def __init__(self, rate=None, *, log_rate=None):
-        log, rate = entrance("Exponential", rate=rate, log_rate=log_rate)
-        (rate,) = as_float(rate)
-        self.log_rate = log(rate)
-
-    @classmethod
-    def template(cls) -> Self:
-        """A placeholder for a fit."""
-        return cls(1.0)
-
-    @property
-    def rate(self) -> Float[Array, "*stack"]:
-        return jnp.exp(self.log_rate)
+        (self.log_rate,) = logs("Exponential", rate=(rate, log_rate))
 
     @property
     def mean(self) -> Float[Array, "*stack"]:
@@ -88,8 +73,7 @@ class Exponential(ExponentialFamily):
         return jnp.where(inside, -jnp.log(rate), jnp.full_like(rate, jnp.inf))
 
     def from_stats(self, stats: Total, origin=None) -> Self:
-        log_rate = jnp.log(stats.count) - jnp.log(stats.total)
-        return eqx.tree_at(lambda m: m.log_rate, self, log_rate)
+        return self._replace(log_rate=jnp.log(stats.count) - jnp.log(stats.total))
 
     def floor(self, stats: Total, share) -> Total:
         return Total(jnp.zeros_like(stats.count), share * stats.total / stats.count)

@@ -1,13 +1,13 @@
 """Normal families of a vector whose covariance is of low rank, and noise of each coordinate."""
 
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._family import LOG_2_PI, Refittable, as_float, exp_of, logs, made, one_event
+from ._family import LOG_2_PI, Refittable, as_float, exp_of, length_of, logs, made, one_event
 from ._seen import inverse_and_log_det
 
 HIGHEST = jax.lax.Precision.HIGHEST
@@ -33,9 +33,9 @@ class _LowRank(Refittable):
     loadings: eqx.AbstractVar[Array]
     log_scale: eqx.AbstractVar[Array]
     scale = exp_of("log_scale")
-    origin: Any = property(lambda self: self.mean)
-    dim = property(lambda self: self.mean.shape[-1])
-    rank = property(lambda self: self.loadings.shape[-1])
+    about: ClassVar[str] = "mean"
+    dim = length_of("mean")
+    rank = length_of("loadings")
 
     def _scales(self):
         """Logarithms of the noise's scales, a coordinate each."""

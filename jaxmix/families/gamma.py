@@ -2,17 +2,12 @@
 
 from typing import ClassVar, NamedTuple, Self
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
-from .._density import one_event
-from .._exponential import ExponentialFamily
-from .._numerics import as_float
-from ._entrances import entrance
+from ._family import POSITIVE, ExponentialFamily, exp_of, logs, one_event, positive
 from ._special import shape_of, stirling
-from ._support import POSITIVE, Domain, positive
 
 
 class GammaMoments(NamedTuple):
@@ -43,42 +38,26 @@ class Gamma(ExponentialFamily):
 
     reparametrised: ClassVar[bool] = True
     ranks: ClassVar[dict[str, int]] = {"log_mean": 0, "log_shape": 0}
-    domain: ClassVar[Domain] = POSITIVE
+    about: ClassVar[str] = "log_mean"
+    domain = POSITIVE
 
     log_mean: Float[Array, "*stack"]
     log_shape: Float[Array, "*stack"]
+    shape = exp_of("log_shape")
+    mean = exp_of("log_mean")
 
     def __init__(self, shape=None, rate=None, *, log_shape=None, log_rate=None):
-        log_of_shape, shape = entrance("Gamma", shape=shape, log_shape=log_shape)
-        log_of_rate, rate = entrance("Gamma", rate=rate, log_rate=log_rate)
-        shape, rate = as_float(shape, rate)
-        self.log_shape = log_of_shape(shape)
-        self.log_mean = self.log_shape - log_of_rate(rate)
-
-    @classmethod
-    def template(cls) -> Self:
-        """A placeholder for a fit."""
-        return cls(1.0, 1.0)
-
-    @property
-    def shape(self) -> Float[Array, "*stack"]:
-        return jnp.exp(self.log_shape)
+        pairs = {"shape": (shape, log_shape), "rate": (rate, log_rate)}
+        self.log_shape, log_rate = logs("Gamma", **pairs)
+        self.log_mean = self.log_shape - log_rate
 
     @property
     def rate(self) -> Float[Array, "*stack"]:
         return jnp.exp(self.log_shape - self.log_mean)
 
     @property
-    def mean(self) -> Float[Array, "*stack"]:
-        return jnp.exp(self.log_mean)
-
-    @property
     def variance(self) -> Float[Array, "*stack"]:
         return jnp.exp(2 * self.log_mean - self.log_shape)
-
-    @property
-    def origin(self):
-        return self.log_mean
 
     def log_base(self, x) -> Scalar:
         value, base = positive(x, self.log_mean.dtype)
@@ -120,7 +99,7 @@ class Gamma(ExponentialFamily):
         log_excess = jnp.log1p(stats.excess / stats.count)
         shape = shape_of(log_excess - stats.log / stats.count)
         log_mean = (self.log_mean if origin is None else origin) + log_excess
-        return eqx.tree_at(lambda m: (m.log_mean, m.log_shape), self, (log_mean, jnp.log(shape)))
+        return self._replace(log_mean=log_mean, log_shape=jnp.log(shape))
 
     def floor(self, stats: GammaMoments, share) -> GammaMoments:
         # What the logarithm of a mean has above the mean of a logarithm: the spread on that scale.

@@ -2,16 +2,11 @@
 
 from typing import ClassVar, NamedTuple, Self
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Scalar
 
-from .._density import one_event
-from .._exponential import ExponentialFamily
-from .._numerics import as_float, logit_of
-from ._entrances import entrance
-from ._support import TRIALS, Domain, counted, times
+from ._family import TRIALS, ExponentialFamily, counted, logit, one_event, sigmoid_of, times
 
 
 class Trials(NamedTuple):
@@ -37,24 +32,14 @@ class Geometric(ExponentialFamily):
     """
 
     ranks: ClassVar[dict[str, int]] = {"logit": 0}
-    domain: ClassVar[Domain] = TRIALS
+    domain = TRIALS
     zero_is_valid: ClassVar[bool] = True
 
     logit: Float[Array, "*stack"]
+    prob = sigmoid_of("logit")
 
     def __init__(self, prob=None, *, logits=None):
-        logit, prob = entrance("Geometric", logit_of, prob=prob, logits=logits)
-        (prob,) = as_float(prob)
-        self.logit = logit(prob)
-
-    @classmethod
-    def template(cls) -> Self:
-        """A placeholder for a fit."""
-        return cls(0.5)
-
-    @property
-    def prob(self) -> Float[Array, "*stack"]:
-        return jax.nn.sigmoid(self.logit)
+        self.logit = logit("Geometric", prob, logits)
 
     @property
     def mean(self) -> Float[Array, "*stack"]:
@@ -94,12 +79,7 @@ class Geometric(ExponentialFamily):
         return jnp.where(inside, value, jnp.full_like(value, jnp.inf))
 
     def from_stats(self, stats: Trials, origin=None) -> Self:
-        logit = jnp.log(stats.count) - jnp.log(stats.failures)
-        return eqx.tree_at(lambda m: m.logit, self, logit)
-
-    def expected_log_prob(self, stats: Trials, origin=None) -> Scalar:
-        natural = self.natural()
-        return jnp.sum(stats.count * natural.count + times(stats.failures, natural.failures))
+        return self._replace(logit=jnp.log(stats.count) - jnp.log(stats.failures))
 
     def floor(self, stats: Trials, share) -> Trials:
         return Trials(jnp.zeros_like(stats.count), share * (1 + stats.failures / stats.count))

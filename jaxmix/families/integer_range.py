@@ -7,11 +7,21 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Scalar
 
-from .._density import one_event
-from .._exponential import Refittable
-from .._numerics import as_float, log_of, logit_of
-from ._entrances import entrance
-from ._support import Domain, counted, outside, times, whole
+from .._numerics import log_of
+from ._family import (
+    Domain,
+    Refittable,
+    as_float,
+    counted,
+    entrance,
+    exp_of,
+    logit,
+    one_event,
+    outside,
+    sigmoid_of,
+    times,
+)
+from ._support import whole
 from .categorical import Counts
 
 
@@ -20,6 +30,7 @@ class _IntegerRange(Refittable):
 
     low: eqx.AbstractVar[int]
     size: eqx.AbstractVar[int]
+    probs = exp_of("log_probs")
 
     @property
     def domain(self) -> Domain:
@@ -29,10 +40,6 @@ class _IntegerRange(Refittable):
     def log_probs(self) -> Float[Array, "*stack n"]:
         """Log-probability of each value of the range."""
         raise NotImplementedError
-
-    @property
-    def probs(self) -> Float[Array, "*stack n"]:
-        return jnp.exp(self.log_probs)
 
     @property
     def mean(self) -> Float[Array, "*stack"]:
@@ -126,7 +133,7 @@ class IntegerCategorical(_IntegerRange):
     def from_stats(self, stats: Counts, origin=None) -> Self:
         log = jnp.log(stats.outcomes)
         logits = log - jnp.log(jnp.sum(stats.outcomes, -1, keepdims=True))
-        return eqx.tree_at(lambda m: m.logits, self, logits)
+        return self._replace(logits=logits)
 
 
 class SpikeAndSlab(_IntegerRange):
@@ -155,14 +162,13 @@ class SpikeAndSlab(_IntegerRange):
     logit: Float[Array, "*stack"]
     low: int = eqx.field(static=True)
     size: int = eqx.field(static=True)
+    prob = sigmoid_of("logit")
 
     def __init__(self, spike, prob=None, *, logits=None, low: int = 0, size: int):
-        logit, prob = entrance("SpikeAndSlab", logit_of, prob=prob, logits=logits)
         if size < 2:
             raise ValueError(f"SpikeAndSlab needs a range of two values or more; it got {size}.")
-        (prob,) = as_float(prob)
         self.spike = jnp.asarray(spike).astype(int)
-        self.logit = logit(prob)
+        self.logit = logit("SpikeAndSlab", prob, logits)
         self.low, self.size = low, size
 
     @classmethod
@@ -171,20 +177,12 @@ class SpikeAndSlab(_IntegerRange):
         return cls(low, 0.5, low=low, size=high - low + 1)
 
     @property
-    def prob(self) -> Float[Array, "*stack"]:
-        return jax.nn.sigmoid(self.logit)
-
-    @property
     def log_probs(self) -> Float[Array, "*stack n"]:
         hot = (self.spike[..., None] - self.low) == jnp.arange(self.size)
         slab = jax.nn.log_sigmoid(-self.logit) - jnp.log(
             jnp.asarray(self.size - 1, self.logit.dtype)
         )
         return jnp.where(hot, jax.nn.log_sigmoid(self.logit)[..., None], slab[..., None])
-
-    @property
-    def num_parameters(self) -> int:
-        return 2
 
     def from_stats(self, stats: Counts, origin=None) -> Self:
         total = jnp.sum(stats.outcomes, -1, keepdims=True)
@@ -199,9 +197,8 @@ class SpikeAndSlab(_IntegerRange):
         hot = best[..., None] == jnp.arange(self.size)
         at_spike = jnp.sum(jnp.where(hot, stats.outcomes, jnp.zeros_like(share)), -1)
         others = jnp.sum(jnp.where(hot, jnp.zeros_like(share), stats.outcomes), -1)
-        fields = lambda m: (m.spike, m.logit)
-        logit = jnp.log(at_spike) - jnp.log(others)
-        return eqx.tree_at(fields, self, ((self.low + best).astype(self.spike.dtype), logit))
+        spike = (self.low + best).astype(self.spike.dtype)
+        return self._replace(spike=spike, logit=jnp.log(at_spike) - jnp.log(others))
 
     def floor(self, stats: Counts, share) -> Counts:
         even = jnp.ones_like(stats.outcomes) * share / self.size

@@ -1,6 +1,6 @@
 """The inverse Gaussian family of one positive number: first times at which a Brownian motion passes."""
 
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ class InverseGaussian(ExponentialFamily):
     log_shape: Float[Array, "*stack"]
     mean, shape = exp_of("log_mean"), exp_of("log_shape")
     variance = property(lambda self: jnp.exp(3 * self.log_mean - self.log_shape))
-    origin: Any = property(lambda self: self.log_mean)
+    about: ClassVar[str] = "log_mean"
 
     def __init__(self, mean=None, shape=None, *, log_mean=None, log_shape=None):
         pairs = {"mean": (mean, log_mean), "shape": (shape, log_shape)}

@@ -2,16 +2,12 @@
 
 from typing import ClassVar, NamedTuple, Self
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, Scalar
 
-from .._density import one_event
-from .._exponential import Refittable
-from .._numerics import as_float
-from ._entrances import entrance
+from ._family import Refittable, as_float, exp_of, logs, one_event
 
 NEAR = 1e-6  # in scales: a residual below this weighs no more
 
@@ -45,23 +41,15 @@ class Laplace(Refittable):
 
     reparametrised: ClassVar[bool] = True
     ranks: ClassVar[dict[str, int]] = {"loc": 0, "log_scale": 0}
+    about: ClassVar[str] = "loc"
 
     loc: Float[Array, "*stack"]
     log_scale: Float[Array, "*stack"]
+    scale = exp_of("log_scale")
 
     def __init__(self, loc, scale=None, *, log_scale=None):
-        log, scale = entrance("Laplace", scale=scale, log_scale=log_scale)
-        self.loc, scale = as_float(loc, scale)
-        self.log_scale = log(scale)
-
-    @classmethod
-    def template(cls) -> Self:
-        """A placeholder for a fit."""
-        return cls(0.0, 1.0)
-
-    @property
-    def scale(self) -> Float[Array, "*stack"]:
-        return jnp.exp(self.log_scale)
+        (log_scale,) = logs("Laplace", scale=(scale, log_scale))
+        self.loc, self.log_scale = as_float(loc, log_scale)
 
     @property
     def mean(self) -> Float[Array, "*stack"]:
@@ -91,10 +79,6 @@ class Laplace(Refittable):
     def sample(self, key: Key[Array, ""]) -> Scalar:
         return self.loc + self.scale * jax.random.laplace(key, (), self.loc.dtype)
 
-    @property
-    def origin(self):
-        return self.loc
-
     def stats(self, x, origin=None) -> Weighed:
         r = x - (self.loc if origin is None else origin)
         size = jnp.maximum(jnp.abs(x - self.loc), NEAR * self.scale)
@@ -104,9 +88,8 @@ class Laplace(Refittable):
         shift = stats.first / stats.weight
         square = stats.second - stats.first * shift
         scale = (square + stats.size) / (2 * stats.count)
-        fields = lambda m: (m.loc, m.log_scale)
         loc = (self.loc if origin is None else origin) + shift
-        return eqx.tree_at(fields, self, (loc, jnp.log(scale)))
+        return self._replace(loc=loc, log_scale=jnp.log(scale))
 
     def expected_log_prob(self, stats: Weighed, origin=None) -> Scalar:
         shift = self.loc - (self.loc if origin is None else origin)
@@ -131,7 +114,3 @@ class Laplace(Refittable):
 
     def on_boundary(self, floor: Weighed):
         return self.scale <= floor.size
-
-    def zero_stats(self) -> Weighed:
-        zero = jnp.zeros_like(self.loc)
-        return Weighed(zero, zero, zero, zero, zero)

@@ -1,6 +1,6 @@
 """The normal family of a matrix whose rows and columns have a covariance each."""
 
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +37,7 @@ class MatrixNormal(ExponentialFamily):
     mean: Float[Array, "*stack n p"]
     row_factor: Float[Array, "*stack n n"]
     column_factor: Float[Array, "*stack p p"]
-    origin: Any = property(lambda self: self.mean)
+    about: ClassVar[str] = "mean"
     rows = property(lambda self: covariance_of(self.row_factor))
     columns = property(lambda self: covariance_of(self.column_factor))
 

@@ -7,12 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Scalar
 
-from .._density import one_event
-from .._exponential import ExponentialFamily
-from .._numerics import as_float, log_of, logsumexp
-from ._entrances import entrance
+from .._numerics import log_of, logsumexp
+from ._family import Domain, ExponentialFamily, as_float, entrance, length_of, one_event, outside
 from ._special import deviance, log_factorial_gap
-from ._support import Domain, outside, times
 from .categorical import Counts
 
 
@@ -38,6 +35,7 @@ class Multinomial(ExponentialFamily):
 
     logits: Float[Array, "*stack k"]
     trials: int = eqx.field(static=True)
+    size = length_of("logits")
 
     def __init__(self, trials: int, probs=None, *, logits=None):
         log, probs = entrance("Multinomial", log_of, probs=probs, logits=logits)
@@ -53,10 +51,6 @@ class Multinomial(ExponentialFamily):
     def template(cls, trials: int, size: int) -> Self:
         """A placeholder for a fit."""
         return cls(trials, jnp.full(size, 1 / size))
-
-    @property
-    def size(self) -> int:
-        return self.logits.shape[-1]
 
     @property
     def domain(self) -> Domain:
@@ -114,10 +108,7 @@ class Multinomial(ExponentialFamily):
 
     def from_stats(self, stats: Counts, origin=None) -> Self:
         logits = jnp.log(stats.outcomes) - jnp.log(jnp.sum(stats.outcomes, -1, keepdims=True))
-        return eqx.tree_at(lambda m: m.logits, self, logits)
-
-    def expected_log_prob(self, stats: Counts, origin=None) -> Scalar:
-        return jnp.sum(times(stats.outcomes, jax.nn.log_softmax(self.logits)))
+        return self._replace(logits=logits)
 
     def floor(self, stats: Counts, share) -> Counts:
         even = jnp.full_like(stats.outcomes, self.trials / self.size)

@@ -8,10 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
-from .._density import made, one_event
-from .._exponential import Moments, ProductForm
-from .._numerics import as_float, zeros
 from .._platform import product_precision
+from ._family import LOG_2_PI, Moments, ProductForm, as_float, length_of, one_event
 from ._moments import (
     diagonal_matrix,
     floor_with_rounding,
@@ -21,7 +19,6 @@ from ._moments import (
 )
 from ._pairs import matrix_of_pairs, products_of_pairs, weights_of_pairs
 from ._seen import SeenFull
-from .normal import LOG_2_PI
 
 # Accelerators multiply float32 matrices with fewer digits unless asked.
 HIGHEST = jax.lax.Precision.HIGHEST
@@ -101,13 +98,11 @@ class _FullCovariance(ProductForm, SeenFull):
     """What the untied and the tied family share: everything but who owns the factor."""
 
     rows_last: ClassVar[bool] = True
+    about: ClassVar[str] = "mean"
 
     mean: eqx.AbstractVar[Array]
     factor: eqx.AbstractVar[Array]
-
-    @property
-    def dim(self) -> int:
-        return self.mean.shape[-1]
+    dim = length_of("mean")
 
     @property
     def _factors(self) -> Array:
@@ -128,10 +123,6 @@ class _FullCovariance(ProductForm, SeenFull):
     @property
     def precision(self) -> Float[Array, "*stack d d"]:
         return self._for_each(precision_of(self._factors))
-
-    @property
-    def origin(self):
-        return self.mean
 
     @property
     def _log_det(self):
@@ -280,12 +271,6 @@ class MultivariateNormal(_FullCovariance):
                 "a stack, jax.vmap the class."
             )
 
-    @classmethod
-    def template(cls, dim: int) -> Self:
-        """A placeholder of this dimension for a fit."""
-        # The factor of the identity: the diagonal is held as its logarithm.
-        return made(cls, mean=zeros(dim), factor=zeros(dim, dim))
-
     @property
     def num_parameters(self) -> int:
         return self.dim + self.dim * (self.dim + 1) // 2
@@ -293,7 +278,7 @@ class MultivariateNormal(_FullCovariance):
     def from_stats(self, stats: Moments, origin=None) -> Self:
         _, shift, scatter = mean_and_scatter(stats, 1)
         mean = (self.mean if origin is None else origin) + shift
-        return eqx.tree_at(lambda m: (m.mean, m.factor), self, (mean, precision_factor(scatter)))
+        return self._replace(mean=mean, factor=precision_factor(scatter))
 
 
 class TiedMultivariateNormal(_FullCovariance):
@@ -323,12 +308,6 @@ class TiedMultivariateNormal(_FullCovariance):
             covariance=covariance, scale_tril=scale_tril, precision=precision, factor=factor,
         )  # fmt: skip
 
-    @classmethod
-    def template(cls, dim: int) -> Self:
-        """A placeholder of this dimension for a fit."""
-        # The factor of the identity: the diagonal is held as its logarithm.
-        return made(cls, mean=zeros(dim), factor=zeros(dim, dim))
-
     @property
     def is_tied(self) -> bool:
         """Whether there is a stack, for which this is the one covariance."""
@@ -353,4 +332,4 @@ class TiedMultivariateNormal(_FullCovariance):
             # An emptied density has no mean residual, and no say in the pool.
             used = jnp.where(count[..., None, None] > 0, count[..., None, None] * scatter, 0)
             scatter = jnp.sum(used, -3) / jnp.sum(count, -1)[..., None, None]
-        return eqx.tree_at(lambda m: (m.mean, m.factor), self, (mean, precision_factor(scatter)))
+        return self._replace(mean=mean, factor=precision_factor(scatter))

@@ -2,18 +2,23 @@
 
 from typing import ClassVar, NamedTuple, Self
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, Scalar
 
-from .._density import one_event
-from .._exponential import Refittable
-from .._numerics import as_float, logit_of
-from ._entrances import entrance
+from ._family import (
+    COUNT,
+    Refittable,
+    as_float,
+    counted,
+    exp_of,
+    logit,
+    logs,
+    one_event,
+    sigmoid_of,
+)
 from ._special import deviance, log_factorial_gap, log_minus_digamma, stirling
-from ._support import COUNT, Domain, counted
 
 LIMIT = 1e5  # means of successes beyond which a fit doesn't go: a Poisson, to 1e-10 nats
 
@@ -45,32 +50,17 @@ class NegativeBinomial(Refittable):
     """
 
     ranks: ClassVar[dict[str, int]] = {"log_successes": 0, "logit": 0}
-    domain: ClassVar[Domain] = COUNT
+    domain = COUNT
     drifts: ClassVar[tuple[str, ...]] = ("log_successes",)
 
     log_successes: Float[Array, "*stack"]
     logit: Float[Array, "*stack"]
+    successes = exp_of("log_successes")
+    prob = sigmoid_of("logit")
 
     def __init__(self, successes=None, prob=None, *, log_successes=None, logits=None):
-        log, successes = entrance(
-            "NegativeBinomial", successes=successes, log_successes=log_successes
-        )
-        logit, prob = entrance("NegativeBinomial", logit_of, prob=prob, logits=logits)
-        successes, prob = as_float(successes, prob)
-        self.log_successes, self.logit = log(successes), logit(prob)
-
-    @classmethod
-    def template(cls) -> Self:
-        """A placeholder for a fit."""
-        return cls(1.0, 0.5)
-
-    @property
-    def successes(self) -> Float[Array, "*stack"]:
-        return jnp.exp(self.log_successes)
-
-    @property
-    def prob(self) -> Float[Array, "*stack"]:
-        return jax.nn.sigmoid(self.logit)
+        (log,) = logs("NegativeBinomial", successes=(successes, log_successes))
+        self.log_successes, self.logit = as_float(log, logit("NegativeBinomial", prob, logits))
 
     @property
     def mean(self) -> Float[Array, "*stack"]:
@@ -112,8 +102,7 @@ class NegativeBinomial(Refittable):
         plain = log_mean - _log_odds_of(stats.excess / stats.total)
         log_successes = self._next_log_successes(plain, stats, jnp.exp(log_mean))
         log_odds = log_mean - log_successes  # of (1 - prob) / prob
-        fields = lambda m: (m.log_successes, m.logit)
-        return eqx.tree_at(fields, self, (log_successes, -log_odds))
+        return self._replace(log_successes=log_successes, logit=-log_odds)
 
     def _next_log_successes(self, plain, stats: Groups, mean):
         """The step of EM, which crawls where r is large, or one of scoring if that is longer.
@@ -145,10 +134,6 @@ class NegativeBinomial(Refittable):
         zero = jnp.zeros_like(stats.count)
         some = share * (1 + stats.total / stats.count)
         return Groups(zero, some, 0.5 * some)
-
-    def zero_stats(self) -> Groups:
-        zero = jnp.zeros_like(self.logit)
-        return Groups(zero, zero, zero)
 
 
 def _shortfall(q):

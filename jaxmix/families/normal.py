@@ -2,20 +2,23 @@
 
 from typing import ClassVar, Self
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Key, Scalar
 
-from .._density import one_event
-from .._exponential import ExponentialFamily, Moments, ProductForm
-from .._numerics import as_float
-from ._entrances import entrance
+from ._family import (
+    LOG_2_PI,
+    POSITIVE,
+    ExponentialFamily,
+    Moments,
+    ProductForm,
+    as_float,
+    entrance,
+    exp_of,
+    logs,
+    one_event,
+)
 from ._moments import at_floor, mean_and_scatter, recentred
-from ._support import POSITIVE, Domain
-
-LOG_2_PI = float(np.log(2 * np.pi))
 
 
 def normal_log_normaliser(first: Array, second: Array) -> Array:
@@ -46,32 +49,20 @@ class Normal(ProductForm):
 
     reparametrised: ClassVar[bool] = True
     rows_last: ClassVar[bool] = True
+    about: ClassVar[str] = "mean"
     ranks: ClassVar[dict[str, int]] = {"mean": 0, "log_scale": 0}
 
     mean: Float[Array, "*stack"]
     log_scale: Float[Array, "*stack"]
+    scale = exp_of("log_scale")
 
     def __init__(self, mean, scale=None, *, log_scale=None):
-        log, scale = entrance("Normal", scale=scale, log_scale=log_scale)
-        self.mean, scale = as_float(mean, scale)
-        self.log_scale = log(scale)
-
-    @classmethod
-    def template(cls) -> Self:
-        """A placeholder for a fit."""
-        return cls(0.0, 1.0)
-
-    @property
-    def scale(self) -> Float[Array, "*stack"]:
-        return jnp.exp(self.log_scale)
+        (log_scale,) = logs("Normal", scale=(scale, log_scale))
+        self.mean, self.log_scale = as_float(mean, log_scale)
 
     @property
     def variance(self) -> Float[Array, "*stack"]:
         return jnp.exp(2 * self.log_scale)
-
-    @property
-    def origin(self):
-        return self.mean
 
     def log_prob(self, x) -> Scalar:
         x = one_event(x, (), self)
@@ -104,9 +95,8 @@ class Normal(ProductForm):
 
     def from_stats(self, stats: Moments, origin=None) -> Self:
         _, shift, variance = mean_and_scatter(stats, 0)
-        fields = lambda m: (m.mean, m.log_scale)
-        centre = self.mean if origin is None else origin
-        return eqx.tree_at(fields, self, (centre + shift, 0.5 * jnp.log(variance)))
+        mean = (self.mean if origin is None else origin) + shift
+        return self._replace(mean=mean, log_scale=0.5 * jnp.log(variance))
 
     def floor(self, stats: Moments, share) -> Moments:
         _, _, variance = mean_and_scatter(stats, 0)
@@ -149,7 +139,7 @@ class LogNormal(ExponentialFamily):
 
     reparametrised: ClassVar[bool] = True
     ranks: ClassVar[dict[str, int]] = {}
-    domain: ClassVar[Domain] = POSITIVE
+    domain = POSITIVE
 
     log: Normal
 
@@ -220,7 +210,7 @@ class LogNormal(ExponentialFamily):
         return self.log.log_normaliser(natural)
 
     def from_stats(self, stats, origin=None) -> Self:
-        return eqx.tree_at(lambda m: m.log, self, self.log.from_stats(stats, origin))
+        return self._replace(log=self.log.from_stats(stats, origin))
 
     def floor(self, stats, share):
         return self.log.floor(stats, share)

@@ -2,17 +2,13 @@
 
 from typing import ClassVar, Self
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Scalar
 
-from .._density import one_event
-from .._exponential import ExponentialFamily, Total
 from .._numerics import as_float, log_of
-from ._entrances import entrance
+from ._family import COUNT, ExponentialFamily, Total, counted, entrance, exp_of, one_event
 from ._special import deviance, log_factorial_gap
-from ._support import COUNT, Domain, counted, times
 
 
 class Poisson(ExponentialFamily):
@@ -29,32 +25,15 @@ class Poisson(ExponentialFamily):
     """
 
     ranks: ClassVar[dict[str, int]] = {"log_rate": 0}
-    domain: ClassVar[Domain] = COUNT
+    domain = COUNT
     zero_is_valid: ClassVar[bool] = True
 
     log_rate: Float[Array, "*stack"]
+    rate = mean = variance = exp_of("log_rate")
 
     def __init__(self, rate=None, *, log_rate=None):
         log, rate = entrance("Poisson", log_of, rate=rate, log_rate=log_rate)
-        (rate,) = as_float(rate)
-        self.log_rate = log(rate)
-
-    @classmethod
-    def template(cls) -> Self:
-        """A placeholder for a fit."""
-        return cls(1.0)
-
-    @property
-    def rate(self) -> Float[Array, "*stack"]:
-        return jnp.exp(self.log_rate)
-
-    @property
-    def mean(self) -> Float[Array, "*stack"]:
-        return self.rate
-
-    @property
-    def variance(self) -> Float[Array, "*stack"]:
-        return self.rate
+        self.log_rate = log(*as_float(rate))
 
     def log_base(self, x) -> Scalar:
         value, base = counted(x, self.log_rate.dtype)
@@ -84,11 +63,7 @@ class Poisson(ExponentialFamily):
         return jnp.exp(natural.total)
 
     def from_stats(self, stats: Total, origin=None) -> Self:
-        log_rate = jnp.log(stats.total) - jnp.log(stats.count)
-        return eqx.tree_at(lambda m: m.log_rate, self, log_rate)
-
-    def expected_log_prob(self, stats: Total, origin=None) -> Scalar:
-        return jnp.sum(times(stats.total, self.log_rate) - stats.count * self.rate)
+        return self._replace(log_rate=jnp.log(stats.total) - jnp.log(stats.count))
 
     def floor(self, stats: Total, share) -> Total:
         return Total(jnp.zeros_like(stats.count), share * (1 + stats.total / stats.count))

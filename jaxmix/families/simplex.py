@@ -3,18 +3,22 @@
 import abc
 from typing import Any, ClassVar, NamedTuple, Self
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
-from .._density import one_event
-from .._exponential import ExponentialFamily
-from .._newton import newton_maximum
-from .._numerics import as_float
-from ._entrances import entrance
+from ._family import (
+    UNIT,
+    Domain,
+    ExponentialFamily,
+    exp_of,
+    length_of,
+    logs,
+    newton_maximum,
+    one_event,
+    outside,
+)
 from ._special import deviance, log_minus_digamma, stirling, trigamma
-from ._support import UNIT, Domain, outside
 
 
 class Logs(NamedTuple):
@@ -103,10 +107,6 @@ class _Concentrations(ExponentialFamily):
         rounding = 4 * jnp.finfo(self._log_a.dtype).eps * jnp.abs(self.origin)
         return jnp.any(_gaps(jnp.exp(self._log_a)) <= rounding - 2 * floor.logs, -1)
 
-    def zero_stats(self) -> Logs:
-        zeros = jnp.zeros_like(self._log_a)
-        return Logs(zeros[..., 0], zeros)
-
 
 def _level(log_a, given):
     """Mean log-density of events of given mean logarithms, less the base measure."""
@@ -148,29 +148,15 @@ class Beta(_Concentrations):
 
     reparametrised: ClassVar[bool] = True
     ranks: ClassVar[dict[str, int]] = {"log_a": 0, "log_b": 0}
-    domain: ClassVar[Domain] = UNIT
+    domain = UNIT
 
     log_a: Float[Array, "*stack"]
     log_b: Float[Array, "*stack"]
+    a = exp_of("log_a")
+    b = exp_of("log_b")
 
     def __init__(self, a=None, b=None, *, log_a=None, log_b=None):
-        log_of_a, a = entrance("Beta", a=a, log_a=log_a)
-        log_of_b, b = entrance("Beta", b=b, log_b=log_b)
-        a, b = as_float(a, b)
-        self.log_a, self.log_b = log_of_a(a), log_of_b(b)
-
-    @classmethod
-    def template(cls) -> Self:
-        """A placeholder for a fit."""
-        return cls(1.0, 1.0)
-
-    @property
-    def a(self) -> Float[Array, "*stack"]:
-        return jnp.exp(self.log_a)
-
-    @property
-    def b(self) -> Float[Array, "*stack"]:
-        return jnp.exp(self.log_b)
+        self.log_a, self.log_b = logs("Beta", a=(a, log_a), b=(b, log_b))
 
     @property
     def mean(self) -> Float[Array, "*stack"]:
@@ -189,7 +175,7 @@ class Beta(_Concentrations):
         return ()
 
     def _with(self, log_a):
-        return eqx.tree_at(lambda m: (m.log_a, m.log_b), self, (log_a[..., 0], log_a[..., 1]))
+        return self._replace(log_a=log_a[..., 0], log_b=log_a[..., 1])
 
     def _safe_logs(self, x):
         value = jnp.asarray(x).astype(self.log_a.dtype)
@@ -226,36 +212,22 @@ class Dirichlet(_Concentrations):
     ranks: ClassVar[dict[str, int]] = {"log_concentration": 1}
 
     log_concentration: Float[Array, "*stack d"]
+    concentration = exp_of("log_concentration")
+    dim = length_of("log_concentration")
 
     def __init__(self, concentration=None, *, log_concentration=None):
-        log, concentration = entrance(
-            "Dirichlet", concentration=concentration, log_concentration=log_concentration
-        )
-        (concentration,) = as_float(concentration)
-        if concentration.ndim != 1:
+        pair = concentration, log_concentration
+        (self.log_concentration,) = logs("Dirichlet", concentration=pair)
+        if self.log_concentration.ndim != 1:
             raise ValueError(
                 "Dirichlet takes a vector of concentrations; it was given shape "
-                f"{concentration.shape}. For a stack, jax.vmap the class."
+                f"{self.log_concentration.shape}. For a stack, jax.vmap the class."
             )
-        self.log_concentration = log(concentration)
-
-    @classmethod
-    def template(cls, dim: int) -> Self:
-        """A placeholder of this dimension for a fit."""
-        return cls(jnp.ones(dim))
-
-    @property
-    def dim(self) -> int:
-        return self.log_concentration.shape[-1]
 
     @property
     def domain(self) -> Domain:
         words = f"{self.dim} positive numbers that add up to 1"
         return Domain(words, low=0, open=True, dim=self.dim, total=1.0)
-
-    @property
-    def concentration(self) -> Float[Array, "*stack d"]:
-        return jnp.exp(self.log_concentration)
 
     @property
     def mean(self) -> Float[Array, "*stack d"]:
@@ -275,7 +247,7 @@ class Dirichlet(_Concentrations):
         return (self.dim,)
 
     def _with(self, log_a):
-        return eqx.tree_at(lambda m: m.log_concentration, self, log_a)
+        return self._replace(log_concentration=log_a)
 
     def _safe_logs(self, x):
         total = jnp.sum(x)

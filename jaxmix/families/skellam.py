@@ -60,9 +60,6 @@ class Skellam(Refittable):
         value, _ = self._whole(x)
         return TwoCounts(jnp.ones_like(value), *_expected(value, self.log_up, self.log_down))
 
-    def zero_stats(self):
-        return TwoCounts(*3 * [jnp.zeros_like(self.log_up)])
-
     def from_stats(self, stats, origin=None) -> Self:
         logs = (jnp.log(s) - jnp.log(stats.count) for s in (stats.up, stats.down))
         return made(type(self), **dict(zip(self.ranks, logs, strict=True)))

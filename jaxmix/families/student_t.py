@@ -8,11 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, Scalar
 
-from .._density import one_event
-from .._exponential import Refittable
-from .._numerics import as_float
-from ._entrances import entrance
-from ._special import LOG_2_PI, log_minus_digamma, shape_of, stirling
+from ._family import LOG_2_PI, Refittable, as_float, exp_of, logs, one_event
+from ._special import log_minus_digamma, shape_of, stirling
 
 LIMIT = 1e5  # degrees of freedom beyond which a fit doesn't go: a normal, to 1e-10 nats
 
@@ -50,35 +47,29 @@ class StudentT(Refittable):
 
     reparametrised: ClassVar[bool] = True
     ranks: ClassVar[dict[str, int]] = {"log_df": 0, "loc": 0, "log_scale": 0}
+    about: ClassVar[str] = "loc"
     drifts: ClassVar[tuple[str, ...]] = ("log_df",)
 
     log_df: Float[Array, "*stack"]
     loc: Float[Array, "*stack"]
     log_scale: Float[Array, "*stack"]
     fixed_df: bool = eqx.field(static=True)
+    df = exp_of("log_df")
+    scale = exp_of("log_scale")
 
     def __init__(
         self, df=None, loc=None, scale=None, *, log_df=None, log_scale=None, fixed_df: bool = False
     ):
-        log_of_df, df = entrance("StudentT", df=df, log_df=log_df)
-        log, scale = entrance("StudentT", scale=scale, log_scale=log_scale)
+        stored = logs("StudentT", df=(df, log_df), scale=(scale, log_scale))
         if loc is None:
             raise TypeError("StudentT takes a location `loc`; none was given.")
-        df, self.loc, scale = as_float(df, loc, scale)
-        self.log_df, self.log_scale, self.fixed_df = log_of_df(df), log(scale), fixed_df
+        self.loc, self.log_df, self.log_scale = as_float(loc, *stored)
+        self.fixed_df = fixed_df
 
     @classmethod
     def template(cls, df=4.0, *, fixed_df: bool = False) -> Self:
         """A placeholder for a fit, which begins at these degrees of freedom."""
         return cls(df, 0.0, 1.0, fixed_df=fixed_df)
-
-    @property
-    def df(self) -> Float[Array, "*stack"]:
-        return jnp.exp(self.log_df)
-
-    @property
-    def scale(self) -> Float[Array, "*stack"]:
-        return jnp.exp(self.log_scale)
 
     @property
     def mean(self) -> Float[Array, "*stack"]:
@@ -92,10 +83,6 @@ class StudentT(Refittable):
         ratio = self.df / jnp.where(heavy, jnp.ones_like(self.df), self.df - 2)
         finite = jnp.exp(2 * self.log_scale) * ratio
         return jnp.where(heavy, jnp.where(self.df > 1, jnp.inf, jnp.nan), finite)
-
-    @property
-    def origin(self):
-        return self.loc
 
     @property
     def num_parameters(self) -> int:
@@ -159,8 +146,7 @@ class StudentT(Refittable):
         log_df = self.log_df
         if not self.fixed_df:
             log_df = self._next_log_df(stats.gap / stats.count)
-        fields = lambda m: (m.log_df, m.loc, m.log_scale)
-        return eqx.tree_at(fields, self, (log_df, loc, 0.5 * jnp.log(variance)))
+        return self._replace(log_df=log_df, loc=loc, log_scale=0.5 * jnp.log(variance))
 
     def begun(self, stats: LatentScales, origin=None) -> Self:
         """Degrees of freedom as they are; far from the data the scale of their mean logarithm.
@@ -172,7 +158,7 @@ class StudentT(Refittable):
         log_square = stats.gap / stats.count + 1 + jnp.log(2 * a) - log_minus_digamma(a)
         far = log_square > 8
         log_scale = jnp.where(far, self.log_scale + 0.5 * log_square, moved.log_scale)
-        return eqx.tree_at(lambda m: (m.log_df, m.log_scale), moved, (self.log_df, log_scale))
+        return moved._replace(log_df=self.log_df, log_scale=log_scale)
 
     def _next_log_df(self, gap):
         """The step of EM in df, which crawls where df is large, or one of scoring if that is longer.
@@ -212,7 +198,3 @@ class StudentT(Refittable):
 
     def on_boundary(self, floor: LatentScales):
         return jnp.exp(2 * self.log_scale) <= 2 * floor.second
-
-    def zero_stats(self) -> LatentScales:
-        zero = jnp.zeros_like(self.loc)
-        return LatentScales(zero, zero, zero, zero, zero)

@@ -6,10 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
-from .._density import one_event
-from .._exponential import Refittable, Total
-from .._numerics import as_float
-from ._support import outside
+from ._family import Refittable, Total, as_float, one_event, outside
 
 
 class Uniform(Refittable):
@@ -77,7 +74,3 @@ class Uniform(Refittable):
 
     def expected_log_prob(self, stats: Total, origin=None) -> Scalar:
         return jnp.sum(-stats.count * jnp.log(self.high - self.low))
-
-    def zero_stats(self) -> Total:
-        zero = jnp.zeros_like(self.low)
-        return Total(zero, zero)

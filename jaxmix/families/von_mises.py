@@ -2,18 +2,15 @@
 
 from typing import ClassVar, Self
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, Scalar
 
 from .. import _loops
-from .._density import one_event
-from .._numerics import as_float
 from ._bessel import mean_length
 from ._directions import Direction, Directions, above
-from ._entrances import entrance
+from ._family import as_float, logs, one_event
 
 NODES, SIZES = (0.5 * a for a in np.polynomial.legendre.leggauss(32))
 REACH = 30.0  # nats below an angle's density, beyond which nothing is left of it
@@ -66,29 +63,18 @@ class VonMises(Direction):
 
     reparametrised: ClassVar[bool] = True
     ranks: ClassVar[dict[str, int]] = {"loc": 0, "log_concentration": 0}
+    about: ClassVar[str] = "loc"
 
     loc: Float[Array, "*stack"]
     log_concentration: Float[Array, "*stack"]
 
     def __init__(self, loc, concentration=None, *, log_concentration=None):
-        log, concentration = entrance(
-            "VonMises", concentration=concentration, log_concentration=log_concentration
-        )
-        self.loc, concentration = as_float(loc, concentration)
-        self.log_concentration = log(concentration)
-
-    @classmethod
-    def template(cls) -> Self:
-        """A placeholder for a fit."""
-        return cls(0.0, 1.0)
+        (log,) = logs("VonMises", concentration=(concentration, log_concentration))
+        self.loc, self.log_concentration = as_float(loc, log)
 
     @property
     def dim(self) -> int:
         return 2
-
-    @property
-    def origin(self):
-        return self.loc
 
     def log_prob(self, x: Float[Array, ""]) -> Scalar:
         x = one_event(x, (), self)
@@ -117,8 +103,7 @@ class VonMises(Direction):
     def from_stats(self, stats: Directions, origin=None) -> Self:
         angle = jnp.arctan2(stats.shift, stats.count - stats.bend)
         loc = (self.loc if origin is None else origin) + angle
-        fields = lambda m: (m.loc, m.log_concentration)
-        return eqx.tree_at(fields, self, (loc, self._log_kappa(stats)))
+        return self._replace(loc=loc, log_concentration=self._log_kappa(stats))
 
     def recentre(self, stats: Directions, old, new) -> Directions:
         angle = old - new

@@ -2,17 +2,13 @@
 
 from typing import ClassVar, Self
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
 from .. import _loops
-from .._density import one_event
-from .._numerics import as_float
 from ._directions import Direction, Directions, above
-from ._entrances import entrance
-from ._support import Domain, outside
+from ._family import Domain, as_float, length_of, logs, one_event, outside
 
 
 class VonMisesFisher(Direction):
@@ -34,16 +30,15 @@ class VonMisesFisher(Direction):
     """
 
     ranks: ClassVar[dict[str, int]] = {"direction": 1, "log_concentration": 0}
+    about: ClassVar[str] = "mean_direction"
 
     direction: Float[Array, "*stack d"]
     log_concentration: Float[Array, "*stack"]
+    dim = length_of("direction")
 
     def __init__(self, mean_direction, concentration=None, *, log_concentration=None):
-        log, concentration = entrance(
-            "VonMisesFisher", concentration=concentration, log_concentration=log_concentration
-        )
-        self.direction, concentration = as_float(mean_direction, concentration)
-        self.log_concentration = log(concentration)
+        (log,) = logs("VonMisesFisher", concentration=(concentration, log_concentration))
+        self.direction, self.log_concentration = as_float(mean_direction, log)
         if self.direction.ndim != 1 or self.direction.shape[0] < 2:
             raise ValueError(
                 "VonMisesFisher takes a direction (d,) of two coordinates or more; it was given "
@@ -54,10 +49,6 @@ class VonMisesFisher(Direction):
     def template(cls, dim: int) -> Self:
         """A placeholder of this dimension for a fit."""
         return cls(jnp.ones(dim), 1.0)
-
-    @property
-    def dim(self) -> int:
-        return self.direction.shape[-1]
 
     @property
     def domain(self) -> Domain:
@@ -74,10 +65,6 @@ class VonMisesFisher(Direction):
     def mean(self) -> Float[Array, "*stack d"]:
         """The mean of the unit vectors: the mean direction times the mean resultant length."""
         return self.mean_length[..., None] * self.mean_direction
-
-    @property
-    def origin(self):
-        return self.mean_direction
 
     @property
     def num_parameters(self) -> int:
@@ -135,8 +122,7 @@ class VonMisesFisher(Direction):
         centre = self.mean_direction if origin is None else origin
         direction = centre + stats.shift / stats.count[..., None]
         direction = direction / jnp.sqrt(jnp.sum(direction**2, -1, keepdims=True))
-        fields = lambda m: (m.direction, m.log_concentration)
-        return eqx.tree_at(fields, self, (direction, self._log_kappa(stats)))
+        return self._replace(direction=direction, log_concentration=self._log_kappa(stats))
 
     def recentre(self, stats: Directions, old, new) -> Directions:
         apart = old - new

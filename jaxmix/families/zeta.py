@@ -8,16 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .. import _loops
-from ._family import (
-    TRIALS,
-    Domain,
-    ExponentialFamily,
-    Total,
-    as_float,
-    counted,
-    entrance,
-    one_event,
-)
+from ._family import TRIALS, ExponentialFamily, Total, as_float, counted, entrance, one_event
 
 
 class Zeta(ExponentialFamily):
@@ -35,7 +26,7 @@ class Zeta(ExponentialFamily):
     """
 
     ranks: ClassVar[dict[str, int]] = {"log_excess": 0}
-    domain: ClassVar[Domain] = TRIALS
+    domain = TRIALS
     log_excess: Float[Array, "*stack"]
     exponent = property(lambda self: 1 + jnp.exp(self.log_excess))
 

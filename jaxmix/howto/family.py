@@ -11,6 +11,7 @@ An event of two numbers is an array (2,), its domain `jm.Domain("two angles", di
 the shape of data by the domain, `jm.encode` their values too. `jm.check_density(density)` tests the
 contract (see `jm.ExponentialFamily`) of one density and of a stack, on draws of `sample(self, key)`,
 which gives one event; without `sample` give it `event=`, and it tests less.
+`candidate = "counts"` in the class has `jm.infer_template` try it for such columns of a table.
 
 Not an exponential family? Derive from `jm.LogDensity` and write `log_prob(self, x)` in place of
 `stats`, `natural` and `log_base`: the M-step then climbs its gradient.

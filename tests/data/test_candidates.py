@@ -1,0 +1,52 @@
+"""Families that declare themselves candidates for columns, the house's and a user's alike."""
+
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats as st
+
+import jaxmix as jm
+from jaxmix.data.candidates import candidates
+
+
+class Logarithmic(jm.ExponentialFamily):
+    """Fisher's series: log p(x) = x log q - log x - log(-log(1 - q)), x = 1, 2, ..."""
+
+    logit: jax.Array
+    ranks: ClassVar[dict[str, int]] = {"logit": 0}
+    domain = jm.Domain("a whole number from 1 up", whole=True, low=1)
+
+    def stats(self, x, origin=None):
+        return jm.Total(jnp.ones_like(self.logit), x * jnp.ones_like(self.logit))
+
+    def natural(self, origin=None):
+        return jm.Total(-jnp.log(jax.nn.softplus(self.logit)), jax.nn.log_sigmoid(self.logit))
+
+    def log_base(self, x):
+        return -jnp.log(x * jnp.ones_like(self.logit))
+
+
+@pytest.mark.parametrize(
+    ("family", "kind", "law"),
+    [(Logarithmic, "counts", st.logser(0.93)), (jm.InverseGaussian, "skewed", st.invgauss(2.0))],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_a_family_that_declares_itself_is_chosen_where_it_is_right(monkeypatch, family, kind, law):
+    table = {"x": law.rvs(600, random_state=np.random.default_rng(0))}
+    # By one line in the class, `candidate = "counts"`; taken away again after the test.
+    monkeypatch.setattr(family, "candidate", kind)
+    found = jm.infer_template(table)
+    assert found.choices[0].family == family.__name__
+    assert isinstance(found.template.parts["x"], family)
+    assert jm.infer_template(table, families={"x": family.__name__}).choices[0].family
+    monkeypatch.undo()
+    assert family.__name__ not in [one.name for one in candidates()]
+
+
+def test_a_kind_of_columns_that_there_is_none_of_is_told(monkeypatch):
+    monkeypatch.setattr(Logarithmic, "candidate", "numerals")
+    with pytest.raises(ValueError, match=r"Logarithmic is a candidate.*'numerals'.*skewed"):
+        candidates()
