@@ -6,6 +6,8 @@ import warnings
 from pathlib import Path
 from types import ModuleType
 
+from tqdm.auto import tqdm
+
 from ._formulas import with_formulas
 from ._lazy import public
 from ._page import door
@@ -26,17 +28,23 @@ def docs(out: Path, notebooks: Path | None = None) -> list[Path]:
 
     Raises:
         ModuleNotFoundError: without the extra `docs`.
-        OSError: for a folder that can't be written into, before the work.
+        OSError: for a folder that can't be written into, or has no notebooks, before the work.
     """
     try:
         import pdoc
         import pdoc.docstrings
         import pdoc.extract
         import pdoc.render
+
+        if notebooks is not None:
+            importlib.import_module("nbclient")
+            importlib.import_module("nbconvert")
     except ModuleNotFoundError as missing:
         raise ModuleNotFoundError(
             "Pages need the extra `docs`: pip install 'jaxmix[docs]'."
         ) from missing
+    if notebooks is not None and not any(notebooks.glob("*.ipynb")):
+        raise FileNotFoundError(f"There is no notebook in {notebooks}.")
     door(out)
     modules = [importlib.import_module("jaxmix")]
     modules += [importlib.import_module(f"jaxmix.{room}") for room in ROOMS]
@@ -53,13 +61,18 @@ def docs(out: Path, notebooks: Path | None = None) -> list[Path]:
     }  # fmt: skip
     shown = [] if notebooks is None else _galleries(notebooks, out)
     pdoc.render.configure(docformat="google", show_source=False)
+    first, told = modules[0], modules[0].__doc__
+    if shown:
+        links = "\n".join(f"- [{page.stem}](notebooks/{page.name})" for page in shown)
+        first.__doc__ = f"{told}\n\nNotebooks, executed:\n\n{links}\n"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of annotations that pdoc reads in other libraries
             pdoc.pdoc("jaxmix", output_directory=out)
     finally:
+        first.__doc__ = told
         pdoc.docstrings.convert, pdoc.extract.iter_modules2 = plain, below
-    return sorted(out.rglob("*.html")) + shown
+    return sorted(out.rglob("*.html"))
 
 
 def _told(module: ModuleType) -> list[str]:
@@ -78,10 +91,13 @@ def _galleries(notebooks: Path, out: Path) -> list[Path]:
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # of their processes
     pages = []
     (out / "notebooks").mkdir(parents=True, exist_ok=True)
-    for path in sorted(notebooks.glob("*.ipynb")):
+    paths = sorted(notebooks.glob("*.ipynb"))
+    for path in tqdm(paths, desc="Executing", unit="notebook", disable=None):
         notebook = nbformat.read(path, as_version=4)
         nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
         page = out / "notebooks" / f"{path.stem}.html"
-        page.write_text(nbconvert.HTMLExporter().from_notebook_node(notebook)[0], encoding="utf-8")
+        named = {"metadata": {"name": path.stem}}
+        text, _ = nbconvert.HTMLExporter().from_notebook_node(notebook, resources=named)
+        page.write_text(text, encoding="utf-8")
         pages.append(page)
     return pages

@@ -5,8 +5,10 @@ log p(x) = <natural, stats(x)> + log_base(x). `stats` is a NamedTuple headed by 
 into `from_stats(self, stats, origin=None)`; without one it is Newton's ascent. `natural` and
 `from_stats` are of a stack of densities, too: write `[..., 0]`, not `[0]`, and sum over axis -1.
 All else is of one density and one event, batches being `jax.vmap`'s. `origin` may go unused.
-Parameters are stored free of bounds, `ranks` says the rank of each. Where all are 0, `template()`
-has zeros; else give `jm.mixture_of` a density of your own, from whose values Newton's ascent goes.
+Counts come as integers, and `stats` makes them floats of the parameters' dtype, as below.
+Parameters are stored free of bounds, `ranks` says the rank of each. `template()` has zeros for all,
+`template(dim)` where there are vectors; where zeros are no start of Newton's ascent, give
+`jm.mixture_of` a density of your own.
 An event of two numbers is an array (2,), its domain `jm.Domain("two angles", dim=2)`; a fit checks
 the shape of data by the domain, `jm.encode` their values too. `jm.check_density(density)` tests the
 contract (see `jm.ExponentialFamily`) of one density and of a stack, on draws of `sample(self, key)`,
