@@ -87,10 +87,11 @@ class Fold(NamedTuple):
         """Rows of the record, with each group stacked."""
         return ColumnsEvent(*self._stacked(data, 1), self.groups, self.is_dict)
 
-    def model(self, model: PyTree) -> PyTree:
-        """The model with its like columns stacked, the innermost axis of their stacks."""
-        record = _inner(model)
-        return _with(model, Columns(*self._stacked(dict(record.items()), len(record.stack_shape))))
+    def model(self, model: PyTree, other: PyTree = None) -> PyTree:
+        """The model, or another of its structure, with like columns stacked as the innermost axis."""
+        other = model if other is None else other
+        depth, fields = len(_inner(model).stack_shape), dict(_inner(other).items())
+        return _with(other, Columns(*self._stacked(fields, depth)))
 
     def unfolded(self, model: PyTree, template: PyTree) -> PyTree:
         """The record of a folded model, in the template's own order."""

@@ -20,7 +20,7 @@ from .chunks import densities, rows_of_chunk, width
 from .drive import Progress, drive
 from .entry import Options
 from .expected import log_likelihood
-from .priors.prior import FLOOR_ROWS
+from .priors.prior import FLOOR_ROWS, folded
 from .run import loop
 from .search import restarts
 from .search.restarts import GOES, Searched, floor_prior, search, table_of
@@ -158,13 +158,17 @@ def fit_alike(keys, templates, data, weights, options: Options, room: int) -> li
 def _entered(template, data, weights, options: Options, layout):
     """Data, weights and options as they are fitted, and how like columns were stacked for it.
 
-    A prior and a checkpoint hold to the record as it is.
+    A checkpoint holds to the record as it is.
     """
     data = checked_data(placed(data, layout), template)
     weights = placed(checked_weights(weights, num_rows(data), float_of(data)), layout)
     check_rows(template, data, weights, options.prior)
-    as_it_is = layout is not None or options.prior or options.checkpoint
-    fold = None if as_it_is else fold_of(template, data)
+    as_it_is = layout is not None or options.checkpoint
+    fold, prior = None if as_it_is else fold_of(template, data), options.prior
+    if fold is not None and prior is not None:
+        prior = folded(prior, template, fold)
+        fold = None if prior is None else fold
+        options = options if prior is None else options._replace(prior=prior)
     if (held := options.validation) is not None:
         held = checked_data(held, template)
         options = options._replace(validation=held if fold is None else fold.data(held))

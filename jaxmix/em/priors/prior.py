@@ -11,8 +11,9 @@ from ... import _loops
 from ..._exponential import Refittable
 from ..._stand_ins import Blank
 from ..._trees import float_of, num_rows, spread, take
+from ...combinators._columns import Fold
 from ..chunks import SYMBOLIC, take_chunk
-from ..parts import take_apart
+from ..parts import is_part, take_apart
 
 DEFAULT_FLOOR = 1e-9  # least variance of a component, as a share of the data's
 FLOOR_ROWS = 4096
@@ -187,3 +188,23 @@ def log_prior(model: PyTree, prior: Prior | None) -> Array:
 
 def expected_under(leaf: Refittable, stats: Any, origin: Any) -> Array:
     return jnp.sum(leaf.expected_log_prob(stats, origin))
+
+
+def folded(prior: Prior, model: PyTree, fold: Fold) -> Prior | None:
+    """A prior of a record, of the record whose like columns are stacked.
+
+    None where like columns have unlike priors, pseudo-events at the mean of some of them, say.
+    """
+    parts, none = take_apart(model), [None] * len(prior.stats)
+    of_leaf = zip(
+        prior.stats, prior.origins, prior.at_mean or none, prior.floors or none, strict=True
+    )
+    try:
+        columns = fold.model(model, parts.model(list(of_leaf), parts.loose))
+    except ValueError:  # of trees that don't match
+        return None
+    nodes, structure = jax.tree.flatten(fold.model(model), is_leaf=is_part)
+    places = zip(nodes, structure.flatten_up_to(columns), strict=True)
+    found = [place for node, place in places if isinstance(node, Refittable)]
+    stats, origins, at_mean, floors = map(list, zip(*found, strict=True))
+    return Prior(stats, origins, at_mean, floors if prior.floors else prior.floors)

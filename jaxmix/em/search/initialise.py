@@ -123,7 +123,10 @@ def components(template: PyTree, data: PyTree) -> int | None:
     if not isinstance(template, Labelled):
         return None
     event = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), data)
-    return jax.eval_shape(template.joint_log_probs, event).shape[0]
+    under = lambda model, row: model.joint_log_probs(row)
+    return eqx.filter_eval_shape(under, template, event).shape[
+        0
+    ]  # some families' take no constants
 
 
 def started(keys, template: PyTree, sample: PyTree, share: Array, case=None) -> PyTree:
