@@ -16,7 +16,7 @@ from jaxtyping import PyTree, Scalar
 from .._density import LogDensity
 from .._exponential import Refittable
 from .._stack import has_shared, over_stack
-from .._trees import take
+from .._trees import is_traced, take
 from .composite import Composite
 from .mixture import MixtureSameFamily
 from .optional import Optional
@@ -97,8 +97,9 @@ class Fold(NamedTuple):
         """The record of a folded model, in the template's own order."""
         columns, record = _inner(model), _inner(template)
         depth, parts = len(record.stack_shape), dict(columns.others)
+        xp: Any = jnp if is_traced(columns) else np  # on the host nothing is compiled
         for names, group in zip(self.groups, columns.groups, strict=True):
-            whole = jax.tree.map(lambda a: np.moveaxis(np.asarray(a), depth, 0), group)
+            whole = jax.tree.map(lambda a: xp.moveaxis(xp.asarray(a), depth, 0), group)
             for i, name in enumerate(names):
                 parts[name] = take(whole, i)
         names = [name for name, _ in record.items()]

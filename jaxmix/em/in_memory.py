@@ -13,7 +13,7 @@ from jaxtyping import Array, Key, PyTree
 from .._results import names
 from .._trees import alone, float_of, in_numpy, num_rows, take
 from ..combinators._buckets import bucketed
-from ..combinators._columns import Fold, fold_of
+from ..combinators._columns import Fold
 from .checkpoint import Keeper, belonging
 from .checks import check_rows, check_support, checked_data, checked_weights, of_dtype
 from .chunks import densities, rows_of_chunk, width
@@ -163,12 +163,10 @@ def _entered(template, data, weights, options: Options, layout):
     data = checked_data(placed(data, layout), template)
     weights = placed(checked_weights(weights, num_rows(data), float_of(data)), layout)
     check_rows(template, data, weights, options.prior)
-    as_it_is = layout is not None or options.checkpoint
-    fold, prior = None if as_it_is else fold_of(template, data), options.prior
-    if fold is not None and prior is not None:
-        prior = folded(prior, template, fold)
-        fold = None if prior is None else fold
-        options = options if prior is None else options._replace(prior=prior)
+    fold = None
+    if layout is None and not options.checkpoint:
+        fold, prior = folded(options.prior, template, data)
+        options = options._replace(prior=prior)
     if (held := options.validation) is not None:
         held = checked_data(held, template)
         options = options._replace(validation=held if fold is None else fold.data(held))

@@ -1,5 +1,6 @@
 """EM as a pure function: one loop, padded traces, a result code; for `jit`, `vmap` and `grad`."""
 
+import dataclasses
 from typing import NamedTuple
 
 import equinox as eqx
@@ -16,13 +17,14 @@ from .._refuse import forward_only
 from .._results import RESULTS
 from .._sharding import on_automatic_axes
 from .._stack import of_arrays
+from .._trees import is_traced
 from .accelerate import solver_of
 from .checks import check_rows
 from .chunks import in_blocks, is_brief, lanes_of
 from .entry import check_start, check_steps, enter, items_of_one_row
 from .expected import expect
 from .m_step import GradientState, maximise
-from .priors.prior import DEFAULT_FLOOR, Prior, floor_prior
+from .priors.prior import DEFAULT_FLOOR, Prior, floor_prior, folded
 from .solver import Rules, Solver
 from .state import History, State, begin, judge, propose
 from .stopping import result_of
@@ -166,10 +168,18 @@ def run(
     numbers = jax.tree.map(
         lambda n: n if isinstance(n, jax.Array) else jax.device_put(n), (floor, max_steps, tol)
     )
+    fold, record = None, model
+    arrays = [a for a in jax.tree.leaves((model, data, weights, prior)) if isinstance(a, jax.Array)]
+    if not (is_traced(arrays) or any(len(a.devices()) > 1 for a in arrays)):
+        fold, prior = folded(prior, model, data)  # a program that does not grow with the columns
+    if fold is not None:
+        model, data = fold.model(model), fold.data(data)
     solution = _run(
         model, data, weights, prior, *numbers,
         assignment, solver, stopping, history_size, chunk_size,
     )  # fmt: skip
+    if fold is not None:
+        solution = dataclasses.replace(solution, model=fold.unfolded(solution.model, record))
     return forward_only(
         solution,
         "em.run ends when it has converged, and has no reverse-mode derivative: call em.solve, "

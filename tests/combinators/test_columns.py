@@ -8,9 +8,11 @@ from scipy.special import logsumexp
 from scipy.stats import norm
 
 import jaxmix as jm
+from jaxmix.combinators import _columns
 from jaxmix.combinators._columns import fold_of
 from jaxmix.em.expected import expect
 from jaxmix.em.parts import num_parameters
+from jaxmix.em.priors.prior import folded
 
 ROWS = 60
 
@@ -92,3 +94,21 @@ def test_refused_row_is_told_by_its_own_names():
     template = jm.mixture_of(jm.Composite({n: jm.Exponential.template() for n in data}), 2)
     with pytest.raises(ValueError, match=r"Row 7, .*'c3': -1\.0.* probability 0"):
         jm.fit(jax.random.key(0), template, data, num_restarts=2)
+
+
+def test_run_and_priors_hold_to_stacked_columns(monkeypatch):
+    """The same answers as without stacks; unlike priors of like columns leave the record as it is."""
+    x, model = _numbers(3), _mixture(3, np.random.default_rng(2))
+    data = {f"c{i}": x[:, i] for i in range(3)}
+    monkeypatch.setattr(_columns, "MANY", 3)
+    like = jm.em.conjugate_prior(model, data, rows=2.0)
+    assert folded(None, model, data)[0] is not None and folded(like, model, data)[0] is not None
+    still = [None] * len(like.stats)
+    unlike = like._replace(at_mean=[*still[:2], jnp.ones(2), *still[3:]])
+    assert folded(unlike, model, data) == (None, unlike)
+    found = [jm.em.run(model, data, prior=like, max_steps=20)]
+    monkeypatch.setattr(_columns, "MANY", 10)
+    found.append(jm.em.run(model, data, prior=like, max_steps=20))
+    assert jax.tree.structure(found[0].model) == jax.tree.structure(model)
+    for one, other in zip(*map(jax.tree.leaves, found), strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-4, atol=1e-4)

@@ -11,7 +11,7 @@ from ... import _loops
 from ..._exponential import Refittable
 from ..._stand_ins import Blank
 from ..._trees import float_of, num_rows, spread, take
-from ...combinators._columns import Fold
+from ...combinators._columns import Fold, fold_of
 from ..chunks import SYMBOLIC, take_chunk
 from ..parts import is_part, take_apart
 
@@ -190,21 +190,23 @@ def expected_under(leaf: Refittable, stats: Any, origin: Any) -> Array:
     return jnp.sum(leaf.expected_log_prob(stats, origin))
 
 
-def folded(prior: Prior, model: PyTree, fold: Fold) -> Prior | None:
-    """A prior of a record, of the record whose like columns are stacked.
+def folded(prior: Prior | None, model: PyTree, data: PyTree) -> tuple[Fold | None, Prior | None]:
+    """How like columns of a record are stacked, and a prior of the stacked record.
 
-    None where like columns have unlike priors, pseudo-events at the mean of some of them, say.
+    No fold where too few columns are alike, or where like ones have unlike priors: pseudo-events
+    at the mean of some of them, say.
     """
+    fold = fold_of(model, data)
+    if fold is None or prior is None:
+        return fold, prior
     parts, none = take_apart(model), [None] * len(prior.stats)
-    of_leaf = zip(
-        prior.stats, prior.origins, prior.at_mean or none, prior.floors or none, strict=True
-    )
+    each = (prior.stats, prior.origins, prior.at_mean or none, prior.floors or none)
     try:
-        columns = fold.model(model, parts.model(list(of_leaf), parts.loose))
+        columns = fold.model(model, parts.model(list(zip(*each, strict=True)), parts.loose))
     except ValueError:  # of trees that don't match
-        return None
+        return None, prior
     nodes, structure = jax.tree.flatten(fold.model(model), is_leaf=is_part)
     places = zip(nodes, structure.flatten_up_to(columns), strict=True)
     found = [place for node, place in places if isinstance(node, Refittable)]
     stats, origins, at_mean, floors = map(list, zip(*found, strict=True))
-    return Prior(stats, origins, at_mean, floors if prior.floors else prior.floors)
+    return fold, Prior(stats, origins, at_mean, floors if prior.floors else prior.floors)
