@@ -72,7 +72,7 @@ def fit_table(path: Path, folder: Path, asked: Asked) -> None:
     if read.rows < 2:
         raise ValueError(f"{read.name} has 1 row: a mixture needs at least 2.")
     if asked.response is not None:
-        read = of_its_sample(read)
+        read = of_its_sample(read, "This")
         read = complete(read, asked.response, covariates(asked, list(read.frame.columns)))
     if asked.dry_run:
         print(*(f"# {note}" for note in read.notes), sep="\n")
@@ -111,7 +111,7 @@ def fit_table(path: Path, folder: Path, asked: Asked) -> None:
             )  # fmt: skip
             if read.long is not None:
                 shutil.rmtree(rows_at)
-                read = of_its_sample(read)
+                read = of_its_sample(read, "The mixture is fitted to all rows; the rest")
             save_model(place.part / "model.npz", found.best.model)
             note_reading(place.part, read, [], asked.date_parts)
             place.keep("model.npz", "reading.json")

@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 ABSENT = {"", "?", "-", "--", ".", "na", "n/a", "n.a.", "nan", "<na>", "none", "null", "missing",
           "unknown", "#n/a", "nd", "n.d."}  # fmt: skip
@@ -125,8 +127,15 @@ def parsed(column, reading: Reading):
             raise ValueError(f"{column.name}: {text!r} is no {reading.kind}.")
         return number
 
-    levels = {level: value(level) for level in column.dropna().unique()}
-    return column.map(levels).astype(float)
+    import pandas as pd
+
+    found: Any = pd.to_numeric(column, errors="coerce")
+    numbers = found.astype(float)
+    if reading.kind != "number" or reading.decimal != "." or reading.factors:
+        numbers[:] = np.nan
+    left = column[column.notna() & ~np.isfinite(numbers)]  # those that are not as Python has them
+    levels = {level: value(level) for level in left.unique()}
+    return numbers.where(~column.index.isin(left.index), column.map(levels)).astype(float)
 
 
 def said_of(name: str, levels: list[str], reading: Reading, count: Callable) -> list[str]:

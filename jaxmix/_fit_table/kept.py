@@ -22,7 +22,9 @@ class Kept:
 
     def batches(self) -> Iterator[PyTree]:
         """The events in the table's order."""
-        for arrays in zip(*(file.batches() for file in self._files), strict=True):
+        columns = zip(*(file.batches() for file in self._files), strict=True)
+        size = lambda arrays: len(arrays[0])
+        for arrays in passing(columns, "A pass", self.num_rows, size):
             yield jax.tree.unflatten(self._structure, arrays)
 
     def take(self, index: np.ndarray) -> PyTree:

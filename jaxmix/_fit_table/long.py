@@ -3,7 +3,7 @@
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,14 +69,21 @@ def piece_rows(columns: int) -> int:
     return max(1024, min(BATCH_ROWS, CELLS // max(columns, 1)))
 
 
-def passing(pieces: Iterable[Any], words: str, rows: int | None = None) -> Iterator[Any]:
+def passing(
+    pieces: Iterable[Any],
+    words: str,
+    rows: int | None = None,
+    size: Callable[[Any], int] = len,
+) -> Iterator[Any]:
     """The pieces of a pass, with a bar on a terminal and a line now and then elsewhere."""
     done, told = 0, time.monotonic()
-    with tqdm(total=rows, desc=words, unit="row", unit_scale=True, disable=None) as bar:
+    with tqdm(
+        total=rows, desc=words, unit="row", unit_scale=True, leave=False, disable=None
+    ) as bar:
         for piece in pieces:
             yield piece
-            done += len(piece)
-            bar.update(len(piece))
+            done += size(piece)
+            bar.update(size(piece))
             if not sys.stderr.isatty() and time.monotonic() - told > SECONDS:
                 told = time.monotonic()
                 print(f"{words}: {done:,} rows{f' of {rows:,}' if rows else ''}", flush=True)

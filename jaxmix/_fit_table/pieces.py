@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..data.sources import pieces as batches
 from .delimited import Grouped, opened
 from .long import piece_rows
 
@@ -79,7 +80,5 @@ def dataset_of(files: list[Path], kind: str = "parquet") -> Any:
 
 def _columnar(files: list[Path], kind: str) -> Iterator[Any]:
     data = dataset_of(files, kind)
-    size = piece_rows(len(data.schema.names))
-    for piece in data.to_batches(batch_size=size, batch_readahead=2, fragment_readahead=1):
-        if piece.num_rows:
-            yield piece.to_pandas()
+    for batch in batches(data, piece_rows(len(data.schema.names))):
+        yield batch.to_pandas()

@@ -117,14 +117,12 @@ def read_table(
     return Table(name, parts(frame), readings, notes + said, long._replace(frame=None), pieces)
 
 
-def of_its_sample(read: Table) -> Table:
-    """A long table as the rows that were drawn from it at random."""
+def of_its_sample(read: Table, what: str) -> Table:
+    """A long table as the rows that were drawn from it at random, and a note of what is of them."""
     if read.long is None:
         return read
     few = read.long.at_random
-    read.notes.append(
-        f"This is of {few:,} of the {read.rows:,} rows, drawn at random: the table is long."
-    )
+    read.notes.append(f"{what} is of {few:,} of the {read.rows:,} rows, drawn at random.")
     return read._replace(frame=read.frame[:few])
 
 

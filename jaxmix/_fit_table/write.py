@@ -156,7 +156,7 @@ def _report(read, fields, proposed, found, told, posterior, files, said, joint) 
     # The information of the rows about a component's own parameters, all others known.
     sizes = (np.sum(posterior**2, 0) * read.rows / len(posterior)).tolist()
     shares = [
-        f"{share(w, read.rows)} ({(which == k).sum()} rows)"
+        f"{share(w, read.rows)} ({(which == k).sum()} {'rows' if read.long is None else 'drawn'})"
         for k, w in enumerate(model.weights.tolist())
     ]
     rows = [["share", *shares, ""]]

@@ -83,6 +83,18 @@ class Arrays:
         return take(self.data, index)
 
 
+def pieces(dataset: Any, size: int, columns: list[str] | None = None) -> Iterator[Any]:
+    """The batches of an Arrow data set, few of them in memory at a time."""
+    import pyarrow.dataset as arrow
+
+    options: dict[str, Any] = {"batch_readahead": 2, "fragment_readahead": 1}
+    if isinstance(getattr(dataset, "format", None), arrow.ParquetFileFormat):
+        # Else the columns of many row groups are read ahead: a gigabyte of a file of two.
+        options["fragment_scan_options"] = arrow.ParquetFragmentScanOptions(pre_buffer=False)
+    batches = dataset.to_batches(columns=columns, batch_size=size, **options)
+    return (batch for batch in batches if batch.num_rows)
+
+
 class Parquet:
     """A Parquet file, a folder of them, or any Arrow data set, read batch by batch.
 
@@ -136,10 +148,8 @@ class Parquet:
 
     def batches(self) -> Iterator[PyTree]:
         """The rows in order; a batch never has more than `batch_size`."""
-        options = {"columns": self.columns, "batch_size": self.batch_size, "batch_readahead": 2}
-        for piece in self.dataset.to_batches(**options):
-            if piece.num_rows:
-                yield self._event(piece)
+        for piece in pieces(self.dataset, self.batch_size, self.columns):
+            yield self._event(piece)
 
     def take(self, index: np.ndarray) -> PyTree:
         """Rows by number."""

@@ -1,6 +1,6 @@
 """A long table through the command line: time, memory, and how long it said nothing.
 
-    python -m benchmarks.tables_large [ROWS] [--parquet] [OPTIONS OF fit ...]
+    python -m benchmarks.tables.large [--rows N] [--parquet] [OPTIONS OF fit ...]
 
 Trips as a city publishes them: a time, labels, counts, amounts with an atom at zero, gaps. By
 default 3,300,000 rows, 202 MB of text. With `--parquet` twenty channels of a machine in three
@@ -33,9 +33,8 @@ def trips(rows: int, seed: int = 0) -> pd.DataFrame:
     card = rng.random(rows) < np.array([0.7, 0.9, 0.55])[kind]
     tip = np.where(card & (rng.random(rows) < 0.9), rng.gamma(4.0, 0.05, rows) * fare, 0.0)
     hour = np.where(kind == 2, rng.normal(23, 2, rows), rng.normal(14, 3.5, rows)) % 24
-    began = pd.Timestamp("2024-01-01") + pd.to_timedelta(
-        np.round(86400 * (rng.integers(0, 31, rows) + hour / 24)), unit="s"
-    )
+    seconds = np.round(86400 * (rng.integers(0, 31, rows) + hour / 24)).astype("timedelta64[s]")
+    began = pd.DatetimeIndex(np.datetime64("2024-01-01") + seconds)
     passengers = 1 + rng.poisson(0.4, rows).astype(float)
     passengers[rng.random(rows) < 0.04] = np.nan
     zone = np.array(["north", "south", "east", "west", "airport"])
@@ -111,7 +110,7 @@ def watched(command: list[str], folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("rows", type=int, nargs="?")
+    parser.add_argument("--rows", type=int)
     parser.add_argument("--parquet", action="store_true")
     asked, options = parser.parse_known_args()
     rows = asked.rows or (12_000_000 if asked.parquet else 3_300_000)
