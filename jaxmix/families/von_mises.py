@@ -4,45 +4,11 @@ from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Key, Scalar
 
 from .. import _loops
-from ._bessel import mean_length
-from ._directions import Direction, Directions, above
+from ._directions import Direction, Directions, above, carried
 from ._family import as_float, logs, one_event
-
-NODES, SIZES = (0.5 * a for a in np.polynomial.legendre.leggauss(32))
-REACH = 30.0  # nats below an angle's density, beyond which nothing is left of it
-
-
-@jax.custom_jvp
-def _carried(angle, kappa):
-    """An angle drawn about 0 at a concentration, which moves as its quantile does with it."""
-    del kappa
-    return angle
-
-
-@_carried.defjvp
-def _(primals, tangents):
-    angle, kappa = primals
-    return _carried(angle, kappa), tangents[0] + _drift(_carried(angle, kappa), kappa) * tangents[1]
-
-
-def _drift(angle, kappa):
-    """Minus the derivative of the distribution function in kappa over the density.
-
-    The integral of (cos t - A) exp(kappa (cos t - cos angle)) beyond the angle, A the mean length.
-    """
-    size = jnp.abs(angle)
-    square = jnp.sin(0.5 * size) ** 2
-    end = 2 * jnp.arcsin(jnp.sqrt(jnp.minimum(square + 0.5 * REACH / kappa, 1)))
-    width = jax.lax.stop_gradient(jnp.maximum(end, size)) - size
-    nodes, sizes = (jnp.asarray(a, size.dtype) for a in (NODES + 0.5, SIZES))
-    t = size + nodes * width
-    level = -2 * kappa * jnp.sin(0.5 * (t - size)) * jnp.sin(0.5 * (t + size))
-    bend = mean_length(2, kappa)[1] - 2 * jnp.sin(0.5 * t) ** 2
-    return jnp.sign(angle) * width * jnp.sum(sizes * bend * jnp.exp(level))
 
 
 class VonMises(Direction):
@@ -142,5 +108,5 @@ class VonMises(Direction):
 
         start = (jax.random.key_data(key), jnp.zeros((), dtype), jnp.asarray(False))
         _, angle, _ = _loops.while_loop(lambda carry: ~carry[2], attempt, start)
-        angle = _carried(jax.lax.stop_gradient(angle), self.concentration)
+        angle = carried(jax.lax.stop_gradient(angle), self.concentration, 2)
         return jnp.mod(angle + self.loc + jnp.pi, 2 * jnp.pi) - jnp.pi

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
 from .. import _loops
-from ._directions import Direction, Directions, above
+from ._directions import Direction, Directions, above, carried
 from ._family import Domain, as_float, length_of, logs, one_event, outside
 
 
@@ -29,6 +29,7 @@ class VonMisesFisher(Direction):
         Array(-1.6925, dtype=float32)
     """
 
+    reparametrised: ClassVar[bool] = True
     ranks: ClassVar[dict[str, int]] = {"direction": 1, "log_concentration": 0}
     about: ClassVar[str] = "mean_direction"
 
@@ -131,9 +132,14 @@ class VonMisesFisher(Direction):
         return Directions(stats.count, shift, stats.bend + jnp.sum(stats.shift * apart, -1) + half)
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, " d"]:
-        """By rejection of the angle to the mean direction (Wood 1994), then an even turn."""
+        """By rejection of the angle to the mean direction (Wood 1994), then an even turn.
+
+        In the concentration the angle has its implicit derivative (Figurnov et al. 2018).
+        """
         k_angle, k_turn = jax.random.split(key)
-        mean, less = self.mean_direction, self._draw_bend(k_angle)
+        mean, less = self.mean_direction, jax.lax.stop_gradient(self._draw_bend(k_angle))
+        angle = carried(2 * jnp.arcsin(jnp.sqrt(0.5 * less)), self.concentration, self.dim)
+        less = 2 * jnp.sin(0.5 * angle) ** 2
         turn = jax.random.normal(k_turn, mean.shape, mean.dtype)
         turn = turn - mean * jnp.dot(turn, mean)
         turn = turn / jnp.sqrt(jnp.sum(turn * turn))
@@ -142,7 +148,7 @@ class VonMisesFisher(Direction):
 
     def _draw_bend(self, key):
         """1 less the cosine of the angle to the mean direction."""
-        kappa, rest = self.concentration, float(self.dim - 1)
+        kappa, rest = jax.lax.stop_gradient(self.concentration), float(self.dim - 1)
         b = rest / (2 * kappa + jnp.sqrt(4 * kappa**2 + rest * rest))
         x = (1 - b) / (1 + b)
         top = kappa * x + rest * jnp.log1p(-x * x)

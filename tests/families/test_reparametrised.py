@@ -57,3 +57,25 @@ def test_draws_move_as_quantiles_do(case, x64):
 
 def test_most_families_of_numbers_say_so():
     assert {jm.VonMises, jm.Gamma, jm.TruncatedNormal} <= {type(c.make()) for c in SAID}
+
+
+@pytest.mark.parametrize("kappa", [0.3, 40.0])
+@pytest.mark.parametrize("dim", [2, 3, 9])
+def test_directions_move_with_their_concentration_as_the_quantiles_of_their_angles(dim, kappa):
+    north = jnp.zeros(dim).at[0].set(1)
+    cosine = lambda k, key: jm.VonMisesFisher(north, k).sample(key)[0]
+    keys = jax.random.split(jax.random.key(dim), 40)
+    drawn, moved = jax.jit(jax.vmap(jax.value_and_grad(cosine), (None, 0)))(kappa, keys)
+    angles = np.linspace(0, np.pi, 200_001)
+
+    def below(k):
+        mass = np.sin(angles) ** (dim - 2) * np.exp(k * (np.cos(angles) - 1))
+        total = np.concatenate([[0], np.cumsum(mass[1:] + mass[:-1])])
+        return total / total[-1]
+
+    # At the same level for another concentration: the quantile's own difference.
+    step = 1e-3 * kappa
+    at = np.interp(np.arccos(np.asarray(drawn, float)), angles, below(kappa))
+    ends = [np.cos(np.interp(at, below(kappa + s), angles)) for s in (step, -step)]
+    right = (ends[0] - ends[1]) / (2 * step)
+    np.testing.assert_allclose(moved, right, rtol=2e-2, atol=2e-3 * np.abs(right).max())

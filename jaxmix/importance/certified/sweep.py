@@ -186,7 +186,8 @@ class Weighted:
 
 def log_weights(features, rows, proposals, logs, sizes):
     """log p_v / q of each row of statistics and each vertex, rounded up."""
-    product = lambda rows: jnp.matmul(features, rows.T, precision=jax.lax.Precision.HIGHEST)
+    # With all digits whatever `jm.products_in` says: the bound of the rounding is part of a proof.
+    product = lambda rows: jnp.matmul(features, rows.T, precision="highest")
     mixture = jax.scipy.special.logsumexp(product(proposals) + logs[None], axis=1)
     largest = jnp.matmul(jnp.abs(features), sizes, precision="highest") + jnp.max(jnp.abs(logs)) + 2
     return product(rows) - (mixture - UNITS * jnp.finfo(rows.dtype).eps * largest)[:, None]
@@ -228,5 +229,5 @@ def _log_sums(features, log_values, rows, proposals, logs, caps, sizes, m, bets)
 @jax.jit
 def pooled_logs(features: Array, proposals: Array, logs: Array) -> Array:
     """log q of rows of statistics, but for the base measure."""
-    product = jnp.matmul(features, proposals.T, precision=jax.lax.Precision.HIGHEST)
+    product = jnp.matmul(features, proposals.T, precision="highest")
     return jax.scipy.special.logsumexp(product + logs[None], axis=1)
