@@ -11,6 +11,9 @@ the variances: whole numbers up to 16 have columns that are constant within a gr
 likelihood has no bound, and its value is the floor's. `jm.fit` says so: its result is `degenerate`.
 With `floor=1e-6` the index is 0.395, with 1e-3 it is 0.464, with 1e-2 0.454, where the least
 standard deviations are 5.6e-5, 1.8e-3 and 5.7e-3; scikit-learn's is 1e-3, by its `reg_covar`.
+
+Of the same pixels as they are recorded `jm.infer_template` proposes no normal density: 41 columns
+have labels and 7 laws of counts, by held-out score, whose likelihoods are bounded.
 """
 
 import time

@@ -75,7 +75,7 @@ def fit_table(path: Path, folder: Path, asked: Asked) -> None:
         read = of_its_sample(read, "This")
         read = complete(read, asked.response, covariates(asked, list(read.frame.columns)))
     if asked.dry_run:
-        print(*(f"# {note}" for note in read.notes), sep="\n")
+        print(*(f"# {note}\n" for note in read.notes), sep="", end="")
         print(as_text(read.name, _proposed(read, asked)))
         return
     weights = _weights(read.frame, asked.weights)

@@ -85,7 +85,7 @@ def apply(
             written = place.keep()
     known = {column for block in blocks for column in block} | set(names)
     more = [name for name in read.frame.columns if name not in known]
-    print(*read.notes, sep="\n")
+    print(*(f"{note}\n" for note in read.notes), sep="", end="")
     if more:
         print(f"Columns that the model is not of: {', '.join(more)}.")
     print(

@@ -51,6 +51,8 @@ def preamble(lines: Sequence[str], mark: str, width: int) -> tuple[int, bool]:
     skipped, last = 0, None
     while skipped < len(lines):
         line = lines[skipped]
+        if line.count('"') % 2:  # a name of several lines
+            break
         short = 1 == _cells(line, mark) < width
         comment = bool(COMMENT.match(line)) and (
             line.lstrip().startswith("#") or short or width == 1

@@ -59,7 +59,7 @@ def regress(place: Any, read: Table, proposed: Any, asked: Any, weights: Any) ->
     """Fit mixtures of regressions of each size; write the best one, its coefficients and lines."""
     template = proposed.template
     heading(f"{read.name}: {template.response} given {', '.join(template.given)}")
-    print(*read.notes, sep="\n")
+    print(*(f"{note}\n" for note in read.notes), sep="", end="")
     print(f"{proposed}\n")
     with jax.enable_x64(True), quickly_compiled(len(read.frame) <= FEW_ROWS):
         raw = encode(template, read.frame)

@@ -27,6 +27,9 @@ def read_columns(
     columns, found, said, labels = {}, {}, [], []
     for name in frame.columns:
         column = frame[name]
+        if column.dtype.kind == "m":
+            column = column / pd.Timedelta(days=1)
+            said.append(f"{name}: spans of time, read as days.")
         if given.get(name) is not None:
             columns[name], found[name] = _as_before(column, given[name]), given[name]
         elif column.dtype.kind == "M" or dates.numbers_are_dates(column):

@@ -57,6 +57,7 @@ def _read(folder, text, name="t.csv", **options):
         ("a,b\n1,2\n# one, two\n3,4\n", {}, {"a": [1, 3], "b": [2, 4]}),
         ("a,b\n#1,2\n#3,4\n", {}, {"a": ["#1", "#3"], "b": [2, 4]}),
         ("# a,b\n1.5,2\n3.5,4\n", {}, {"a": [1.5, 3.5], "b": [2, 4]}),
+        ('"a\nb","c, d"\n1,2\n3,4\n', {}, {"a\nb": [1, 3], "c, d": [2, 4]}),
         ("% u\n// v\na,b\n1,2\n", {}, {"a": [1], "b": [2]}),
         ("Of all\n\na,b,c\n1,2,3\n4,5,6\nTotal: 2\n", {}, {"a": [1, 4], "c": [3, 6]}),
         ("sep=;\na;b\n1,5;2\n", {}, {"a": [1.5], "b": [2]}),
@@ -166,6 +167,11 @@ def test_events_kept_on_disk_are_those_of_the_table(tmp_path):
     odd = frame[20:50].assign(g=["w" if i == 31 else "u" for i in range(20, 50)])
     with pytest.raises(ValueError, match="Row 31, field g: 'w' was given"):
         keep(tmp_path / "again", [frame[:20], odd], template, 50)
+
+
+def test_spans_of_time_are_days(tmp_path):
+    pd.DataFrame({"t": pd.to_timedelta([12, 36], unit="h")}).to_parquet(tmp_path / "t.parquet")
+    assert read_table(tmp_path / "t.parquet").frame["t"].tolist() == [0.5, 1.5]
 
 
 def test_what_was_guessed_is_said(tmp_path):
