@@ -25,7 +25,7 @@ from .m_step import maximise
 from .parts import take_apart
 from .priors.prior import FLOOR_ROWS
 from .search.initialise import has_zeros, supported
-from .search.restarts import GOES, SEARCH_ROWS, Searched, floor_prior, table_of
+from .search.restarts import GOES, SEARCH_ROWS, Searched, continued, floor_prior, table_of
 from .sharded import everyone, together
 from .solution import Fit, Restarts, answer, entropy
 from .state import begin, judge, propose
@@ -190,21 +190,16 @@ def _few(source, sample, template):
     return checked_data(sampled(source, FLOOR_ROWS)[0], template)
 
 
-def _told(searched: Fit, last: Restarts, share: float, held: Any) -> Restarts:
-    """The table of a search on a sample, once the best restart has gone on over all rows."""
-    table = searched.restarts
+def _told(searched: Fit, last: Restarts, share: float, held: np.ndarray | None) -> Restarts:
+    """The table of a search on a sample, of which the best restart has gone on over all rows."""
+    table, validated = searched.restarts, None
     best = int(np.argmax(table.log_likelihood == float(searched.log_likelihood)))
-    at_best = np.arange(len(table.result)) == best
-    put = lambda others, value: np.where(at_best, value, others).astype(others.dtype)
+    if held is not None:
+        validated = np.full_like(table.log_likelihood, np.nan)
+        validated[best] = held[0]
     left = [code if code.startswith("twin of ") else "dropped" for code in table.result]
-    left[best] = last.result[0]
-    unknown = np.full_like(table.log_likelihood, np.nan)
-    return Restarts(
-        put(share * table.log_likelihood, last.log_likelihood),
-        None if held is None else put(unknown, held),
-        put(table.num_steps, last.num_steps),
-        left,
-    )
+    table = table._replace(result=left, validation_log_likelihood=validated)
+    return continued(table, last, [best], share)
 
 
 def _finished(state, trace, stream, rules, options, searched, sample_rows) -> Fit:

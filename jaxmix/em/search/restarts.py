@@ -34,6 +34,7 @@ SEARCH_ROWS = 16_384
 # Rows x densities x restarts up to which ...
 QUICK = 30_000  # ... steps cost less than looks, and lanes are judged after a short run only
 CHEAP = 4_000_000  # ... every lane that may still win goes on
+EARLY = 12  # gains, of which fewer foretell nothing
 SLACK = 10.0  # a lane may gain so many times what its gains foretell
 CLOSE = 1e-4  # nats a datum between lanes at one optimum
 ALIKE = 5e-3  # of the data, between the shares of components of lanes at one optimum
@@ -166,7 +167,7 @@ def _to_come(trace: np.ndarray) -> float:
     the four before them, since accelerated steps gain by turns. Gains that grow foretell nothing.
     """
     gains = np.diff(trace[~np.isnan(trace)].astype(float))
-    if len(gains) < 8:
+    if len(gains) < EARLY:
         return np.inf
     now, before = gains[-4:].max(), gains[-8:-4].max()
     if now <= 0:
@@ -266,16 +267,23 @@ def search(key, template, data, weights, options, go) -> tuple[Searched, Restart
     pair = np.resize(chosen, min(2, many))
     best = lift(take(short.state.model, jnp.asarray(pair)))
     found = go.run(best, data, weights, options.rules(full), most=many, used=len(chosen))
-    table, last = table_of(short), table_of(found)
     share = np.asarray(found.state.expected.weight)[0] / np.asarray(short.state.expected.weight)
-    table = table._replace(log_likelihood=table.log_likelihood * share)
-    for name in ("log_likelihood", "num_steps"):
-        getattr(table, name)[chosen] = getattr(last, name)
-    verdict = np.where(found.fates >= 0, chosen[found.fates], found.fates)
-    fates[chosen], codes = verdict, list(short.codes)
-    for lane, code in zip(chosen, found.codes, strict=True):
-        codes[lane] = code
-    return found._replace(lanes=chosen), table._replace(result=told(fates, codes)), full
+    last = np.where(found.fates >= 0, chosen[found.fates], found.fates)
+    table = continued(
+        table_of(short._replace(fates=fates)), table_of(found._replace(fates=last)), chosen, share
+    )
+    return found._replace(lanes=chosen), table, full
+
+
+def continued(table: Restarts, last: Restarts, lanes: Any, share: Any) -> Restarts:
+    """The table of a search on a sample, once some lanes have gone on over all rows."""
+    table = table._replace(log_likelihood=share * table.log_likelihood)
+    for lane, score, steps, result in zip(
+        lanes, last.log_likelihood, last.num_steps, last.result, strict=True
+    ):
+        table.log_likelihood[lane], table.num_steps[lane] = score, steps
+        table.result[lane] = result
+    return table
 
 
 def table_of(found: Searched) -> Restarts:
