@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree, Scalar
 
 from ._hooks import ChecksRows
@@ -135,11 +136,37 @@ def made(kind: type, **fields: Any) -> Any:
 
 
 def one_event(x: Any, shape: tuple[int, ...], owner: Any) -> Array:
-    """One event as an array of this shape, or a sentence: shapes are static, so it is free."""
+    """One event as an array of this shape, or a sentence: shapes are static, so it is free.
+
+    Half precision, and whole numbers where real ones are meant, come in the owner's own dtype.
+    """
     x = as_array(x)
     if x.shape != shape:
         raise ValueError(refused_shape(owner, str(shape), x.shape))
-    return x
+    dtype = _dtype_of(owner)
+    if dtype is None or x.dtype == dtype:
+        return x
+    if jnp.issubdtype(x.dtype, jnp.floating):
+        return x.astype(dtype) if x.dtype.itemsize < dtype.itemsize else x
+    return x.astype(dtype) if reads_real(owner) else x
+
+
+def _dtype_of(owner: Any) -> Any:
+    """The dtype of a density's parameters; None where it is no density of numbers."""
+    if owner.ranks:
+        return getattr(owner, next(iter(owner.ranks))).dtype
+    if getattr(owner, "domain", None) is None:
+        return None
+    floats = [a for a in jax.tree.leaves(owner) if eqx.is_inexact_array(a)]
+    return floats[0].dtype if floats else None
+
+
+def reads_real(density: Any) -> bool:
+    """Whether a density's events are real numbers, and neither labels, counts nor truth values."""
+    domain = getattr(density, "domain", None)
+    if domain is None:
+        return bool(density.ranks) and not hasattr(density, "labels")
+    return not domain.whole
 
 
 def refused_shape(owner: Any, expected: str, given: Any) -> str:

@@ -119,7 +119,9 @@ def test_em(data):
     result = answer(
         getattr(jm.em, name, jm.fit), *first, *data.draw(st.lists(ANYTHING, max_size=3))
     )
-    if hasattr(result, "result") and bool(jnp.all(result.result == jm.RESULTS.successful)):
+    if isinstance(result, jm.em.Solution | jm.em.Fit) and bool(
+        jnp.all(result.result == jm.RESULTS.successful)
+    ):
         numbers = [a for a in jax.tree.leaves(result.model) if jnp.issubdtype(a.dtype, jnp.inexact)]
         assert not any(np.isnan(a).any() for a in numbers)
 

@@ -3,7 +3,6 @@
 from typing import Any, Self
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree, Scalar
@@ -17,7 +16,8 @@ from .hurdle import domain_of_value
 def _positive(name: str, value: Any, inner: PyTree) -> float:
     if not is_density(inner):
         raise ValueError(f"A density was expected; a {type(inner).__name__} was given.")
-    scalar = getattr(value, "shape", None) == () and value.dtype.kind in "iuf"
+    kind = getattr(getattr(value, "dtype", None), "kind", "")  # a random key's has none
+    scalar = getattr(value, "shape", None) == () and kind in tuple("iuf")
     if not (scalar or isinstance(value, float | int | np.number)) or not 0 < value < float("inf"):
         raise ValueError(f"{name} must be a positive number; it was {value}.")
     return float(value)
@@ -78,9 +78,6 @@ class Discretised(LogDensity):
 
     def log_prob(self, x) -> Scalar:
         x = one_event(x, (), self)
-        if not eqx.is_inexact_array(x):
-            floats = [a.dtype for a in jax.tree.leaves(self.value) if eqx.is_inexact_array(a)]
-            x = x.astype(jnp.result_type(*floats) if floats else float)
         low = jnp.maximum(x - 0.5 * self.step, self.low)
         width = (jnp.minimum(x + 0.5 * self.step, self.high) - low) / self.cells
         inside = width > 0
@@ -153,10 +150,10 @@ class Scaled(LogDensity):
         return value - jnp.log(jnp.asarray(self.unit, value.dtype))
 
     def cdf(self, x: Scalar) -> Scalar:
-        return self.value.cdf(x / self.unit)
+        return self.value.cdf(one_event(x, (), self) / self.unit)
 
     def log_cdf(self, x: Scalar) -> Scalar:
-        return self.value.log_cdf(x / self.unit)
+        return self.value.log_cdf(one_event(x, (), self) / self.unit)
 
     def sample(self, key: Key[Array, ""]) -> Scalar:
         return self.unit * self.value.sample(key)

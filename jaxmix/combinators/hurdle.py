@@ -54,10 +54,10 @@ class Hurdle(LogDensity):
             raise ValueError(f"Hurdle takes one or more atoms, all different; got {self.atoms}.")
         self.value = value
         self.which = as_law(*entered("Hurdle", "weights and logits", weights, logits))
-        if self.which.size != len(self.atoms) + 1:
+        if getattr(self.which, "size", None) != len(self.atoms) + 1:
             raise ValueError(
                 f"Hurdle takes {len(self.atoms) + 1} weights, one an atom and one of the rest; "
-                f"got {self.which.size}."
+                f"got {getattr(self.which, 'size', type(self.which).__name__)}."
             )
 
     @classmethod
@@ -98,7 +98,7 @@ class Hurdle(LogDensity):
         return self.which.log_prob(which) + jnp.where(atom, jnp.zeros_like(value), value)
 
     def cdf(self, x: Scalar) -> Scalar:
-        w = self.weights
+        x, w = one_event(x, (), self), self.weights
         reached = x >= jnp.asarray(self.atoms, w.dtype)
         return jnp.sum(jnp.where(reached, w[..., :-1], 0)) + w[..., -1] * self.value.cdf(x)
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from .._arguments import in_doubles, numbers
-from .._density import LogDensity, check_parts
+from .._density import LogDensity, check_parts, reads_real
 from .._exponential import ProductForm, check_declared
 from .._hooks import ChecksRows, TakesNaN
 from .._numerics import constant, native
@@ -20,6 +20,7 @@ from .._stack import of_arrays
 from .._trees import float_of, is_traced
 from ..combinators._columns import ColumnsEvent
 from ..combinators._conditioning import plain
+from ..combinators.censored import Censored
 from ..families._support import Domain
 from .parts import take_apart
 
@@ -67,12 +68,19 @@ def checked_data(data: PyTree, template: PyTree) -> PyTree:
     data = floating(as_arrays(data), template)
     check_event(data, template)
     for path, array in jax.tree_util.tree_flatten_with_path(data)[0]:
-        _check_finite(array, path, allow_nan=_takes_nan(template))
+        _check_finite(array, path, nan=_has(template, _takes_nan), inf=_has(template, _takes_inf))
     return data
 
 
-def _takes_nan(template: PyTree) -> bool:
-    takes = lambda node: isinstance(node, TakesNaN) and node.nan_is_missing
+def _takes_nan(node: Any) -> bool:
+    return isinstance(node, TakesNaN) and node.nan_is_missing
+
+
+def _takes_inf(node: Any) -> bool:
+    return isinstance(node, Censored)  # an interval may have no end
+
+
+def _has(template: PyTree, takes: Any) -> bool:
     return any(map(takes, jax.tree.leaves(template, is_leaf=takes)))
 
 
@@ -126,7 +134,7 @@ def _tell_of_lost_digits(host: np.ndarray, array: Array, path: tuple) -> None:
 def floating(data: PyTree, template: PyTree) -> PyTree:
     """Integers where the template's leaves are real-valued become floats."""
     leaves = jax.tree.leaves(data)
-    real = [isinstance(leaf, ProductForm) for leaf in take_apart(template).leaves]
+    real = [reads_real(leaf) for leaf in take_apart(template).leaves if leaf.num_parameters]
     if len(leaves) == 1 and any(real) and not jnp.issubdtype(leaves[0].dtype, jnp.inexact):
         return jax.tree.map(lambda a: a.astype(float), data)
     return data
@@ -210,12 +218,13 @@ def _module_of(array: Array) -> Any:
     return np if array.size <= FEW and len(array.devices()) == 1 else jnp
 
 
-def _check_finite(array: Array, path: tuple, *, allow_nan: bool) -> None:
+def _check_finite(array: Array, path: tuple, *, nan: bool, inf: bool) -> None:
     if not jnp.issubdtype(array.dtype, jnp.inexact) or array.size == 0:
         return
     xp = _module_of(array)
     values = xp.asarray(array)
-    bad = xp.isinf(values) if allow_nan else ~xp.isfinite(values)
+    wrong = xp.zeros(values.shape, bool)
+    bad = (wrong if inf else xp.isinf(values)) | (wrong if nan else xp.isnan(values))
     rows = xp.any(bad.reshape(array.shape[0], -1), axis=1)
     if bool(xp.any(rows)):
         row = int(xp.argmax(rows))

@@ -24,7 +24,10 @@ def mean_and_scatter(
     second = stats.second / spread(count, count.ndim + (2 * core if square else core))
     if core and square:
         return count, first, second - first[..., :, None] * first[..., None, :]
-    return count, first, second - first * first
+    # Of more than rounding: about an origin far away no digit of the difference is left, which
+    # would be no estimate, and a mean that is one would be lost with it.
+    square = first * first
+    return count, first, jnp.maximum(second - square, jnp.finfo(square.dtype).eps * square)
 
 
 def recentred(stats: Moments, old: Array, new: Array, core: int, *, square: bool = True) -> Moments:

@@ -91,6 +91,7 @@ class Categorical(Refittable):
 
     def log_prob(self, x: Int[Array, ""]) -> Scalar:
         x = one_event(x, (), self)
+        x = x.astype(int) if x.dtype == bool else x
         inside = (x >= 0) & (x < self.size)
         index = jnp.where(inside, x, jnp.zeros_like(x)).astype(int)
         return jnp.where(inside, self.log_probs[index], -jnp.inf)

@@ -1,6 +1,6 @@
 """The normal density of a number of which only its being beyond an end is recorded."""
 
-from typing import ClassVar, Self
+from typing import Self
 
 import equinox as eqx
 import jax
@@ -10,16 +10,14 @@ from jax.scipy.special import log_ndtr, ndtr
 from jaxtyping import Array, Float, Key, Scalar
 
 from .._density import one_event
-from .._exponential import Moments, Refittable
-from .._numerics import as_float, tree_vdot
-from ._entrances import entrance
-from ._moments import at_floor, mean_and_scatter, recentred
-from ._support import Domain
+from .._exponential import Moments
+from .._numerics import tree_vdot
+from ._between import NormalBetween
+from ._moments import at_floor, mean_and_scatter
 from .normal import LOG_2_PI, Normal
-from .truncated import middle
 
 
-class CensoredNormal(Refittable):
+class CensoredNormal(NormalBetween):
     """A normal number, recorded as `low` where it is below it and as `high` where above, in nats.
 
     log p(x) = log N(x; loc, scale) between the ends, log Phi((low - loc) / scale) at the lower end
@@ -39,36 +37,6 @@ class CensoredNormal(Refittable):
         >>> jm.CensoredNormal(0, 1, low=0.0).log_prob(jnp.array(0.0)).round(4)
         Array(-0.6931, dtype=float32)
     """
-
-    ranks: ClassVar[dict[str, int]] = {"loc": 0, "log_scale": 0}
-
-    loc: Float[Array, "*stack"]
-    log_scale: Float[Array, "*stack"]
-    low: float = eqx.field(static=True)
-    high: float = eqx.field(static=True)
-
-    def __init__(
-        self, loc, scale=None, *, log_scale=None, low: float = -np.inf, high: float = np.inf
-    ):
-        log, scale = entrance("CensoredNormal", scale=scale, log_scale=log_scale)
-        if not low < high:
-            raise ValueError(f"CensoredNormal takes low < high; they were {low} and {high}.")
-        self.loc, scale = as_float(loc, scale)
-        self.log_scale, self.low, self.high = log(scale), float(low), float(high)
-
-    @classmethod
-    def template(cls, *, low: float = -np.inf, high: float = np.inf) -> Self:
-        """A placeholder for a fit, at the middle (or the one end) of the interval."""
-        return cls(middle(low, high), 1.0, low=low, high=high)
-
-    @property
-    def domain(self) -> Domain:
-        words = f"a number from {self.low:g} to {self.high:g}"
-        return Domain(words, low=self.low, high=self.high)
-
-    @property
-    def scale(self) -> Float[Array, "*stack"]:
-        return jnp.exp(self.log_scale)
 
     @property
     def origin(self):
@@ -142,13 +110,6 @@ class CensoredNormal(Refittable):
     def expected_log_prob(self, stats: Moments, origin=None) -> Scalar:
         normal = Normal(self.loc, log_scale=self.log_scale)
         return tree_vdot(normal.natural(self.loc if origin is None else origin), stats)
-
-    def floor(self, stats: Moments, share) -> Moments:
-        zero = jnp.zeros_like(stats.count)
-        return Moments(zero, zero, share * mean_and_scatter(stats, 0)[2])
-
-    def recentre(self, stats: Moments, old, new) -> Moments:
-        return recentred(stats, old, new, 0)
 
     def on_boundary(self, floor: Moments):
         return at_floor(jnp.exp(2 * self.log_scale), floor.second, self.loc)

@@ -58,6 +58,7 @@ class Kumaraswamy(ByPowers):
         return self.log_a + self.log_b + (self.a - 1) * log - power - log_less + base
 
     def cdf(self, x):
+        x = one_event(x, (), self)
         below = -jnp.expm1(self.b * self._logs(x)[1])
         return jnp.where(x <= 0, 0 * below, jnp.where(x >= 1, jnp.ones_like(below), below))
 

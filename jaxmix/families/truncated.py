@@ -11,21 +11,14 @@ from jaxtyping import Array, Float, Key, Scalar
 from .._density import one_event
 from .._exponential import ExponentialFamily, Moments
 from .._newton import newton_maximum
-from .._numerics import as_float
-from ._entrances import entrance
-from ._moments import mean_and_scatter, recentred
+from ._between import NormalBetween, middle
+from ._moments import mean_and_scatter
 from ._special import LOG_2_PI
-from ._support import Domain, outside
+from ._support import outside
 from ._window import Window, fall, log_integral, window
 
 
-def middle(low: float, high: float) -> float:
-    """The middle of an interval, its one end, or 0."""
-    ends = [end for end in (low, high) if np.isfinite(end)]
-    return sum(ends) / max(len(ends), 1)
-
-
-class TruncatedNormal(ExponentialFamily):
+class TruncatedNormal(NormalBetween, ExponentialFamily):
     """Normal density given that low <= x <= high, in nats; its M-step is a Newton ascent.
 
     log p(x) = log N(x; loc, scale) - log(Phi((high - loc) / scale) - Phi((low - loc) / scale)).
@@ -44,34 +37,7 @@ class TruncatedNormal(ExponentialFamily):
     """
 
     reparametrised: ClassVar[bool] = True
-    ranks: ClassVar[dict[str, int]] = {"loc": 0, "log_scale": 0}
     drifts: ClassVar[tuple[str, ...]] = ("log_scale",)
-
-    loc: Float[Array, "*stack"]
-    log_scale: Float[Array, "*stack"]
-    low: float = eqx.field(static=True)
-    high: float = eqx.field(static=True)
-
-    def __init__(
-        self, loc, scale=None, *, log_scale=None, low: float = -np.inf, high: float = np.inf
-    ):
-        log, scale = entrance("TruncatedNormal", scale=scale, log_scale=log_scale)
-        self.loc, scale = as_float(loc, scale)
-        self.log_scale, self.low, self.high = log(scale), float(low), float(high)
-
-    @classmethod
-    def template(cls, *, low: float = -np.inf, high: float = np.inf) -> Self:
-        """A placeholder for a fit, at the middle (or the one end) of the interval."""
-        return cls(middle(low, high), 1.0, low=low, high=high)
-
-    @property
-    def domain(self) -> Domain:
-        words = f"a number from {self.low} to {self.high}"
-        return Domain(words, low=self.low, high=self.high)
-
-    @property
-    def scale(self) -> Float[Array, "*stack"]:
-        return jnp.exp(self.log_scale)
 
     @property
     def _middle(self) -> float:
@@ -186,13 +152,6 @@ class TruncatedNormal(ExponentialFamily):
         fields = lambda m: (m.loc, m.log_scale)
         loc = centre + theta[..., 0] * jnp.exp(2 * theta[..., 1]) * spread
         return eqx.tree_at(fields, self, (loc, jnp.log(spread) + theta[..., 1]))
-
-    def floor(self, stats: Moments, share) -> Moments:
-        zero = jnp.zeros_like(stats.count)
-        return Moments(zero, zero, share * mean_and_scatter(stats, 0)[2])
-
-    def recentre(self, stats: Moments, old, new) -> Moments:
-        return recentred(stats, old, new, 0)
 
     def at_limit(self):
         # Of an exponential density the divergence is (variance / scale^2)^2 / 2, of a uniform a tenth.

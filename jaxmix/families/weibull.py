@@ -63,7 +63,8 @@ class Weibull(ByPowers):
         return jnp.exp(self.log_cdf(x))
 
     def log_cdf(self, x):
-        value, base = positive(one_event(x, (), self), self.log_shape.dtype)
+        x = one_event(x, (), self)
+        value, base = positive(x, self.log_shape.dtype)
         below = log_one_less_exp(self.shape * (jnp.log(value) - self.log_scale))
         return jnp.where(x > 0, below, base)
 

@@ -44,6 +44,11 @@ class Wishart(ExponentialFamily):
 
     def __init__(self, df, scale):
         df, scale = as_float(df, scale)
+        if df.shape or scale.ndim != 2:
+            raise ValueError(
+                "Wishart takes a number df and a matrix (d, d); they had shapes "
+                f"{df.shape} and {scale.shape}. For a stack, jax.vmap the class."
+            )
         self.factor = precision_factor(df * scale)
         self.log_excess = jnp.log(df - self.factor.shape[-1] + 1)
 

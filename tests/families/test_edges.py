@@ -8,6 +8,7 @@ import pytest
 import scipy.stats as st
 
 import jaxmix as jm
+from jaxmix.em.checks import checked_data
 from jaxmix.families._bessel import concentration_of, log_mass, mean_length
 from jaxmix.families._special import log_minus_digamma, shape_of, stirling
 
@@ -149,3 +150,40 @@ def test_families_by_gradient_reach_their_maximum(density, start):
     fitted = eqx.filter_jit(lambda m: jm.em.run(m, data, max_steps=200, tol=None))(start()).model
     slope = eqx.filter_jit(jax.grad(lambda d: jnp.mean(jax.vmap(d.log_prob)(data))))(fitted)
     assert all(abs(float(g)) < 2e-3 for g in jax.tree.leaves(slope))
+
+
+def test_a_template_far_from_the_data_finds_them():
+    """About an origin 2e5 standard deviations away float32 has no digit of the variance."""
+    x = 1e4 + 0.05 * np.random.default_rng(0).normal(size=60).astype(np.float32)
+    found = jm.em.run(jm.Normal.template(), jnp.asarray(x, jnp.float32))
+    assert bool(found.result == jm.RESULTS.successful)
+    np.testing.assert_allclose(found.model.mean, x.mean(), rtol=1e-6)
+    np.testing.assert_allclose(found.model.scale, np.float64(x).std(), rtol=2e-3)
+
+
+@pytest.mark.parametrize("kind", [jm.TruncatedNormal, jm.CensoredNormal])
+def test_ends_in_the_wrong_order_are_refused(kind):
+    with pytest.raises(ValueError, match="low < high"):
+        kind(0.0, 1.0, low=1.0, high=1.0)
+
+
+def test_an_interval_without_an_end_goes_through_the_door():
+    model = jm.Censored(jm.Exponential(1.0))
+    data = jm.encode(model, [2.0, (3.0, float("inf"))])
+    assert checked_data(data, model).high[1] == jnp.inf
+    with pytest.raises(ValueError, match="row 1"):
+        checked_data(data._replace(low=jnp.array([2.0, jnp.nan])), model)
+
+
+def test_zeta_moments_and_slopes_at_both_ends():
+    """Of a steep tail by the sum over ranks, near the pole by 1 / (s - 1)."""
+    ranks = np.arange(1, 200.0)
+    for s in (12.0, 40.0):
+        mass = ranks**-s / (ranks**-s).sum()
+        excess = ((ranks - 1) * mass).sum()
+        variance = ((ranks - 1) ** 2 * mass).sum() - excess**2
+        np.testing.assert_allclose(jm.Zeta(s).variance, variance, rtol=1e-4)
+    assert jm.Zeta(2.0).mean == jnp.inf and jnp.isnan(jm.Zeta(2.0).variance)
+    slope = jax.jit(jax.grad(lambda e, x: jm.Zeta(log_excess=e).log_prob(x)))
+    for log_excess, x, wanted in ((-80.0, 7.0, 1.0), (40.0, 1.0, 0.0)):
+        np.testing.assert_allclose(slope(log_excess, x), wanted, atol=1e-6)

@@ -22,7 +22,7 @@ LOCATED = {
 }  # fmt: skip
 SCALED = {
     "LogNormal", "Exponential", "Gamma", "Gamma, peaked", "Gamma, heavy", "Weibull",
-    "InverseGaussian", "InverseGaussian, peaked", "Wishart",
+    "InverseGaussian", "InverseGaussian, peaked",
 }  # fmt: skip
 
 
@@ -33,20 +33,21 @@ def groups():
     return jm.gaussian_mixture(2, 2, covariance="diag"), x * [1, 1e6], "real"
 
 
-def record():
-    """Fields of each kind, of which one is missing in some rows."""
+def fields():
+    """Fields of each kind, of which one has missing coordinates."""
     draw = np.random.default_rng(1)
     big = np.arange(ROWS) % 2
     template = {
-        "size": jm.Optional(jm.Normal.template()), "time": jm.Gamma.template(),
+        "place": jm.PartialNormal.template(2), "time": jm.Gamma.template(),
         "visits": jm.Poisson.template(),
     }  # fmt: skip
+    place = draw.normal(8.0 * big[:, None], 1, (ROWS, 2))
     data = {
-        "size": np.where(draw.random(ROWS) < 0.2, np.nan, draw.normal(8.0 * big)),
+        "place": np.where(draw.random((ROWS, 2)) < 0.2, np.nan, place),
         "time": draw.gamma(3.0, 1.0 + 9.0 * big),
         "visits": draw.poisson(2 + 20 * big),
     }
-    kinds = {"size": "real", "time": "positive", "visits": "other"}
+    kinds = {"place": "real", "time": "positive", "visits": "other"}
     return jm.mixture_of(jm.Composite(template), 2), data, kinds
 
 
@@ -56,6 +57,7 @@ def family(case):
         keys = jax.random.split(jax.random.key(5), ROWS)
         data = np.asarray(jax.jit(jax.vmap(density.sample))(keys))
         known = {**dict.fromkeys(LOCATED, "real"), **dict.fromkeys(SCALED, "positive")}
+        known["Wishart"] = "symmetric"
         return density, data, known.get(case.name, "other")
 
     return setting
@@ -67,7 +69,7 @@ SETTINGS = {case.name: family(case) for case in FAMILIES} | {
 SOME = {"StudentT", "Weibull", "InverseGaussian"}
 if not os.environ.get("JAXMIX_EQUIVARIANCE"):
     SETTINGS = {name: SETTINGS[name] for name in SOME}
-SETTINGS |= {"groups": groups, "record": record}
+SETTINGS |= {"groups": groups, "fields": fields}
 
 
 def moved(data, kinds, scale, shift):
@@ -80,7 +82,9 @@ def moved(data, kinds, scale, shift):
         if kind == "other":
             return x
         x, rows = np.asarray(x, float), len(x)
-        lost = lost + (~np.isnan(x.reshape(rows, -1))).sum(1) * np.log(scale)
+        free = np.isfinite(x.reshape(rows, -1))
+        free = free[:, np.tril(np.ones(x.shape[1:])).ravel() > 0] if kind == "symmetric" else free
+        lost = lost + free.sum(1) * np.log(scale)
         return scale * x + (shift * np.nanstd(x, 0) if kind == "real" else 0)
 
     return jax.tree.map(move, data, kinds), lost

@@ -1,0 +1,58 @@
+"""What the normal densities that are cut at two ends share: cut off, or recorded at the ends."""
+
+from typing import ClassVar, Self
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._exponential import Moments, Refittable
+from .._numerics import as_float
+from ._entrances import exp_of, logs
+from ._moments import mean_and_scatter, recentred
+from ._support import Domain
+
+
+class NormalBetween(Refittable):
+    """A location and a scale, and two ends (static), of which either may be infinite."""
+
+    ranks: ClassVar[dict[str, int]] = {"loc": 0, "log_scale": 0}
+
+    loc: Float[Array, "*stack"]
+    log_scale: Float[Array, "*stack"]
+    low: float = eqx.field(static=True)
+    high: float = eqx.field(static=True)
+    scale = exp_of("log_scale")
+
+    def __init__(
+        self, loc, scale=None, *, log_scale=None, low: float = -np.inf, high: float = np.inf
+    ):
+        name = type(self).__name__
+        if not low < high:
+            raise ValueError(f"{name} takes low < high; they were {low} and {high}.")
+        self.low, self.high = float(low), float(high)
+        self.loc, self.log_scale = as_float(loc, *logs(name, scale=(scale, log_scale)))
+
+    @classmethod
+    def template(cls, *, low: float = -np.inf, high: float = np.inf) -> Self:
+        """A placeholder for a fit, at the middle (or the one end) of the interval."""
+        return cls(middle(low, high), 1.0, low=low, high=high)
+
+    @property
+    def domain(self) -> Domain:
+        words = f"a number from {self.low:g} to {self.high:g}"
+        return Domain(words, low=self.low, high=self.high)
+
+    def floor(self, stats: Moments, share) -> Moments:
+        zero = jnp.zeros_like(stats.count)
+        return Moments(zero, zero, share * mean_and_scatter(stats, 0)[2])
+
+    def recentre(self, stats: Moments, old, new) -> Moments:
+        return recentred(stats, old, new, 0)
+
+
+def middle(low: float, high: float) -> float:
+    """The middle of an interval, its one end, or 0."""
+    ends = [end for end in (low, high) if np.isfinite(end)]
+    return sum(ends) / max(len(ends), 1)
