@@ -76,6 +76,24 @@ def test_a_fit_of_other_records_compiles_nothing():
     assert not seen
 
 
+def test_a_fit_of_sequences_of_another_longest_compiles_nothing():
+    template = jm.Sequence(jm.Normal.template(), jm.Poisson.template())
+
+    def one(longest):
+        draw = np.random.default_rng(0)
+        sizes = [longest, *draw.integers(1, longest + 1, 59)]
+        rows = [(9 * (i % 2) + draw.normal(size=n)).tolist() for i, n in enumerate(sizes)]
+        data = jm.data.encode(template, rows)
+        fit = jm.fit(jax.random.key(0), jm.mixture_of(template, 2), data, num_restarts=2)
+        return fit, [np.concatenate(rows[k::2]).mean() for k in (0, 1)]
+
+    one(5)
+    with compilations() as seen:
+        fit, means = one(7)
+    assert not seen
+    np.testing.assert_allclose(np.sort(fit.model.components.item.mean), means, atol=0.1)
+
+
 def test_a_sweep_is_one_launch_and_another_compiles_nothing():
     templates = jm.choice.gaussian_templates(2, [1, 2, 3], ["diag"])
     with compilations() as seen:

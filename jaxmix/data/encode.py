@@ -114,7 +114,8 @@ def _listed(rows: Any) -> list:
 
 def _to_device(array: np.ndarray) -> jax.Array:
     kind = {"f": float, "i": int, "b": bool}[array.dtype.kind]
-    return jnp.asarray(array, dtype=jax.dtypes.canonicalize_dtype(kind))
+    with np.errstate(over="ignore"):  # cast on the host, where no shape compiles anything
+        return jax.device_put(array.astype(jax.dtypes.canonicalize_dtype(kind)))
 
 
 def response_of(family: PyTree) -> PyTree:

@@ -11,6 +11,7 @@ import numpy as np
 from .._refuse import on_host
 from ..combinators import Composite, Sequence
 from ..combinators import Optional as OptionalField
+from ..em.search.padding import bucket_of_items
 from ..families import BernoulliSet, Categorical, Poisson
 from .candidates import MAX_LABELS, Chosen, choose_number, known_family
 from .copies import copies_among
@@ -110,7 +111,8 @@ def _sequence(values: Any) -> Chosen:
     if item.template is None:
         return Chosen("ignored", None, f"its sequences: {item.reason}")
     longest = max(map(len, values))
-    template = Sequence.template(item.template, Poisson.template(), max_length=longest)
+    room = bucket_of_items(longest)  # so that tables of another longest compile nothing
+    template = Sequence.template(item.template, Poisson.template(), max_length=room)
     return Chosen(f"Sequence of {item.family}", template, f"up to {longest} items; {item.reason}")
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Array, PyTree
 from ... import _loops
 from ..._arguments import density, optional, real, takes
 from ..._arguments import rows as rows_of
+from ..._compile import Quick
 from ..._exponential import Refittable
 from ..._sharding import on_automatic_axes
 from ..._trees import is_traced, spread
@@ -86,10 +87,10 @@ def conjugate_prior(
         floors = [jax.tree.map(jnp.zeros_like, leaf.zero_stats()) for leaf in leaves]
         bounds = []
     else:
-        pooled, origins = pooled_stats(template, data, weights)
+        pooled, origins = _pooled(template, data, weights)
         if any(isinstance(law, PseudoRows) for _, law in asked) or not _is_zero(rows):
             pooled, origins = _settled(template, data, weights, pooled, origins)
-        prior = floor_prior(template, data, weights, floor)
+        prior = _floor(template, data, weights, floor)
         floors, bounds = prior.stats, floors_of(prior)
     if not _is_zero(rows):
         asked += [(index, PseudoRows(rows)) for index in range(len(leaves))]
@@ -110,6 +111,9 @@ def conjugate_prior(
             more = _like(found.at_mean, zero.count)
             at_mean[index] = more if at_mean[index] is None else at_mean[index] + more
     return Prior(totals, origins, at_mean, bounds)
+
+
+_pooled, _floor = Quick(pooled_stats), Quick(floor_prior)  # another call compiles nothing
 
 
 def _like(a: Any, b: Array) -> Array:

@@ -10,7 +10,7 @@ from jaxtyping import PyTree
 from ..._compile import Quick
 from ..._stack import pick
 from ..._trees import float_of, in_numpy, num_rows
-from ...combinators import MixtureSameFamily
+from ...combinators import MixtureSameFamily, SequenceEvent
 from ...families.categorical import Categorical
 from ..chunks import is_brief
 
@@ -29,6 +29,12 @@ def bucket(count: int, least: int = 32) -> int:
 def bucket_of_components(count: int) -> int:
     """1, 2, 4, 8, and from there multiples of 4."""
     return 1 << (count - 1).bit_length() if count <= 4 else -(-count // 4) * 4
+
+
+def bucket_of_items(count: int) -> int:
+    """8, or the next of 1, 1.25, 1.5, 1.75, 2 times a power of two: at most a quarter too many."""
+    quarter = max(8, 1 << (count.bit_length() - 1)) // 4
+    return max(8, -(-count // quarter) * quarter)
 
 
 def can_widen(template: PyTree) -> bool:
@@ -72,6 +78,22 @@ def padded_rows(data: PyTree, weights: Any, dtype: Any) -> tuple[PyTree, np.ndar
     return jax.tree.map(lambda a: pad(np.asarray(a)) if extra else np.asarray(a), data), case
 
 
+def with_room(data: PyTree, axis: int = 1) -> PyTree:
+    """Rows whose sequences have room for a bucket of items, the last place repeated."""
+    is_sequence = lambda node: isinstance(node, SequenceEvent)
+
+    def one(node):
+        if not is_sequence(node):
+            return node
+        items = in_numpy(with_room(node.items, axis + 1))
+        size = jax.tree.leaves(items)[0].shape[axis]
+        wide = [(0, 0)] * axis + [(0, bucket_of_items(size) - size)]
+        pad = lambda a: np.pad(a, [*wide, *[(0, 0)] * (a.ndim - len(wide))], mode="edge")
+        return SequenceEvent(jax.tree.map(pad, items), node.length)
+
+    return jax.tree.map(one, data, is_leaf=is_sequence)
+
+
 def alike(templates: list[PyTree]) -> list[list[int]]:
     """Positions of the models that one launch can fit: those that differ in components alone."""
     found: dict[Any, list[int]] = {}
@@ -90,7 +112,7 @@ def rows_under(model: PyTree, data: PyTree) -> np.ndarray:
     model, rows = in_numpy(model), num_rows(data)
     if can_widen(model):
         model = widened(model, bucket_of_components(model.mixing.size))
-    padded, _ = padded_rows(in_numpy(data), None, float_of(model))
+    padded, _ = padded_rows(with_room(in_numpy(data)), None, float_of(model))
     return np.asarray(_row_log_probs(model, padded))[:rows]
 
 

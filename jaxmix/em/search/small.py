@@ -34,7 +34,7 @@ from ..solver import PlainEM, Rules
 from ..state import History, State, begin
 from ..stopping import result_of
 from .initialise import NUDGE, components, global_fit, refitted
-from .padding import bucket_of_components, can_widen, narrowed, padded_rows, widened
+from .padding import bucket_of_components, can_widen, narrowed, padded_rows, widened, with_room
 from .restarts import (
     GOES,
     SHORT,
@@ -194,7 +194,7 @@ def fits(
     sizes = [t.mixing.size if can else 0 for t in templates]
     templates, data = in_numpy(templates), in_numpy(data)
     weights = None if weights is None else np.asarray(weights)
-    padded, case = padded_rows(data, weights, float_of(templates[0]))
+    padded, case = padded_rows(with_room(data), weights, float_of(templates[0]))
     widest = templates[int(np.argmax(sizes))]
     widest = widened(widest, bucket_of_components(max(*sizes, room))) if can else widest
     with Progress(options.max_steps, options.progress) as bar:
@@ -226,7 +226,7 @@ class _Rounds(NamedTuple):
         held = self.options.validation
         table = table_of(found)
         if held is not None:
-            data = padded_rows(in_numpy(held), None, float_of(template))
+            data = padded_rows(with_room(in_numpy(held)), None, float_of(template))
             held = np.asarray(_totals(state.model, *data))
             table = table._replace(validation_log_likelihood=held)
 
