@@ -10,11 +10,12 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from ._density import LogDensity
-from ._exponential import tilt
+from ._exponential import Refittable, tilt
 from ._loops import marked
+from ._numerics import tree_vdot
 from ._platform import product_precision
 from ._stack import lent, outcome_log_probs, release, release_all
 
@@ -75,9 +76,32 @@ class Tilted(StandIn):
         origin, t = release(self.origin), release_all(self.t)
         return tilt(self.leaf.log_prob(x), self.leaf.pair(t, x, origin))
 
+    def items_log_prob(self, items, used):
+        """Sums over the used items of each row, of items (t * rows, ...) and `used` (t, rows).
+
+        Statistics that all densities share add up before they meet the tilt: one product a row.
+        """
+        origin, t = release(self.origin), release_all(self.t)
+        total = lambda function: jax.tree.map(
+            lambda values: _over_items(values, used), jax.vmap(function)(items)
+        )
+        values = total(self.leaf.log_prob)
+        # Residuals are each density's own, and products of them are larger than an item.
+        if origin is not None or type(self.leaf).pair is not Refittable.pair:
+            return tilt(values, total(lambda x: self.leaf.pair(t, x, origin)))
+        sums = total(lambda x: self.leaf.stats(x, origin))
+        return tilt(values, jax.vmap(lambda s: tree_vdot(t, s))(sums))
+
     def outcome_log_probs(self, size):
         t = release_all(self.t)
         return tilt(outcome_log_probs(self.leaf, size), self.leaf.pair_outcomes(t, size))
+
+
+def _over_items(values: Array, used: Array) -> Array:
+    """Sums over each row's used items: (t * rows, ...) to (rows, ...)."""
+    values = values.reshape(*used.shape, *values.shape[1:])
+    there = jnp.broadcast_to(used.reshape(*used.shape, *(1,) * (values.ndim - 2)), values.shape)
+    return jnp.sum(jnp.where(there, values, jnp.zeros_like(values)), 0)
 
 
 class TiltedProduct(StandIn):

@@ -59,14 +59,14 @@ def deviance(x: Float[Array, "..."], log_m: Float[Array, "..."]) -> Float[Array,
     and accurate computation of binomial probabilities").
     """
     m = jnp.exp(log_m)
-    none = x == 0
-    safe = jnp.where(none, jnp.ones_like(x), x)
+    # 0 times the logarithm is 0. A selection of all by x == 0 would halve the speed of a step of EM.
+    safe = jnp.where(x == 0, jnp.ones_like(x), x)
     gap = m - x
-    share = gap * jnp.where(none, jnp.zeros_like(x), 1 / safe)
+    share = gap * (1 / safe)
     near = jnp.abs(share) < 0.5
     # Near x the logarithm of m / x is as small as the gap, and so is its rounding error.
     log_ratio = jnp.where(near, jnp.log1p(share), log_m - jnp.log(safe))
-    return jnp.where(none, m, gap - x * log_ratio)
+    return gap - x * log_ratio
 
 
 @deviance.defjvp

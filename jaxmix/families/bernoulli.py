@@ -70,8 +70,10 @@ class Bernoulli(Coins):
     def log_prob(self, x) -> Scalar:
         x = one_event(x, (), self)
         (_, one), _ = self._hot(x)
-        # The sign goes into the argument: a product with a logarithm of zero would be NaN.
-        return jax.nn.log_sigmoid(jnp.where(one, self.logit, -self.logit)) + self.log_base(x)
+        # Chosen, and no product with a logarithm of zero, which would be NaN; of many events each
+        # logarithm is taken once.
+        log = jax.nn.log_sigmoid
+        return jnp.where(one, log(self.logit), log(-self.logit)) + self.log_base(x)
 
     def cdf(self, x) -> Scalar:
         x = one_event(x, (), self).astype(self.logit.dtype)

@@ -92,9 +92,11 @@ class Categorical(Refittable):
     def log_prob(self, x: Int[Array, ""]) -> Scalar:
         x = one_event(x, (), self)
         x = x.astype(int) if x.dtype == bool else x
+        # One outcome more, of no probability, for what is none: nothing to select for each event.
         inside = (x >= 0) & (x < self.size)
-        index = jnp.where(inside, x, jnp.zeros_like(x)).astype(int)
-        return jnp.where(inside, self.log_probs[index], -jnp.inf)
+        index = jnp.where(inside, x.astype(int), self.size)
+        table = jnp.pad(self.log_probs, (0, 1), constant_values=-jnp.inf)
+        return table.at[index].get(mode="promise_in_bounds")
 
     def sample(self, key: Key[Array, ""]) -> Int[Array, ""]:
         return jax.random.categorical(key, self.logits)

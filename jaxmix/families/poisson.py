@@ -42,7 +42,7 @@ class Poisson(ExponentialFamily):
     def log_prob(self, x) -> Scalar:
         x = one_event(x, (), self)
         value, base = counted(x, self.log_rate.dtype)
-        return log_factorial_gap(value) - deviance(value, self.log_rate) + base
+        return (log_factorial_gap(value) + base) - deviance(value, self.log_rate)
 
     def cdf(self, x) -> Scalar:
         x = one_event(x, (), self).astype(self.log_rate.dtype)
