@@ -5,6 +5,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
@@ -99,6 +100,13 @@ def rows_log_prob(density: Any, rows: PyTree) -> Any:
     if isinstance(density, ByRows):
         return density.rows_log_prob(rows)
     return jax.vmap(density.log_prob)(rows)
+
+
+def rows_total(values: Array, used: Array) -> Array:
+    """Sums over each row's used items: (..., t * rows) to (..., rows)."""
+    values = values.reshape(*values.shape[:-1], *used.shape)
+    there = jnp.broadcast_to(used, values.shape)
+    return jnp.sum(jnp.where(there, values, jnp.zeros_like(values)), -2)
 
 
 def outcome_log_probs(density: Any, size: int) -> Array:

@@ -10,14 +10,14 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PyTree
+from jaxtyping import PyTree
 
 from ._density import LogDensity
 from ._exponential import Refittable, tilt
 from ._loops import marked
 from ._numerics import tree_vdot
 from ._platform import product_precision
-from ._stack import lent, outcome_log_probs, release, release_all
+from ._stack import lent, outcome_log_probs, release, release_all, rows_total
 
 
 class StandIn(LogDensity):
@@ -82,26 +82,18 @@ class Tilted(StandIn):
         Statistics that all densities share add up before they meet the tilt: one product a row.
         """
         origin, t = release(self.origin), release_all(self.t)
-        total = lambda function: jax.tree.map(
-            lambda values: _over_items(values, used), jax.vmap(function)(items)
-        )
+        each = lambda function: jax.vmap(function, out_axes=-1)(items)
+        total = lambda function: jax.tree.map(lambda a: rows_total(a, used), each(function))
         values = total(self.leaf.log_prob)
         # Residuals are each density's own, and products of them are larger than an item.
         if origin is not None or type(self.leaf).pair is not Refittable.pair:
             return tilt(values, total(lambda x: self.leaf.pair(t, x, origin)))
         sums = total(lambda x: self.leaf.stats(x, origin))
-        return tilt(values, jax.vmap(lambda s: tree_vdot(t, s))(sums))
+        return tilt(values, jax.vmap(lambda s: tree_vdot(t, s), in_axes=-1)(sums))
 
     def outcome_log_probs(self, size):
         t = release_all(self.t)
         return tilt(outcome_log_probs(self.leaf, size), self.leaf.pair_outcomes(t, size))
-
-
-def _over_items(values: Array, used: Array) -> Array:
-    """Sums over each row's used items: (t * rows, ...) to (rows, ...)."""
-    values = values.reshape(*used.shape, *values.shape[1:])
-    there = jnp.broadcast_to(used.reshape(*used.shape, *(1,) * (values.ndim - 2)), values.shape)
-    return jnp.sum(jnp.where(there, values, jnp.zeros_like(values)), 0)
 
 
 class TiltedProduct(StandIn):
@@ -124,10 +116,7 @@ class TiltedProduct(StandIn):
         The features add up before they meet the parameters: one product a row, not one an item.
         """
         features = jax.vmap(lambda x: self.leaf.features(x - release(self.origin)), out_axes=-1)
-        features = features(items)
-        features = features.reshape(-1, *used.shape)
-        there = jnp.broadcast_to(used, features.shape)
-        features = jnp.sum(jnp.where(there, features, jnp.zeros_like(features)), -2)
+        features = rows_total(features(items), used)
         count = jnp.sum(used, 0).astype(features.dtype)
         dot = lambda weights: jnp.matmul(weights, features, precision=product_precision(features))
         (head, weights), (t_head, t_weights) = self.natural, self.t

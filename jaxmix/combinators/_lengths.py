@@ -72,13 +72,6 @@ def used_items(rows: PyTree, items: PyTree, start: int = 0) -> PyTree:
     return jax.tree.map(lambda a: a[np.broadcast_to(used, a.shape[:2])], items)
 
 
-def rows_total(values: Array, used: Array) -> Array:
-    """Sums over each row's used items: (..., t * rows) to (..., rows)."""
-    values = values.reshape(*values.shape[:-1], *used.shape)
-    there = jnp.broadcast_to(used, values.shape)
-    return jnp.sum(jnp.where(there, values, jnp.zeros_like(values)), -2)
-
-
 def rows_length_log_prob(length: PyTree, rows: SequenceEvent, capacity: int) -> Array:
     """`length_log_prob` of many sequences."""
     return jax.vmap(lambda n: length_log_prob(length, n, capacity))(rows.length)

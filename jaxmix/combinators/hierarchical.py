@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key, PyTree, Scalar
 
 from .._density import check_parts, stack_size
 from .._numerics import log_mixed, weighted_logsumexp
-from .._stack import outcome_log_probs, over_stack, pick, repeat, rows_log_prob
+from .._stack import outcome_log_probs, over_stack, pick, repeat, rows_log_prob, rows_total
 from ..families.categorical import Categorical
 from ._labels import HiddenLabel, as_law, as_rows, check_sized, entered, label_log_probs
 from ._lengths import (
@@ -20,7 +20,6 @@ from ._lengths import (
     longest,
     one_sequence,
     rows_length_log_prob,
-    rows_total,
     used_items,
 )
 from .optional import masked

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Key, PyTree, Scalar
 
 from .._density import LogDensity, check_parts, is_density
 from .._hooks import ByItems
+from .._stack import rows_total
 from ._lengths import (
     SequenceEvent,
     checked_length,
@@ -16,7 +17,6 @@ from ._lengths import (
     flat_items,
     one_sequence,
     rows_length_log_prob,
-    rows_total,
     used_items,
 )
 from .optional import masked

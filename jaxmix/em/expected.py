@@ -30,12 +30,13 @@ from .chunks import chunk_rows, is_brief, take_chunk
 from .entry import enter
 from .parts import Parts, events_asked, take_apart
 from .product_form import (
+    Beforehand,
+    CommonOrigin,
+    FarApart,
     OwnOrigin,
     all_near,
-    far_apart,
     has_product_form,
-    near_one_origin,
-    own_origins,
+    ways_of,
 )
 from .sharded import opened, pooled
 
@@ -198,12 +199,11 @@ def expect(
         build = lambda leaves: parts.model(leaves, parts.loose)
         events = events_asked(leaves, build, first_row)
     if product:
-        near = near_one_origin(leaves, events)
-        soft, objective, stats, gradient = _loops.cond(
-            all_near(near), lambda: scan(near), lambda: scan(far_apart(leaves, events))
-        )
+        near = ways_of(leaves, events, CommonOrigin, Beforehand)
+        far = lambda: scan(ways_of(leaves, events, beforehand=FarApart))
+        soft, objective, stats, gradient = _loops.cond(all_near(near), lambda: scan(near), far)
     else:
-        soft, objective, stats, gradient = scan(own_origins(leaves, events))
+        soft, objective, stats, gradient = scan(ways_of(leaves, events))
     weight = jnp.asarray(rows, soft.high.dtype) if weights is None else jnp.sum(weights)
     return pooled(Expected(soft, objective, weight, stats, gradient), axes)
 

@@ -187,32 +187,28 @@ class FarApart(Beforehand):
         return jax.tree.map(chosen, own, super().stats(near))
 
 
-def own_origins(leaves: list[Refittable], events: list[Any]) -> list[OwnOrigin]:
-    """Ways about each leaf's own origin: whole chunks where a leaf evaluates them."""
-    return _ways(leaves, events, OwnOrigin, lambda leaf, _: OwnOrigin(leaf))
-
-
-def near_one_origin(leaves: list[Refittable], events: list[Any]) -> list[OwnOrigin]:
-    """The fastest ways: stacks of product form about one origin each, beforehand where it can be."""
-    return _ways(leaves, events, CommonOrigin, Beforehand)
-
-
-def far_apart(leaves: list[Refittable], events: list[Any]) -> list[OwnOrigin]:
-    """Ways that are right whatever the spread, and slower by the number of the far."""
-    return _ways(leaves, events, OwnOrigin, FarApart)
-
-
 def has_product_form(leaf: Refittable) -> bool:
     return isinstance(leaf, ProductForm) and bool(leaf.stack_shape)
 
 
-def _ways(leaves, events, within, beforehand):
+def ways_of(
+    leaves: list[Refittable],
+    events: list[Any],
+    within: Callable = OwnOrigin,
+    beforehand: Callable | None = None,
+) -> list[OwnOrigin]:
+    """How each leaf is evaluated: about its own origin, as a whole chunk where it can be.
+
+    Stacks in product form `beforehand` where their event is known, else `within` the model: by
+    `CommonOrigin` and `Beforehand` fastest, by `FarApart` right whatever the spread.
+    """
+
     def one(leaf, event) -> OwnOrigin:
         if isinstance(leaf, ByChunk) and event is not None:
             return WholeChunk(leaf, event)
         if not has_product_form(leaf):
             return OwnOrigin(leaf)
-        return within(leaf) if event is None else beforehand(leaf, event)
+        return within(leaf) if event is None or beforehand is None else beforehand(leaf, event)
 
     return [one(*each) for each in zip(leaves, events, strict=True)]
 
