@@ -215,7 +215,11 @@ class Search:
         return Pilot(proposals, weights, draws.num_draws, [record], True)
 
     def with_score(self, k_frame, key, score, gradient, num_draws, max_levels) -> Pilot:
-        frame, shape = self.look(draw(k_frame, self.targets, FRAME_DRAWS).events, self.size)
+        events = draw(k_frame, self.targets, FRAME_DRAWS).events
+        frame, shape = self.look(events, self.size)
+        given = jax.eval_shape(score, jax.tree.map(lambda a: a[0], events))
+        if getattr(given, "shape", None) != ():
+            raise ValueError(f"score gives one number an event, positive in it; it gave {given}.")
         k_points, key = jax.random.split(key)
         points, calls = None, 0
         if gradient or (gradient is None and frame.origin.shape[0] >= LOW_RANK_FROM):

@@ -14,6 +14,7 @@ from .._density import is_normalised
 from .._refuse import checked_key
 from .._steps import without_slopes
 from .._trees import is_traced
+from .blocks import divisor
 from .checks import checked_efficiencies, checked_weights
 from .draws import Draws, checked_draws, draw
 from .family import Unreached, family_size, is_single, parts_of
@@ -158,15 +159,8 @@ def stream(
     """
     key = checked_key(key, "stream")
     size = family_size(proposals)
-    if not isinstance(num_draws, int | np.integer) or num_draws < 1:
-        raise ValueError(f"num_draws is a positive whole number; it was {num_draws!r}.")
-    if block is None:
-        block = max(
-            d
-            for d in range(1, num_draws + 1)
-            if (num_draws % d == 0 and d * size <= 4096) or d == 1
-        )
-    if block < 1 or num_draws % block:
+    block = divisor(num_draws, 4096 // size) if block is None else block
+    if num_draws % block:
         raise ValueError(f"A block of {block} does not divide {num_draws} draws of each proposal.")
     proposals, given = jax.lax.stop_gradient(proposals), proposals
     single = is_single(targets)

@@ -140,8 +140,6 @@ def compare(
         True
     """
     check_call("compare", key, model, guide)
-    if repeats < 2:
-        raise ValueError(f"A variance needs at least 2 repeats; repeats was {repeats}.")
     if not objectives:
         raise ValueError("objectives is empty: give configured objectives by name.")
     for name, objective in objectives.items():

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from .._arguments import arrays, numbers, takes, whole
+from .._arguments import function as of_one
 from .._closures import arrays_held, in_one_program
 from .._numerics import log_mean_exp, softmax
 from .._pareto import pareto_k
@@ -131,11 +132,6 @@ def log_evidence(
         True
     """
     check_call("log_evidence", key, model, guide)
-    if num_samples < 2 or repeats < 2:
-        raise ValueError(
-            "A standard error needs num_samples and repeats of at least 2; they were "
-            f"{num_samples} and {repeats}."
-        )
     rows, xs = checked_rows(xs), gathered(xs)
     k_weights, k_repeats = jax.random.split(key)
 
@@ -203,7 +199,7 @@ def weight_diagnostics(log_w: Float[Array, " K"]) -> tuple[Array, ...]:
     return total, error, chi2, ess, pareto_k(log_w), bias, nonfinite
 
 
-@takes(xs=arrays, num_samples=whole(1))
+@takes(xs=arrays, function=of_one, num_samples=whole(1))
 def posterior_mean(
     key: Key[Array, ""],
     model: Any,
@@ -239,12 +235,6 @@ def posterior_mean(
         True
     """
     check_call("posterior_mean", key, model, guide)
-    if not callable(function) or num_samples < 1:
-        raise ValueError(
-            "posterior_mean takes a function of one latent, and at least 1 sample; they were "
-            f"{function!r} and {num_samples}."
-        )
-
     given = (model, guide, function)
     run = lambda xs, key: in_one_program(_posterior_means(num_samples), given, key, xs)
     return on_its_mesh(run, xs, key, held=arrays_held(given))

@@ -287,6 +287,16 @@ def test_swapped_and_foreign_arguments_are_named():
             lambda: jm.imp_est(target, rejects, draws),
             lambda: imp.adapt(key, target, rejects, num_draws=20, num_components=1),
         ],
+        "score gives one number": [
+            lambda: imp.adapt(
+                jax.random.key(1),
+                None,
+                target,
+                score=lambda x: jnp.stack([x, x]),
+                num_draws=9,
+                num_components=1,
+            )
+        ],
         "nothing to draw": [lambda: imp.draw(key, target, 0)],
         "one value a draw": [lambda: jm.imp_est(jnp.zeros(3), target, draws)],
     }

@@ -40,11 +40,8 @@ def mean_upper(x, count: int, bound: float, delta: float, bet: float) -> float:
         0.03596624
     """
     x = np.asarray(x, np.float64).ravel()
-    if not (0 < delta < 1 and 0 < bet <= 1 and 0 < bound < np.inf):
-        raise ValueError(
-            f"delta in (0, 1), bet in (0, 1] and a positive, finite bound were expected; they are "
-            f"{delta}, {bet} and {bound}."
-        )
+    if not bet > 0:
+        raise ValueError("A bet of 0 wins nothing: it is a number in (0, 1].")
     if x.size > count:
         raise ValueError(f"{x.size} numbers were given for a count of {count}.")
     bad = ~((x >= 0) & (x <= bound))

@@ -155,15 +155,13 @@ def calibrate(
         >>> bool(1.9 < threshold.value < 2.05)
         True
     """
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha is a probability between 0 and 1; it is {alpha}.")
     exact = delta is None
     if exact and draws.shares is None and draws.num_proposals > 1:
         raise ValueError(
             "Calibration in expectation needs exchangeable draws, and `draw` fixes how many each "
             "proposal gives: draw with jm.importance.draw_labelled, or give delta."
         )
-    check_draws(draws, pilot, 0.5 if exact else delta, "normal" if exact else "betting", seen)
+    check_draws(draws, pilot, "normal" if exact else "betting")
     with Bar(progress, desc="calibrate", unit="draw", unit_scale=True) as bar:
         region, proposals, logs = prepared(grid, draws)
         largest = log_weights_over(region.coordinates, region.rows, proposals, logs, bound)

@@ -101,7 +101,7 @@ def certify(
     for name in refused:
         reason = REFUSED.get(name, f"the unknown argument {name!r}")
         raise ValueError(f"certify does not take {reason}.")
-    check_draws(draws, pilot, delta, method, seen)
+    check_draws(draws, pilot, method)
     boxes = boxes_of(bound)
     with Bar(progress, desc="certify", unit="draw", unit_scale=True) as bar:
         region, proposals, logs = prepared(grid, draws)
@@ -131,7 +131,7 @@ def certify(
         )
 
 
-def check_draws(draws, pilot, delta, method, seen) -> None:
+def check_draws(draws, pilot, method) -> None:
     """Sentences on what no bound can be made of."""
     if isinstance(draws, Rounds) or isinstance(pilot, Rounds):
         raise ValueError(
@@ -143,8 +143,6 @@ def check_draws(draws, pilot, delta, method, seen) -> None:
             raise ValueError(
                 f"{role} must come from jm.importance.draw; it is a {type(given).__name__}."
             )
-    if not 0 < delta < 1:
-        raise ValueError(f"delta is an error probability between 0 and 1; it is {delta}.")
     if method not in ("betting", "normal"):
         raise ValueError(f'method is "betting" or "normal"; it is {method!r}.')
     if pilot is None:

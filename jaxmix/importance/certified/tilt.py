@@ -51,10 +51,6 @@ def tilt_bound(f: float, centre: PyTree, at: PyTree, *, order: float | None = No
         >>> round(jm.importance.tilt_bound(0.01355, jm.Normal(-0.25, 1), jm.Normal(0, 1)), 4)
         0.0273
     """
-    if not 0 <= f <= 1:
-        raise ValueError(f"f is an expectation between 0 and 1; it is {f}.")
-    if order is not None and not order >= 1:
-        raise ValueError(f"The order is a number from 1 up; it is {order}.")
     if f in (0.0, 1.0):
         return float(f)
     level = np.log(f)
@@ -85,8 +81,6 @@ def tilt_level(alpha: float, centre: PyTree, at: PyTree) -> float:
         >>> round(jm.importance.tilt_level(0.025, jm.Normal(0, 1), ends), 5)
         0.01896
     """
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha is a level between 0 and 1; it is {alpha}.")
     exponent = _exponents(centre, at)
     value = lambda q: float((np.max(exponent(q)) - np.log(alpha)) * q / (q - 1))
     q = _least(lambda s: value(1 + np.exp(s)))
