@@ -253,6 +253,8 @@ def _score(plain: PyTree, c: Column) -> np.ndarray:
     x, rest = c.rest, 1 - shares.sum()
     unit = c.step or float(c.sample.std())
     inner, own = (plain.value, plain.unit) if isinstance(plain, Scaled) else (plain, unit)
+    if isinstance(plain, StudentT):  # its scale begins at 1, and moves by a factor a step
+        own = float(np.subtract(*np.quantile(x, [0.75, 0.25]))) or unit
     rounded = Discretised.template(inner, unit / own) if c.heaped and c.step else inner
     # A mass under a rounded law; else a density, which over a step, or over each value's part of
     # the line, is one.

@@ -27,6 +27,7 @@ from jaxmix._fit_table.rows import filled_in, filled_in_vectors, rows_under
 from jaxmix._fit_table.safe import Place, stopped_by_ctrl_c
 from jaxmix._fit_table.stability import _jaccard
 from jaxmix._page import door
+from jaxmix.data.candidates import choose_number
 from jaxmix.data.column import column_of, names_rows, step_of
 from jaxmix.data.copies import copies_among
 
@@ -264,6 +265,12 @@ def test_a_value_of_many_rows_among_few_is_no_continuum():
     column = column_of(executions)
     assert column.heaped and column.atoms == () and column.step == 1
     assert not column_of(np.r_[np.arange(15.0), 3.0, 3.0]).heaped
+
+
+def test_heavy_tails_in_units_of_a_last_digit_are_tails():
+    """The scale that a score begins from is the column's own: 4 decimals are 10,000 steps of it."""
+    x = np.random.default_rng(0).standard_t(2, 300)
+    assert choose_number(x.round(4), "x").family == "StudentT"
 
 
 def test_copies_recodings_and_other_units_are_named():
