@@ -6,8 +6,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
+from .._numerics import log_of
 from ._family import POSITIVE, ExponentialFamily, exp_of, logs, one_event, positive
 from ._special import shape_of, stirling
+
+TERMS = 64  # of the series of the lower tail
 
 
 class GammaMoments(NamedTuple):
@@ -71,6 +74,19 @@ class Gamma(ExponentialFamily):
     def cdf(self, x) -> Scalar:
         x = one_event(x, (), self)
         return jax.lax.igamma(self.shape, self.rate * jnp.maximum(x, 0))
+
+    def log_cdf(self, x) -> Scalar:
+        x = one_event(x, (), self)
+        below = self.cdf(x)
+        # Where that has no digits left, by the series of x f(x) / shape, whose terms only fall.
+        deep = (x > 0) & (below < float(jnp.finfo(below.dtype).tiny) ** 0.5)
+        value = jnp.where(deep, x, self.mean)
+        ratio = self.rate * value
+        add = lambda total, k: (1 + total * ratio / (self.shape + k), None)
+        places = jnp.arange(TERMS, 0, -1, dtype=below.dtype)
+        total = jax.lax.scan(add, jnp.ones_like(ratio), places)[0]
+        tail = self.log_prob(value) + jnp.log(value) - self.log_shape + jnp.log(total)
+        return jnp.where(deep, tail, log_of(jnp.where(deep, jnp.ones_like(below), below)))
 
     def sample(self, key: Key[Array, ""]) -> Scalar:
         # On the log scale: at small shapes the draw itself underflows.

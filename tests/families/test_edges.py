@@ -187,3 +187,17 @@ def test_zeta_moments_and_slopes_at_both_ends():
     slope = jax.jit(jax.grad(lambda e, x: jm.Zeta(log_excess=e).log_prob(x)))
     for log_excess, x, wanted in ((-80.0, 7.0, 1.0), (40.0, 1.0, 0.0)):
         np.testing.assert_allclose(slope(log_excess, x), wanted, atol=1e-6)
+
+
+def test_the_lower_tail_of_a_gamma_has_logarithms_to_the_end():
+    of = jax.jit(jax.value_and_grad(lambda x, a: jm.Gamma(a, 1.0).log_cdf(x)))
+    for a, x in ((1e3, 300.0), (50.0, 0.1), (2.0, 1e-25), (3.0, 2.0)):
+        law = st.gamma(a)
+        got, slope = of(x, a)
+        if x < a / 2:  # x f(x) / a times 1 + x / (a + 1) + ..., in float64
+            k = np.arange(1, 400)
+            wanted = law.logpdf(x) + np.log(x / a) + np.log1p(np.cumprod(x / (a + k)).sum())
+        else:
+            wanted = law.logcdf(x)
+        np.testing.assert_allclose(got, wanted, rtol=1e-5)
+        np.testing.assert_allclose(slope, np.exp(law.logpdf(x) - wanted), rtol=1e-3)
