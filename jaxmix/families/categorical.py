@@ -91,10 +91,10 @@ class Categorical(Refittable):
 
     def log_prob(self, x: Int[Array, ""]) -> Scalar:
         x = one_event(x, (), self)
-        x = x.astype(int) if x.dtype == bool else x
+        index = x.astype(int)  # 8 bits hold no size of 128
         # One outcome more, of no probability, for what is none: nothing to select for each event.
-        inside = (x >= 0) & (x < self.size)
-        index = jnp.where(inside, x.astype(int), self.size)
+        inside = (index >= 0) & (index < self.size) & (index.astype(x.dtype) == x)
+        index = jnp.where(inside, index, self.size)
         table = jnp.pad(self.log_probs, (0, 1), constant_values=-jnp.inf)
         return table.at[index].get(mode="promise_in_bounds")
 

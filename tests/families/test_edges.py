@@ -201,3 +201,11 @@ def test_the_lower_tail_of_a_gamma_has_logarithms_to_the_end():
             wanted = law.logcdf(x)
         np.testing.assert_allclose(got, wanted, rtol=1e-5)
         np.testing.assert_allclose(slope, np.exp(law.logpdf(x) - wanted), rtol=1e-3)
+
+
+def test_a_label_of_any_type_is_the_label_and_a_number_between_is_none():
+    model = jm.Categorical(jnp.full(130, 1 / 130))
+    for label in (jnp.int8(5), jnp.uint8(129), jnp.asarray(True), jnp.float32(3.0)):
+        np.testing.assert_allclose(model.log_prob(label), -np.log(130), rtol=1e-6)
+    for other in (jnp.int8(-1), jnp.uint8(130), jnp.float32(1.5)):
+        assert model.log_prob(other) == -jnp.inf
