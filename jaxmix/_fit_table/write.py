@@ -108,7 +108,7 @@ def imputed(
         new = iter(decode(plain(part), values)) if absent.any() else iter(())
         filled = [next(new) if gone else old for old, gone in zip(column, absent, strict=True)]
         spread = np.full((len(said), len(absent)), np.nan)
-        spread[:, absent] = said
+        spread[:, absent] = np.reshape(said, (len(said), absent.sum()))
         frame = filled_up(frame, name, absent, [filled, *spread])
     return frame
 

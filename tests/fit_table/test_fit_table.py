@@ -26,6 +26,7 @@ from jaxmix._fit_table.regressions import in_own_units
 from jaxmix._fit_table.rows import filled_in, filled_in_vectors, rows_under
 from jaxmix._fit_table.safe import Place, stopped_by_ctrl_c
 from jaxmix._fit_table.stability import _jaccard
+from jaxmix._fit_table.write import imputed
 from jaxmix._page import door
 from jaxmix.data.candidates import choose_number
 from jaxmix.data.column import column_of, names_rows, step_of
@@ -513,3 +514,21 @@ def test_regressions_in_their_own_units():
     mean = float(own.coefficients[0] @ x + own.intercept[0])
     unit = (x - centre) / scale
     np.testing.assert_allclose(mean, 3 + 2 * unit[0] - unit[1], rtol=1e-5)
+
+
+def test_a_missing_label_is_filled_in_by_the_likeliest_without_a_deviation():
+    label = jm.Optional(jm.Categorical(np.array([0.5, 0.5]), labels=("u", "v")))
+    template = jm.Composite({"g": label, "x": jm.Optional(jm.Normal(0.0, 1.0))})
+    probs, rates = np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0.2, 0.2])
+    of_label = jax.vmap(lambda p, q: jm.Optional(jm.Categorical(p, labels=("u", "v")), q))
+    of_number = jax.vmap(lambda m, q: jm.Optional(jm.Normal(m, 2.0), q))
+    parts = {"g": of_label(probs, rates), "x": of_number(np.array([1.0, 5.0]), rates)}
+    model = jm.MixtureSameFamily(np.array([0.5, 0.5]), jm.Composite(parts))
+    model = jax.tree.map(np.asarray, model)
+    frame = pd.DataFrame({"g": ["u", None, None], "x": [1.0, 2.0, np.nan]})
+    posterior = np.array([[0.5, 0.5], [0.9, 0.1], [0.25, 0.75]])
+    filled = imputed(model, template, None, frame, posterior)
+    assert filled["g"].tolist() == ["u", "u", "v"] and filled["g imputed"].tolist() == [0, 1, 1]
+    # 1/4 of 1 and 3/4 of 5; variance 4 + 3/16 * (5 - 1)^2.
+    assert filled["x"].tolist() == pytest.approx([1.0, 2.0, 4.0])
+    assert filled["x sd"][2] == pytest.approx(7**0.5) and "g sd" not in filled
