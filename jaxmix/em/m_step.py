@@ -63,9 +63,8 @@ def climb(value, gradient, loose, state: Any) -> tuple[list[Array], GradientStat
     better = level >= start
     loose = jax.tree.map(lambda new, old: jnp.where(better, new, old), moved(length), loose)
     longest = jnp.ones_like(length)
-    return loose, GradientState(
-        memory, jnp.where(better, jnp.minimum(2 * length, longest), longest)
-    )
+    length = jnp.where(better, jnp.minimum(2 * length, longest), longest)
+    return loose, GradientState(memory, length)
 
 
 class Maximised(NamedTuple):
@@ -100,9 +99,7 @@ def finite(leaf: Refittable, use: Array) -> Array:
     for own, array in zip(owned, jax.tree.leaves(leaf), strict=True):
         if not eqx.is_inexact_array(array):
             continue
-        fine = jnp.isfinite(array)
-        if leaf.zero_is_valid:
-            fine = fine | jnp.isinf(array)
+        fine = ~jnp.isnan(array) if leaf.zero_is_valid else jnp.isfinite(array)
         fine = jnp.all(fine, axis=tuple(range(own, array.ndim)))
         use = use & spread(fine, use.ndim)
     return use

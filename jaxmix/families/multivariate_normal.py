@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
 from .._platform import product_precision
-from ._family import LOG_2_PI, Moments, ProductForm, as_float, length_of, one_event
+from ._family import LOG_2_PI, Moments, ProductForm, as_float, one_event
 from ._moments import (
     diagonal_matrix,
     floor_with_rounding,
@@ -40,17 +40,18 @@ def precision_factor(covariance: Float[Array, "*stack d d"]) -> Float[Array, "*s
 def factor_of_precision(precision: Float[Array, "*stack d d"]) -> Float[Array, "*stack d d"]:
     """The same of a precision matrix: its Cholesky factor from the last coordinate to the first."""
     turned = jnp.linalg.cholesky(precision[..., ::-1, ::-1])
-    return _logs_on_diagonal(turned[..., ::-1, ::-1])
+    return _mapped_diagonal(jnp.log, turned[..., ::-1, ::-1])
 
 
 def factor_of_scale(lower: Float[Array, "*stack d d"]) -> Float[Array, "*stack d d"]:
     """The same of a covariance's lower triangular factor, whose diagonal is positive."""
-    return _logs_on_diagonal(jnp.swapaxes(inverse_of_lower(jnp.tril(lower)), -1, -2))
+    return _mapped_diagonal(jnp.log, jnp.swapaxes(inverse_of_lower(jnp.tril(lower)), -1, -2))
 
 
-def _logs_on_diagonal(upper):
-    log_diagonal = jnp.log(jnp.diagonal(upper, axis1=-2, axis2=-1))
-    return jnp.triu(upper, 1) + diagonal_matrix(log_diagonal)
+def _mapped_diagonal(function, upper):
+    diagonal = function(jnp.diagonal(upper, axis1=-2, axis2=-1))
+    on_it = jnp.eye(upper.shape[-1], dtype=bool)
+    return jnp.where(on_it, diagonal[..., None], jnp.triu(upper, 1))
 
 
 ENTRANCES = {
@@ -79,8 +80,7 @@ def factor_of(owner: str, mean: Any, **given: Any) -> tuple[Array, Array]:
 
 def whitener(factor: Float[Array, "*stack d d"]) -> Float[Array, "*stack d d"]:
     """The factor with its diagonal exponentiated."""
-    diagonal = jnp.exp(jnp.diagonal(factor, axis1=-2, axis2=-1))
-    return jnp.triu(factor, 1) + diagonal_matrix(diagonal)
+    return _mapped_diagonal(jnp.exp, factor)
 
 
 def precision_of(factor):
@@ -102,7 +102,10 @@ class _FullCovariance(ProductForm, SeenFull):
 
     mean: eqx.AbstractVar[Array]
     factor: eqx.AbstractVar[Array]
-    dim = length_of("mean")
+
+    @property
+    def dim(self) -> int:
+        return self.mean.shape[-1]
 
     @property
     def _factors(self) -> Array:
