@@ -51,6 +51,7 @@ class Expected(NamedTuple):
     log_likelihood: Sum
     objective: Sum
     weight: Array
+    rows: Array  # of positive weight: rounding is theirs, whatever the unit of weights
     stats: list[Any]
     gradient: list[Array]
 
@@ -204,8 +205,10 @@ def expect(
         soft, objective, stats, gradient = _loops.cond(all_near(near), lambda: scan(near), far)
     else:
         soft, objective, stats, gradient = scan(ways_of(leaves, events))
-    weight = jnp.asarray(rows, soft.high.dtype) if weights is None else jnp.sum(weights)
-    return pooled(Expected(soft, objective, weight, stats, gradient), axes)
+    weight = used = jnp.asarray(rows, soft.high.dtype)
+    if weights is not None:
+        weight, used = jnp.sum(weights), jnp.sum(weights > 0, dtype=weights.dtype)
+    return pooled(Expected(soft, objective, weight, used, stats, gradient), axes)
 
 
 def log_likelihood(

@@ -95,6 +95,7 @@ def _unseen(model: PyTree, data: PyTree, weights: Any) -> Expected:
         total,
         total,
         jnp.ones((), weight),  # what divides by it must not see 0
+        jnp.ones((), weight),
         [leaf.zero_stats() for leaf in parts.leaves],
         [jnp.zeros_like(array) for array in parts.loose],
     )

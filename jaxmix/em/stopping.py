@@ -67,11 +67,11 @@ def nearness(state: Any, plain: Any) -> Nearness:
     )
 
 
-def noise_of(total: Sum, weight: Array) -> Array:
+def noise_of(expected: Any) -> Array:
     """Rounding error of a mean log-density, were its rows' errors independent, nats a datum."""
+    total = expected.objective
     eps = jnp.finfo(total.high.dtype).eps
-    # A weight below 1 is that of many small ones: rows are no fewer.
-    return eps * jnp.abs(total.value) / (weight * jnp.sqrt(jnp.maximum(weight, 1)))
+    return eps * jnp.abs(total.value) / (expected.weight * jnp.sqrt(jnp.maximum(expected.rows, 1)))
 
 
 def to_come(gain: Array, before: Array) -> Array:
@@ -100,18 +100,18 @@ def is_slow(state: Any, rules: Rules) -> Array:
     """
     if rules.stopping != "gain":
         return jnp.asarray(False)
-    gain, weight = state.gain, state.expected.weight
+    gain, expected = state.gain, state.expected
     share = (1 - MEMORY) * gain / state.trend
-    rate = MEMORY / jnp.maximum(1 - share, 0) - noise_of(state.expected.objective, weight) / gain
+    rate = MEMORY / jnp.maximum(1 - share, 0) - noise_of(expected) / gain
     rest = jnp.where(rate < 1, gain * rate / (1 - rate), jnp.inf)
-    return (gain > 0) & (rest > MUCH * rules.tol) & (rest * weight > NATS)
+    return (gain > 0) & (rest > MUCH * rules.tol) & (rest * expected.rows > NATS)
 
 
 def ends(left, gain, expected, rules: Rules) -> Array:
     """Whether too little is left, or gains can no longer be told from rounding."""
     if rules.stopping == "rest":
         return jnp.asarray(False)
-    noise = noise_of(expected.objective, expected.weight)
+    noise = noise_of(expected)
     # Without a tolerance nothing but the number of steps (or NaN) ends the loop.
     return (rules.tol > -jnp.inf) & ((left < rules.tol) | (gain < noise))
 
@@ -121,7 +121,7 @@ def result_of(state: Any, rules: Rules) -> RESULTS:
     expected = state.expected
     bad = ~jnp.isfinite(expected.objective.value) | jnp.isnan(state.gain)
     # Where gains have ended in rounding, a tolerance below it has not been met.
-    noise = noise_of(expected.objective, expected.weight)
+    noise = noise_of(expected)
     met = (state.left < rules.tol) & ((state.left > 0) | (rules.tol >= noise))
     code = RESULTS.where(
         state.running | ~ends(state.left, state.gain, expected, rules),

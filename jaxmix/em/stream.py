@@ -35,7 +35,10 @@ from .stopping import result_of
 def _as_values(sums: Any) -> Expected:
     """Sums over all batches as a pass gives them, with only the log-likelihoods running sums."""
     return sums._replace(
-        weight=sums.weight.value, stats=values_of(sums.stats), gradient=values_of(sums.gradient)
+        weight=sums.weight.value,
+        rows=sums.rows.value,
+        stats=values_of(sums.stats),
+        gradient=values_of(sums.gradient),
     )
 
 

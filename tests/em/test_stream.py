@@ -157,10 +157,10 @@ def test_foreign_and_damaged_checkpoints_are_named(problem, tmp_path):
 
 
 def test_a_later_version_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "VERSION", 4)
+    monkeypatch.setattr(checkpoint, "VERSION", 1000)
     checkpoint.save(tmp_path, jnp.zeros(2), {}, {})
     monkeypatch.undo()
-    with pytest.raises(ValueError, match="version 4 of the format; this jaxmix reads 3"):
+    with pytest.raises(ValueError, match="version 1000 of the format; this jaxmix reads"):
         checkpoint.load(tmp_path, jnp.zeros(2), {})
 
 

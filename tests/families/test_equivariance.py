@@ -51,6 +51,14 @@ def fields():
     return jm.mixture_of(jm.Composite(template), 2), data, kinds
 
 
+def lines():
+    """Two lines that overlap, in a unit in which rounding is near the tolerance."""
+    draw = np.random.default_rng(3)
+    x = draw.normal(0, 1, (ROWS, 1))
+    y = np.where(draw.random(ROWS) < 0.4, 1 + x[:, 0], -x[:, 0]) + draw.normal(0, 0.7, ROWS)
+    return jm.mixture_of(jm.LinearRegression.template(1), 2), (1e8 * y, x), "other"
+
+
 def family(case):
     def setting():
         density = case.make()
@@ -66,10 +74,10 @@ def family(case):
 SETTINGS = {case.name: family(case) for case in FAMILIES} | {
     case.name: lambda case=case: (*case.make(), "other") for case in COMBINATORS
 }
-SOME = {"StudentT", "Weibull", "InverseGaussian"}
+SOME = {"StudentT", "Weibull"}
 if not os.environ.get("JAXMIX_EQUIVARIANCE"):
     SETTINGS = {name: SETTINGS[name] for name in SOME}
-SETTINGS |= {"groups": groups, "fields": fields}
+SETTINGS |= {"groups": groups, "fields": fields, "lines": lines}
 
 
 def moved(data, kinds, scale, shift):
