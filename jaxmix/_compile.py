@@ -104,13 +104,24 @@ class Effort:
         self.seen.add(level)
 
 
-def of_few_numbers(function: Callable) -> Quick:
-    """`Quick` where all arguments together hold few numbers: a decorator for what runs briefly."""
+def numbers_in(*args: Any, **kwargs: Any) -> int:
+    """How many numbers all arguments together hold."""
+    return sum(getattr(a, "size", 1) for a in jax.tree.leaves((args, kwargs)))
 
-    def few(*args: Any, **kwargs: Any) -> bool:
-        return sum(getattr(a, "size", 1) for a in jax.tree.leaves((args, kwargs))) <= FEW_NUMBERS
 
-    return Quick(function, few)
+def of_few_numbers(
+    function: Callable,
+    count: Callable[..., int] = numbers_in,
+    options: dict[str, Any] = QUICK,
+) -> Quick:
+    """`Quick` for what works on few numbers and so runs briefly: a decorator.
+
+    Args:
+        function: as for `Quick`.
+        count: of the same arguments, the numbers worked on, where they are more than those given.
+        options: as for `Quick`.
+    """
+    return Quick(function, lambda *args, **kwargs: count(*args, **kwargs) <= FEW_NUMBERS, options)
 
 
 def compilation_cache(folder: str | Path | None = None) -> Path | None:

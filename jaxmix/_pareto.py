@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Scalar
 
 from ._arguments import numbers, real
+from ._compile import of_few_numbers
 from ._numerics import finite_or_zero
 from ._sharding import gathered
 from ._trees import is_traced
@@ -147,6 +148,11 @@ def pareto_k(log_weights: Float[Array, " n"], *, r_eff: float = 1.0) -> Scalar:
     log_weights, r_eff = _checked(log_weights), efficiency(r_eff)
     if log_weights.shape[0] < LEAST:
         return jnp.asarray(jnp.inf, log_weights.dtype)
+    return _shape(log_weights, r_eff)
+
+
+@of_few_numbers
+def _shape(log_weights, r_eff: float) -> Scalar:
     return _fitted(log_weights, r_eff).k
 
 
@@ -176,6 +182,12 @@ def psis(
     log_weights, r_eff = _checked(log_weights), efficiency(r_eff)
     if log_weights.shape[0] < LEAST:
         return log_weights, jnp.asarray(jnp.inf, log_weights.dtype)
+    return _smoothed(log_weights, r_eff)
+
+
+@of_few_numbers
+def _smoothed(log_weights, r_eff: float) -> tuple[Array, Scalar]:
+    """The tail in the order of its ranks at the quantiles of its fit, and the shape."""
     peak, tail, where, valid, floor, k, scale = _fitted(log_weights, r_eff)
     size = jnp.sum(valid)
     rank = jnp.arange(tail.shape[0]) - (tail.shape[0] - size)

@@ -1,5 +1,6 @@
 """Draws from each of several proposals, and how many of each."""
 
+import functools
 from typing import Any
 
 import equinox as eqx
@@ -9,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from .._arguments import in_doubles, takes, whole
-from .._compile import of_few_numbers
+from .._compile import FAIR, Quick
 from .._numerics import as_array
 from .._refuse import checked_key, on_host
 from .._sharding import gathered
@@ -87,7 +88,7 @@ def _strata(counts) -> tuple[Array, Array]:
     return jnp.asarray(np.repeat(np.arange(counts.size), counts)), jnp.asarray(counts)
 
 
-@of_few_numbers
+@functools.partial(Quick, options=FAIR)
 def _sample_part(part, key, total, which):
     keys = jax.random.split(key, total)
     if part.single:

@@ -1,5 +1,6 @@
 """The estimator: expectations under many targets from one set of draws."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -23,7 +24,7 @@ from .controls import controlled
 from .draws import Draws, checked_draws
 from .family import is_single, log_table, parts_of
 from .result import Estimate, flatten_values, make_estimate, of_held
-from .sweep import Densities, Given, Sample, sweep
+from .sweep import Densities, Given, Sample, form_of, numbers_looked_at, sweep
 from .tables import Ratios, Strata, Table, log_mixtures, ratios_to_mixtures
 from .totals import Summary, mean_and_residual, summarise, terms, totals
 from .upper import hit_limits, weight_bound
@@ -181,13 +182,12 @@ def _estimate(
 ):  # fmt: skip
     """Check, compute by the cheapest way that gives all that is asked for, and shape."""
     refuse_symbolic(strata.stratum.shape[0])
-    shapes = jax.eval_shape(look, rows)
-    dtype = shapes[0].dtype
+    dtype, *shape = form_of(look, rows)
     flat, truths = flatten_values(values, strata.stratum.shape[0], dtype)
     if weights is not None:
-        weights = checked_weights(weights, tuple(s.shape[1] for s in shapes), dtype)
+        weights = checked_weights(weights, tuple(shape), dtype)
     if r_eff is not None:
-        r_eff = checked_efficiencies(r_eff, shapes[1].shape[1], dtype)
+        r_eff = checked_efficiencies(r_eff, shape[1], dtype)
     if controls is not None:
         check_controls(controls, self_normalised)
         controls = jax.lax.stop_gradient(controls)
@@ -206,11 +206,15 @@ def _estimate(
 
 
 def _weights(sample: Sample, weights):
-    dtype = jax.eval_shape(sample.look, sample.rows)[0].dtype
+    dtype = form_of(sample.look, sample.rows).dtype
     return sample.strata.shares(dtype)[None, :] if weights is None else weights
 
 
-@of_few_numbers
+def _numbers(sample: Sample, *_, **__) -> int:
+    return 3 * numbers_looked_at(sample.look, sample.rows)
+
+
+@functools.partial(of_few_numbers, count=_numbers)
 def _plain(sample: Sample, weights, truths, self_normalised, r_eff):
     w = _weights(sample, weights)
     sums, logs = sweep(sample, w)
@@ -220,7 +224,7 @@ def _plain(sample: Sample, weights, truths, self_normalised, r_eff):
     return summary, upper, _pareto(logs), _wrong(sample.values, logs)
 
 
-@of_few_numbers
+@functools.partial(of_few_numbers, count=_numbers)
 def _with_table(
     sample: Sample, weights, controls, truths, self_normalised, smooth, covariance, r_eff
 ):

@@ -1,5 +1,6 @@
 """Stacks or lists of densities as one numbered family, and the table of their log-densities."""
 
+import functools
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -115,7 +116,11 @@ def log_probs(parts: list[Part], events: PyTree) -> Float[Array, "n k"]:
     return jnp.concatenate([column.astype(dtype) for column in columns], 1)
 
 
-@of_few_numbers
+def _numbers(parts, events) -> int:
+    return sum(p.size for p in parts) * sum(leaf.size for leaf in jax.tree.leaves(events))
+
+
+@functools.partial(of_few_numbers, count=_numbers)
 def _log_table(parts, events):
     return over_blocks(lambda block: log_probs(parts, block), events)
 

@@ -20,7 +20,7 @@ from .draws import Draws, checked_draws, draw
 from .family import Unreached, family_size, is_single, parts_of
 from .joining import merge
 from .result import HELD, Estimate, flatten_values, make_estimate, of_held
-from .sweep import Densities, Sample, sweep
+from .sweep import Densities, Sample, form_of, sweep
 from .totals import Totals, summarise
 from .upper import hit_limits
 from .values import values_at
@@ -53,12 +53,11 @@ def block_totals(
     draws, given = jax.lax.stop_gradient(checked_draws(draws)), draws
     values = values_at(f, targets, draws.events)
     look = Densities(parts_of(targets, "targets"), parts_of(draws.proposals, "proposals"))
-    shapes = jax.eval_shape(look, draws.events)
-    dtype = shapes[0].dtype
+    dtype, *shape = form_of(look, draws.events)
     if weights is None:
         w = draws.strata.shares(dtype)[None, :]
     else:
-        w = checked_weights(weights, tuple(s.shape[1] for s in shapes), dtype)
+        w = checked_weights(weights, tuple(shape), dtype)
     flat, _ = flatten_values(values, draws.num_draws, dtype)
     sums = _totals(Sample(look, draws.events, flat, draws.strata), w)
     spread = {name: getattr(sums, name) for name in OF_SPREAD}

@@ -1,6 +1,7 @@
 """The one pass over the draws: their totals, and the logarithms of their terms."""
 
-from typing import NamedTuple
+import functools
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from .._platform import sizes
+from .._trees import is_traced
 from .blocks import divisor, map_blocks, over_blocks
 from .family import Part, log_probs
 from .joining import gathered
@@ -45,6 +47,44 @@ class Sample(NamedTuple):
         """All log-densities at once."""
         log_targets, log_proposals = over_blocks(self.look, self.rows)
         return Table(log_targets, log_proposals, *self.strata)
+
+
+class Form(NamedTuple):
+    """What a look at a row gives: the dtype, and how many targets and proposals."""
+
+    dtype: Any
+    num_targets: int
+    num_proposals: int
+
+
+def form_of(look: Densities | Given, rows: PyTree) -> Form:
+    """Known without a look at the numbers, and remembered for all of the same shapes."""
+    leaves, tree = jax.tree.flatten((look, rows))
+    if is_traced(leaves) or not all(isinstance(leaf, jax.Array) for leaf in leaves):
+        return _form(look, rows)
+    return _known_form(tree, tuple(map(jax.typeof, leaves)), jnp.result_type(float))
+
+
+def _form(look, rows) -> Form:
+    targets, proposals = jax.eval_shape(look, rows)
+    return Form(targets.dtype, targets.shape[1], proposals.shape[1])
+
+
+@functools.lru_cache(maxsize=256)
+def _known_form(tree, types, precision) -> Form:
+    del precision  # with 64 bits a dtype is another
+    of_type = lambda t: jax.ShapeDtypeStruct(t.shape, t.dtype, weak_type=t.weak_type)
+    call = lambda look, rows: look(rows)
+    targets, proposals = jax.eval_shape(call, *tree.unflatten(map(of_type, types)))
+    return Form(targets.dtype, targets.shape[1], proposals.shape[1])
+
+
+def numbers_looked_at(look: Densities | Given, rows: PyTree) -> int:
+    """How many numbers the log-densities of all rows are made of."""
+    events = sum(leaf.size for leaf in jax.tree.leaves(rows))
+    if isinstance(look, Given):
+        return events
+    return events * sum(part.size for part in (*look.targets, *look.proposals))
 
 
 def _layout(strata: Strata) -> tuple[int, int] | None:
