@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .. import _loops
 from ._family import LOG_2_PI, Refittable, as_float, exp_of, length_of, logs, made, one_event
-from ._seen import inverse_and_log_det
 
 HIGHEST = jax.lax.Precision.HIGHEST
 
@@ -23,6 +23,31 @@ class Factors(NamedTuple):
     inner: Array
     cross: Array
     square: Array
+
+
+def _orthonormal(a: Float[Array, "d r"]) -> tuple[Array, Array, Array]:
+    """Q, V and log det(I + a'a) / 2, where a = Q R, V = R^-1 and R'R = I + a'a.
+
+    Gram and Schmidt on the columns of [a; I], as modified: without a'a, which has the square of
+    the condition and half the digits.
+    """
+    rank = a.shape[1]
+
+    def column(k, carry):
+        rows, log_det = carry
+        own = rows[:, k]
+        peak = jax.lax.stop_gradient(jnp.max(jnp.abs(own)))  # squares would overflow
+        length = peak * jnp.sqrt(jnp.sum((own / peak) ** 2))
+        unit = own / length
+        at = jnp.arange(rank) == k
+        along = jnp.matmul(unit, rows, precision=HIGHEST)
+        later = jnp.where(jnp.arange(rank) > k, along, jnp.zeros_like(along))
+        rows = jnp.where(at[None], unit[:, None], rows - jnp.outer(unit, later))
+        return rows, log_det + jnp.log(length)
+
+    start = jnp.concatenate([a, jnp.eye(rank, dtype=a.dtype)]), jnp.zeros((), a.dtype)
+    rows, log_det = _loops.fori_loop(0, rank, column, start)
+    return rows[:-rank], rows[-rank:], log_det
 
 
 class _LowRank(Refittable):
@@ -61,13 +86,16 @@ class _LowRank(Refittable):
         """Residual in units of the noise; mean and covariance of the factors; log-density."""
         x, log_scale = one_event(x, (self.dim,), self), self._scales()
         loadings = self.loadings * jnp.exp(-log_scale)[:, None]
-        inner = jnp.matmul(loadings.T, loadings, precision=HIGHEST)
-        covariance, log_det = inverse_and_log_det(inner + jnp.eye(self.rank, dtype=inner.dtype))
+        across, root, half_log_det = _orthonormal(loadings)
+        covariance = jnp.matmul(root, root.T, precision=HIGHEST)
         z = (x - self.mean) * jnp.exp(-log_scale)
-        at = jnp.matmul(covariance, jnp.matmul(loadings.T, z, precision=HIGHEST), precision=HIGHEST)
+        at = jnp.matmul(root, jnp.matmul(across.T, z, precision=HIGHEST), precision=HIGHEST)
         rest = z - jnp.matmul(loadings, at, precision=HIGHEST)
         square = jnp.sum(rest * rest) + jnp.sum(at * at)
-        head = jnp.sum(log_scale) + 0.5 * log_det + 0.5 * self.dim * LOG_2_PI
+        head = jnp.sum(log_scale) + half_log_det + 0.5 * self.dim * LOG_2_PI
+        # Beyond this the residual is rounding, magnified.
+        lost = jnp.max(jnp.abs(loadings)) > float(jnp.finfo(head.dtype).eps) ** (-2 / 3)
+        head = jnp.where(lost, jnp.full_like(head, jnp.nan), head)
         return at, covariance, -0.5 * square - head
 
     def log_prob(self, x):
@@ -146,6 +174,8 @@ class FactorAnalysis(_LowRank):
 
     log p(x) = log N(x; mean, L L' + diag(scale^2)), by the r x r matrix I + L' diag(scale^-2) L
     alone. A mixture of them is one of factor analysers (Ghahramani and Hinton 1996, CRG-TR-96-1).
+    It is NaN where a loading is beyond eps^(-2/3) scales of its noise (4e4 in float32), whose digits
+    are then lost: take float64 there.
 
     Args:
         mean: vector (d,).

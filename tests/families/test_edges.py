@@ -209,3 +209,14 @@ def test_a_label_of_any_type_is_the_label_and_a_number_between_is_none():
         np.testing.assert_allclose(model.log_prob(label), -np.log(130), rtol=1e-6)
     for other in (jnp.int8(-1), jnp.uint8(130), jnp.float32(1.5)):
         assert model.log_prob(other) == -jnp.inf
+
+
+def test_factors_beside_little_noise():
+    """Where the square of loadings over noise has no digits left, and NaN where none are."""
+    loadings, x = np.array([[0.1, -0.1], [0.6, 0.1], [-0.5, 0.4]]), np.array([1.3, -0.6, -1.3])
+    log_scales = np.array([[-8.0, -0.3, 0.2], [-40, 0, 0]])
+    of = jax.jit(jax.vmap(lambda s: jm.FactorAnalysis(0 * x, loadings, log_scale=s).log_prob(x)))
+    found = of(jnp.asarray(log_scales, jnp.float32))
+    law = st.multivariate_normal(cov=loadings @ loadings.T + np.diag(np.exp(2 * log_scales[0])))
+    np.testing.assert_allclose(found[0], law.logpdf(x), rtol=1e-4)
+    assert np.isnan(found[1])
