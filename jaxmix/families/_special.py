@@ -8,7 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._numerics import log_of
+
 LOG_2_PI = float(np.log(2 * np.pi))
+FRACTIONS = 100  # enough where the parameters are below 1e6
 LARGE = 8.0  # from here on the Stirling series reach double precision of a few digits less
 
 
@@ -118,3 +121,22 @@ def shape_of(gap: Float[Array, "..."], steps: int = 6) -> Float[Array, "..."]:
         slope = (1 - x * trigamma(x)) / value
         log_x = log_x - (jnp.log(value) - jnp.log(gap)) / slope
     return jnp.exp(log_x)
+
+
+def log_lower_beta(below, head, a, b, x):
+    """Logarithm of the regularised incomplete beta function `below`, to the end of its lower tail.
+
+    Where that has no digits left, by the logarithm `head` of x^a (1 - x)^b / (a B(a, b)) and a
+    continued fraction (DLMF 8.17.22), which converges fast for x below the mean.
+    """
+    deep = (x > 0) & (below < float(jnp.finfo(below.dtype).tiny) ** 0.5)
+    x = jnp.where(deep, x, a / (a + b))
+
+    def add(value, m):
+        value = 1 - (a + m) / (a + 2 * m) * ((a + b + m) / (a + 2 * m + 1)) * x / value
+        return 1 + m / (a + 2 * m - 1) * ((b - m) / (a + 2 * m)) * x / value, None
+
+    places = jnp.arange(FRACTIONS, 0, -1, dtype=below.dtype)
+    value = jax.lax.scan(add, jnp.ones_like(x), places)[0]
+    tail = head - jnp.log(1 - (a + b) / (a + 1) * x / value)
+    return jnp.where(deep, tail, log_of(jnp.where(deep, jnp.ones_like(below), below)))

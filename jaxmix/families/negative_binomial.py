@@ -18,7 +18,7 @@ from ._family import (
     one_event,
     sigmoid_of,
 )
-from ._special import deviance, log_factorial_gap, log_minus_digamma, stirling
+from ._special import deviance, log_factorial_gap, log_lower_beta, log_minus_digamma, stirling
 
 LIMIT = 1e5  # means of successes beyond which a fit doesn't go: a Poisson, to 1e-10 nats
 
@@ -84,6 +84,13 @@ class NegativeBinomial(Refittable):
         x = one_event(x, (), self).astype(self.logit.dtype)
         below = jax.lax.betainc(self.successes, jnp.maximum(jnp.floor(x), 0) + 1, self.prob)
         return jnp.where(x < 0, jnp.zeros_like(below), below)
+
+    def log_cdf(self, x) -> Scalar:
+        x = one_event(x, (), self).astype(self.logit.dtype)
+        r, k = self.successes, jnp.maximum(jnp.floor(x), 0)
+        head = self.log_prob(k) + jax.nn.log_sigmoid(-self.logit) + jnp.log1p(k / r)
+        prob = jnp.where(x < 0, jnp.zeros_like(x), self.prob)
+        return log_lower_beta(self.cdf(x), head, r, k + 1, prob)
 
     def sample(self, key: Key[Array, ""]) -> Int[Array, ""]:
         k_rate, k_count = jax.random.split(key)

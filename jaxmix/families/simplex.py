@@ -18,7 +18,7 @@ from ._family import (
     one_event,
     outside,
 )
-from ._special import deviance, log_minus_digamma, stirling, trigamma
+from ._special import deviance, log_lower_beta, log_minus_digamma, stirling, trigamma
 
 
 class Logs(NamedTuple):
@@ -187,6 +187,11 @@ class Beta(_Concentrations):
         x = one_event(x, (), self)
         a, b = jnp.exp(self._log_a)
         return jax.lax.betainc(a, b, jnp.clip(x, 0, 1))
+
+    def log_cdf(self, x) -> Scalar:
+        x = one_event(x, (), self)
+        head = self.log_prob(x) + jnp.sum(self._safe_logs(x)[0]) - self.log_a
+        return log_lower_beta(self.cdf(x), head, self.a, self.b, x)
 
     def sample(self, key: Key[Array, ""]) -> Scalar:
         # Two gammas, which JAX differentiates implicitly (Figurnov et al. 2018, arXiv 1805.08498).

@@ -203,6 +203,18 @@ def test_the_lower_tail_of_a_gamma_has_logarithms_to_the_end():
         np.testing.assert_allclose(slope, np.exp(law.logpdf(x) - wanted), rtol=1e-3)
 
 
+def test_the_lower_tails_of_beta_functions_have_logarithms_to_the_end():
+    of = jax.jit(jax.value_and_grad(lambda x, a, b: jm.Beta(a, b).log_cdf(x)))
+    for a, b, x in ((5.0, 3.0, 1e-10), (500.0, 3.0, 0.5), (1e4, 1e4, 0.4), (2.0, 3.0, 0.3)):
+        found, slope = of(x, a, b)
+        law = st.beta(a, b)
+        np.testing.assert_allclose(found, law.logcdf(x), rtol=1e-5)
+        np.testing.assert_allclose(slope, np.exp(law.logpdf(x) - law.logcdf(x)), rtol=2e-3)
+    count = jax.jit(lambda x, r, p: jm.NegativeBinomial(r, p).log_cdf(x))
+    for r, p, x in ((5.0, 1e-8, 2.0), (500.0, 0.6, 60.0), (20.0, 1e-3, 3.0), (2.0, 0.5, 3.0)):
+        np.testing.assert_allclose(count(x, r, p), st.nbinom(r, p).logcdf(x), rtol=1e-5)
+
+
 def test_a_label_of_any_type_is_the_label_and_a_number_between_is_none():
     model = jm.Categorical(jnp.full(130, 1 / 130))
     for label in (jnp.int8(5), jnp.uint8(129), jnp.asarray(True), jnp.float32(3.0)):
