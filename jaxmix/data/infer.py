@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._progress import Bar
 from .._refuse import on_host
 from ..combinators import Composite, Sequence
 from ..combinators import Optional as OptionalField
@@ -186,26 +187,28 @@ def infer_template(
     if given is not None:
         raise ValueError("`given` names covariates of a response: say which column that is.")
     parts, choices, left = {}, [], []
-    for name, values in kept.items():
-        missing = int(np.sum(~_present(values)))
-        if name in copies:
-            left.append(Choice(str(name), "ignored", missing, copies[name]))
-            continue
-        there = _there(values)
-        if len(there) and all(isinstance(value, Mapping) for value in there):
-            family, template, reason = _record(there)
-        else:
-            family, template, reason = _choose(there, str(name), families.get(name))
-        if template is None:
-            if name in families:
-                raise ValueError(f"Column {name!r} is no {families[name]}: {reason}.")
-            left.append(Choice(str(name), family, missing, reason))
-            continue
-        if missing:
-            family, template = f"Optional {family}", OptionalField(template)
-            reason = f"{reason}; {missing} missing"
-        parts[name] = template
-        choices.append(Choice(str(name), family, missing, reason))
+    with Bar(None, desc="Choosing densities", unit="column") as bar:
+        for at, (name, values) in enumerate(kept.items()):
+            bar.at(at, len(kept))
+            missing = int(np.sum(~_present(values)))
+            if name in copies:
+                left.append(Choice(str(name), "ignored", missing, copies[name]))
+                continue
+            there = _there(values)
+            if len(there) and all(isinstance(value, Mapping) for value in there):
+                family, template, reason = _record(there)
+            else:
+                family, template, reason = _choose(there, str(name), families.get(name))
+            if template is None:
+                if name in families:
+                    raise ValueError(f"Column {name!r} is no {families[name]}: {reason}.")
+                left.append(Choice(str(name), family, missing, reason))
+                continue
+            if missing:
+                family, template = f"Optional {family}", OptionalField(template)
+                reason = f"{reason}; {missing} missing"
+            parts[name] = template
+            choices.append(Choice(str(name), family, missing, reason))
     if not parts:
         listed = "; ".join(f"{c.column}: {c.reason}" for c in left)
         raise ValueError(f"The table has no column that a density fits ({listed}).")
