@@ -4,7 +4,10 @@ import matplotlib
 
 matplotlib.use("Agg")
 
+import json
+import os
 import re
+import runpy
 import subprocess
 import sys
 
@@ -124,6 +127,36 @@ def test_main_writes_where_it_says(tmp_path, capsys, monkeypatch):
     assert str(tmp_path / "here") in page and "picture.png" in page
     assert (tmp_path / "here").is_dir()
     assert jax.config.read("jax_disable_most_optimizations") == before
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_later_chapters_of_a_process_of_their_own_stand_last(tmp_path, capsys, monkeypatch, dies):
+    def chapter(name):
+        return lambda folder: print(f"{name} here") or [folder / f"{name}.png"]
+
+    said = json.dumps(["evidence there\n", ["evidence.png"]])
+    code = f"#!{sys.executable}\nimport sys\nprint({said!r})\n"
+    code += f"assert sys.argv[1:] == ['-m', 'jaxmix._tour', {str(tmp_path)!r}, 'evidence']\n"
+    python = tmp_path / "python"
+    python.write_text(code + f"sys.exit({int(dies)})\n")
+    python.chmod(0o700)
+    monkeypatch.setattr(_tour, "CHAPTERS", {n: chapter(n) for n in ("evidence", "clusters")})
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
+    monkeypatch.setattr(sys, "executable", str(python))
+    written = _tour.tour(tmp_path)
+    assert [path.name for path in written] == ["clusters.png", "evidence.png"]
+    where = "here" if dies else "there"
+    assert capsys.readouterr().out.startswith(f"clusters here\nevidence {where}\n")
+
+
+def test_the_process_of_later_chapters_says_all_as_one_text(tmp_path, capsys, monkeypatch):
+    stub = {"evidence": lambda folder: print("two\nlines") or [folder / "a.png", folder / "b.png"]}
+    monkeypatch.setattr(_tour, "CHAPTERS", stub)
+    monkeypatch.setattr("jaxmix._compile.compilation_cache", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["jaxmix._tour", str(tmp_path), "evidence"])
+    runpy.run_module("jaxmix._tour", run_name="__main__")
+    assert json.loads(capsys.readouterr().out) == ["two\nlines\n", ["a.png", "b.png"]]
 
 
 def test_main_refuses_an_unknown_option():

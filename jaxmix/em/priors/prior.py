@@ -88,16 +88,23 @@ def pooled_stats(
     model: PyTree, data: PyTree, weights: Array | None = None
 ) -> tuple[list[Any], list[Any]]:
     """Every leaf's statistics, and origins, as if all components were alike: the global fit."""
-    parts = take_apart(model)
-    first = blank_stats(model, data, weights=weights)
+    leaves = take_apart(model).leaves
+
+    def body(_, carry):
+        origins = carry[0]
+        stats = blank_stats(model, data, origins=origins, weights=weights)
+        each = zip(leaves, stats, origins, strict=True)
+        return [_pooled_origin(*one) for one in each], origins, stats
+
     # A second pass about the data's own mean: raw moments do not survive float32.
-    origins = [_pooled_origin(leaf, s) for leaf, s in zip(parts.leaves, first, strict=True)]
-    return blank_stats(model, data, origins=origins, weights=weights), origins
+    origins = [leaf.origin for leaf in leaves]
+    begin = (origins, origins, [leaf.zero_stats() for leaf in leaves])
+    _, origins, stats = _loops.fori_loop(0, 2, body, begin)
+    return stats, origins
 
 
-def _pooled_origin(leaf: Refittable, stats: Any) -> Any:
-    """The data's own mean, or the leaf's where no row has its field."""
-    old = leaf.origin
+def _pooled_origin(leaf: Refittable, stats: Any, old: Any) -> Any:
+    """The data's own mean, or the one before where no row has its field."""
     if old is None:
         return None
     new = leaf.from_stats(stats, old).origin
