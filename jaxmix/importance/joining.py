@@ -19,6 +19,8 @@ _MADE = made_by(Totals, "jm.importance.block_totals")
 @takes(a=_MADE, b=_MADE)
 def merge(a: Totals, b: Totals) -> Totals:
     """Totals of the draws of both, which must be of the same proposals, targets and weights."""
+    unreached = a.unreached if b.unreached is None else b.unreached
+    a, b = a._replace(unreached=None), b._replace(unreached=None)
     heads = jax.tree.map(lambda *x: jnp.stack(x), _heads(a), _heads(b))
     shift, scale, mass_shift, mass_scale = _common_scales(*heads)
     scaled = [_scaled(t, scale[i], mass_scale[i]) for i, t in enumerate((a, b))]
@@ -26,7 +28,8 @@ def merge(a: Totals, b: Totals) -> Totals:
     pairs = jax.tree.map(lambda *fields: fields, *scaled)
     each = lambda function, *pairs: tuple(map(function, *pairs))
     joined = _joined(pairs, each, lambda op, pair: op(*pair))
-    return joined._replace(shift=shift, mass_shift=mass_shift, hits=a.hits + b.hits)
+    hits = a.hits + b.hits
+    return joined._replace(shift=shift, mass_shift=mass_shift, hits=hits, unreached=unreached)
 
 
 def gathered(blocks: Totals, size: int) -> Totals:

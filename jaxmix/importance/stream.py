@@ -17,7 +17,7 @@ from .._trees import is_traced
 from .blocks import divisor
 from .checks import checked_efficiencies, checked_weights
 from .draws import Draws, checked_draws, draw
-from .family import Unreached, family_size, is_single, parts_of
+from .family import family_size, is_single, parts_of
 from .joining import merge
 from .result import HELD, Estimate, flatten_values, make_estimate, of_held
 from .sweep import Densities, Sample, form_of, sweep
@@ -61,7 +61,8 @@ def block_totals(
     flat, _ = flatten_values(values, draws.num_draws, dtype)
     sums = _totals(Sample(look, draws.events, flat, draws.strata), w)
     spread = {name: getattr(sums, name) for name in OF_SPREAD}
-    return sums._replace(**without_slopes(spread, given.proposals, HELD))
+    unreached = None if draws.reached else ()
+    return sums._replace(unreached=unreached, **without_slopes(spread, given.proposals, HELD))
 
 
 @eqx.filter_jit
@@ -112,7 +113,8 @@ def estimate_totals(
     upper = hit_limits(sums.counts, w, summary, sums.mass_shift, truths, unknown, effect)
     k = jnp.full_like(summary.value, jnp.nan)
     n = 0 if is_traced(sums.counts) else int(np.sum(np.asarray(sums.counts)))
-    return make_estimate(summary, upper, k, None, like, single, n)
+    reached = sums.unreached is None
+    return make_estimate(summary, upper, k, None, like, single, n, reached=reached)
 
 
 @takes(
@@ -177,7 +179,6 @@ def stream(
         out,
         num_draws=num_draws * size,
         normalised=tuple(is_normalised(p.density) for p in parts for _ in range(p.size)),
-        reached=not isinstance(proposals, Unreached),
     )
     return of_held(out, given)
 

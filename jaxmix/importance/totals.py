@@ -15,7 +15,8 @@ class Totals(NamedTuple):
 
     Terms are divided by exp(shift[j]); a shift of -inf says that all are 0. `square` sums squares
     about the proposal's own mean, `cross` products of terms and masses about theirs.
-    `joining.merge` merges two of them.
+    `joining.merge` merges two of them. `unreached` is `()`, which is part of the structure, where
+    the proposals were not adapted to the event itself.
     """
 
     counts: Float[Array, " k"]
@@ -29,6 +30,7 @@ class Totals(NamedTuple):
     mass: Float[Array, "k j"]
     mass_square: Float[Array, "k j"]
     cross: Float[Array, "k j m"]
+    unreached: tuple[()] | None = None
 
 
 def _by_stratum(strata: Strata, reduce, segment, values: Array) -> Array:

@@ -231,10 +231,15 @@ def test_an_event_that_was_not_reached_is_told_by_what_follows():
     proposals = Unreached(normals(jnp.array([1.0, 2.0])), jm.Normal(0, 1))
     draws = imp.draw(jax.random.key(1), proposals, 50)
     other = imp.draw(jax.random.key(3), jm.Normal(0, 1), 50)
+    known = imp.draw(jax.random.key(3), tuple(proposals), 50)
+    block = lambda d: imp.block_totals(lambda x: x > 1, jm.Normal(0, 1), d)
+    totals = block(known), block(draws)
+    assert not any("not reached" in s for s in imp.estimate_totals(totals[0]).problems())
     for out in (
         jm.imp_est(lambda x: x > 1, jm.Normal(0, 1), draws),
         jm.imp_est(lambda x: x > 1, jm.Normal(0, 1), imp.concatenate(other, draws)),
         imp.stream(jax.random.key(2), lambda x: x > 1, jm.Normal(0, 1), proposals, 50),
+        imp.estimate_totals(imp.merge(*totals)),
     ):
         assert any("not reached" in sentence for sentence in out.problems())
 

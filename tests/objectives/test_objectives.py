@@ -226,7 +226,7 @@ def test_evidence_and_its_results():
     )
     assert half.result == jm.RESULTS.undefined
     nan = evidence(jax.random.key(2), lambda z, x: jnp.nan * z, unit, one, num_samples=100)
-    assert nan.result == jm.RESULTS.nonfinite
+    assert nan.result == jm.RESULTS.nonfinite and "model(z, x)" in nan.problems()[0]
     narrow = evidence(
         jax.random.key(3),
         lambda z, x: jm.Normal(0, 1).log_prob(z),
