@@ -54,15 +54,22 @@ class LogDensity(eqx.Module):
     alternatives: ClassVar[tuple[str, ...]] = ("components",)
 
     @classmethod
-    def template(cls, *dim: int) -> Self:
-        """A placeholder for a fit: all parameters are stored as 0, vectors' of this dimension."""
+    def template(cls, *dim: Any, **settings: Any) -> Self:
+        """A placeholder for a fit: all parameters are stored as 0, vectors' of this dimension.
+
+        A combinator, which has none of its own, is called with what is given: templates of its
+        parts, and settings.
+        """
         if not cls.ranks:
-            raise NotImplementedError(f"{cls.__name__} has no `template`.")
+            if not dim and not settings:
+                raise NotImplementedError(f"{cls.__name__} has no `template`.")
+            return cls(*dim, **settings)
         if sentence := misdeclared(cls):
             raise BrokenContractError(sentence)
-        if len(dim) != any(cls.ranks.values()):
-            wanted = "the dimension of its vectors" if not dim else "nothing"
-            raise TypeError(f"{cls.__name__}.template takes {wanted}; it was given {dim}.")
+        if settings or len(dim) != any(cls.ranks.values()):
+            wanted = "the dimension of its vectors" if any(cls.ranks.values()) else "nothing"
+            given = [*dim, *settings]
+            raise TypeError(f"{cls.__name__}.template takes {wanted}; it was given {given}.")
         return made(cls, **{field: zeros(*rank * dim) for field, rank in cls.ranks.items()})
 
     def _replace(self, **fields: Any) -> Self:

@@ -1,6 +1,6 @@
 """Numbers of which it may only be known between which ends they lie."""
 
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -41,11 +41,6 @@ class Censored(LogDensity):
 
     def __init__(self, value):
         self.value, self.domain = value, number_domain("Censored", value)
-
-    @classmethod
-    def template(cls, value) -> Self:
-        """A placeholder for a fit: a template of the value."""
-        return cls(value)
 
     def log_prob(self, x: IntervalEvent) -> Scalar:
         if not isinstance(x, IntervalEvent):

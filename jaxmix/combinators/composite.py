@@ -2,7 +2,6 @@
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import Self
 
 import jax
 import jax.numpy as jnp
@@ -41,11 +40,6 @@ class Composite(LogDensity):
                     f"Field {name!r} of Composite must be a density, with a method log_prob; "
                     f"it is a {type(part).__name__}."
                 )
-
-    @classmethod
-    def template(cls, parts) -> Self:
-        """A placeholder for a fit: a composite of templates."""
-        return cls(parts)
 
     @property
     def reparametrised(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -1,6 +1,6 @@
 """Numbers recorded to a multiple of a step, and numbers in another unit than their density's."""
 
-from typing import Any, Self
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -57,11 +57,6 @@ class Discretised(LogDensity):
         self.low, self.high = domain_of_value(value).low, domain_of_value(value).high
         if domain_of_value(value).whole:
             raise ValueError(f"{type(value).__name__} is of whole numbers: nothing was rounded.")
-
-    @classmethod
-    def template(cls, value, step: float) -> Self:
-        """A placeholder for a fit: a template of the value."""
-        return cls(value, step)
 
     @property
     def domain(self) -> Domain:
@@ -125,11 +120,6 @@ class Scaled(LogDensity):
 
     def __init__(self, value, unit: float):
         self.value, self.unit = value, _positive("unit", unit, value)
-
-    @classmethod
-    def template(cls, value, unit: float) -> Self:
-        """A placeholder for a fit: a template of the value."""
-        return cls(value, unit)
 
     @property
     def domain(self) -> Domain:

@@ -1,6 +1,6 @@
 """Fields that may be missing."""
 
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -60,11 +60,6 @@ class Optional(LogDensity):
         self.value, self.missing = value, p_missing
         if logits is not None or not (p_missing is None or is_density(p_missing)):
             self.missing = Bernoulli(p_missing, logits=logits)
-
-    @classmethod
-    def template(cls, value, p_missing=None) -> Self:
-        """A placeholder for a fit: a template of the value."""
-        return cls(value, p_missing)
 
     @property
     def p_missing(self) -> Array | None:

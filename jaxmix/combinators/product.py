@@ -1,7 +1,5 @@
 """Products of densities of one number, normalised."""
 
-from typing import Self
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -41,11 +39,6 @@ class ProductOfExperts(LogDensity):
         kinds = {domain.whole for domain in self.domains}
         if len(kinds) != 1 or not self.domain.low < self.domain.high:
             raise ValueError("ProductOfExperts takes densities of a number that share a support.")
-
-    @classmethod
-    def template(cls, experts) -> Self:
-        """A placeholder for a fit: templates of the experts."""
-        return cls(experts)
 
     @property
     def domain(self) -> Domain:

@@ -1,6 +1,6 @@
 """A fixed number of independent observations of one density."""
 
-from typing import Any, Self
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -37,11 +37,6 @@ class Repeated(LogDensity):
         if not isinstance(times, int) or times < 1:
             raise ValueError(f"Repeated takes a whole number of observations from 1 up: {times!r}.")
         self.item, self.times = item, times
-
-    @classmethod
-    def template(cls, item, times: int) -> Self:
-        """A placeholder for a fit: a template of the item."""
-        return cls(item, times)
 
     def _check(self, x):
         leading = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(x)}

@@ -1,6 +1,6 @@
 """Mixtures of events some of which come with what is known of their labels."""
 
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
@@ -37,11 +37,6 @@ class SemiSupervised(HiddenLabel):
     """
 
     mixture: PyTree
-
-    @classmethod
-    def template(cls, mixture) -> Self:
-        """A placeholder for a fit: a template of the mixture."""
-        return cls(mixture)
 
     def __check_init__(self):
         if not isinstance(self.mixture, Labelled):

@@ -1,6 +1,6 @@
 """Sequences of independent items."""
 
-from typing import Any, Self
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -54,11 +54,6 @@ class Sequence(LogDensity):
             )
         self.item, self.length = item, checked_length(length, "Sequence")
         self.max_length, self.per_item = max_length, per_item
-
-    @classmethod
-    def template(cls, item, length=None, *, max_length=None, per_item: bool = False) -> Self:
-        """A placeholder for a fit: templates of the item and of the length."""
-        return cls(item, length, max_length=max_length, per_item=per_item)
 
     def check_rows(self, rows: SequenceEvent) -> None:
         check_parts([(self.item, used_items(rows, rows.items))])

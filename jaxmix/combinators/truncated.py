@@ -1,7 +1,5 @@
 """Densities cut off outside an interval."""
 
-from typing import Self
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -46,11 +44,6 @@ class Truncated(LogDensity):
             raise ValueError(f"Truncated takes ends low < high of the support; got {low}, {high}.")
         words = f"a number from {low:g} to {high:g}"
         self.value, self.domain = value, whole._replace(low=low, high=high, words=words)
-
-    @classmethod
-    def template(cls, value, low: float = -np.inf, high: float = np.inf) -> Self:
-        """A placeholder for a fit: a template of the value."""
-        return cls(value, low, high)
 
     @property
     def low(self) -> float:

@@ -100,6 +100,11 @@ class SeenInPart(LogDensity):
 class SeenFull(SeenInPart):
     """With a full covariance."""
 
+    def _vector(self, mean, covariance):
+        from .multivariate_normal import MultivariateNormal  # which is one of these itself
+
+        return MultivariateNormal(mean, covariance)
+
     def _observed(self, x):
         """What is seen, residuals there, the inverse of the covariance there, its log det."""
         seen = ~jnp.isnan(x)
@@ -129,6 +134,11 @@ class SeenDiagonal(SeenInPart):
     """With independent coordinates."""
 
     log_scale: eqx.AbstractVar[Array]
+
+    def _vector(self, mean, covariance):
+        from .diagonal_normal import DiagonalNormal
+
+        return DiagonalNormal(mean, jnp.sqrt(jnp.diagonal(covariance)))
 
     def observed_log_prob(self, event):
         seen = ~jnp.isnan(event)

@@ -2,6 +2,7 @@
 
 from typing import ClassVar, Self
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
@@ -13,7 +14,27 @@ from ._seen import SeenDiagonal
 from .normal import normal_log_normaliser
 
 
-class DiagonalNormal(ProductForm, SeenDiagonal):
+class _Independent(ProductForm, SeenDiagonal):
+    """What the two families share: everything but how many scales there are."""
+
+    reparametrised: ClassVar[bool] = True
+    about: ClassVar[str] = "mean"
+
+    mean: eqx.AbstractVar[Array]
+    log_scale: eqx.AbstractVar[Array]
+    scale = exp_of("log_scale")
+    dim = length_of("mean")
+
+    @property
+    def variance(self) -> Array:
+        return jnp.exp(2 * self.log_scale)
+
+    def sample(self, key: Key[Array, ""]) -> Float[Array, " d"]:
+        z = jax.random.normal(key, self.mean.shape, self.mean.dtype)
+        return self.mean + self.scale * z
+
+
+class DiagonalNormal(_Independent):
     """Normal density of a vector with independent coordinates.
 
     log p(x) = sum_i log N(x_i; mean_i, scale_i), in nats.
@@ -29,14 +50,10 @@ class DiagonalNormal(ProductForm, SeenDiagonal):
         Array(-1.8379, dtype=float32)
     """
 
-    reparametrised: ClassVar[bool] = True
     ranks: ClassVar[dict[str, int]] = {"mean": 1, "log_scale": 1}
-    about: ClassVar[str] = "mean"
 
     mean: Float[Array, "*stack d"]
     log_scale: Float[Array, "*stack d"]
-    scale = exp_of("log_scale")
-    dim = length_of("mean")
 
     def __init__(self, mean, scale=None, *, log_scale=None):
         (log_scale,) = logs("DiagonalNormal", scale=(scale, log_scale))
@@ -48,10 +65,6 @@ class DiagonalNormal(ProductForm, SeenDiagonal):
             )
 
     @property
-    def variance(self) -> Float[Array, "*stack d"]:
-        return jnp.exp(2 * self.log_scale)
-
-    @property
     def covariance(self) -> Float[Array, "*stack d d"]:
         return diagonal_matrix(self.variance)
 
@@ -59,13 +72,6 @@ class DiagonalNormal(ProductForm, SeenDiagonal):
         x = one_event(x, (self.dim,), self)
         z = (x - self.mean) * jnp.exp(-self.log_scale)
         return -jnp.sum(0.5 * z * z) - jnp.sum(self.log_scale) - 0.5 * self.dim * LOG_2_PI
-
-    def _vector(self, mean, covariance):
-        return DiagonalNormal(mean, jnp.sqrt(jnp.diagonal(covariance)))
-
-    def sample(self, key: Key[Array, ""]) -> Float[Array, " d"]:
-        z = jax.random.normal(key, self.mean.shape, self.mean.dtype)
-        return self.mean + self.scale * z
 
     def stats(self, x, origin=None) -> Moments:
         r = x - (self.mean if origin is None else origin)
@@ -119,7 +125,7 @@ class DiagonalNormal(ProductForm, SeenDiagonal):
         return jnp.max(((self.mean - origin) * jnp.exp(-self.log_scale)) ** 2, -1)
 
 
-class SphericalNormal(ProductForm, SeenDiagonal):
+class SphericalNormal(_Independent):
     """Normal density of a vector with independent coordinates of one scale.
 
     log p(x) = -|x - mean|^2 / (2 scale^2) - d log(scale) - d log(2 pi) / 2, in nats.
@@ -135,14 +141,10 @@ class SphericalNormal(ProductForm, SeenDiagonal):
         Array(-1.8379, dtype=float32)
     """
 
-    reparametrised: ClassVar[bool] = True
     ranks: ClassVar[dict[str, int]] = {"mean": 1, "log_scale": 0}
-    about: ClassVar[str] = "mean"
 
     mean: Float[Array, "*stack d"]
     log_scale: Float[Array, "*stack"]
-    scale = exp_of("log_scale")
-    dim = length_of("mean")
 
     def __init__(self, mean, scale=None, *, log_scale=None):
         (log_scale,) = logs("SphericalNormal", scale=(scale, log_scale))
@@ -154,10 +156,6 @@ class SphericalNormal(ProductForm, SeenDiagonal):
             )
 
     @property
-    def variance(self) -> Float[Array, "*stack"]:
-        return jnp.exp(2 * self.log_scale)
-
-    @property
     def covariance(self) -> Float[Array, "*stack d d"]:
         return diagonal_matrix(jnp.broadcast_to(self.variance[..., None], self.mean.shape))
 
@@ -165,13 +163,6 @@ class SphericalNormal(ProductForm, SeenDiagonal):
         x = one_event(x, (self.dim,), self)
         z = (x - self.mean) * jnp.exp(-self.log_scale)
         return -jnp.sum(0.5 * z * z) - self.dim * (self.log_scale + 0.5 * LOG_2_PI)
-
-    def _vector(self, mean, covariance):
-        return DiagonalNormal(mean, jnp.sqrt(jnp.diagonal(covariance)))
-
-    def sample(self, key: Key[Array, ""]) -> Float[Array, " d"]:
-        z = jax.random.normal(key, self.mean.shape, self.mean.dtype)
-        return self.mean + self.scale * z
 
     def stats(self, x, origin=None) -> Moments:
         r = x - (self.mean if origin is None else origin)

@@ -137,9 +137,6 @@ class _FullCovariance(ProductForm, SeenFull):
         z = jnp.dot(r, whitener(self.factor), precision=product_precision(r))
         return self._log_det - jnp.sum(0.5 * z * z) - 0.5 * self.dim * LOG_2_PI
 
-    def _vector(self, mean, covariance):
-        return MultivariateNormal(mean, covariance)
-
     def sample(self, key: Key[Array, ""]) -> Float[Array, " d"]:
         z = jax.random.normal(key, self.mean.shape, self.mean.dtype)
         return self.mean + jax.scipy.linalg.solve_triangular(

@@ -128,9 +128,6 @@ class PartialNormal(_Partial, SeenFull):
             return one
         return eqx.tree_at(lambda m: m.whole, one, TiedMultivariateNormal.template(dim))
 
-    def _vector(self, mean, covariance):
-        return MultivariateNormal(mean, covariance)
-
     def log_prob(self, x: Float[Array, " d"]) -> Scalar:
         return self.observed_log_prob(one_event(x, (self.dim,), self))
 
@@ -178,9 +175,6 @@ class PartialDiagonalNormal(_Partial, SeenDiagonal):
     @property
     def log_scale(self) -> Float[Array, "*stack d"]:
         return self.whole.log_scale
-
-    def _vector(self, mean, covariance):
-        return DiagonalNormal(mean, jnp.sqrt(jnp.diagonal(covariance)))
 
     def log_prob(self, x: Float[Array, " d"]) -> Scalar:
         return self.observed_log_prob(one_event(x, (self.dim,), self))

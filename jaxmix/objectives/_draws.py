@@ -8,9 +8,9 @@ from typing import Any, ParamSpec, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PyTree, Scalar
+from jaxtyping import Array, Float, Key, PyTree, Scalar
 
-from .._arguments import shown
+from .._arguments import arrays, shown
 from .._density import is_density
 from .._refuse import checked_key
 from ..adapters import as_density
@@ -83,6 +83,33 @@ def check_call(name: str, key: Any, model: Any, guide: Any) -> None:
             ) from None
         except ValueError:  # it has no signature to be read
             pass
+
+
+class Objective:
+    """A function (key, model, guide, xs) -> values (N,), whose settings a dataclass holds."""
+
+    name: str
+
+    def evaluate(self, key, model, guide, xs) -> tuple[Array, Array, Array]:
+        """Values (N,), samples used (N,), and the largest contribution of a level (N,)."""
+        raise NotImplementedError
+
+    def __call__(
+        self, key: Key[Array, ""], model: Any, guide: Any, xs: PyTree
+    ) -> Float[Array, " N"]:
+        """One value a datum, in nats.
+
+        Args:
+            key: a typed random key.
+            model: `model(z, x)`, the joint log-density of one latent and one datum.
+            guide: `guide(x)`, a density over the latent.
+            xs: the data, along the first axis of every array.
+
+        Returns:
+            Values (N,). For a minibatch of a data set, N_total times their mean is the total.
+        """
+        check_call(self.name, key, model, guide)
+        return self.evaluate(key, model, guide, arrays(xs, f"xs of {self.name}"))[0]
 
 
 def checked_guide(guide: Any, x: PyTree, guide_gradient: str) -> Any:

@@ -1,22 +1,20 @@
 """Objectives with a fixed number of draws a datum."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float
 
-from .._arguments import arrays
 from .._closures import arrays_held, in_one_program
 from .._sharding import aligned, on_its_mesh
 from ._combine import Combined, Term, combine
-from ._draws import attach, check_call, checked_guide, checked_rows, log_weight, stopped, surrogate
+from ._draws import Objective, attach, checked_guide, checked_rows, log_weight, stopped, surrogate
 from ._rules import check_rules, coefficients
 
 
 @dataclass(frozen=True)
-class FixedObjective:
+class FixedObjective(Objective):
     """A configured objective: hashable, and a function (key, model, guide, xs) -> values (N,).
 
     `terms` combine the log-weights into the value; `bound` is what the guide follows;
@@ -49,25 +47,7 @@ class FixedObjective:
         """Mean number of draws a datum."""
         return float(self.num_samples)
 
-    def __call__(
-        self, key: Key[Array, ""], model: Any, guide: Any, xs: PyTree
-    ) -> Float[Array, " N"]:
-        """One value a datum, in nats.
-
-        Args:
-            key: a typed random key.
-            model: `model(z, x)`, the joint log-density of one latent and one datum.
-            guide: `guide(x)`, a density over the latent.
-            xs: the data, along the first axis of every array.
-
-        Returns:
-            Values (N,). For a minibatch of a data set, N_total times their mean is the total.
-        """
-        check_call(self.name, key, model, guide)
-        return self.evaluate(key, model, guide, arrays(xs, f"xs of {self.name}"))[0]
-
     def evaluate(self, key, model, guide, xs):
-        """Values (N,), samples used (N,), and the largest contribution of a level (N,)."""
         run = lambda xs, key: in_one_program(self._rows, (model, guide), key, xs)
         values, largest = on_its_mesh(run, xs, key, held=arrays_held((model, guide)))
         return values, jnp.full(values.shape, self.num_samples), largest

@@ -77,7 +77,7 @@ def miwae(num_groups: int, num_samples: int, *, guide_gradient: str = "dreg") ->
     """
     terms = (Blocks(num_samples),)
     return FixedObjective(
-        "miwae", num_groups * num_samples, terms, terms, "lower", "value", guide_gradient
+        "miwae", num_groups * num_samples, terms, terms, guide_gradient=guide_gradient
     )
 
 
@@ -94,9 +94,8 @@ def piwae(num_groups: int, num_samples: int, *, guide_gradient: str = "dreg") ->
         64.0
     """
     total = num_groups * num_samples
-    return FixedObjective(
-        "piwae", total, (Blocks(total),), (Blocks(num_samples),), "lower", "value", guide_gradient
-    )
+    terms, bound = (Blocks(total),), (Blocks(num_samples),)
+    return FixedObjective("piwae", total, terms, bound, guide_gradient=guide_gradient)
 
 
 @configures
@@ -149,14 +148,9 @@ def jackknife(num_samples: int, order: int = 1, *, guide_gradient: str = "dreg")
         'estimate'
     """
     leave_out_sets(num_samples, order)
+    terms, bound = (LeaveOut(order),), (Blocks(num_samples),)
     return FixedObjective(
-        "jackknife",
-        num_samples,
-        (LeaveOut(order),),
-        (Blocks(num_samples),),
-        "estimate",
-        "value",
-        guide_gradient,
+        "jackknife", num_samples, terms, bound, "estimate", guide_gradient=guide_gradient
     )
 
 
@@ -173,14 +167,9 @@ def delta_method(num_samples: int, *, guide_gradient: str = "dreg") -> FixedObje
         6.0
     """
     bound = (Blocks(num_samples),)
+    terms = (*bound, DeltaCorrection())
     return FixedObjective(
-        "delta_method",
-        num_samples,
-        (*bound, DeltaCorrection()),
-        bound,
-        "estimate",
-        "value",
-        guide_gradient,
+        "delta_method", num_samples, terms, bound, "estimate", guide_gradient=guide_gradient
     )
 
 
@@ -198,10 +187,8 @@ def eubo(num_samples: int) -> FixedObjective:
         >>> jm.objectives.eubo(100).direction
         'upper'
     """
-    terms = (Posterior(),)
-    return FixedObjective(
-        "eubo", num_samples, terms, (Blocks(num_samples),), "upper", "value", "wake"
-    )
+    terms, bound = (Posterior(),), (Blocks(num_samples),)
+    return FixedObjective("eubo", num_samples, terms, bound, "upper", guide_gradient="wake")
 
 
 @configures

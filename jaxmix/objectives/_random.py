@@ -13,13 +13,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array
 
-from .._arguments import arrays
 from .._closures import arrays_held, in_one_program
 from .._sharding import gathered, on_its_mesh
 from ._combine import Blocks, Combined, combine
-from ._draws import attach, check_call, checked_guide, checked_rows, log_weight, stopped, surrogate
+from ._draws import Objective, attach, checked_guide, checked_rows, log_weight, stopped, surrogate
 from ._rules import check_rules, coefficients
 from ._tail import tail
 
@@ -40,7 +39,7 @@ class Rows(NamedTuple):
 
 
 @dataclass(frozen=True)
-class RandomObjective:
+class RandomObjective(Objective):
     """A configured objective whose number of draws is random: `count(level)` for a random level.
 
     Unbiased for log p(x) (up to the truncation of its law). Its gradient in the guide would be 0
@@ -90,25 +89,7 @@ class RandomObjective:
     def __str__(self):
         return f"{self.name}, {self.law.describe(self.base_samples)}"
 
-    def __call__(
-        self, key: Key[Array, ""], model: Any, guide: Any, xs: PyTree
-    ) -> Float[Array, " N"]:
-        """One value a datum, in nats.
-
-        Args:
-            key: a typed random key.
-            model: `model(z, x)`, the joint log-density of one latent and one datum.
-            guide: `guide(x)`, a density over the latent.
-            xs: the data, along the first axis of every array.
-
-        Returns:
-            Values (N,). For a minibatch of a data set, N_total times their mean is the total.
-        """
-        check_call(self.name, key, model, guide)
-        return self.evaluate(key, model, guide, arrays(xs, f"xs of {self.name}")).value
-
     def evaluate(self, key, model, guide, xs) -> Rows:
-        """Values (N,), samples used (N,), and the largest contribution of a level (N,)."""
         run = lambda xs, key: in_one_program(self._evaluate, (model, guide), key, xs)
         return on_its_mesh(run, xs, key, held=arrays_held((model, guide)))
 

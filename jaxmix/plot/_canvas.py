@@ -9,10 +9,13 @@ import numpy as np
 from .._compile import of_few_numbers
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from matplotlib.axes import Axes as Axes
+else:
+    Axes = Any  # matplotlib is imported when something is drawn
 
 # Okabe and Ito (2008), told apart by colour-blind readers; yellow is left out, faint on white.
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#555555")
+INK, WARM, COOL, PALE = "#222222", "#c8553d", "#2a6f97", "#a9c5d6"
 # More points than this only darken a picture and slow it down.
 MAX_POINTS = 20_000
 AT_ONCE = 8192  # events of which a model is asked side by side
@@ -38,8 +41,8 @@ def new_axes(rows: int = 1, columns: int = 1, size=(6.4, 4.8), **options) -> np.
     return axes
 
 
-def axes_or_new(ax: "Axes | None") -> "Axes":
-    return new_axes()[0, 0] if ax is None else ax
+def axes_or_new(ax: Axes | None, size=(6.4, 4.8)) -> Axes:
+    return new_axes(size=size)[0, 0] if ax is None else ax
 
 
 def colours(k: int) -> np.ndarray:
@@ -89,7 +92,7 @@ def gaussian_parts(components: Any) -> list[tuple[np.ndarray, np.ndarray]]:
     return parts
 
 
-def ellipse(ax: "Axes", mean, covariance, mass: float, **style) -> None:
+def ellipse(ax: Axes, mean, covariance, mass: float, **style) -> None:
     """The ellipse that holds a share `mass` of a normal density in the plane."""
     from matplotlib.patches import Ellipse
 

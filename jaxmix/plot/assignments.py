@@ -1,23 +1,20 @@
 """Which component each datum is given to, and how surely."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import PyTree
 
 from .._arguments import having, numbers, optional, rows, takes
 from .._refuse import on_host
-from ._canvas import axes_or_new, colours, responsibilities, thinned
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from ._canvas import Axes, axes_or_new, colours, responsibilities, thinned
 
 
 @on_host("return the arrays and draw them outside.")
 @takes(model=having("posterior", how="jm.mixture_of"), x=rows, posterior=optional(numbers(2)))
 def assignments(
-    model: Any, x: PyTree, *, sure: float = 0.9, posterior: Any = None, ax: "Axes | None" = None
-) -> "Axes":
+    model: Any, x: PyTree, *, sure: float = 0.9, posterior: Any = None, ax: Axes | None = None
+) -> Axes:
     """Draw each datum in the colour of its likeliest component.
 
     Vectors are scattered: in their own plane, or beyond two dimensions in that of their two

@@ -10,9 +10,9 @@ import numpy as np
 from .._arguments import function, made_by, takes, whole
 from .._refuse import on_host
 from ..importance import Certificate, Draws, Threshold
-from ._canvas import new_axes
+from ._canvas import COOL, INK, PALE, WARM, axes_or_new
 
-INK, WARM, COOL, PALE = "#222222", "#c8553d", "#2a6f97", "#a9c5d6"
+SIZE = (5.2, 3.8)
 
 
 @on_host("return the arrays and draw them outside.")
@@ -48,13 +48,13 @@ def certificate(
     upper = np.asarray(certificate.upper)
     names = tuple(names) or tuple(f"parameter {i}" for i in range(len(lines)))
     if len(lines) == 3:
-        return _simplices(certificate, upper, lines, truth, names, _axes(ax))
+        return _simplices(certificate, upper, lines, truth, names, axes_or_new(ax, SIZE))
     if [line.size - 1 for line in lines] != list(upper.shape) or len(lines) not in (1, 2):
         raise ValueError(
             f"A certificate of one or two axes is drawn over their vertices; its cells have shape "
             f"{upper.shape}, and the axes given have {[line.size for line in lines]} vertices."
         )
-    ax = _axes(ax)
+    ax = axes_or_new(ax, SIZE)
     if len(lines) == 1:
         (x,) = lines
         ax.stairs(upper, x, baseline=None, color=COOL, lw=1.6, label="certified, each cell")
@@ -109,10 +109,6 @@ def _told(ax, certificate, names):
     ax.set_title(f"supremum at most {float(certificate.supremum):.5g}", fontsize=9)
 
 
-def _axes(ax):
-    return ax if ax is not None else new_axes(size=(5.2, 3.8))[0, 0]
-
-
 @on_host("return the arrays and draw them outside.")
 @takes(
     threshold=made_by(Threshold, "jm.importance.calibrate"),
@@ -150,7 +146,7 @@ def threshold(
     flat = np.concatenate([np.asarray(a).reshape(draws.num_draws, -1) for a in leaves], 1)
     if flat.shape[1] != 2:
         raise ValueError(f"Events of 2 numbers can be drawn; these have {flat.shape[1]}.")
-    ax = _axes(ax)
+    ax = axes_or_new(ax, SIZE)
     ends = np.quantile(flat, [0.001, 0.999], axis=0)
     a, b = np.meshgrid(*np.linspace(ends[0], ends[1], 200).T)
     points = np.stack([a.ravel(), b.ravel()], 1)

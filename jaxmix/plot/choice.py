@@ -1,15 +1,12 @@
 """Pictures of a choice among models: criteria over a sweep, entropies of merged components."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .._arguments import having, named, of_several, optional, takes
 from .._refuse import on_host
-from ._canvas import axes_or_new, colours, new_axes
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from ._canvas import Axes, axes_or_new, colours, new_axes
 
 TITLES = {
     "bic": "BIC (nats)",
@@ -26,7 +23,7 @@ TITLES = {
     sweep=having("fits", "criterion", how="jm.choice.sweep"),
     criteria=optional(of_several(named(*TITLES))),
 )
-def sweep(sweep: Any, criteria: tuple[str, ...] | None = None) -> "Axes":
+def sweep(sweep: Any, criteria: tuple[str, ...] | None = None) -> Axes:
     """Draw the criteria of a `jm.choice.sweep`, one panel each, the best model ringed.
 
     Labels that are pairs of a name and a number, such as `gaussian_templates` gives, become one
@@ -85,7 +82,7 @@ def sweep(sweep: Any, criteria: tuple[str, ...] | None = None) -> "Axes":
 
 @on_host("return the arrays and draw them outside.")
 @takes(merging=having("entropy", "elbow", how="jm.choice.merge_components"))
-def merging(merging: Any, ax: "Axes | None" = None) -> "Axes":
+def merging(merging: Any, ax: Axes | None = None) -> Axes:
     """Draw the entropy of merged components against the number of clusters, its elbow ringed.
 
     Args:

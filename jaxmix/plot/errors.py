@@ -1,15 +1,12 @@
 """Pictures of how sure a fit is: intervals of its parameters, and who moves them."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .._arguments import having, in_doubles, optional, takes
 from .._refuse import on_host
-from ._canvas import axes_or_new, new_axes
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from ._canvas import Axes, axes_or_new, new_axes
 
 NORMAL_95 = 1.959964
 
@@ -19,7 +16,7 @@ NORMAL_95 = 1.959964
     errors=having("entries", "of", "model_", how="jm.em.standard_errors"),
     bootstrap=optional(having("interval", how="jm.em.bootstrap")),
 )
-def intervals(errors: Any, bootstrap: Any = None) -> "Axes":
+def intervals(errors: Any, bootstrap: Any = None) -> Axes:
     """Draw the 95 % interval of each parameter, the bootstrap's beside it, one row a parameter.
 
     Every row is centred on the estimate and in units of its standard error, so that parameters of
@@ -67,7 +64,7 @@ def intervals(errors: Any, bootstrap: Any = None) -> "Axes":
 
 @on_host("return the arrays and draw them outside.")
 @takes(x=in_doubles, moves=in_doubles)
-def influence(x: Any, moves: Any, ax: "Axes | None" = None, label: str = "influence") -> "Axes":
+def influence(x: Any, moves: Any, ax: Axes | None = None, label: str = "influence") -> Axes:
     """Draw each row of one or two coordinates with what its weight moves.
 
     Over one coordinate the derivative is the height; over two it is the colour, blue where a row

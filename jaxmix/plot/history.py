@@ -1,20 +1,17 @@
 """The traces that explain EM: the log-likelihood, its lower bound, and the gap between them."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .._arguments import having, takes
 from .._refuse import on_host
-from ._canvas import new_axes
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from ._canvas import Axes, new_axes
 
 
 @on_host("return the arrays and draw them outside.")
 @takes(fit=having("history", how="jm.fit"))
-def history(fit: Any) -> "Axes":
+def history(fit: Any) -> Axes:
     """Draw the log-likelihood and the ELBO of each step, and under them their difference, the KL.
 
     log p(x) = ELBO(q) + KL(q || posterior), where q are the responsibilities under the model

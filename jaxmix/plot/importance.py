@@ -9,13 +9,7 @@ from jaxtyping import Array, Float
 from .._arguments import made_by, numbers, takes
 from .._refuse import on_host
 from ..importance import Draws, Estimate, log_table
-from ._canvas import new_axes
-
-INK, WARM, COOL, PALE = "#222222", "#c8553d", "#2a6f97", "#a9c5d6"
-
-
-def _axes(ax, size):
-    return ax if ax is not None else new_axes(size=size)[0, 0]
+from ._canvas import COOL, INK, PALE, WARM, axes_or_new, new_axes
 
 
 @on_host("return the arrays and draw them outside.")
@@ -42,7 +36,7 @@ def estimates(
     Returns:
         The axes.
     """
-    ax = _axes(ax, (5.2, 3.4))
+    ax = axes_or_new(ax, (5.2, 3.4))
     x, value = np.asarray(thetas), np.asarray(estimate.value)
     low, high = (np.asarray(side) for side in estimate.interval(level))
     if value.shape != x.shape:
@@ -96,7 +90,7 @@ def proposals(
     flat = events.reshape(events.shape[0], -1)
     if flat.shape[1] > 2:
         raise ValueError(f"Events of 1 or 2 coordinates can be drawn; these have {flat.shape[1]}.")
-    ax = _axes(ax, (5.2, 3.4) if flat.shape[1] == 1 else (4.6, 4.2))
+    ax = axes_or_new(ax, (5.2, 3.4) if flat.shape[1] == 1 else (4.6, 4.2))
     low, high = np.quantile(flat, 0.001, axis=0), np.quantile(flat, 0.999, axis=0)
     pad = 0.06 * (high - low)
     lines = [np.linspace(a, b, grid) for a, b in zip(low - pad, high + pad, strict=True)]

@@ -1,7 +1,7 @@
 """A mixture over its data: points, means, covariance ellipses, the truth if it is known."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +11,7 @@ from .._arguments import having, takes
 from .._refuse import on_host
 from ..combinators import unwrap
 from ._canvas import (
+    Axes,
     axes_or_new,
     colours,
     each,
@@ -20,9 +21,6 @@ from ._canvas import (
     responsibilities,
     thinned,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 @on_host("return the arrays and draw them outside.")
@@ -34,8 +32,8 @@ def mixture(
     *,
     names: Sequence[str] | None = None,
     mass: float = 0.9,
-    ax: "Axes | None" = None,
-) -> "Axes":
+    ax: Axes | None = None,
+) -> Axes:
     """Draw a mixture of numbers or of vectors over its data.
 
     A point's colour mixes those of the components by its responsibilities, so that doubtful

@@ -1,21 +1,18 @@
 """Objectives side by side: bias against cost, and the spread of gradients for the draws paid."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .._arguments import made_by, takes
 from .._refuse import on_host
 from ..objectives import Comparison
-from ._canvas import colours, new_axes
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from ._canvas import Axes, colours, new_axes
 
 
 @on_host("return the arrays and draw them outside.")
 @takes(table=made_by(Comparison, "jm.objectives.compare"))
-def comparison(table: Any) -> "Axes":
+def comparison(table: Any) -> Axes:
     """Draw a comparison of objectives: bias with its error, variance x cost, signal to noise.
 
     Filled discs are the gradient of the model, open ones that of the guide.
