@@ -4,12 +4,21 @@ What an adapter gives is a density like any other: a component of a mixture (ref
 gradient inside EM), a target, a proposal or a guide. Each library is an optional extra.
 """
 
+import importlib
 from typing import Any
 
 from jaxtyping import Array, PyTree
 
 from .._density import LogDensity
 from ._foreign import needed
+
+
+def _module(name: str, extra: str) -> Any:
+    """One of the modules beside this, or the sentence for a library that is absent."""
+    try:
+        return importlib.import_module(f".{name}", __package__)
+    except ModuleNotFoundError as error:
+        raise needed(error, extra) from error
 
 
 def from_numpyro(distribution: Any) -> LogDensity:
@@ -32,11 +41,7 @@ def from_numpyro(distribution: Any) -> LogDensity:
         >>> density.log_prob(jnp.array(0.0)).round(4)
         Array(-1.674, dtype=float32)
     """
-    try:
-        from ._numpyro import adapt
-    except ModuleNotFoundError as error:
-        raise needed(error, "numpyro") from error
-    return adapt(distribution)
+    return _module("_numpyro", "numpyro").adapt(distribution)
 
 
 def from_distrax(distribution: Any) -> LogDensity:
@@ -58,11 +63,7 @@ def from_distrax(distribution: Any) -> LogDensity:
         >>> density.log_prob(jnp.array(1.0)).round(4)
         Array(-1., dtype=float32)
     """
-    try:
-        from ._distrax import adapt
-    except ModuleNotFoundError as error:
-        raise needed(error, "distrax") from error
-    return adapt(distribution)
+    return _module("_distrax", "distrax").adapt(distribution)
 
 
 def from_tfp(distribution: Any) -> LogDensity:
@@ -119,11 +120,7 @@ def from_flowjax(distribution: Any, condition: Array | None = None) -> LogDensit
         >>> density.log_prob(jnp.zeros(2)).round(4)
         Array(-1.8379, dtype=float32)
     """
-    try:
-        from ._flowjax import adapt
-    except ModuleNotFoundError as error:
-        raise needed(error, "flowjax") from error
-    return adapt(distribution, condition)
+    return _module("_flowjax", "flowjax").adapt(distribution, condition)
 
 
 def as_density(distribution: Any) -> Any:
@@ -168,8 +165,4 @@ def to_numpyro(density: PyTree, support: Any = None) -> Any:
         >>> prior.sample(jax.random.key(0), (3,)).shape, prior.support
         ((3,), Real())
     """
-    try:
-        from ._to_numpyro import adapt
-    except ModuleNotFoundError as error:
-        raise needed(error, "numpyro") from error
-    return adapt(density, support)
+    return _module("_to_numpyro", "numpyro").adapt(density, support)

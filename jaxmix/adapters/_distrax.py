@@ -1,5 +1,6 @@
 """distrax's distributions as densities."""
 
+import functools
 from typing import Any
 
 import distrax
@@ -17,14 +18,14 @@ def _inverse_softplus(y):
     return y + jnp.log(-jnp.expm1(-y))
 
 
-def _constrained_triangle(free):
-    diagonal = jax.nn.softplus(jnp.diagonal(free, axis1=-2, axis2=-1))
-    return jnp.tril(free, -1) + jnp.vectorize(jnp.diag, signature="(d)->(d,d)")(diagonal)
+def _on_diagonal(function, triangle):
+    diagonal = function(jnp.diagonal(triangle, axis1=-2, axis2=-1))
+    on_it = jnp.eye(triangle.shape[-1], dtype=bool)
+    return jnp.where(on_it, diagonal[..., None], jnp.tril(triangle, -1))
 
 
-def _free_triangle(triangle):
-    diagonal = _inverse_softplus(jnp.diagonal(triangle, axis1=-2, axis2=-1))
-    return jnp.tril(triangle, -1) + jnp.vectorize(jnp.diag, signature="(d)->(d,d)")(diagonal)
+_constrained_triangle = functools.partial(_on_diagonal, jax.nn.softplus)
+_free_triangle = functools.partial(_on_diagonal, _inverse_softplus)
 
 
 def _same(x):

@@ -9,20 +9,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Key, PyTree, Scalar
+from jaxtyping import Array, Scalar
 
 from .._exponential import Refittable
 from .._newton import newton_maximum
 from .._trees import spread
+from ..families._entrances import of_field
+from ._forwarding import Forwarding
 
 SCALES = ("log_scale", "factor")
 STORED = {"variance": "log_scale", "covariance": "factor", "precision": "factor"}
 
 
-class Constrained(Refittable):
+class Constrained(Forwarding, Refittable):
     """The base of what wraps a family to constrain its M-step; all else is the family's own."""
 
     part: eqx.AbstractVar[Any]
+    ascends, zero_is_valid = of_field("part", "ascends"), of_field("part", "zero_is_valid")
+    reparametrised = of_field("part", "reparametrised")
+    stack_shape = of_field("part", "stack_shape")
+    num_shared_parameters = of_field("part", "num_shared_parameters")
+    origin = of_field("evaluated", "origin")
 
     @property
     @abc.abstractmethod
@@ -30,45 +37,13 @@ class Constrained(Refittable):
         """The family's density (or stack) of these parameters."""
 
     @property
+    def forwarded(self) -> Any:
+        return self.evaluated
+
+    @property
     @abc.abstractmethod
     def frozen_fields(self) -> tuple[str, ...]:
         """Fields that no fit moves."""
-
-    @property
-    def ascends(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.part.ascends
-
-    @property
-    def zero_is_valid(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.part.zero_is_valid
-
-    @property
-    def reparametrised(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.part.reparametrised
-
-    @property
-    def stack_shape(self) -> tuple[int, ...]:
-        return self.part.stack_shape
-
-    @property
-    def num_shared_parameters(self) -> int:
-        return self.part.num_shared_parameters
-
-    @property
-    def origin(self) -> Any:
-        return self.evaluated.origin
-
-    def log_prob(self, x: PyTree) -> Scalar:
-        return self.evaluated.log_prob(x)
-
-    def sample(self, key: Key[Array, ""]) -> PyTree:
-        return self.evaluated.sample(key)
-
-    def cdf(self, x: Scalar) -> Scalar:
-        return self.evaluated.cdf(x)
-
-    def log_cdf(self, x: Scalar) -> Scalar:
-        return self.evaluated.log_cdf(x)
 
     def stats(self, x, origin=None):
         return self.evaluated.stats(x, origin)
@@ -92,11 +67,9 @@ class Constrained(Refittable):
         return self.evaluated.expected_log_prob(stats, origin)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name in type(self).__dataclass_fields__:
-            raise AttributeError(name)
         if name == "check_rows" and "coefficients" in self.frozen_fields:
             raise AttributeError(name)  # no rows need determine them
-        return getattr(self.evaluated, name)
+        return super().__getattr__(name)
 
 
 def fields_of(part: Any, names: Sequence[str]) -> list[Array]:

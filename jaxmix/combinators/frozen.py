@@ -5,17 +5,18 @@ from typing import Any
 
 import equinox as eqx
 import jax
-from jaxtyping import Array, Key, PyTree, Scalar
+from jaxtyping import Array, PyTree
 
-from .._density import LogDensity, is_density
+from .._density import is_density
 from .._stack import outcome_log_probs
+from ._forwarding import Forwarding
 from .constrained import Constrained, with_fields
 from .held_fields import HeldFields, held
 from .tied import Tied
 from .tied_fields import TiedFields, holding
 
 
-class Frozen(LogDensity):
+class Frozen(Forwarding):
     """A density that keeps its parameters; build it with `jm.frozen`, undo it with `jm.unwrap`."""
 
     part: PyTree
@@ -26,31 +27,16 @@ class Frozen(LogDensity):
         return getattr(self.part, "stack_shape", ())
 
     @property
-    def reparametrised(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return getattr(self.part, "reparametrised", False)
-
-    def _still(self) -> PyTree:
+    def forwarded(self) -> PyTree:
         return jax.tree.map(jax.lax.stop_gradient, self.part) if self.stopped else self.part
 
-    def log_prob(self, x: PyTree) -> Scalar:
-        return self._still().log_prob(x)
-
     def outcome_log_probs(self, size: int) -> Array:
-        return outcome_log_probs(self._still(), size)
-
-    def cdf(self, x: Scalar) -> Scalar:
-        return self._still().cdf(x)
-
-    def log_cdf(self, x: Scalar) -> Scalar:
-        return self._still().log_cdf(x)
-
-    def sample(self, key: Key[Array, ""]) -> PyTree:
-        return self._still().sample(key)
+        return outcome_log_probs(self.forwarded, size)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name in ("part", "stopped"):
             raise AttributeError(name)
-        return getattr(self.part, name)
+        return getattr(self.part, name)  # itself: with a gradient, and found in the tree
 
 
 def frozen(

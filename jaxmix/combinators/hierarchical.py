@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Key, PyTree, Scalar
 from .._density import check_parts, stack_size
 from .._numerics import log_mixed, weighted_logsumexp
 from .._stack import outcome_log_probs, over_stack, pick, repeat, rows_log_prob, rows_total
+from ..families._entrances import of_field
 from ..families.categorical import Categorical
 from ._labels import HiddenLabel, as_law, as_rows, check_sized, entered, label_log_probs
 from ._lengths import (
@@ -55,6 +56,9 @@ class HierarchicalMixture(HiddenLabel):
     topics: PyTree
     length: PyTree
     max_length: int | None = eqx.field(static=True)
+    num_components = of_field("mixing", "size")
+    weights = of_field("mixing", "probs")
+    topic_weights = of_field("topic_mixing", "probs")
 
     def __init__(
         self, weights=None, topic_weights=None, topics=None, *,
@@ -83,18 +87,6 @@ class HierarchicalMixture(HiddenLabel):
         outer, inner = Categorical.template(num_components), Categorical.template(num_topics)
         topics, rows = repeat(topic, num_topics), repeat(inner, num_components)
         return cls(outer, rows, topics, length=length, max_length=max_length)
-
-    @property
-    def num_components(self) -> int:
-        return self.mixing.size
-
-    @property
-    def weights(self) -> Float[Array, "*stack m"]:
-        return self.mixing.probs
-
-    @property
-    def topic_weights(self) -> Float[Array, "*stack m k"]:
-        return self.topic_mixing.probs
 
     @property
     def stack_shape(self) -> tuple[int, ...]:

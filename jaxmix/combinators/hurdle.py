@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Key, PyTree, Scalar
 
 from .._density import LogDensity, is_density, one_event
 from .._hooks import SaysDomain
+from ..families._entrances import of_field
 from ..families._support import REAL, Domain
 from ._labels import as_law, entered
 
@@ -38,6 +39,7 @@ class Hurdle(LogDensity):
     value: PyTree
     which: PyTree
     atoms: tuple[float, ...] = eqx.field(static=True)
+    weights = of_field("which", "probs")
 
     def __init__(self, value, weights=None, atoms: Sequence[float] = (0.0,), *, logits=None):
         if not isinstance(atoms, Sequence) or not all(isinstance(a, int | float) for a in atoms):
@@ -70,10 +72,6 @@ class Hurdle(LogDensity):
         inner = domain_of_value(self.value)
         listed = ", ".join(f"{atom:g}" for atom in self.atoms)
         return inner._replace(words=f"{inner.words}, or {listed}", also=self.atoms)
-
-    @property
-    def weights(self) -> Float[Array, "*stack a"]:
-        return self.which.probs
 
     @property
     def mean(self) -> Float[Array, "*stack"]:

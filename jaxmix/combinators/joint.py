@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Key, PyTree, Scalar
 from .._density import check_parts, stack_size
 from .._numerics import finite_or_zero, log_mixed, logsumexp, softmax, weighted_logsumexp
 from .._stack import as_one_row, outcome_log_probs, over_stack, pick, repeat, rows_log_prob
+from ..families._entrances import of_field
 from ..families.categorical import Categorical
 from ._labels import HiddenLabel, as_law, as_rows, entered, from_logs, label_log_probs
 from ._lengths import longest
@@ -57,6 +58,7 @@ class JointMixture(HiddenLabel):
     first: PyTree
     second: PyTree
     sizes: tuple[int, int] = eqx.field(static=True)  # known too where the leaves are wrapped
+    weights = of_field("mixing", "probs")
 
     def __init__(
         self, weights=None, links=None, first=None, second=None, *, logits=None, link_logits=None
@@ -86,10 +88,6 @@ class JointMixture(HiddenLabel):
     @property
     def num_components(self) -> int:
         return self.sizes[0]
-
-    @property
-    def weights(self) -> Float[Array, "*stack k"]:
-        return self.mixing.probs
 
     @property
     def second_weights(self) -> Float[Array, "*stack m"]:

@@ -5,11 +5,12 @@ from typing import Any
 
 import equinox as eqx
 import jax
-from jaxtyping import Array, Key, PyTree, Scalar
+from jaxtyping import PyTree
 
 from .._arguments import density, function, takes
 from .._density import LogDensity, check_parts, is_density
 from .._stack import Held, pick, release, repeat
+from ._forwarding import Forwarding
 from .tied_fields import tied_fields
 
 
@@ -24,7 +25,7 @@ class Hole(eqx.Module):
     sliced: bool = eqx.field(static=True, default=False)
 
 
-class Borrowed(LogDensity):
+class Borrowed(Forwarding):
     """A tied part at one of its places: held where no stack around it is to slice it."""
 
     part: Any
@@ -34,33 +35,14 @@ class Borrowed(LogDensity):
         """The part itself."""
         return release(self.part)
 
-    @property
-    def reparametrised(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return getattr(self.lent, "reparametrised", False)
-
-    def log_prob(self, x: PyTree) -> Scalar:
-        return self.lent.log_prob(x)
-
-    def cdf(self, x: Scalar) -> Scalar:
-        return self.lent.cdf(x)
-
-    def log_cdf(self, x: Scalar) -> Scalar:
-        return self.lent.log_cdf(x)
-
-    def sample(self, key: Key[Array, ""]) -> PyTree:
-        return self.lent.sample(key)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "part":
-            raise AttributeError(name)
-        return getattr(self.lent, name)
+    forwarded = lent
 
 
 def _is_hole(node: Any) -> bool:
     return isinstance(node, Hole)
 
 
-class Tied(LogDensity):
+class Tied(Forwarding):
     """A model some parts of which are one and the same density.
 
     `body` is the model with holes, `part` the one density that fills them all. Gradients and
@@ -76,6 +58,8 @@ class Tied(LogDensity):
     def filled(self) -> PyTree:
         """The model with the part in its places, one and the same in all of them."""
         return self._with(lambda hole: Borrowed(self.part if hole.sliced else Held(self.part)))
+
+    forwarded = filled  # what the model offers (posterior, weights ...) is offered here
 
     @property
     def plain(self) -> PyTree:
@@ -99,30 +83,8 @@ class Tied(LogDensity):
         part = getattr(self.part, "stack_shape", ())
         return max(self.body.stack_shape, part[: len(part) - self.inner], key=len)
 
-    @property
-    def reparametrised(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return getattr(self.filled, "reparametrised", False)
-
     def check_rows(self, rows: PyTree) -> None:
         check_parts([(self.plain, rows)])
-
-    def log_prob(self, x: PyTree) -> Scalar:
-        return self.filled.log_prob(x)
-
-    def cdf(self, x: Scalar) -> Scalar:
-        return self.filled.cdf(x)
-
-    def log_cdf(self, x: Scalar) -> Scalar:
-        return self.filled.log_cdf(x)
-
-    def sample(self, key: Key[Array, ""]) -> PyTree:
-        return self.filled.sample(key)
-
-    def __getattr__(self, name: str) -> Any:
-        # What the model itself offers (posterior, joint_log_probs, weights ...) is offered here.
-        if name.startswith("__") or name in ("body", "part", "inner"):
-            raise AttributeError(name)
-        return getattr(self.filled, name)
 
 
 @takes(model=density, where=function)

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree, Scalar
 
 from .._density import LogDensity, one_event
+from ..families._entrances import of_field
 from ..families._support import Domain
 from ._mass import as_numbers, log_mass, number_domain
 
@@ -34,6 +35,7 @@ class Truncated(LogDensity):
     value: PyTree
     domain: Domain = eqx.field(static=True)
     whole: Domain = eqx.field(static=True)  # that of the value, which a fit's stand-ins don't know
+    low, high = of_field("domain", "low"), of_field("domain", "high")
 
     def __init__(self, value, low: float = -np.inf, high: float = np.inf):
         self.whole = whole = number_domain("Truncated", value)
@@ -44,14 +46,6 @@ class Truncated(LogDensity):
             raise ValueError(f"Truncated takes ends low < high of the support; got {low}, {high}.")
         words = f"a number from {low:g} to {high:g}"
         self.value, self.domain = value, whole._replace(low=low, high=high, words=words)
-
-    @property
-    def low(self) -> float:
-        return self.domain.low
-
-    @property
-    def high(self) -> float:
-        return self.domain.high
 
     def _log_masses(self) -> tuple[Array, list[Array]]:
         """Of the inside, and of what there is beyond either end."""

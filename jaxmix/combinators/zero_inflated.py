@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
 from .._density import is_density, one_event
-from ..families._support import Domain
+from ..families._entrances import of_field
 from ..families.bernoulli import Bernoulli
 from ._labels import HiddenLabel
 
@@ -30,6 +30,7 @@ class ZeroInflated(HiddenLabel):
 
     count: PyTree
     extra: PyTree
+    p_zero, domain = of_field("extra", "prob"), of_field("count", "domain")
 
     def __init__(self, count, p_zero=None, *, logits=None):
         if not is_density(count):
@@ -45,20 +46,12 @@ class ZeroInflated(HiddenLabel):
         return cls(count, 0.5)
 
     @property
-    def p_zero(self) -> Float[Array, "*stack"]:
-        return self.extra.prob
-
-    @property
     def mean(self) -> Float[Array, "*stack"]:
         return (1 - self.p_zero) * self.count.mean
 
     @property
     def variance(self) -> Float[Array, "*stack"]:
         return (1 - self.p_zero) * (self.count.variance + self.p_zero * self.count.mean**2)
-
-    @property
-    def domain(self) -> Domain:
-        return self.count.domain
 
     def log_parts(self, x) -> tuple[Float[Array, " 2"], Float[Array, " 2"]]:
         """Of its being a count, and of its being the extra zero."""

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .. import _loops
 from ._bessel import concentration_of, log_mass, mean_length
 from ._family import LOG_2_PI, ExponentialFamily, exp_of
 
@@ -73,6 +74,18 @@ def _drift(angle, kappa, dim: int):
     bend = mean_length(dim, kappa)[1] - 2 * jnp.sin(0.5 * t) ** 2
     integral = jnp.sum(jnp.asarray(SIZES, size.dtype) * bend * jnp.exp(level(t)))
     return jnp.where(angle < 0, -integral, integral) * width
+
+
+def until_taken(key, attempt, dtype):
+    """What the first attempt that is taken gives; `attempt(key, key)` is it, and whether."""
+    kind = jax.random.key_impl(key)  # a loop carries keys as data
+
+    def again(carry):
+        k_next, *own = jax.random.split(jax.random.wrap_key_data(carry[0], impl=kind), 3)
+        return jax.random.key_data(k_next), *attempt(*own)
+
+    start = (jax.random.key_data(key), jnp.zeros((), dtype), jnp.asarray(False))
+    return _loops.while_loop(lambda carry: ~carry[2], again, start)[1]
 
 
 class Direction(ExponentialFamily):

@@ -46,12 +46,20 @@ def length_of(field: str) -> Any:
     return property(lambda self: getattr(self, field).shape[-1], doc=f"The length of {field}.")
 
 
-def exp_of(field: str) -> Any:
-    """The property of a parameter whose logarithm is stored."""
-    return property(lambda self: jnp.exp(getattr(self, field)), doc=f"The exponential of {field}.")
+def exp_of(field: str, power: int = 1) -> Any:
+    """The property of a parameter whose logarithm is stored, or of a power of it."""
+    value = lambda self: jnp.exp(
+        getattr(self, field) if power == 1 else power * getattr(self, field)
+    )
+    return property(value, doc=f"The exponential of {'' if power == 1 else f'{power} '}{field}.")
 
 
 def sigmoid_of(field: str) -> Any:
     """The property of a probability whose logit is stored."""
     sigmoid = lambda self: jax.nn.sigmoid(getattr(self, field))
     return property(sigmoid, doc=f"The logistic function of {field}.")
+
+
+def of_field(field: str, name: str) -> Any:
+    """The property that is one of what a field holds."""
+    return property(lambda self: getattr(getattr(self, field), name), doc=f"Of `{field}`.")

@@ -16,6 +16,7 @@ from ._entrances import exp_of as exp_of
 from ._entrances import length_of as length_of
 from ._entrances import logit as logit
 from ._entrances import logs as logs
+from ._entrances import of_field as of_field
 from ._entrances import sigmoid_of as sigmoid_of
 from ._special import LOG_2_PI as LOG_2_PI
 from ._support import COUNT as COUNT

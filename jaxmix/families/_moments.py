@@ -26,8 +26,8 @@ def mean_and_scatter(
         return count, first, second - first[..., :, None] * first[..., None, :]
     # Of more than rounding: about an origin far away no digit of the difference is left, which
     # would be no estimate, and a mean that is one would be lost with it.
-    square = first * first
-    return count, first, jnp.maximum(second - square, jnp.finfo(square.dtype).eps * square)
+    own = first * first
+    return count, first, jnp.maximum(second - own, jnp.finfo(own.dtype).eps * own)
 
 
 def recentred(stats: Moments, old: Array, new: Array, core: int, *, square: bool = True) -> Moments:

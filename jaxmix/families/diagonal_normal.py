@@ -23,11 +23,8 @@ class _Independent(ProductForm, SeenDiagonal):
     mean: eqx.AbstractVar[Array]
     log_scale: eqx.AbstractVar[Array]
     scale = exp_of("log_scale")
+    variance = exp_of("log_scale", 2)
     dim = length_of("mean")
-
-    @property
-    def variance(self) -> Array:
-        return jnp.exp(2 * self.log_scale)
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, " d"]:
         z = jax.random.normal(key, self.mean.shape, self.mean.dtype)

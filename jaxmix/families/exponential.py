@@ -28,17 +28,11 @@ class Exponential(ExponentialFamily):
 
     log_rate: Float[Array, "*stack"]
     rate = exp_of("log_rate")
+    variance = exp_of("log_rate", -2)
+    mean = exp_of("log_rate", -1)
 
     def __init__(self, rate=None, *, log_rate=None):
         (self.log_rate,) = logs("Exponential", rate=(rate, log_rate))
-
-    @property
-    def mean(self) -> Float[Array, "*stack"]:
-        return jnp.exp(-self.log_rate)
-
-    @property
-    def variance(self) -> Float[Array, "*stack"]:
-        return jnp.exp(-2 * self.log_rate)
 
     def _safe(self, x):
         value = jnp.asarray(x).astype(self.log_rate.dtype)

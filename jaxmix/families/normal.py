@@ -16,6 +16,7 @@ from ._family import (
     entrance,
     exp_of,
     logs,
+    of_field,
     one_event,
 )
 from ._moments import at_floor, mean_and_scatter, recentred
@@ -55,14 +56,11 @@ class Normal(ProductForm):
     mean: Float[Array, "*stack"]
     log_scale: Float[Array, "*stack"]
     scale = exp_of("log_scale")
+    variance = exp_of("log_scale", 2)
 
     def __init__(self, mean, scale=None, *, log_scale=None):
         (log_scale,) = logs("Normal", scale=(scale, log_scale))
         self.mean, self.log_scale = as_float(mean, log_scale)
-
-    @property
-    def variance(self) -> Float[Array, "*stack"]:
-        return jnp.exp(2 * self.log_scale)
 
     def log_prob(self, x) -> Scalar:
         x = one_event(x, (), self)
@@ -142,6 +140,8 @@ class LogNormal(ExponentialFamily):
     domain = POSITIVE
 
     log: Normal
+    log_mean = origin = of_field("log", "mean")
+    log_sd = of_field("log", "scale")
 
     def __init__(self, log_mean, log_sd=None, *, log_scale=None):
         _, _ = entrance("LogNormal", log_sd=log_sd, log_scale=log_scale)
@@ -152,24 +152,12 @@ class LogNormal(ExponentialFamily):
         return cls(0.0, 1.0)
 
     @property
-    def log_mean(self) -> Float[Array, "*stack"]:
-        return self.log.mean
-
-    @property
-    def log_sd(self) -> Float[Array, "*stack"]:
-        return self.log.scale
-
-    @property
     def mean(self) -> Float[Array, "*stack"]:
         return jnp.exp(self.log.mean + 0.5 * self.log.variance)
 
     @property
     def variance(self) -> Float[Array, "*stack"]:
         return jnp.expm1(self.log.variance) * self.mean**2
-
-    @property
-    def origin(self):
-        return self.log.mean
 
     @property
     def num_parameters(self) -> int:

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Key, Scalar
 
 from .._density import one_event
 from .._exponential import Moments, Refittable
-from ._entrances import entrance
+from ._entrances import entrance, of_field
 from ._seen import SeenDiagonal, SeenFull
 from ._support import Domain
 from .diagonal_normal import DiagonalNormal, SphericalNormal
@@ -23,34 +23,14 @@ class Completed(Refittable):
     ranks: ClassVar[dict[str, int]] = {}
 
     whole: eqx.AbstractVar[Any]
-
-    @property
-    def dim(self) -> int:
-        return self.whole.dim
-
-    @property
-    def mean(self) -> Float[Array, "*stack d"]:
-        return self.whole.mean
-
-    @property
-    def covariance(self) -> Float[Array, "*stack d d"]:
-        return self.whole.covariance
+    dim, covariance = of_field("whole", "dim"), of_field("whole", "covariance")
+    mean = origin = of_field("whole", "mean")
+    num_parameters = of_field("whole", "num_parameters")
+    num_shared_parameters = of_field("whole", "num_shared_parameters")
 
     @property
     def variance(self) -> Float[Array, "*stack d"]:
         return jnp.diagonal(self.whole.covariance, axis1=-2, axis2=-1)
-
-    @property
-    def origin(self):
-        return self.whole.mean
-
-    @property
-    def num_parameters(self) -> int:
-        return self.whole.num_parameters
-
-    @property
-    def num_shared_parameters(self) -> int:
-        return self.whole.num_shared_parameters
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, " d"]:
         return self.whole.sample(key)
@@ -155,6 +135,7 @@ class PartialDiagonalNormal(_Partial, SeenDiagonal):
     """
 
     whole: DiagonalNormal | SphericalNormal
+    log_scale = of_field("whole", "log_scale")
 
     def __init__(self, mean, scale=None, *, log_scale=None):
         _, given = entrance("PartialDiagonalNormal", scale=scale, log_scale=log_scale)
@@ -171,10 +152,6 @@ class PartialDiagonalNormal(_Partial, SeenDiagonal):
         """What is seen, and residuals there."""
         seen = ~jnp.isnan(x)
         return seen, jnp.where(seen, x - self.mean, jnp.zeros_like(x))
-
-    @property
-    def log_scale(self) -> Float[Array, "*stack d"]:
-        return self.whole.log_scale
 
     def log_prob(self, x: Float[Array, " d"]) -> Scalar:
         return self.observed_log_prob(one_event(x, (self.dim,), self))

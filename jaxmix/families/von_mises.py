@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
-from .. import _loops
-from ._directions import Direction, Directions, above, carried
+from ._directions import Direction, Directions, above, carried, until_taken
 from ._family import as_float, logs, one_event
 
 
@@ -89,13 +88,8 @@ class VonMises(Direction):
         # At a small concentration rho loses its digits, and is kappa / 2.
         rho = jnp.where(kappa > 0.02, rho, 0.5 * kappa)
         r = (1 + rho * rho) / (2 * rho)
-        kind = jax.random.key_impl(key)
 
-        def attempt(carry):
-            data, _, _ = carry
-            k_next, k_angle, k_accept = jax.random.split(
-                jax.random.wrap_key_data(data, impl=kind), 3
-            )
+        def attempt(k_angle, k_accept):
             turn = jnp.pi * (2 * jax.random.uniform(k_angle, (), dtype) - 1)
             cosine = jnp.cos(turn)
             f = (1 + r * cosine) / (r + cosine)
@@ -103,10 +97,8 @@ class VonMises(Direction):
             level = jax.random.uniform(k_accept, (), dtype)
             taken = (c * (2 - c) - level > 0) | (jnp.log(c / level) + 1 - c >= 0)
             sign = jnp.where(turn < 0, -jnp.ones_like(f), jnp.ones_like(f))
-            angle = sign * jnp.arccos(jnp.clip(f, -1, 1))
-            return jax.random.key_data(k_next), angle, taken
+            return sign * jnp.arccos(jnp.clip(f, -1, 1)), taken
 
-        start = (jax.random.key_data(key), jnp.zeros((), dtype), jnp.asarray(False))
-        _, angle, _ = _loops.while_loop(lambda carry: ~carry[2], attempt, start)
+        angle = until_taken(key, attempt, dtype)
         angle = carried(jax.lax.stop_gradient(angle), self.concentration, 2)
         return jnp.mod(angle + self.loc + jnp.pi, 2 * jnp.pi) - jnp.pi

@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
-from .. import _loops
-from ._directions import Direction, Directions, above, carried
+from ._directions import Direction, Directions, above, carried, until_taken
 from ._family import Domain, as_float, length_of, logs, one_event, outside
 
 
@@ -152,21 +151,12 @@ class VonMisesFisher(Direction):
         b = rest / (2 * kappa + jnp.sqrt(4 * kappa**2 + rest * rest))
         x = (1 - b) / (1 + b)
         top = kappa * x + rest * jnp.log1p(-x * x)
-        kind, dtype = jax.random.key_impl(key), kappa.dtype
+        dtype = kappa.dtype
 
-        def attempt(carry):
-            data, _, _ = carry
-            k_next, k_beta, k_accept = jax.random.split(
-                jax.random.wrap_key_data(data, impl=kind), 3
-            )
+        def attempt(k_beta, k_accept):
             z = jax.random.beta(k_beta, 0.5 * rest, 0.5 * rest, (), dtype)
             less = 2 * b * z / (1 - (1 - b) * z)
             level = kappa * (1 - less) + rest * jnp.log1p(-x * (1 - less)) - top
-            return (
-                jax.random.key_data(k_next),
-                less,
-                level >= jnp.log(jax.random.uniform(k_accept, (), dtype)),
-            )
+            return less, level >= jnp.log(jax.random.uniform(k_accept, (), dtype))
 
-        start = (jax.random.key_data(key), jnp.zeros((), dtype), jnp.asarray(False))
-        return _loops.while_loop(lambda carry: ~carry[2], attempt, start)[1]
+        return until_taken(key, attempt, dtype)

@@ -53,6 +53,13 @@ class MixtureAnswers(DensityMixin, BaseEstimator):
     def _n_parameters(self) -> int:
         raise NotImplementedError
 
+    def fit(self, X, y=None, sample_weight=None) -> Any:
+        raise NotImplementedError
+
+    def fit_predict(self, X, y=None, sample_weight=None):
+        """Fit, and give each row's most probable component: (n,)."""
+        return self.fit(X, y, sample_weight).predict(X)
+
     def score_samples(self, X) -> np.ndarray:
         """Log-likelihood of each row, in nats: (n,)."""
         scores: Any = logsumexp(self._joint(X), axis=1)
@@ -68,8 +75,7 @@ class MixtureAnswers(DensityMixin, BaseEstimator):
 
     def predict_proba(self, X) -> np.ndarray:
         """Probability of each component given each row: (n, k)."""
-        joint = self._joint(X)
-        return softmax(joint, axis=1)
+        return softmax(self._joint(X), axis=1)
 
     def bic(self, X) -> float:
         """-2 log-likelihood + parameters x log n of the rows (Schwarz 1978); lower is better."""

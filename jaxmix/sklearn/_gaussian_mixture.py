@@ -137,10 +137,6 @@ class GaussianMixture(MixtureAnswers, MissingAllowed):
         self._tell()
         return self
 
-    def fit_predict(self, X, y=None, sample_weight=None):
-        """Fit, and give each row's most probable component: (n,)."""
-        return self.fit(X, y, sample_weight).predict(X)
-
     def _check_parameters(self) -> None:
         whole_number("n_components", self.n_components, 1)
         one_of("covariance_type", self.covariance_type, cov.KINDS)

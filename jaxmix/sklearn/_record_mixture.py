@@ -115,10 +115,6 @@ class RecordMixture(MixtureAnswers, MissingAllowed):
             warnings.warn(message(found.result), ConvergenceWarning, stacklevel=2)
         return self
 
-    def fit_predict(self, X, y=None, sample_weight=None):
-        """Fit, and give each row's most probable component: (n,)."""
-        return self.fit(X, y, sample_weight).predict(X)
-
     def _table(self, X: Any, *, fitting: bool = False) -> Any:
         """X as an array, or as the table it is, its columns those of the fit."""
         if issparse(X) or not is_table(X):  # one sparse format is a dict
