@@ -15,7 +15,7 @@ from ..data import infer_template
 from ..data import save as save_model
 from ..families import BernoulliSet, Categorical
 from .apply import apply
-from .choose import choose, compared
+from .choose import FEW_ROWS, choose, compared
 from .joint import as_worth, joint_said, tried_jointly
 from .kept import keep
 from .proposal import as_text, pair, read_proposal
@@ -26,8 +26,6 @@ from .safe import Place, stopped_by_ctrl_c
 from .stability import overlaps
 from .summary import summary
 from .write import on_a_part, write
-
-FEW_ROWS = 5000  # up to which a fit takes less time than its compilation
 
 
 class Asked(NamedTuple):

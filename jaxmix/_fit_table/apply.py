@@ -14,7 +14,8 @@ from .._hooks import TellsPosterior
 from .._page import door
 from ..combinators import OptionalEvent
 from ..data import load
-from ..data.encode import encoded, structure
+from ..data.encode import encoded
+from ..data.structure import structure
 from ..families import PartialNormal
 from ..plot._canvas import each
 from .amounts import Reading

@@ -26,6 +26,7 @@ COLLAPSED = (
     "Every mixture collapsed, so that no likelihood means anything: a column has values that very "
     "many rows share. Leave it out with --ignore, or name its law with --as."
 )
+FEW_ROWS = 5000  # up to which a fit takes less time than its compilation
 MANY_ROWS = 50_000  # beyond which sizes are compared on so many of the rows, drawn at random
 
 
@@ -79,7 +80,9 @@ def choose(
     case: Any = weights
     few = None if at_random is None else slice(at_random)
     if source is None and most > MANY_ROWS:
-        few = np.sort(np.random.default_rng(seed).choice(most, MANY_ROWS, replace=False))
+        few = np.sort(
+            np.random.default_rng([seed, *b"rows"]).choice(most, MANY_ROWS, replace=False)
+        )
     if few is not None:
         data = jax.tree.map(lambda array: array[few], shown)
         case = None if weights is None else weights[few]

@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .amounts import ABSENT, are_codes, in_thousands
-from .lines import LOOKED_AT, Lines, has_comments, lines_of, preamble, rows_only, separator
+from .lines import (
+    LOOKED_AT,
+    Lines,
+    has_comments,
+    is_number,
+    lines_of,
+    preamble,
+    rows_only,
+    separator,
+)
 
 PACKED = (".gz", ".bz2", ".xz", ".zip", ".zst")
 BEGIN = 1 << 18  # bytes in which the separator is looked for
@@ -194,10 +203,7 @@ def _is_header(second: list[str], body: list[list[str]]) -> bool:
 
 def _number(cell: str) -> bool:
     """A number, or nothing at all."""
-    try:
-        return cell.strip() == "" or float(cell) == float(cell)
-    except ValueError:
-        return False
+    return not cell.strip() or (is_number(cell) and "nan" not in cell.lower())
 
 
 def _begin(source: Path | bytes, packed: bool) -> bytes:

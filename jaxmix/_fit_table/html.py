@@ -31,9 +31,8 @@ def _block(block: str, folder: Path) -> str:
     if block.startswith("|"):
         rows = [re.split(r"(?<!\\)\|", line.strip().strip("|")) for line in lines]
         cells = lambda row, tag: "".join(f"<{tag}>{_text(c.strip())}</{tag}>" for c in row)
-        head, body = rows[0], [row for row in rows[2:]]
-        inner = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in body)
-        return f"<table><tr>{cells(head, 'th')}</tr>{inner}</table>"
+        inner = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows[2:])
+        return f"<table><tr>{cells(rows[0], 'th')}</tr>{inner}</table>"
     if block.startswith("- "):
         return "<ul>" + "".join(f"<li>{_text(line[2:])}</li>" for line in lines) + "</ul>"
     if match := re.fullmatch(r"!\[(.*?)\]\((.*?)\)", block):

@@ -67,7 +67,7 @@ def preamble(lines: Sequence[str], mark: str, width: int) -> tuple[int, bool]:
     # `# a,b` over numbers alone is what NumPy writes for a header.
     names = next(csv.reader([COMMENT.sub("", last)], delimiter=mark))
     below = next(csv.reader([lines[skipped]], delimiter=mark))
-    numbers = all(_is_number(cell) for cell in below)
+    numbers = all(is_number(cell) for cell in below)
     header = numbers and len(names) == len(below) and all(map(NAMED.search, names)) and width > 1
     return skipped, header
 
@@ -147,7 +147,7 @@ def _cells(line: str, mark: str) -> int:
     return len(next(csv.reader([line], delimiter=mark), []))
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
     try:
         float(text)
     except ValueError:

@@ -93,7 +93,8 @@ def drawn(pieces: Iterable[Any], wanted: int, seed: int) -> Drawn:
     """So many rows at random, and the first to show a label, a gap, a text, an extreme number."""
     import pandas as pd
 
-    rng = np.random.default_rng(seed)
+    # A stream of its own: a table simulated from this very seed is not drawn by its values.
+    rng = np.random.default_rng([seed, *b"rows"])
     kept, tickets, shown = [], [], []
     last, rows = 1.0, 0  # every row draws a ticket; those below the last one stay
     seen: dict[str, _Seen] = {}

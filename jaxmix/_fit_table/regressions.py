@@ -14,12 +14,11 @@ from ..data import save as save_model
 from ..data.responses import MARK
 from ..em import standard_errors
 from ..plot._canvas import colours, each, new_axes, thinned
-from .choose import Found, choose, compared
-from .html import page
+from .choose import FEW_ROWS, Found, choose, compared
 from .read import Table
-from .write import markdown, posteriors
+from .summary import doubt
+from .write import comparison, markdown, posteriors, report
 
-FEW_ROWS = 5000
 LINES = 6  # covariates drawn
 SIDE = 3.4  # inches of a picture
 
@@ -82,9 +81,8 @@ def regress(place: Any, read: Table, proposed: Any, asked: Any, weights: Any) ->
         posteriors(place.part, posterior)
         if not asked.only_summary:
             save(place.part, {"lines": lambda: lines(model, raw, posterior)})
-        text = _report(read, proposed, found, model, errors, bool(list(place.part.glob("*.png"))))
-        (place.part / "report.md").write_text(text, encoding="utf-8")
-        (place.part / "report.html").write_text(page(text, place.part), encoding="utf-8")
+        blocks = _report(read, proposed, found, model, errors, any(place.part.glob("*.png")))
+        text = report(place.part, blocks)
         place.keep()
     print(text.split("\n## The coefficients")[0])
     print(f"Written to {place.folder.resolve()}.")
@@ -131,7 +129,9 @@ def lines(model: Any, data: Any, posterior: np.ndarray) -> Any:
     return axes[0]
 
 
-def _report(read: Table, proposed: Any, found: Found, model: Any, errors: Any, drawn: bool) -> str:
+def _report(
+    read: Table, proposed: Any, found: Found, model: Any, errors: Any, drawn: bool
+) -> list[str]:
     law, k = model.components, found.chosen
     family, rows = law.family, len(read.frame)
     pair = lambda value, error: f"{float(value):.4g} ± {float(error):.2g}"
@@ -145,35 +145,21 @@ def _report(read: Table, proposed: Any, found: Found, model: Any, errors: Any, d
     groups = "one line serves all" if k == 1 else f"{k} groups of rows have lines of their own"
     kind = proposed.choices[0].family
     columns = [[c.column, c.family, c.reason] for c in [*proposed.choices, *proposed.ignored]]
-    out = [
+    return [
         f"# {law.response} given {', '.join(law.given)}",
-        "",
         f"Of the {rows} rows of {read.name} {groups}, by BIC among {min(found.fits)} to "
-        f"{max(found.fits)}: a {kind} in each.",
-        "",
-        *[line for note in read.notes for line in (note, "")],
+        f"{max(found.fits)}: a {kind} in each.{doubt(found.best)}",
+        *read.notes,
         "## The coefficients",
-        "",
-        *markdown(["", *(f"component {i}" for i in range(k))], body),
-        "",
+        markdown(["", *(f"component {i}" for i in range(k))], body),
         "± is one standard error, from the observed information. Coefficients are of the family's "
         "linear predictor: of a mean's logarithm for counts and skewed numbers, of log odds for "
         "labels.",
-        "",
-        *(["![The lines](lines.png)", "", _drawn(len(law.given)), ""] if drawn else []),
-        "## How many components",
-        "",
-        *markdown(*compared(found)),
-        "",
-        "```",
-        str(found.best),
-        "```",
-        "",
+        *(["![The lines](lines.png)", _drawn(len(law.given))] if drawn else []),
+        *comparison(found),
         "## The columns",
-        "",
-        *markdown(["column", "part", "why"], columns),
+        markdown(["column", "part", "why"], columns),
     ]
-    return "\n".join(out) + "\n"
 
 
 def _drawn(count: int) -> str:

@@ -17,7 +17,7 @@ from ..combinators import Mixture, MixtureSameFamily
 from ..combinators import Optional as OptionalField
 from ..combinators._conditioning import plain
 from ..combinators._labels import label_log_probs
-from ..data.encode import structure
+from ..data.structure import structure
 from ..em.chunks import num_rows
 from ..em.search.padding import bucket
 from ..families import Categorical

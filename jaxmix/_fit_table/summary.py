@@ -2,9 +2,10 @@
 
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
+from .._results import message
+from .._results import name as name_of
 from ..combinators import OptionalEvent
 from .rows import Rows
 
@@ -38,17 +39,8 @@ def summary(rows: Rows, data: Any, fields: list[str], overlaps: list[float]) -> 
         fields: those of numbers.
         overlaps: of the groups with those of refits to resampled rows.
     """
-    residuals = residuals_of(data, fields, rows.posterior)
+    residuals, tails = moments(data, fields, rows.posterior)
     least = np.argsort(rows.level)[:OUTLIERS]
-    tails = {}
-    for field, (_, there) in residuals.items():
-        value = values_of(data[field])[0][there]
-        share = rows.posterior[there]
-        size = np.maximum(share.sum(0), 1e-300)
-        away = value[:, None] - share.T @ value / size
-        square = np.sum(share * away**2, 0) / size
-        fourth = np.sum(share * away**4, 0) / size
-        tails[field] = np.where(square > 0, fourth / np.maximum(square, 1e-300) ** 2, 3.0).tolist()
     return Summary(
         rows.told,
         [(int(row), float(rows.level[row])) for row in least],
@@ -58,28 +50,26 @@ def summary(rows: Rows, data: Any, fields: list[str], overlaps: list[float]) -> 
     )
 
 
-def values_of(event: Any) -> tuple[Any, np.ndarray]:
-    """Values of a field, and which are there."""
-    if isinstance(event, OptionalEvent):
-        return np.asarray(event.value), np.asarray(event.present)
-    first = event if getattr(event, "ndim", 0) else jax.tree.leaves(event)[0]
-    return np.asarray(first), np.ones(len(first), bool)
-
-
-def residuals_of(
+def moments(
     data: Any, fields: list[str], posterior: np.ndarray
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Numbers about their groups' own means, and where they are there."""
-    residuals = {}
+) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], dict[str, list[float]]]:
+    """Numbers about their groups' own means, and where they are there; and the groups' tails."""
+    residuals, tails = {}, {}
     for field in fields:
-        value = data[field].value if isinstance(data[field], OptionalEvent) else data[field]
+        event = data[field]
+        value, there = event if isinstance(event, OptionalEvent) else (event, None)
         if getattr(value, "ndim", 0) != 1 or value.dtype.kind not in "fi":
             continue
-        value, there = values_of(data[field])
+        value = np.asarray(value)
+        there = np.ones(len(value), bool) if there is None else np.asarray(there)
         share = posterior * there[:, None]
-        means = share.T @ value / np.maximum(share.sum(0), 1e-300)
+        size = np.maximum(share.sum(0), 1e-300)
+        means = share.T @ value / size
         residuals[field] = np.where(there, value - posterior @ means, 0.0), there
-    return residuals
+        away = value[:, None] - means
+        square, fourth = (np.sum(share * away**power, 0) / size for power in (2, 4))
+        tails[field] = np.where(square > 0, fourth / np.maximum(square, 1e-300) ** 2, 3.0).tolist()
+    return residuals, tails
 
 
 def correlated(
@@ -100,17 +90,23 @@ def correlated(
     return sorted(found, key=lambda one: -abs(one[2]))
 
 
+def doubt(fit: Any) -> str:
+    """Why a fit is not simply the best of its kind; nothing, where it ended by its own rule."""
+    code = name_of(fit.result)
+    return "" if code == "successful" else f" The fit ended as `{code}`: {message(fit.result)}"
+
+
 def paragraph(name: str, rows: int, found: Any, told: Summary, posterior: np.ndarray) -> str:
     """What an analyst would paste: how many groups, how sure, what sets them apart."""
     k = found.chosen
     least, most = min(found.fits), max(found.fits)
     by = "as was asked" if least == most else f"chosen by BIC among {least} to {most}"
     if k == 1 and least == most:
-        return f"The {rows} rows of {name} are described by one group, {by}."
+        return f"The {rows} rows of {name} are described by one group, {by}.{doubt(found.best)}"
     if k == 1:
         return (
             f"The {rows} rows of {name} form one group: among mixtures of {least} to {most} components BIC "
-            "prefers a single one."
+            f"prefers a single one.{doubt(found.best)}"
         )
     shares = ", ".join(f"{share:.0%}" for share in found.best.model.weights.tolist())
     sure = float(np.mean(posterior.max(1) >= SURE))
@@ -123,12 +119,12 @@ def paragraph(name: str, rows: int, found: Any, told: Summary, posterior: np.nda
     first = found.fits[k]  # of a long table, the fit to a part of it
     near = first.restarts.log_likelihood > float(first.log_likelihood) - 1e-3 * first.num_data
     ended = f"{int(near.sum())} of {len(near)} starts ended at this same mixture."
-    back = ""
+    back = doubt(found.best)
     if told.overlaps:
         listed = ", ".join(f"{overlap:.2f}" for overlap in told.overlaps)
         back = (
             f" Fitted to resamples of the rows, the groups came back with overlaps of {listed} "
-            "(the mean Jaccard coefficient; above 0.75 a group is stable, below 0.5 it dissolves)."
+            f"(the mean Jaccard coefficient; above 0.75 a group is stable, below 0.5 it dissolves).{back}"
         )
     return (
         f"The {rows} rows of {name} form {k} groups ({shares} of the rows), {by}.{gap} {sure:.0%} of "

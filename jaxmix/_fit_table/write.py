@@ -24,6 +24,16 @@ from .rows import filled_in
 from .summary import Summary, paragraph
 
 DRAWN = 24  # columns beyond which a picture is a scroll
+FILES = {
+    "model.npz": "`model.npz`: the model; `jm.load` reads it.",
+    "posteriors.csv": "`posteriors.csv`: each row's probability of each component, in the table's "
+    "order.",
+    "apply": "What it says of every row: `python -m jaxmix apply model.npz TABLE`.",
+    "imputed.csv": "`imputed.csv`: the table with missing entries filled in (a number by its mean "
+    "given the row's other columns, a label by the likeliest), and columns of 1 where one was.",
+    "joint.npz": "`joint.npz`: the mixture with correlated numbers as one density, a vector.",
+    "fields.png": "`fields.png`, `assignments.png`, `history.png`: pictures.",
+}
 
 
 def write(
@@ -55,10 +65,8 @@ def write(
         }
         with fonts_for(_texts(frame, fields)) as said:
             save(folder, drawn)
-    files = sorted(file.name for file in folder.iterdir())
-    text = _report(read, fields, proposed, found, told, posterior, files, said, joint)
-    (folder / "report.md").write_text(text, encoding="utf-8")
-    (folder / "report.html").write_text(page(text, folder), encoding="utf-8")
+    files = {"model.npz", *(file.name for file in folder.iterdir())}
+    report(folder, _report(read, fields, proposed, found, told, posterior, files, said, joint))
 
 
 def _texts(frame: Any, fields: list[str]) -> set[str]:
@@ -130,115 +138,91 @@ def on_a_part(found: Found, rows: int) -> list[str]:
     ]
 
 
-def markdown(header: Many, rows: Many[Many]) -> list[str]:
+def markdown(header: Many, rows: Many[Many]) -> str:
+    """A table of the report."""
     lines = [header, ["---"] * len(header), *rows]
     clean = lambda cell: str(cell).replace("|", "\\|").replace("\n", " ")
-    return [f"| {' | '.join(map(clean, line))} |" for line in lines]
+    return "\n".join(f"| {' | '.join(map(clean, line))} |" for line in lines)
 
 
-def _dependence(told: Any) -> list[str]:
+def report(folder: Path, blocks: Many[str]) -> str:
+    """Write blocks of Markdown, with an empty line between them, as such and as a page."""
+    text = "\n\n".join(filter(None, blocks)) + "\n"
+    (folder / "report.md").write_text(text, encoding="utf-8")
+    (folder / "report.html").write_text(page(text, folder), encoding="utf-8")
+    return text
+
+
+def comparison(found: Found, *said: str) -> list[str]:
+    """How many components, and what is said of the numbers; then the fit."""
+    table = markdown(*compared(found))
+    return ["## How many components", table, " ".join(said), f"```\n{found.best}\n```"]
+
+
+def _dependence(told: Summary) -> list[str]:
     if not told.correlated:
         return ["Within the components no two columns of numbers are correlated by more than 0.3."]
     lines = [(a, b, f"{r:.2f}") for a, b, r in told.correlated[:10]]
     return [
-        *markdown(["column", "column", "correlation within components"], lines),
-        "",
+        markdown(["column", "column", "correlation within components"], lines),
         "The components take their columns for independent: part of this correlation may stand "
         "behind the number of components.",
     ]
 
 
-def _report(read, fields, proposed, found, told, posterior, files, said, joint) -> str:
-    name, frame = read.name, read.frame
-    best, model = found.best, found.best.model
-    which = posterior.argmax(1)
-    row = lambda place: place if read.long is None else read.long.numbers[place]
+def _components(read: Any, found: Found, told: Summary, posterior: np.ndarray) -> str:
+    """A row a column, a column a component: what it is there, and what it tells."""
+    model, which = found.best.model, posterior.argmax(1)
+    counted = "rows" if read.long is None else "drawn"
     # The information of the rows about a component's own parameters, all others known.
-    sizes = (np.sum(posterior**2, 0) * read.rows / len(posterior)).tolist()
-    shares = [
-        f"{share(w, read.rows)} ({(which == k).sum()} {'rows' if read.long is None else 'drawn'})"
-        for k, w in enumerate(model.weights.tolist())
-    ]
-    rows = [["share", *shares, ""]]
-    for f, nats in told.separation.items():
-        present = float(frame[f].notna().mean())
-        rows += [
-            [
-                f,
-                *described(model, f, [n * present for n in sizes], told.tails.get(f)),
-                f"{nats:.3f}",
-            ]
-        ]
+    sizes = np.sum(posterior**2, 0) * read.rows / len(posterior)
+    rows = [["share"]]
+    for k, w in enumerate(model.weights.tolist()):
+        rows[0].append(f"{share(w, read.rows)} ({(which == k).sum()} {counted})")
+    for name, nats in told.separation.items():
+        present = sizes * float(read.frame[name].notna().mean())
+        fields = described(model, name, present.tolist(), told.tails.get(name))
+        rows.append([name, *fields, f"{nats:.3f}"])
+    names = (f"component {k}" for k in range(found.chosen))
+    return markdown(["", *names, "tells (nats)"], [[*rows[0], ""], *rows[1:]])
+
+
+def _report(read, fields, proposed, found, told, posterior, files, said, joint) -> list[str]:
+    row = lambda place: place if read.long is None else read.long.numbers[place]
     columns = [[c.column, c.family, c.missing, c.reason] for c in proposed.choices]
     columns += [[c.column, "left out", c.missing, c.reason] for c in proposed.ignored]
-    lines = [
-        f"# A mixture of {found.chosen} over {name}",
-        "",
-        paragraph(name, read.rows, found, told, posterior),
-        "",
-        *([read.notes[-1], ""] if read.long is not None else []),
-        f"{read.rows} rows, {len(frame.columns)} columns, of which {len(fields)} are modelled.",
-        "",
+    drawn = "fields.png" in files
+    return [
+        f"# A mixture of {found.chosen} over {read.name}",
+        paragraph(read.name, read.rows, found, told, posterior),
+        read.notes[-1] if read.long is not None else "",
+        f"{read.rows} rows, {len(read.frame.columns)} columns, of which {len(fields)} are modelled.",
         "## The components",
-        "",
-        *markdown(["", *(f"component {k}" for k in range(found.chosen)), "tells (nats)"], rows),
-        "",
+        _components(read, found, told, posterior),
         "± is one standard error, all else known; where groups overlap, "
         "`jm.em.standard_errors` gives the whole of it.",
-        "",
         "Columns are sorted by what they tell, each alone, of a row's component: their mutual "
         f"information in nats, at most {np.log(max(found.chosen, 1)):.3f}.",
-        "",
-        *(["![Every field by component](fields.png)", ""] if "fields.png" in files else []),
-        *([f"Drawn are the {DRAWN} columns that tell most.", ""] if len(fields) > DRAWN else []),
-        *([*said, ""] if said else []),
+        "![Every field by component](fields.png)" if drawn else "",
+        f"Drawn are the {DRAWN} columns that tell most." if len(fields) > DRAWN else "",
+        *said,
         "## Rows that fit badly",
-        "",
-        *markdown(["row", "log-density (nats)"], [(row(r), f"{v:.2f}") for r, v in told.outliers]),
-        "",
+        markdown(["row", "log-density (nats)"], [(row(r), f"{v:.2f}") for r, v in told.outliers]),
         "## What the components leave unsaid",
-        "",
         *_dependence(told),
-        "",
-        *([*joint, ""] if joint else []),
-        *(["![Rows by component](assignments.png)", ""] if "assignments.png" in files else []),
-        "## How many components",
-        "",
-        *markdown(*compared(found)),
-        "",
-        "Smaller BIC, AIC and ICL are better; log-likelihoods are totals in nats.",
-        *on_a_part(found, read.rows),
-        "",
-        "```",
-        str(best),
-        "```",
-        "",
+        "\n".join(joint),
+        "![Rows by component](assignments.png)" if drawn else "",
+        *comparison(
+            found, "Smaller BIC, AIC and ICL are better; log-likelihoods are totals in nats.",
+            *on_a_part(found, read.rows),
+        ),
         "## The columns",
-        "",
-        *markdown(["column", "family", "missing", "why"], columns),
-        "",
+        markdown(["column", "family", "missing", "why"], columns),
         "Families are compared as components: by mixtures of up to three of each, on values held "
         "out. Of those within 2 nats of the best over the whole column, the first was taken.",
-        "",
         "## The files",
-        "",
-        "- `model.npz`: the model; `jm.load` reads it.",
-    ]
-    if "posteriors.csv" in files:
-        lines += [
-            "- `posteriors.csv`: each row's probability of each component, in the table's order."
-        ]
-    if read.long is not None:
-        lines += [
-            "- What it says of every row: `python -m jaxmix apply model.npz TABLE`.",
-        ]
-    if "imputed.csv" in files:
-        lines += [
-            "- `imputed.csv`: the table with missing entries filled in (a number by its mean given "
-            "the row's other columns, a label by the likeliest), and columns of 1 where one was.",
-        ]
-    if "joint.npz" in files:
-        lines += ["- `joint.npz`: the mixture with correlated numbers as one density, a vector."]
-    if "fields.png" in files:
-        lines += ["- `fields.png`, `assignments.png`, `history.png`: pictures."]
-    return "\n".join(lines) + "\n"
+        "\n".join(
+            f"- {words}" for name, words in FILES.items()
+            if name in files or (name == "apply" and read.long is not None)
+        ),
+    ]  # fmt: skip

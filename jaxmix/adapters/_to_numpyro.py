@@ -11,7 +11,7 @@ from numpyro.distributions import Distribution, constraints
 
 from .._density import is_density
 from .._stack import over_stack, pick
-from ..data.encode import domain_of, structure
+from ..data.structure import domain_of, structure
 from ..families._support import Domain
 
 

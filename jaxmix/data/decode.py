@@ -12,7 +12,7 @@ from .._trees import take
 from ..combinators import Censored, Composite, MarkovChain, OptionalEvent, Sequence
 from ..combinators import Optional as OptionalField
 from ..families import BernoulliSet, Categorical, NoisyNormal
-from .encode import domain_of, structure
+from .structure import domain_of, structure
 
 
 @on_host("decode what the transformed function returns.")

@@ -5,35 +5,28 @@ from itertools import chain, compress
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
 from .. import _events
-from .._density import is_density
-from .._hooks import SaysDomain
 from .._refuse import on_host
 from ..combinators import (
     Censored,
     Composite,
-    HiddenMarkov,
-    HierarchicalMixture,
     IntervalEvent,
-    JointMixture,
     MarkovChain,
     OptionalEvent,
     Sequence,
     SequenceEvent,
 )
 from ..combinators import Optional as OptionalField
-from ..combinators._conditioning import plain
-from ..combinators.tied import Tied
 from ..families import BernoulliSet, Categorical, NoisyEvent, NoisyNormal
 from ..families._support import REAL, Domain
-from ..regression import MultinomialRegression, Regression
+from ..regression import Regression
 from .labels import expected_labels, label_codes
 from .numbers import Where, encode_numbers, present_values
 from .responses import of_field
+from .structure import domain_of, response_of, structure
 from .tables import as_columns, columns_of, is_table
 
 
@@ -118,29 +111,6 @@ def _to_device(array: np.ndarray) -> jax.Array:
         return jax.device_put(array.astype(jax.dtypes.canonicalize_dtype(kind)))
 
 
-def response_of(family: PyTree) -> PyTree:
-    """A density of a regression's response alone, for where its values lie."""
-    if isinstance(family, MultinomialRegression):
-        return Categorical.template(family.size)
-    return type(family).template(1).given(jnp.zeros(1))
-
-
-def structure(model: PyTree) -> PyTree:
-    """The density whose events the model's are: mixtures have those of their components."""
-    if isinstance(model, Tied):
-        return structure(model.filled)
-    model = plain(model)
-    if isinstance(model, JointMixture):
-        return Composite((model.first, model.second))
-    if isinstance(model, HierarchicalMixture | HiddenMarkov):
-        item = model.topics if isinstance(model, HierarchicalMixture) else model.emissions
-        return Sequence(item, max_length=model.max_length)
-    components = getattr(model, "components", None)
-    if components is not None:
-        return structure(components[0] if isinstance(components, tuple) else components)
-    return model
-
-
 def _encode(density: PyTree, values: Any, where: Where) -> PyTree:
     return _events.encode(structure(density), values, where)
 
@@ -152,10 +122,14 @@ def _encode_value(density: PyTree, values: Any, where: Where) -> np.ndarray:
 
 @_events.encode.register(Categorical)
 def _encode_label(density: Categorical, values: Any, where: Where) -> np.ndarray:
-    labels = density.size if density.labels is None else density.labels
-    codes, bad = label_codes(values, labels)
+    return _codes(density, values, where)
+
+
+def _codes(density: Categorical | BernoulliSet, labels: Any, where: Where) -> np.ndarray:
+    known = density.size if density.labels is None else density.labels
+    codes, bad = label_codes(labels, known)
     if bad is not None:
-        raise where.refuse(bad, values[bad], expected_labels(labels))
+        raise where.refuse(bad, labels[bad], expected_labels(known))
     return codes
 
 
@@ -191,16 +165,6 @@ def _encode_noisy(density: NoisyNormal, values: Any, where: Where) -> NoisyEvent
     )
     value = encode_numbers(vectors, [value for value, _ in values], where.inner("value"))
     return NoisyEvent(value, noise.reshape(-1, density.dim, density.dim))  # pyright: ignore[reportArgumentType]
-
-
-def domain_of(density: PyTree) -> Domain:
-    """Where a density's events live; vectors where it has a dimension, else real numbers."""
-    if not is_density(density):
-        raise ValueError(f"A {type(density).__name__} is no density: it has no events to encode.")
-    if isinstance(density, SaysDomain):
-        return density.domain
-    dim = getattr(density, "dim", None)
-    return REAL if dim is None else Domain(f"a vector of {dim} numbers", dim=dim)
 
 
 def _record(density: Composite, parts: list) -> PyTree:
@@ -249,10 +213,7 @@ def _get(row, name, part, index, where):
 
 @_events.encode.register(OptionalField)
 def _encode_optional(density: OptionalField, values: Any, where: Where) -> OptionalEvent:
-    if isinstance(values, np.ndarray) and values.dtype.kind == "f" and values.ndim == 1:
-        present = ~np.isnan(values)
-    else:
-        present = present_values(values)
+    present = present_values(values)
     rows = np.flatnonzero(present)
     if isinstance(values, np.ndarray):
         kept = values[rows]
@@ -313,12 +274,8 @@ def _encode_items(item, max_length, values, where) -> SequenceEvent:
 @_events.encode.register(BernoulliSet)
 def _encode_set(density: BernoulliSet, values: Any, where: Where) -> np.ndarray:
     lengths = _lengths(values, where, "a collection of labels")
-    labels = density.size if density.labels is None else density.labels
-    flat = list(chain.from_iterable(values))
     rows = np.repeat(np.arange(len(lengths)), lengths)
-    codes, bad = label_codes(flat, labels)
-    if bad is not None:
-        raise where.inner("members", rows).refuse(bad, flat[bad], expected_labels(labels))
+    codes = _codes(density, list(chain.from_iterable(values)), where.inner("members", rows))
     out = np.zeros((len(values), density.size), bool)
     out[rows, codes] = True
     return out

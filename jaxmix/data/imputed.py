@@ -15,7 +15,7 @@ from ..combinators import Composite, OptionalEvent
 from ..combinators._conditioning import typical
 from ..em.search.padding import bucket
 from ..families import Categorical
-from .encode import structure
+from .structure import structure
 
 AT_ONCE = 4096
 

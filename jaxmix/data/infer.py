@@ -17,7 +17,7 @@ from ..families import BernoulliSet, Categorical, Poisson
 from .candidates import MAX_LABELS, Chosen, choose_number, known_family
 from .copies import copies_among
 from .labels import OTHER
-from .numbers import is_date, present_values
+from .numbers import in_python, is_date, present_values, there
 from .responses import regression_of
 from .tables import columns_of, is_table
 
@@ -101,24 +101,20 @@ def _listed(labels: list) -> str:
 
 
 def _set(values: Any) -> Chosen:
-    labels = sorted({_python(v) for v in chain.from_iterable(values)}, key=str)
+    labels = sorted({in_python(v) for v in chain.from_iterable(values)}, key=str)
     if not 1 <= len(labels) <= MAX_LABELS:
         return Chosen("ignored", None, f"sets of {len(labels)} different members")
     return Chosen("BernoulliSet", BernoulliSet.template(labels=labels), _listed(labels))
 
 
 def _sequence(values: Any) -> Chosen:
-    item = _choose([_python(v) for v in chain.from_iterable(values)])
+    item = _choose([in_python(v) for v in chain.from_iterable(values)])
     if item.template is None:
         return Chosen("ignored", None, f"its sequences: {item.reason}")
     longest = max(map(len, values))
     room = bucket_of_items(longest)  # so that tables of another longest compile nothing
     template = Sequence.template(item.template, Poisson.template(), max_length=room)
     return Chosen(f"Sequence of {item.family}", template, f"up to {longest} items; {item.reason}")
-
-
-def _python(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
 
 
 @on_host("infer the template before.")
@@ -190,15 +186,15 @@ def infer_template(
     with Bar(None, desc="Choosing densities", unit="column") as bar:
         for at, (name, values) in enumerate(kept.items()):
             bar.at(at, len(kept))
-            missing = int(np.sum(~_present(values)))
+            missing = int(np.sum(~present_values(values)))
             if name in copies:
                 left.append(Choice(str(name), "ignored", missing, copies[name]))
                 continue
-            there = _there(values)
-            if len(there) and all(isinstance(value, Mapping) for value in there):
-                family, template, reason = _record(there)
+            seen = there(values)
+            if len(seen) and all(isinstance(value, Mapping) for value in seen):
+                family, template, reason = _record(seen)
             else:
-                family, template, reason = _choose(there, str(name), families.get(name))
+                family, template, reason = _choose(seen, str(name), families.get(name))
             if template is None:
                 if name in families:
                     raise ValueError(f"Column {name!r} is no {families[name]}: {reason}.")
@@ -215,18 +211,6 @@ def infer_template(
     positions = all(isinstance(name, int) for name in kept) and len(parts) == len(kept)
     of_tuples = positions and not is_table(table)
     return Inferred(Composite(tuple(parts.values()) if of_tuples else parts), choices, left)
-
-
-def _present(values: Any) -> np.ndarray:
-    if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
-        return ~np.isnan(values)
-    return present_values(values)
-
-
-def _there(values: Any) -> Any:
-    if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
-        return values[_present(values)]
-    return [_python(v) for v, there in zip(values, _present(values), strict=True) if there]
 
 
 def _record(rows: list) -> Chosen:

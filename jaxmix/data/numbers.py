@@ -2,6 +2,7 @@
 
 import warnings
 from datetime import date, time, timedelta
+from itertools import compress
 from typing import Any, NamedTuple
 
 import jax
@@ -46,12 +47,26 @@ def is_missing(value: Any) -> bool:
 
 def present_values(values: Any) -> np.ndarray:
     """Which values are not missing."""
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iuf" and values.ndim == 1:
+        return ~np.isnan(values)
     if set(map(type, values)) <= {type(None), bool, int, float, str}:
         # A float that is not itself is NaN: the test that a million values can afford.
         there = (value is not None and value == value for value in values)
     else:
         there = (not is_missing(value) for value in values)
     return np.fromiter(there, bool, len(values))
+
+
+def there(values: Any) -> Any:
+    """The values that are not missing: an array of numbers, or a list of Python values."""
+    present = present_values(values)
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iuf" and values.ndim == 1:
+        return values[present]
+    return [in_python(value) for value in compress(values, present.tolist())]
+
+
+def in_python(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value
 
 
 def is_date(value: Any) -> bool:
@@ -80,7 +95,7 @@ def encode_numbers(domain: Domain, values: Any, where: Where) -> np.ndarray:
                 raise where.refuse(i, value, domain.words) from None
     bad = np.flatnonzero(~domain.holds(array))
     if bad.size:
-        raise where.refuse(bad[0], _python(array[bad[0]]), domain.words)
+        raise where.refuse(bad[0], in_python(array[bad[0]]), domain.words)
     if not jax.config.read("jax_enable_x64"):
         _check_digits(domain, array, where)
     return array.astype(np.int64 if domain.whole else np.float64)
@@ -93,7 +108,7 @@ def _check_digits(domain: Domain, array: np.ndarray, where: Where) -> None:
         bad = np.flatnonzero(rows >= 2.0**31)
         if bad.size:
             words = "a whole number below 2^31 (or more, with x64 enabled)"
-            raise where.refuse(bad[0], _python(array[bad[0]]), words)
+            raise where.refuse(bad[0], in_python(array[bad[0]]), words)
     elif array.dtype.kind == "f" and np.isfinite(array).any():
         array = np.where(np.isfinite(array), array, np.nan)
         spread = np.nanstd(array)
@@ -105,7 +120,3 @@ def _check_digits(domain: Domain, array: np.ndarray, where: Where) -> None:
                 "Centre them first, or enable x64.",
                 stacklevel=2,
             )
-
-
-def _python(value):
-    return value.tolist() if hasattr(value, "tolist") else value

@@ -6,27 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from ..regression import (
-    GammaRegression,
-    LinearRegression,
-    LogisticRegression,
-    MultinomialRegression,
-    NegativeBinomialRegression,
-    PoissonRegression,
-    Regression,
-)
+from .. import regression
+from ..regression import Regression
 from .column import Column, column_of, names_rows
-from .numbers import present_values
+from .numbers import present_values, there
 from .worth import skewed, spread
 
-FAMILIES: dict[str, Any] = {
-    "Linear": LinearRegression,
-    "Logistic": LogisticRegression,
-    "Multinomial": MultinomialRegression,
-    "Poisson": PoissonRegression,
-    "Gamma": GammaRegression,
-    "NegativeBinomial": NegativeBinomialRegression,
-}
+KINDS = ("Linear", "Logistic", "Multinomial", "Poisson", "Gamma", "NegativeBinomial")
+FAMILIES: dict[str, Any] = {kind: getattr(regression, f"{kind}Regression") for kind in KINDS}
 LEVELS = 12  # of a covariate's labels
 COUNTED = 30  # the least number beyond which whole numbers are measurements
 DISPERSED = 1.5  # variance over mean of a response, beyond which counts are no Poisson ones
@@ -46,8 +33,7 @@ def of_field(columns: Mapping[Any, Any], name: str) -> Any:
         raise ValueError(f"There is no column {name!r}; there are {list(columns)}.")
     values = columns[base]
     found = [float(str(value) == label) for value in values]
-    there = present_values(values)
-    return np.where(there, found, np.nan)
+    return np.where(present_values(values), found, np.nan)
 
 
 def regression_of(
@@ -91,12 +77,11 @@ def regression_of(
 
 def _numbers(values: Any) -> np.ndarray | None:
     """The values that are there, if they are numbers and no truth values."""
-    if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
-        return values[~np.isnan(values)].astype(float)
-    there = [v for v, present in zip(values, present_values(values), strict=True) if present]
-    if there and all(isinstance(v, int | float) and not isinstance(v, bool) for v in there):
-        return np.array(there, float)
-    return None
+    seen = there(values)
+    if isinstance(seen, np.ndarray):
+        return seen.astype(float)
+    numbers = seen and all(isinstance(v, int | float) and not isinstance(v, bool) for v in seen)
+    return np.array(seen, float) if numbers else None
 
 
 def _response(columns, response: str, family: str | None) -> tuple[str, str, str]:
@@ -110,10 +95,7 @@ def _response(columns, response: str, family: str | None) -> tuple[str, str, str
             raise ValueError(f"No regression is called {family!r}; there are {list(FAMILIES)}.")
         return response, kind, "as was asked"
     if x is None:
-        labels = sorted(
-            Counter(v for v, there in zip(values, present_values(values), strict=True) if there),
-            key=str,
-        )
+        labels = sorted(set(there(values)), key=str)
         if len(labels) == 2:
             return f"{response}{MARK}{labels[1]}", "Logistic", f"2 labels: {labels[0]}, {labels[1]}"
         raise ValueError(
@@ -145,8 +127,7 @@ def _covariates(name: str, values: Any, asked: bool) -> tuple[list[str], str]:
             return [], reason
         return [name], "a number"
     try:
-        there = [v for v, present in zip(values, present_values(values), strict=True) if present]
-        counts = Counter(map(str, there))
+        counts = Counter(map(str, there(values)))
     except TypeError:
         return [], "its values are no numbers and no labels"
     if not 2 <= len(counts) <= LEVELS:

@@ -1,24 +1,15 @@
 """When a family is worth a trial for a column of numbers."""
 
+import re
+
 import numpy as np
 
 from .column import Column
 
 MAX_NUMBERS = 31  # of distinct numbers taken for labels: hours of a day, days of a month
-ANGLES = (
-    "angle",
-    "direction",
-    "bearing",
-    "azimuth",
-    "heading",
-    "phase",
-    "aspect",
-    "dihed",
-    "wind_dir",
-    "winddir",
-)
-HOURS = ("hour", "time", "clock")
-PERCENT = ("%", "percent", "pct", "share", "rate", "proportion", "humidity", "fraction")
+ANGLES = re.compile("angle|direction|bearing|azimuth|heading|phase|aspect|dihed|wind_?dir", re.I)
+HOURS = re.compile("hour|time|clock", re.I)
+PERCENT = re.compile("%|percent|pct|share|rate|proportion|humidity|fraction", re.I)
 
 
 def zeros(c: Column) -> bool:
@@ -48,7 +39,6 @@ def skewed(c: Column) -> bool:
 def turn(c: Column) -> float | None:
     """The unit of an angle or a time of day, in radians; None for what is no turn."""
     low, high = c.labels[0], c.labels[-1]
-    named = lambda words: any(word in c.name.lower() for word in words)
     # All around, a turn has values at both of its ends; a bell of width 1 has next to none.
     ends = lambda turn: min(
         np.mean(c.sample < low + turn / 20), np.mean(c.sample > high - turn / 20)
@@ -58,7 +48,7 @@ def turn(c: Column) -> float | None:
         if low < begin * (1 + 1e-6) or high > (begin + turn) * (1 + 1e-6):
             continue
         width = (high - low) / turn
-        if named(words) and width > (0.25 if turn != 2 * np.pi else 0.16):
+        if words.search(c.name) and width > (0.25 if turn != 2 * np.pi else 0.16):
             return turn / (2 * np.pi)
         if turn != 24.0 and (low != 0 or turn == 360.0) and width > 0.97 and ends(turn) > 0.01:
             return turn / (2 * np.pi)
@@ -68,8 +58,9 @@ def turn(c: Column) -> float | None:
 def part(c: Column) -> float | None:
     """What a share is a share of: 1 or 100; None for what is no share."""
     low, high = c.rest.min(), c.rest.max()
-    if low <= 0 or (c.whole and not any(word in c.name.lower() for word in PERCENT)):
+    percent = PERCENT.search(c.name)
+    if low <= 0 or (c.whole and not percent):
         return None
     if 0.3 < high < 1:
         return 1.0
-    return 100.0 if 1 < high < 100 and any(w in c.name.lower() for w in PERCENT) else None
+    return 100.0 if 1 < high < 100 and percent else None

@@ -15,7 +15,7 @@ from .._refuse import on_host
 from ..combinators import Censored, IntervalEvent, MarkovChain, OptionalEvent, Sequence
 from ..combinators import Optional as OptionalField
 from ..combinators._conditioning import plain
-from ..data.encode import structure
+from ..data.structure import structure
 from ..families import BernoulliSet, Categorical
 from ._canvas import colours, each, new_axes, responsibilities
 
