@@ -26,6 +26,13 @@ def as_array(value: Any) -> Array:
 
 def _numbers(value: Any) -> Any:
     """Numbers as they came, or as an array; or a sentence for what is none."""
+    if isinstance(value, np.ma.MaskedArray):
+        if np.ma.is_masked(value):
+            raise ValueError(
+                "A masked number is missing: write NaN for it where the density takes missing "
+                "values, such as jm.PartialNormal, or use jm.Optional."
+            )
+        value = np.asarray(value)
     if not isinstance(value, jax.Array | Host):
         try:
             value = jnp.asarray(value)

@@ -163,3 +163,17 @@ def honest(result):
     code = getattr(result, "result", None)
     if code is not None and value is not None and said is None:
         assert not np.isnan(np.asarray(value))[np.asarray(code == jm.RESULTS.successful)].any()
+
+
+def test_numbers_of_other_kinds_are_read_or_refused():
+    plane = jm.DiagonalNormal(jnp.zeros(2), jnp.ones(2))
+    assert answer(plane.stats, np.array([1, 2])).first.dtype == jnp.float32
+    masked = np.ma.masked_array([1.0, 2.0], [False, True])
+    assert answer(plane.log_prob, masked) is None
+    np.testing.assert_array_equal(plane.log_prob(np.ma.masked_array([1.0, 2.0])).shape, ())
+    model = jm.mixture_of(jm.Normal.template(), 2)
+    assert answer(model.posterior, masked) is None
+    assert answer(jm.em.conjugate_prior, model, np.arange(5)) is not None
+    assert answer(jm.plot.mixture, model, jax.random.key(0)) is None
+    assert answer(jm.objectives.combine, jnp.zeros(3), [jm.objectives.Blocks(4)]) is None
+    assert answer(jm.ZeroInflated(jm.Poisson(1.0), 0.5).log_prob, True) is not None

@@ -47,7 +47,7 @@ class HiddenLabel(LogDensity):
         if any(map(is_held, jax.tree.leaves(self, is_leaf=is_held))):
             return _posterior(self, x)
         # Numbers go in as arrays: as they are they would be part of the program.
-        arrays = [a if isinstance(a, jax.Array) else jax.device_put(a) for a in jax.tree.leaves(x)]
+        arrays = [as_array(a) for a in jax.tree.leaves(x)]
         return _compiled(of_arrays(self), jax.tree.unflatten(jax.tree.structure(x), arrays))
 
 

@@ -57,7 +57,9 @@ class ZeroInflated(HiddenLabel):
         """Of its being a count, and of its being the extra zero."""
         x = one_event(x, (), self)
         counted = self.count.log_prob(x)
-        zero = jnp.where(x == 0, jnp.zeros_like(counted), jnp.full_like(counted, -jnp.inf))
+        zero = jnp.where(
+            x == jnp.zeros_like(x), jnp.zeros_like(counted), jnp.full_like(counted, -jnp.inf)
+        )
         which = [self.extra.log_prob(jnp.asarray(extra)) for extra in (False, True)]
         return jnp.stack(which), jnp.stack([counted, zero])
 

@@ -71,7 +71,7 @@ class DiagonalNormal(_Independent):
         return -jnp.sum(0.5 * z * z) - jnp.sum(self.log_scale) - 0.5 * self.dim * LOG_2_PI
 
     def stats(self, x, origin=None) -> Moments:
-        r = x - (self.mean if origin is None else origin)
+        r = one_event(x, (self.dim,), self) - (self.mean if origin is None else origin)
         return Moments(jnp.ones((), r.dtype), r, r * r)
 
     def natural(self, origin=None) -> Moments:
@@ -162,7 +162,7 @@ class SphericalNormal(_Independent):
         return -jnp.sum(0.5 * z * z) - self.dim * (self.log_scale + 0.5 * LOG_2_PI)
 
     def stats(self, x, origin=None) -> Moments:
-        r = x - (self.mean if origin is None else origin)
+        r = one_event(x, (self.dim,), self) - (self.mean if origin is None else origin)
         return Moments(jnp.ones((), r.dtype), r, jnp.sum(r * r))
 
     def natural(self, origin=None) -> Moments:

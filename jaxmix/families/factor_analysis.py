@@ -110,6 +110,7 @@ class _LowRank(Refittable):
         return self.mean + jnp.matmul(self.loadings, factors, precision=HIGHEST) + noise
 
     def stats(self, x, origin=None):
+        x = one_event(x, (self.dim,), self)
         at, covariance, _ = self._completed(x)
         e = x - (self.mean if origin is None else origin)
         q = jnp.concatenate([at, jnp.ones_like(at[:1])])

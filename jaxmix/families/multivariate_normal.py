@@ -144,7 +144,7 @@ class _FullCovariance(ProductForm, SeenFull):
         )
 
     def stats(self, x, origin=None) -> Moments:
-        r = x - (self.mean if origin is None else origin)
+        r = one_event(x, (self.dim,), self) - (self.mean if origin is None else origin)
         return Moments(jnp.ones((), r.dtype), r, r[:, None] * r[None, :])
 
     def pair(self, t: Moments, x, origin=None) -> Scalar:

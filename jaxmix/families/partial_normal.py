@@ -112,7 +112,7 @@ class PartialNormal(_Partial, SeenFull):
         return self.observed_log_prob(one_event(x, (self.dim,), self))
 
     def stats(self, x, origin=None) -> Moments:
-        mean, covariance = self.completed(x)
+        mean, covariance = self.completed(one_event(x, (self.dim,), self))
         r = mean - (self.mean if origin is None else origin)
         return Moments(jnp.ones((), r.dtype), r, r[:, None] * r[None, :] + covariance)
 
@@ -157,7 +157,7 @@ class PartialDiagonalNormal(_Partial, SeenDiagonal):
         return self.observed_log_prob(one_event(x, (self.dim,), self))
 
     def stats(self, x, origin=None) -> Moments:
-        seen, residual = self._observed(x)
+        seen, residual = self._observed(one_event(x, (self.dim,), self))
         r = residual + (jnp.zeros_like(residual) if origin is None else self.mean - origin)
         variance = jnp.broadcast_to(self.whole.variance, r.shape)
         second = r * r + jnp.where(seen, jnp.zeros_like(r), variance)

@@ -118,6 +118,10 @@ def select(weights, values):
 
 def log_mean_blocks(log_w, size: int):
     """Log-means (B,), softmaxes (B, size) of consecutive blocks; softmax 0 where all are -inf."""
+    if log_w.shape[0] % size:
+        raise ValueError(
+            f"Blocks of {size} log-weights divide a multiple of {size}; there are {log_w.shape[0]}."
+        )
     total, share = logsumexp_and_softmax(log_w.reshape(-1, size))
     return total - jnp.log(jnp.asarray(size, log_w.dtype)), share
 

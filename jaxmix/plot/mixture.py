@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._arguments import having, takes
+from .._arguments import having, shown, takes
+from .._numerics import native
 from .._refuse import on_host
 from ..combinators import unwrap
 from ._canvas import (
@@ -65,7 +66,10 @@ def mixture(
         'density'
     """
     model, truth = unwrap(model), unwrap(truth)
-    values = np.asarray(x)
+    try:
+        values = native(np.asarray(x))
+    except TypeError as error:  # a random key
+        raise ValueError(f"plot.mixture draws numbers or vectors; x was {shown(x)}.") from error
     if values.ndim not in (1, 2) or not np.issubdtype(values.dtype, np.number):
         raise ValueError(
             "plot.mixture draws numbers (n,) or vectors (n, d); the data have shape "
@@ -77,13 +81,13 @@ def mixture(
         raise ValueError(f"{len(names)} names were given for {dim} dimensions.")
     if dim == 1:
         return _line(axes_or_new(ax), model, values, truth, names[0])
-    shown = thinned(values)
-    tint = responsibilities(model, shown) @ colours(model.num_components)
+    some = thinned(values)
+    tint = responsibilities(model, some) @ colours(model.num_components)
     if dim == 2:
-        return _plane(axes_or_new(ax), model, shown, tint, truth, names, (0, 1), mass)
+        return _plane(axes_or_new(ax), model, some, tint, truth, names, (0, 1), mass)
     if ax is not None:
         raise ValueError(f"{dim} dimensions need a figure of their own: leave `ax` out.")
-    return _pairs(model, values, shown, tint, truth, names, mass)
+    return _pairs(model, values, some, tint, truth, names, mass)
 
 
 def _line(ax, model, values, truth, name):
@@ -127,7 +131,7 @@ def _plane(ax, model, shown, tint, truth, names, pair, mass, legend=True):
     return ax
 
 
-def _pairs(model, values, shown, tint, truth, names, mass):
+def _pairs(model, values, some, tint, truth, names, mass):
     dim = values.shape[1]
     axes = new_axes(dim, dim, size=(2.3 * dim, 2.3 * dim), sharex="col")
     for up in range(dim):

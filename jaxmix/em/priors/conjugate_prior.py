@@ -17,6 +17,7 @@ from ..._sharding import on_automatic_axes
 from ..._trees import is_traced, spread
 from ...combinators.constrained import Constrained
 from ...combinators.tied import Borrowed
+from ..checks import floating
 from ..parts import take_apart
 from . import ridge as ridge  # its law is among those of a family
 from .conjugacy import NEWTON_STEPS, Pseudo, PseudoRows, pseudo_statistics
@@ -87,6 +88,7 @@ def conjugate_prior(
         floors = [jax.tree.map(jnp.zeros_like, leaf.zero_stats()) for leaf in leaves]
         bounds = []
     else:
+        data = floating(data, template)
         pooled, origins = _pooled(template, data, weights)
         if any(isinstance(law, PseudoRows) for _, law in asked) or not _is_zero(rows):
             pooled, origins = _settled(template, data, weights, pooled, origins)
