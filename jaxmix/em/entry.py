@@ -13,7 +13,8 @@ from .._stack import pick
 from .._trees import alone, float_of, is_traced, num_rows
 from ..combinators import HiddenMarkov, SequenceEvent
 from ..combinators._conditioning import plain
-from .checks import as_arrays, check_event, checked_weights, floating
+from .arrays import as_arrays
+from .checks import check_event, checked_weights, floating
 from .solver import Rules, Solver
 
 

@@ -13,7 +13,8 @@ from .._platform import with_precision
 from .._refuse import checked_key, on_host
 from .._sharding import on_automatic_axes
 from .accelerate import solver_of
-from .checks import as_arrays, of_dtype
+from .arrays import as_arrays
+from .checks import of_dtype
 from .entry import (
     Options,
     as_series,
