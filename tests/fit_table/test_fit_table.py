@@ -149,6 +149,12 @@ def test_a_table_in_pieces_is_the_table_as_a_whole(tmp_path, monkeypatch):
     assert abs(np.mean(means) - (rows - 1) / 2) < 4 * rows / np.sqrt(12 * 300 * 8)
 
 
+def test_a_table_simulated_from_the_same_seed_is_not_drawn_by_its_values():
+    u = pd.DataFrame({"u": np.random.default_rng(3).random(5000)})
+    few = drawn(iter([u]), 300, 3)
+    assert abs(few.frame["u"][:300].mean() - 0.5) < 4 / np.sqrt(12 * 300)
+
+
 def test_events_kept_on_disk_are_those_of_the_table(tmp_path):
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"x": rng.normal(size=50), "g": [None, "u", "v", "v", "u"] * 10})
