@@ -46,7 +46,7 @@ def pass_of(model, data, weights, prior, expected: Expected) -> Pass:
         for leaf, total in zip(leaves, _totals(leaves, expected.stats, prior), strict=True)
     ]
     spare = _spare(model, used, data, weights, expected.weight)
-    return Pass(expected[2:], used, spare)
+    return Pass((expected.weight, expected.stats, expected.gradient), used, spare)
 
 
 def _totals(leaves, stats, prior) -> list[Any]:
@@ -80,7 +80,7 @@ def _(primals, tangents):
         model, data, weights = eqx.combine(varied, fixed)
         brief = is_brief(model, data)
         found = expect(model, data, weights, chunk_size=chunk_size, cut=True, residual=brief)
-        return found[2:]
+        return found.weight, found.stats, found.gradient
 
     return _summed(*primals), eqx.filter_jvp(again, (varied,), (along,))[1]
 
