@@ -56,10 +56,10 @@ def _has(template: PyTree, takes: Any) -> bool:
 def floating(data: PyTree, template: PyTree) -> PyTree:
     """Integers where the template's leaves are real-valued become floats."""
     leaves = jax.tree.leaves(data)
+    if len(leaves) != 1 or jnp.issubdtype(leaves[0].dtype, jnp.inexact):
+        return data
     real = [reads_real(leaf) for leaf in take_apart(template).leaves if leaf.num_parameters]
-    if len(leaves) == 1 and any(real) and not jnp.issubdtype(leaves[0].dtype, jnp.inexact):
-        return jax.tree.map(lambda a: a.astype(float), data)
-    return data
+    return jax.tree.map(lambda a: a.astype(float), data) if any(real) else data
 
 
 def check_event(data: PyTree, template: PyTree) -> None:
