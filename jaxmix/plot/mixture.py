@@ -144,7 +144,7 @@ def _pairs(model, values, some, tint, truth, names, mass):
                 ax.set_yticks([])
                 ax.set_xlabel(names[up])
             else:
-                _plane(ax, model, shown, tint, truth, names, (across, up), mass, legend=False)
+                _plane(ax, model, some, tint, truth, names, (across, up), mass, legend=False)
             if up < dim - 1:
                 ax.set_xlabel("")
             if across > 0:
