@@ -6,6 +6,7 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import PyTree
 
 from ._refuse import forward_only
@@ -90,8 +91,12 @@ def _unknown(array, held, sentence):
     return array
 
 
-@_unknown.defjvp
+@functools.partial(_unknown.defjvp, symbolic_zeros=True)
 def _(sentence, primals, tangents):
-    moved = sum(jnp.sum(a) for a in jax.tree.leaves(tangents[1]))
-    unknown = jnp.nan * forward_only(moved, sentence)
-    return primals[0], tangents[0] + unknown.astype(primals[0].dtype)
+    own, others = tangents
+    moved = [jnp.sum(a) for a in others if not isinstance(a, SymbolicZero)]
+    own = jnp.zeros_like(primals[0]) if isinstance(own, SymbolicZero) else own
+    if not moved:  # traced, but not what is differentiated
+        return primals[0], own
+    unknown = jnp.nan * forward_only(sum(moved[1:], moved[0]), sentence)
+    return primals[0], own + unknown.astype(primals[0].dtype)

@@ -309,3 +309,14 @@ def test_swapped_and_foreign_arguments_are_named():
         for call in bad:
             with pytest.raises((ValueError, TypeError), match=said):
                 call()
+
+
+def test_errors_have_a_slope_in_the_targets_where_proposals_are_traced_too():
+    draws = imp.draw(jax.random.key(0), jm.Normal(0.0, 2.0), 50)
+    error = lambda at, draws: jm.imp_est(lambda x: x > 1, jm.Normal(at, 1.0), draws).std_error
+    slope = lambda at, draws: jax.jvp(lambda at: error(at, draws), (at,), (jnp.ones(()),))[1]
+    at = jnp.asarray(0.3)
+    known = slope(at, draws)
+    np.testing.assert_allclose(jax.jit(slope)(at, draws), known, rtol=1e-4)
+    ends = error(at + 0.01, draws) - error(at - 0.01, draws)
+    np.testing.assert_allclose(known, ends / 0.02, rtol=0.01)
