@@ -28,7 +28,7 @@ pd = pytest.importorskip("pandas")
     ids=lambda check: check.__name__,
 )
 def test_interface_checks(check):
-    """Those that compile little; `python -m benchmarks sklearn` runs them all."""
+    """Those that compile little; `python -m benchmarks drop_in` runs them all."""
     check("RecordMixture", RecordMixture(n_init=1, max_iter=5))
 
 
