@@ -42,7 +42,7 @@ def in_passes(
     emitted: Float[Array, "t k"],
     used: Bool[Array, " t"],
 ) -> PyTree:
-    """What `read` makes of the forward `Pass` and the transitions that it went by."""
+    """What `read` makes of the forward `Pass`, and of a scan that goes by the same transitions."""
     by = lambda dense: lambda *given: read(*_pass(dense, *given))
     given = first, following, emitted, used
     if following.ndim == 3:
