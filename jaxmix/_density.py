@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree, Scalar
 
 from ._hooks import ChecksRows
-from ._numerics import as_array, log_of, zeros
+from ._numerics import Host, as_array, as_float, is_weak, log_of, zeros
 from ._quantile import quantile
 from ._refuse import BrokenContractError, checked_key, misdeclared
 
@@ -45,6 +45,13 @@ class LogDensity(eqx.Module):
         own = vars(cls).get("sample")
         if inspect.isfunction(own) and list(inspect.signature(own).parameters)[1:2] == ["key"]:
             cls.sample = _with_key(own)
+
+    def __check_init__(self) -> None:
+        """Host's numbers given for declared parameters become floating arrays of one dtype."""
+        given = {field: value for field, value in vars(self).items() if field in self.ranks}
+        if any(isinstance(v, Host) or is_weak(v) for v in given.values()):
+            for field, value in zip(given, as_float(*given.values()), strict=True):
+                object.__setattr__(self, field, value)
 
     reparametrised: ClassVar[bool] = False
     normalised: ClassVar[bool | None] = None

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import warnings
 from pathlib import Path
 from types import ModuleType
@@ -35,6 +36,7 @@ def docs(out: Path, notebooks: Path | None = None) -> list[Path]:
         import pdoc.docstrings
         import pdoc.extract
         import pdoc.render
+        import pdoc.render_helpers as helpers
 
         if notebooks is not None:
             importlib.import_module("nbclient")
@@ -53,6 +55,10 @@ def docs(out: Path, notebooks: Path | None = None) -> list[Path]:
     for module in modules:
         module.__all__ = _told(module)  # pyright: ignore[reportAttributeAccessIssue]
     plain, below = pdoc.docstrings.convert, pdoc.extract.iter_modules2
+    sources, exposed = helpers.possible_sources, helpers.module_candidates
+    whole_name = lambda name: re.sub(r"^jm\.", "jaxmix.", name)  # so that it becomes a link
+    helpers.possible_sources = lambda known, name: sources(known, whole_name(name))
+    helpers.module_candidates = lambda name, *rest: exposed(whole_name(name), *rest)
     pdoc.docstrings.convert = lambda text, *rest: plain(with_formulas(text), *rest)
     # A module whose name a function has taken is no page of its own.
     pdoc.extract.iter_modules2 = lambda module: {
@@ -72,6 +78,7 @@ def docs(out: Path, notebooks: Path | None = None) -> list[Path]:
     finally:
         first.__doc__ = told
         pdoc.docstrings.convert, pdoc.extract.iter_modules2 = plain, below
+        helpers.possible_sources, helpers.module_candidates = sources, exposed
     return sorted(out.rglob("*.html"))
 
 

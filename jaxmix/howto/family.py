@@ -1,19 +1,28 @@
 """Add a family: its statistics and natural parameters; EM, mixtures, plots and files follow.
 
-log p(x) = <natural, stats(x)> + log_base(x). `stats` is a NamedTuple headed by a count of 1, as
-`jm.Total(count, total)`, `natural` one headed by minus the log-normaliser. A closed M-step goes
-into `from_stats(self, stats, origin=None)`; without one it is Newton's ascent. `natural` and
-`from_stats` are of a stack of densities, too: write `[..., 0]`, not `[0]`, and sum over axis -1.
-All else is of one density and one event, batches being `jax.vmap`'s. `origin` may go unused.
-Counts come as integers, and `stats` makes them floats of the parameters' dtype, as below.
-Parameters are stored free of bounds, `ranks` says the rank of each. `template()` has zeros for all,
-`template(dim)` where there are vectors; where zeros are no start of Newton's ascent, give
-`jm.mixture_of` a density of your own.
-An event of two numbers is an array (2,), its domain `jm.Domain("two angles", dim=2)`; a fit checks
-the shape of data by the domain, `jm.encode` their values too. `jm.check_density(density)` tests the
-contract (see `jm.ExponentialFamily`) of one density and of a stack, on draws of `sample(self, key)`,
-which gives one event; without `sample` give it `event=`, and it tests less.
-`candidate = "counts"` in the class has `jm.infer_template` try it for such columns of a table.
+log p(x) = <natural, stats(x)> + log_base(x).
+
+- `stats` is a NamedTuple headed by a count of 1, as `jm.Total(count, total)`, `natural` one headed by
+  minus the log-normaliser; `log_base` is -inf off the support. A closed M-step goes into
+  `from_stats(self, stats, origin=None)`; without one it is Newton's ascent.
+- `natural` and `from_stats` are of a stack of densities, too: write `[..., 0]`, not `[0]`, and sum
+  over axis -1. All else is of one density and one event, batches being `jax.vmap`'s. `origin` may go
+  unused. Counts come as integers, and `stats` makes them floats of the parameters' dtype, as below.
+- Parameters are stored free of bounds, `ranks` says the rank of each; numbers given for them become
+  arrays. To be made of the usual ones, write `__init__`; `from_stats` may then say
+  `self._replace(logit=...)`. `template()` has zeros for all, `template(dim)` where there are vectors;
+  where zeros are no start of Newton's ascent, give `jm.mixture_of` a density of your own.
+- An event of two numbers is an array (2,), its domain `jm.Domain("two angles", dim=2)`; a fit checks
+  the shape of data by the domain, `jm.encode` their values too.
+- `jm.check_density(density)` tests the contract (see `jm.ExponentialFamily`) of one density and of a
+  stack, on draws of `sample(self, key)`, which gives one event; without `sample` give it `event=`,
+  and it tests less.
+- Properties `mean` and `variance` are those that mixtures ask for; `log_normaliser(self, natural,
+  origin=None)` opens `jm.kl_divergence`. `candidate = "counts"` in the class (or numbers, skewed,
+  tails, shares) has `jm.infer_template` try it for such columns of a table.
+- In the house a family is a file in `jaxmix/families`, and a `Case` in `tests/families/registry.py`
+  puts it through all tests: that adds `log_normaliser`, and 1 in place of x off the support, before
+  a logarithm, so that no gradient is NaN (`positive` and `counted` of `families/_support.py`).
 
 Not an exponential family? Derive from `jm.LogDensity` and write `log_prob(self, x)` in place of
 `stats`, `natural` and `log_base`: the M-step then climbs its gradient.
