@@ -17,7 +17,7 @@ from ..families import BernoulliSet, Categorical
 from .apply import apply
 from .choose import FEW_ROWS, choose, compared
 from .joint import as_worth, joint_said, tried_jointly
-from .kept import keep
+from .kept import keep as keep_rows
 from .proposal import as_text, pair, read_proposal
 from .read import Table, components_of, note_reading, of_its_sample, read_table
 from .regressions import complete, covariates, regress
@@ -101,18 +101,18 @@ def fit_table(path: Path, folder: Path, asked: Asked) -> None:
             if read.long is not None:
                 of_piece = lambda frame, first: _weights(frame, asked.weights, first)
                 cases = None if asked.weights is None else of_piece
-                source = keep(rows_at, read.pieces(), proposed.template, most, cases)
+                source = keep_rows(rows_at, read.pieces(), proposed.template, most, cases)
+            keep = lambda model, words="the model": _keep(place, read, asked, model, words)
             found = choose(
                 proposed.template, read.frame, asked.components, asked.restarts, asked.seed,
                 weights=weights, prior=asked.prior, source=source, checkpoint=asked.checkpoint,
                 at_random=None if read.long is None else read.long.at_random,
+                keep=lambda model: keep(model, "the mixture of a part of the rows"),
             )  # fmt: skip
             if read.long is not None:
                 shutil.rmtree(rows_at)
                 read = of_its_sample(read, "The mixture is fitted to all rows; the rest")
-            save_model(place.part / "model.npz", found.best.model)
-            note_reading(place.part, read, [], asked.date_parts)
-            place.keep("model.npz", "reading.json")
+            keep(found.best.model)
             table(*compared(found))
             print(*on_a_part(found, most), sep="\n", end="")
             print(f"\nChosen by BIC: K = {found.chosen}.\n{found.best}\n")
@@ -126,6 +126,13 @@ def fit_table(path: Path, folder: Path, asked: Asked) -> None:
     print(f"Written to {place.folder.resolve()}:")
     for file in sorted(place.folder.iterdir()):
         print(f"  {file.name}")
+
+
+def _keep(place: Place, read: Table, asked: Asked, model: Any, words: str) -> None:
+    """Save a model and how the columns were read, whatever becomes of the rest."""
+    save_model(place.part / "model.npz", model)
+    note_reading(place.part, read, [], asked.date_parts)
+    place.keep("model.npz", "reading.json", words=words)
 
 
 def _numbers(template: Any) -> list[str]:

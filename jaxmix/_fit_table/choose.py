@@ -20,7 +20,7 @@ from ..combinators import mixture_of
 from ..data import encode
 from ..em import conjugate_prior, fit
 from ..em.fit import fit_together
-from ..em.search.initialise import everywhere, supported
+from ..em.search.initialise import global_fit, supported
 
 COLLAPSED = (
     "Every mixture collapsed, so that no likelihood means anything: a column has values that very "
@@ -31,13 +31,17 @@ MANY_ROWS = 50_000  # beyond which sizes are compared on so many of the rows, dr
 
 
 class Found(NamedTuple):
-    """The encoded table, the fit of each size, the size chosen, and its fit to all rows."""
+    """The encoded table, the fit of each size, the size chosen, and its fit to all rows.
+
+    `failed` says why that fit is of the rows compared alone, where it is.
+    """
 
     data: PyTree
     fits: dict[int, Any]
     chosen: int
     best: Any
     compared_on: int
+    failed: str = ""
 
 
 def choose(
@@ -53,10 +57,12 @@ def choose(
     source: Any = None,
     at_random: int | None = None,
     checkpoint: Any = None,
+    keep: Callable[[PyTree], None] = lambda model: None,
 ) -> Found:
     """Fit mixtures of each size, at most as large as the table, and take the least BIC.
 
-    Of a long table a part chooses, and the mixture chosen goes on from there over all rows.
+    Of a long table a part chooses, and the mixture chosen goes on from there over all rows; where
+    that fails, the mixture of the part stays.
 
     Args:
         template: of one component.
@@ -71,6 +77,7 @@ def choose(
             others that show what those lack; with the case weights of all.
         at_random: how many of `rows` those are.
         checkpoint: a folder in which the fit to all rows keeps its state.
+        keep: is given the mixture of a part before all rows are fitted.
 
     Raises:
         ValueError: for more components than rows, or if every mixture collapsed.
@@ -114,18 +121,26 @@ def choose(
     every: Any
     whole, every = (shown, weights) if source is None else (source, source.weights)
     rows = most if source is None else source.num_rows
+    keep(fits[sound[0]].model)
+    failed = "every mixture collapsed there"
     for k in sound:  # what stood on a part may collapse on the whole
         print(f"K = {k} by BIC; it is fitted to all {rows:,} rows.", flush=True)
         law = conjugate_prior(fits[k].model, data, rows=prior) if prior else None
-        best = fit(
-            None, _possible(fits[k].model, shown), whole, weights=every, prior=law, init="given",
-            checkpoint=None if checkpoint is None else Path(checkpoint) / f"{k}", progress=True,
-        )  # fmt: skip
+        try:
+            best = fit(
+                None, _possible(fits[k].model, shown, weights), whole, weights=every, prior=law,
+                init="given", progress=True,
+                checkpoint=None if checkpoint is None else Path(checkpoint) / f"{k}",
+            )  # fmt: skip
+        except Exception as error:  # whatever it is, what was found stays
+            failed = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+            break
         if is_sound(best):
             seen = whole if source is None else data
             return Found(seen, fits, k, best, num_rows(data))
         print(f"On all rows K = {k} collapsed.", flush=True)
-    raise ValueError(COLLAPSED)
+    k = sound[0]
+    return Found(shown if source is None else data, fits, k, fits[k], num_rows(data), failed)
 
 
 def side_by_side(sizes: Sequence[int], fitted: Callable[[int], Any]) -> dict[int, Any]:
@@ -156,10 +171,11 @@ def is_sound(fit: Any) -> bool:
 
 
 @eqx.filter_jit
-def _possible(model: PyTree, data: PyTree) -> PyTree:
-    """The model with no probability of 0 for a label that only rows outside the part have."""
+def _possible(model: PyTree, data: PyTree, weights: Any) -> PyTree:
+    """The model with no probability, nor rate, of 0 for what only rows outside the part have."""
     stack = jax.tree.map(lambda array: array[None], model)
-    return pick(supported(stack, everywhere(model, data, None)), 0)
+    lifted = pick(supported(stack, global_fit(model, data, weights)[0]), 0)
+    return eqx.tree_at(lambda m: m.mixing, lifted, model.mixing)
 
 
 def compared(found: Found) -> tuple[tuple, list[tuple]]:

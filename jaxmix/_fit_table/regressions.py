@@ -148,7 +148,7 @@ def _report(
     return [
         f"# {law.response} given {', '.join(law.given)}",
         f"Of the {rows} rows of {read.name} {groups}, by BIC among {min(found.fits)} to "
-        f"{max(found.fits)}: a {kind} in each.{doubt(found.best)}",
+        f"{max(found.fits)}: a {kind} in each.{doubt(found)}",
         *read.notes,
         "## The coefficients",
         markdown(["", *(f"component {i}" for i in range(k))], body),

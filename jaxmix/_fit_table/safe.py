@@ -32,18 +32,18 @@ class Place:
             print(
                 f"{wanted} holds a report already: this one goes to {folder} (--force overwrites)."
             )
-        self.folder, self.begun = folder, False
+        self.folder, self.begun = folder, ""
         self.made = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         self.part = folder / ".part"
         shutil.rmtree(self.part, ignore_errors=True)
         self.part.mkdir()
 
-    def keep(self, *names: str) -> list[Path]:
-        """Move finished files (all of them, if none is named) to the folder."""
+    def keep(self, *names: str, words: str = "the model") -> list[Path]:
+        """Move finished files (all of them, if none is named) to the folder; a model in words."""
         files = [self.part / name for name in names] or sorted(self.part.iterdir())
         if "model.npz" in names:
-            self.begun = True
+            self.begun = words
             for name in TOLD:  # of an earlier model: it would be taken for this one's
                 (self.folder / name).unlink(missing_ok=True)
         for file in files:
@@ -58,7 +58,7 @@ class Place:
 
     def holds(self) -> str:
         """What is there of the work so far."""
-        return f"the model is in {self.folder}" if self.begun else "nothing was written"
+        return f"{self.begun} is in {self.folder}" if self.begun else "nothing was written"
 
 
 @contextmanager

@@ -90,10 +90,11 @@ def correlated(
     return sorted(found, key=lambda one: -abs(one[2]))
 
 
-def doubt(fit: Any) -> str:
+def doubt(found: Any) -> str:
     """Why a fit is not simply the best of its kind; nothing, where it ended by its own rule."""
-    code = name_of(fit.result)
-    return "" if code == "successful" else f" The fit ended as `{code}`: {message(fit.result)}"
+    code, result = name_of(found.best.result), found.best.result
+    part = f" It is of a part of the rows alone: {found.failed}." if found.failed else ""
+    return part if code == "successful" else f"{part} The fit ended as `{code}`: {message(result)}"
 
 
 def paragraph(name: str, rows: int, found: Any, told: Summary, posterior: np.ndarray) -> str:
@@ -102,11 +103,11 @@ def paragraph(name: str, rows: int, found: Any, told: Summary, posterior: np.nda
     least, most = min(found.fits), max(found.fits)
     by = "as was asked" if least == most else f"chosen by BIC among {least} to {most}"
     if k == 1 and least == most:
-        return f"The {rows} rows of {name} are described by one group, {by}.{doubt(found.best)}"
+        return f"The {rows} rows of {name} are described by one group, {by}.{doubt(found)}"
     if k == 1:
         return (
             f"The {rows} rows of {name} form one group: among mixtures of {least} to {most} components BIC "
-            f"prefers a single one.{doubt(found.best)}"
+            f"prefers a single one.{doubt(found)}"
         )
     shares = ", ".join(f"{share:.0%}" for share in found.best.model.weights.tolist())
     sure = float(np.mean(posterior.max(1) >= SURE))
@@ -119,7 +120,7 @@ def paragraph(name: str, rows: int, found: Any, told: Summary, posterior: np.nda
     first = found.fits[k]  # of a long table, the fit to a part of it
     near = first.restarts.log_likelihood > float(first.log_likelihood) - 1e-3 * first.num_data
     ended = f"{int(near.sum())} of {len(near)} starts ended at this same mixture."
-    back = doubt(found.best)
+    back = doubt(found)
     if told.overlaps:
         listed = ", ".join(f"{overlap:.2f}" for overlap in told.overlaps)
         back = (

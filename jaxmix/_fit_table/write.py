@@ -132,6 +132,11 @@ def on_a_part(found: Found, rows: int) -> list[str]:
     """What is to be said of the numbers of a comparison that not all rows took part in."""
     if found.compared_on == rows:
         return []
+    if found.failed:
+        return [
+            f"The mixture is that of {found.compared_on} rows drawn at random. It could not be fitted "
+            f"to all rows: {found.failed}."
+        ]
     return [
         f"These are of {found.compared_on} rows drawn at random, which chose K; the mixture chosen "
         "was then fitted to all rows, and all else is of that."

@@ -26,11 +26,13 @@ from jaxmix._fit_table.regressions import in_own_units
 from jaxmix._fit_table.rows import filled_in, filled_in_vectors, rows_under
 from jaxmix._fit_table.safe import Place, stopped_by_ctrl_c
 from jaxmix._fit_table.stability import _jaccard
-from jaxmix._fit_table.write import imputed
+from jaxmix._fit_table.write import imputed, on_a_part
 from jaxmix._page import door
 from jaxmix.data.candidates import choose_number
 from jaxmix.data.column import column_of, names_rows, step_of
 from jaxmix.data.copies import copies_among
+
+choose_module = sys.modules["jaxmix._fit_table.choose"]
 
 
 def _read(folder, text, name="t.csv", **options):
@@ -538,3 +540,34 @@ def test_a_missing_label_is_filled_in_by_the_likeliest_without_a_deviation():
     # 1/4 of 1 and 3/4 of 5; variance 4 + 3/16 * (5 - 1)^2.
     assert filled["x"].tolist() == pytest.approx([1.0, 2.0, 4.0])
     assert filled["x sd"][2] == pytest.approx(7**0.5) and "g sd" not in filled
+
+
+def test_what_only_rows_outside_a_part_show_is_fitted_and_a_failure_leaves_the_part(monkeypatch):
+    rng = np.random.default_rng(0)
+    label, count, gap = rng.choice(["a", "b"], 400), np.zeros(400), rng.normal(size=400)
+    part = np.random.default_rng([0, *b"rows"]).choice(400, 50, replace=False)
+    rest = np.setdiff1d(np.arange(400), part)
+    label[rest[0]], count[rest[1:5]], gap[rest[5]] = "c", [1, 2, 3, 4], np.nan
+    frame = pd.DataFrame({"label": label, "count": count, "gap": gap})
+    template = jm.infer_template(frame, families={"count": "Poisson"}).template
+    monkeypatch.setattr(choose_module, "MANY_ROWS", 50)
+    kept = []
+    with jax.enable_x64(True):
+        found = choose_module.choose(template, frame, [1], 1, 0, keep=kept.append)
+        model = dict(found.best.model.components.items())
+        shares = np.bincount(np.searchsorted(["a", "b", "c"], label)) / 400
+        np.testing.assert_allclose(model["label"].probs[0], shares, atol=1e-12)
+        np.testing.assert_allclose(model["count"].rate, 10 / 400)
+        assert dict(kept[0].components.items())["count"].rate[0] == 0 and not found.failed
+
+        fits = choose_module.fit
+
+        def fails(key, *rest, **options):
+            if options.get("init") == "given":
+                raise MemoryError("no room")
+            return fits(key, *rest, **options)
+
+        monkeypatch.setattr(choose_module, "fit", fails)
+        found = choose_module.choose(template, frame, [1], 1, 0)
+        assert found.failed == "no room" and found.best is found.fits[1]
+        assert "no room" in on_a_part(found, 400)[0]
