@@ -19,17 +19,19 @@ FEW = 4  # features up to which a product is written out
 def common_origin(stack: ProductForm) -> Array:
     """The middle of a stack's means; broadcast it to `stack.origin.shape` for `spread`.
 
-    Far means draw it little: a weighted mean, the weights falling with the squared distance.
+    Their mean, unless some are far from it: then these draw it little, by weights that fall with
+    the squared distance, so that the others are near.
     """
     axes = tuple(range(len(stack.stack_shape)))
     stack = jax.tree.map(jax.lax.stop_gradient, stack)
-    means, middle = stack.origin, jnp.mean(stack.origin, axes)
+    means = stack.origin
+    middle = mean = jnp.mean(means, axes)
     for _ in range(2 if axes else 0):
         pull = 1 / (1 + _spread(stack, middle))
         pull = pull.reshape(pull.shape + (1,) * (means.ndim - pull.ndim))
         nearer = jnp.sum(pull * means, axes) / jnp.sum(pull)
         middle = jnp.where(jnp.isfinite(nearer), nearer, middle)
-    return middle
+    return jnp.where(jnp.any(is_far(stack, mean)), middle, mean)
 
 
 def _spread(stack: ProductForm, origin: Array) -> Float[Array, "*stack"]:
