@@ -558,7 +558,7 @@ def test_what_only_rows_outside_a_part_show_is_fitted_and_a_failure_leaves_the_p
         shares = np.bincount(np.searchsorted(["a", "b", "c"], label)) / 400
         np.testing.assert_allclose(model["label"].probs[0], shares, atol=1e-12)
         np.testing.assert_allclose(model["count"].rate, 10 / 400)
-        assert dict(kept[0].components.items())["count"].rate[0] == 0 and not found.failed
+        assert dict(kept[0].components.items())["count"].rate[0] < 1e-9 and not found.failed
 
         fits = choose_module.fit
 
