@@ -82,6 +82,10 @@ class Refittable(LogDensity):
         """The leaf's own location, about which residuals keep float32 right: its field `about`."""
         return None if self.about is None else getattr(self, self.about)
 
+    def placed_at(self, origin: Any) -> Self:
+        """The leaf with another origin, where that is a parameter; else as it is."""
+        return self if self.about is None else self._replace(**{self.about: origin})
+
     @property
     def evaluated(self) -> Any:
         """The leaf by which log-densities and statistics are taken: itself, but for a wrapper."""

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import jaxmix as jm
 
+from . import good_calls
 from .families.registry import CASES as FAMILIES
 from .good_calls import CALLS, above, draws, joint
 
@@ -66,8 +67,12 @@ def answer(call, *args, **options):
             warnings.simplefilter("ignore")
             return call(*args, **options)
     except (ValueError, TypeError) as error:
-        frame = traceback.extract_tb(error.__traceback__)[-1]
+        frames = traceback.extract_tb(error.__traceback__)
+        frame = frames[-1]
         said = frame.filename.startswith(HERE) and (frame.line or "").startswith("raise")
+        # A function of the caller's own may fail by itself at what it is given.
+        own = [f.filename for f in frames if f.filename.startswith((HERE, good_calls.__file__))]
+        said |= own[-1:] == [good_calls.__file__]
         # Which Python tells of.
         arity = "positional argument" in str(error) or "required keyword" in str(error)
         assert said or arity, f"{type(error).__name__} at {frame}: {error}"

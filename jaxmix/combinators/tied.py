@@ -130,7 +130,11 @@ def tie(
     """
 
     def named(model) -> list[PyTree]:
-        found: Any = where(model)
+        try:
+            found: Any = where(model)
+        except (AttributeError, LookupError, TypeError) as error:
+            kind = type(model).__name__
+            raise ValueError(f"`where` names no part of this {kind}: {error}") from error
         return list(found) if isinstance(found, list | tuple) else [found]
 
     nodes: list[Any] = named(model)

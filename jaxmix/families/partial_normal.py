@@ -38,6 +38,9 @@ class Completed(Refittable):
     def from_stats(self, stats: Moments, origin=None) -> Self:
         return eqx.tree_at(lambda m: m.whole, self, self.whole.from_stats(stats, origin))
 
+    def placed_at(self, origin) -> Self:
+        return eqx.tree_at(lambda m: m.whole, self, self.whole.placed_at(origin))
+
     def expected_log_prob(self, stats: Moments, origin=None) -> Scalar:
         return self.whole.expected_log_prob(stats, origin)
 

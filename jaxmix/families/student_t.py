@@ -141,7 +141,10 @@ class StudentT(Refittable):
 
     def from_stats(self, stats: LatentScales, origin=None) -> Self:
         shift = stats.first / stats.precision
-        variance = (stats.second - stats.first * shift) / stats.count
+        own = stats.first * shift
+        # Of more than rounding, as of moments: about an origin far away no digit is left.
+        scatter = jnp.maximum(stats.second - own, jnp.finfo(own.dtype).eps * own)
+        variance = scatter / stats.count
         loc = (self.loc if origin is None else origin) + shift
         log_df = self.log_df
         if not self.fixed_df:

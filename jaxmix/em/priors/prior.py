@@ -94,7 +94,7 @@ def pooled_stats(
         origins = carry[0]
         stats = blank_stats(model, data, origins=origins, weights=weights)
         each = zip(leaves, stats, origins, strict=True)
-        return [_pooled_origin(*one) for one in each], origins, stats
+        return [pooled_origin(*one) for one in each], origins, stats
 
     # A second pass about the data's own mean: raw moments do not survive float32.
     origins = [leaf.origin for leaf in leaves]
@@ -103,7 +103,7 @@ def pooled_stats(
     return stats, origins
 
 
-def _pooled_origin(leaf: Refittable, stats: Any, old: Any) -> Any:
+def pooled_origin(leaf: Refittable, stats: Any, old: Any) -> Any:
     """The data's own mean, or the one before where no row has its field."""
     if old is None:
         return None

@@ -20,7 +20,7 @@ from ..entry import enter
 from ..expected import expect
 from ..m_step import climb, finite, gradient_state, keep_densities, maximise, refit
 from ..parts import recentred, take_apart
-from ..priors.prior import blank_stats
+from ..priors.prior import blank_stats, pooled_origin
 
 SEED_ROWS = 2048
 ROWS_A_COMPONENT = 3
@@ -214,7 +214,8 @@ def global_fit(template: PyTree, sample: PyTree, case: Array | None = None) -> t
             begun = own.begun(s, leaf.origin)
             if begun is not None:  # again where the first pass has found the origin
                 new = keep_densities(finite(begun, (i < 2) & (s.count > 0)), begun, new)
-            leaves.append(new)
+            # About an origin far away no digit of a scale may be left; a pass later all are.
+            leaves.append(new.placed_at(pooled_origin(leaf, s, leaf.origin)))
         return parts.model(leaves, parts.loose), recentred(parts.leaves, stats, leaves)
 
     arrays, rest = eqx.partition(template, eqx.is_array)
