@@ -14,6 +14,7 @@ from ..combinators import Optional as OptionalField
 from ..data import infer_template
 from ..data import save as save_model
 from ..families import BernoulliSet, Categorical
+from .alive import at_work, said_while_it_lasts
 from .apply import apply
 from .choose import FEW_ROWS, choose, compared
 from .joint import as_worth, joint_said, tried_jointly
@@ -54,6 +55,7 @@ class Asked(NamedTuple):
     checkpoint: Path | None = None
 
 
+@said_while_it_lasts()
 def fit_table(path: Path, folder: Path, asked: Asked) -> None:
     """Fit mixtures of each size to a table, and write the best one and what it says.
 
@@ -116,11 +118,12 @@ def fit_table(path: Path, folder: Path, asked: Asked) -> None:
             table(*compared(found))
             print(*on_a_part(found, most), sep="\n", end="")
             print(f"\nChosen by BIC: K = {found.chosen}.\n{found.best}\n")
-            rows = rows_under(found.best.model, found.data, "Rows")
+            rows = rows_under(found.best.model, found.data)
             resamples = asked.resamples if weights is None else 0
             again = overlaps(proposed.template, found, rows.posterior, resamples, asked.seed)
             told = summary(rows, found.data, _numbers(proposed.template), again)
             said = _jointly(place, read, proposed, found, asked, weights, told)
+            at_work("Writing the report")
             write(place.part, read, proposed, found, asked, told, rows.posterior, said)
             place.keep()
     print(f"Written to {place.folder.resolve()}:")
@@ -160,6 +163,7 @@ def _jointly(place, read, proposed, found, asked, weights, told) -> list[str]:
 
 
 def _proposed(read: Table, asked: Asked) -> Any:
+    at_work("Choosing densities")
     ignore, families = (list(asked.ignore), {})
     if asked.proposal is not None:
         out, families = read_proposal(asked.proposal)

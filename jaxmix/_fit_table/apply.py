@@ -18,6 +18,7 @@ from ..data.encode import encoded
 from ..data.structure import structure
 from ..families import PartialNormal
 from ..plot._canvas import each
+from .alive import said_while_it_lasts
 from .amounts import Reading
 from .joint import rows_of, together
 from .long import passing
@@ -32,6 +33,7 @@ LEVEL = 0.95  # of the intervals of what is filled in
 PATTERNS = 64  # of missing fields, beyond which the rarest have no tail probability
 
 
+@said_while_it_lasts()
 def apply(
     model_path: Path,
     path: Path,
@@ -78,7 +80,7 @@ def apply(
             for frame in passing(read.pieces(), "Rows", read.rows) if many else [read.frame]:
                 rows = rows_of(frame, names, blocks)
                 events = encoded(model, rows if blocks else frame, total)
-                told = rows_under(model, events, "" if many else "Rows")
+                told = rows_under(model, events)
                 tail = tails.of(events, told.level)
                 _add(place.part, model, frame, blocks, told, tail, events, first=total == 0)
                 total, level = total + len(frame), level + float(told.level.sum())

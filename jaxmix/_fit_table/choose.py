@@ -1,7 +1,6 @@
 """Mixtures of every size, fitted beside one another, and the one that BIC chooses."""
 
 import os
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -11,7 +10,6 @@ import equinox as eqx
 import jax
 import numpy as np
 from jaxtyping import PyTree
-from tqdm.auto import tqdm
 
 from .._results import FAILED, name
 from .._stack import pick
@@ -21,6 +19,7 @@ from ..data import encode
 from ..em import conjugate_prior, fit
 from ..em.fit import fit_together
 from ..em.search.initialise import global_fit, supported
+from .alive import at_work
 
 COLLAPSED = (
     "Every mixture collapsed, so that no likelihood means anything: a column has values that very "
@@ -98,6 +97,7 @@ def choose(
         raise ValueError(f"{components[0]} components are more than the {most} rows.")
 
     models = {k: mixture_of(template, k) for k in sizes}
+    at_work("Fitting mixtures")
     together = None
     if not prior:  # of one program for all sizes, where the rows are few
         keys = [jax.random.key(seed)] * len(sizes)
@@ -125,11 +125,12 @@ def choose(
     failed = "every mixture collapsed there"
     for k in sound:  # what stood on a part may collapse on the whole
         print(f"K = {k} by BIC; it is fitted to all {rows:,} rows.", flush=True)
+        at_work(f"Fitting to all {rows:,} rows")
         law = conjugate_prior(fits[k].model, data, rows=prior) if prior else None
         try:
             best = fit(
                 None, _possible(fits[k].model, shown, weights), whole, weights=every, prior=law,
-                init="given", progress=True,
+                init="given",
                 checkpoint=None if checkpoint is None else Path(checkpoint) / f"{k}",
             )  # fmt: skip
         except Exception as error:  # whatever it is, what was found stays
@@ -151,17 +152,16 @@ def side_by_side(sizes: Sequence[int], fitted: Callable[[int], Any]) -> dict[int
         with jax.enable_x64(x64):  # a setting of each thread's own
             return k, fitted(k)
 
+    left = list(sizes)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        tasks = [pool.submit(one, k) for k in sizes]
-        done = as_completed(tasks)
-        # A bar belongs on a terminal.
-        bar = tqdm(done, total=len(tasks), desc="Fitting", unit="mixture", disable=None)
         found = {}
-        for task in bar:
+        at_work("Fitting mixtures", f"K = {', '.join(map(str, left))} left")
+        for task in as_completed([pool.submit(one, k) for k in sizes]):
             k, ended = task.result()
             found[k] = ended
-            if not sys.stderr.isatty():
-                print(f"K = {k}: BIC {ended.bic:.1f}", flush=True)
+            left.remove(k)
+            print(f"K = {k}: BIC {ended.bic:.1f}", flush=True)
+            at_work("Fitting mixtures", f"K = {', '.join(map(str, left))} left")
         return found
 
 

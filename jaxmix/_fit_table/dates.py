@@ -1,6 +1,5 @@
 """Dates and times as numbers, days since the first, whatever they were written as."""
 
-import re
 import warnings
 from typing import Any
 
@@ -8,21 +7,21 @@ import numpy as np
 
 from .amounts import Reading
 
-CLOCK = r"([ T]\d{1,2}:\d{2}.*)?$"
-DATE = re.compile(r"^\d{4}[-/.]\d{1,2}[-/.]\d{1,2}" + CLOCK)
-MONTH = re.compile(r"^(1[5-9]|2[0-2])\d\d[-/](0[1-9]|1[0-2])$")
-DAY_OR_MONTH = re.compile(r"^(\d{1,2})([-/.])(\d{1,2})\2(\d{4}|\d{2})" + CLOCK)
-WORDED = re.compile(
-    r"^(\d{1,2}[ .-]+)?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*[ .-]+(\d{1,2},? )?"
-    r"\d{4}" + CLOCK,
-    re.I,
+CLOCK = r"(?:[ T]\d{1,2}:\d{2}.*)?$"
+DATE = r"^\d{4}[-/.]\d{1,2}[-/.]\d{1,2}" + CLOCK
+MONTH = r"^(?:1[5-9]|2[0-2])\d\d[-/](?:0[1-9]|1[0-2])$"
+DAY_OR_MONTH = r"^(\d{1,2})([-/.])(\d{1,2})[-/.](?:\d{4}|\d{2})" + CLOCK
+WORDED = (
+    r"(?i:^(?:\d{1,2}[ .-]+)?(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*[ .-]+"
+    r"(?:\d{1,2},? )?\d{4})" + CLOCK
 )
 FORMS = (DATE, MONTH, DAY_OR_MONTH, WORDED)
 FEW = 5  # numbers from which eight digits that are all dates are no accident
 
 
-def are_dates(levels: list[str]) -> bool:
-    return len(levels) >= 2 and any(all(form.match(v) for v in levels) for form in FORMS)
+def are_dates(levels: Any) -> bool:
+    """Whether different texts are dates, of any form."""
+    return len(levels) >= 2 and levels.str.match("|".join(FORMS)).all()
 
 
 def numbers_are_dates(column: Any) -> bool:
@@ -35,16 +34,12 @@ def numbers_are_dates(column: Any) -> bool:
     return bool(valid.all()) and len(np.unique(x)) >= FEW
 
 
-def day_first(levels: list[str], mark: str) -> bool:
+def day_first(levels: Any, mark: str) -> bool:
     """Whether 1/2/2024 is in February: by a number above 12, else by the marks of the place."""
-    found = [one for v in levels if (one := DAY_OR_MONTH.match(v))]
-    if any(int(one[1]) > 12 for one in found):
-        return True
-    return (
-        bool(found)
-        and not any(int(one[3]) > 12 for one in found)
-        and (mark == ";" or found[0][2] == ".")
-    )
+    parts = levels.str.extract(DAY_OR_MONTH).dropna()
+    if not len(parts) or (parts[0].astype(int) > 12).any():
+        return len(parts) > 0
+    return not (parts[2].astype(int) > 12).any() and (mark == ";" or parts[1].iloc[0] == ".")
 
 
 def days(column: Any, origin: str = "", day_first: bool = False) -> tuple[Any, Reading]:
@@ -70,9 +65,13 @@ def days(column: Any, origin: str = "", day_first: bool = False) -> tuple[Any, R
 def said_of(name: str, column: Any, since: Any, reading: Reading) -> list[str]:
     said = ", the day before the month" if reading.day_first else ""
     lines = [f"{name}: dates{said}, read as days since {reading.origin}."]
+    if reading.day_first and column.str.match(r"^\d{1,2}[-/.](?:1[3-9]|[23]\d)[-/.]").any():
+        lines.append(f"{name}: some have the month first, since they can't have it second.")
     lost = column[column.notna() & since.isna()]
     if len(lost):
-        lines.append(f"{name}: {lost.iloc[0]!r} is no date, as {len(lost)} rows have: missing.")
+        lines.append(
+            f"{name}: {lost.iloc[0]!r} is no date: missing, as {len(lost)} such values are."
+        )
     return lines
 
 

@@ -1,8 +1,10 @@
 """A table in text: its coding, its separator, its header, and what around it is no row."""
 
+import codecs
 import csv
 import functools
 import io
+import re
 import warnings
 from collections.abc import Callable
 from itertools import islice, pairwise
@@ -23,8 +25,11 @@ from .lines import (
 
 PACKED = (".gz", ".bz2", ".xz", ".zip", ".zst")
 BEGIN = 1 << 18  # bytes in which the separator is looked for
+ODD = "jaxmix-odd-bytes"
+WINDOWS = "Some characters are no UTF-8; they were read as cp1252."
 
 
+RULE = re.compile(r"\s*|\s*:?[-=]{2,}:?\s*")
 Grouped = Callable[[str, list[str]], bool]
 no_column: Grouped = lambda name, cells: False
 
@@ -89,9 +94,9 @@ def opened(source: Path | bytes, notes: list[str], grouped: Grouped = no_column)
     coding = _coding(begin)
     if coding not in ("utf-8", "utf-8-sig"):
         notes.append(f"The text is no UTF-8; it was read as {coding}.")
-    lines = begin.decode(coding, "ignore").lstrip("\ufeff").splitlines()
-    if len(begin) == BEGIN:
-        lines = lines[:-1]
+    codecs.register_error(ODD, functools.partial(_in_windows, notes))
+    whole_lines = begin[: begin.rfind(b"\n") + 1] if len(begin) == BEGIN else begin
+    lines = whole_lines.decode(coding, ODD).lstrip("\ufeff").splitlines()
     mark, width = separator(lines[:LOOKED_AT])
     skipped, commented = preamble(lines[:LOOKED_AT], mark, width)
     out = [line for line in lines[:skipped] if line.strip() and line[:4].lower() != "sep="]
@@ -106,7 +111,7 @@ def opened(source: Path | bytes, notes: list[str], grouped: Grouped = no_column)
 
         def rows_alone():
             out[:] = before
-            return Lines(own(islice(lines_of(source, coding), skipped, None), out))
+            return Lines(own(islice(lines_of(source, coding, ODD), skipped, None), out))
 
         whole = rows_alone
 
@@ -125,7 +130,7 @@ def opened(source: Path | bytes, notes: list[str], grouped: Grouped = no_column)
         are_codes(cells) or in_thousands(cells, mark) or grouped(name, cells)
     )
     codes = {c: str for c in few.columns if is_text(str(c).strip(), texts[str(c).strip()])}
-    options |= {"encoding": coding, **skip(first)}
+    options |= {"encoding": coding, "encoding_errors": ODD, **skip(first)}
     return Opened(whole, options, mark, texts, codes, out)
 
 
@@ -149,6 +154,8 @@ def header_of(rows: list[list[str]], head: str | None, mark: str) -> Header:
             return Header({"index_col": False})
         note = "The first column has no name: it was taken for names of the rows."
         return Header({"index_col": 0}, 0, note)
+    if all(map(RULE.fullmatch, body[0])) and any(body[0]):
+        return Header({}, 1, "The line below the header is a rule: it was skipped.")
     if _is_row(first, body):
         names = [f"column {i + 1}" for i in range(len(first))]
         note = "The first line has numbers as the others have: there is no header, and the columns "
@@ -235,4 +242,13 @@ def _coding(begin: bytes) -> str:
             return "utf-8-sig" if begin.startswith(b"\xef\xbb\xbf") else "utf-8"
         except UnicodeDecodeError:
             continue
-    return "cp1252"
+    return "utf-8"
+
+
+def _in_windows(notes: list[str], error: UnicodeError) -> tuple[str, int]:
+    """What is no character of the coding, as Windows has it; that is told."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    if WINDOWS not in notes:
+        notes.append(WINDOWS)
+    return error.object[error.start : error.end].decode("cp1252", "replace"), error.end

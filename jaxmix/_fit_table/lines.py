@@ -102,10 +102,10 @@ def rows_only(
     out += [line for line in short if line.strip()]
 
 
-def lines_of(source: Path | bytes, coding: str) -> Iterator[str]:
+def lines_of(source: Path | bytes, coding: str, errors: str) -> Iterator[str]:
     """All lines of a text, one after another."""
     raw = source.open("rb") if isinstance(source, Path) else io.BytesIO(source)
-    with io.TextIOWrapper(raw, coding) as text:
+    with io.TextIOWrapper(raw, coding, errors) as text:
         for number, line in enumerate(text):
             yield (line if number else line.lstrip("\ufeff")).rstrip("\n")
 

@@ -1,21 +1,18 @@
 """A table longer than memory: its rows in pieces, and some of them drawn at random."""
 
 import re
-import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from ..data.sources import BATCH_ROWS
+from .alive import at_work
 from .delimited import PACKED
 
 CELLS = 1 << 21  # of a piece at most
 SHOWN = 64  # different values of a column whose first rows are all kept
-SECONDS = 10.0  # between lines that tell how far a pass is, where there is no terminal
 # Bytes in memory for one in the file: of text, of packed text, of columns as they are unpacked.
 GROWN = {"text": 16, "packed": 60, "columns": 8}
 
@@ -75,18 +72,12 @@ def passing(
     rows: int | None = None,
     size: Callable[[Any], int] = len,
 ) -> Iterator[Any]:
-    """The pieces of a pass, with a bar on a terminal and a line now and then elsewhere."""
-    done, told = 0, time.monotonic()
-    with tqdm(
-        total=rows, desc=words, unit="row", unit_scale=True, leave=False, disable=None
-    ) as bar:
-        for piece in pieces:
-            yield piece
-            done += size(piece)
-            bar.update(size(piece))
-            if not sys.stderr.isatty() and time.monotonic() - told > SECONDS:
-                told = time.monotonic()
-                print(f"{words}: {done:,} rows{f' of {rows:,}' if rows else ''}", flush=True)
+    """The pieces of a pass, which tells how far it is."""
+    done, whole = 0, f" of {rows:,}" if rows else ""
+    for piece in pieces:
+        yield piece
+        done += size(piece)
+        at_work(words, f"{done:,} rows{whole}")
 
 
 def drawn(pieces: Iterable[Any], wanted: int, seed: int) -> Drawn:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from glob import glob
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .alive import at_work
 from .amounts import Reading
 from .choose import MANY_ROWS
 from .dates import with_parts
@@ -21,7 +23,6 @@ TEXT = (".csv", ".tsv", ".txt", ".tab", ".dat")
 PARQUET = (".parquet", ".pq")
 SHEETS = (".xlsx", ".xls", ".ods")
 KINDS = (*TEXT, *COLUMNAR, *LINES, ".json", *SHEETS)
-LARGE = 20_000_000  # bytes of a file that take some time to read
 
 
 class Table(NamedTuple):
@@ -93,12 +94,20 @@ def read_table(
             frame, mark = found.typed(long.frame), found.mark
             notes += skipped_said(found.out or [])
         else:
-            if sum(file.stat().st_size for file in files) > LARGE:
-                print(f"Reading {path} ...", flush=True)
+            at_work(f"Reading {name}")
             frame, mark = _whole(pd, files, kind, notes, grouped)
     if len(frame) == 0:
         raise ValueError(f"{name} has no rows.")
     frame = _named(frame)
+    # Columns without a name are of their places, and none where they hold nothing either.
+    nameless = {
+        c: f"column {int(c.split()[1]) + 1}"
+        for c in frame.columns
+        if re.fullmatch(r"Unnamed: \d+", c)
+    }
+    empty = [column for column in nameless if frame[column].isna().all()]
+    tidy = lambda frame: frame.drop(columns=empty).rename(columns=nameless)
+    frame = tidy(frame)
     twice = [column for column in frame.columns if list(frame.columns).count(column) > 1]
     if twice:
         raise ValueError(f"{name} has two columns called {twice[0]!r}.")
@@ -112,7 +121,7 @@ def read_table(
     def pieces():
         with sentences():
             for piece in found.again(texts):
-                yield parts(read_columns(_named(piece), *told, readings)[0])
+                yield parts(read_columns(tidy(_named(piece)), *told, readings)[0])
 
     return Table(name, parts(frame), readings, notes + said, long._replace(frame=None), pieces)
 

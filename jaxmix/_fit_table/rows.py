@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 from scipy.special import ndtr, ndtri
-from tqdm.auto import tqdm
 
 from .._compile import of_few_numbers
 from .._numerics import weighted_logsumexp, weighted_softmax
@@ -21,6 +20,7 @@ from ..data.structure import structure
 from ..em.chunks import num_rows
 from ..em.search.padding import bucket
 from ..families import Categorical
+from .alive import at_work
 
 BLOCK = 1 << 16
 AT_ONCE = 4096
@@ -36,14 +36,16 @@ class Rows(NamedTuple):
     told: dict[str, float]
 
 
-def rows_under(model: PyTree, data: PyTree, words: str = "") -> Rows:
-    """What a mixture says of all rows; a bar shows how far it is, where there are many."""
+def rows_under(model: PyTree, data: PyTree) -> Rows:
+    """What a mixture says of all rows."""
     names = [name for name, _ in structure(model).items()]
     rows = num_rows(data)
     size = min(bucket(rows), BLOCK)
     out = []
     starts = range(0, rows, size)
-    for start in tqdm(starts, desc=words, unit_scale=size, unit="row", disable=len(starts) < 3):
+    for start in starts:
+        if len(starts) > 1:
+            at_work("Asking the mixture", f"{start:,} of {rows:,} rows")
         piece = jax.tree.map(lambda a, s=start: np.asarray(a[s : s + size]), data)
         short = size - num_rows(piece)
         if short:

@@ -5,11 +5,11 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import PyTree
-from tqdm.auto import tqdm
 
 from ..combinators import mixture_of
 from ..em.chunks import num_rows
 from ..em.fit import fit_together
+from .alive import at_work
 from .choose import Found, is_sound
 from .rows import rows_under
 
@@ -44,7 +44,8 @@ def overlaps(
             return None
         return _jaccard(group[drawn], rows_under(fits[0].model, data).posterior.argmax(1), k)
 
-    shares = [one(number) for number in tqdm(range(resamples), desc="Resamples", disable=None)]
+    at_work("Fitting to resamples")
+    shares = [one(number) for number in range(resamples)]
     shares = [share for share in shares if share is not None]
     return np.nanmean(shares, 0).tolist() if shares else []
 

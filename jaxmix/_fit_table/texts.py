@@ -1,14 +1,42 @@
 """Columns of text that are numbers, dates or labels, each read as a whole."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import dates
-from .amounts import ABSENT, GROUPED, Reading, parsed, reading_of, said_of
+from .alive import at_work
+from .amounts import ABSENT, GROUPED, Reading, is_absent, parsed, reading_of, said_of
 
 NUMBERS = ("number", "money", "percentage", "time of a clock")
 MANY = 10  # numbers in three decimals from which another reading of them is told
+
+
+class Levels(NamedTuple):
+    """A column's different texts, stripped, and the place of each row's among them; -1 for none."""
+
+    codes: np.ndarray
+    texts: Any
+
+    def spread(self, values: Any) -> np.ndarray:
+        """What is said of the texts, said of the rows."""
+        values = np.asarray(values)
+        missing = np.array([np.nan], float if values.dtype.kind in "fiu" else object)
+        return np.append(values, missing)[self.codes]
+
+
+def levels_of(column: Any) -> Levels | None:
+    """The texts of a column of texts; None for another one."""
+    import pandas as pd
+
+    text = column.dtype.kind == "O" or str(column.dtype).startswith(("str", "string"))
+    if not text or pd.api.types.infer_dtype(column, skipna=True) != "string":
+        return None
+    codes, levels = pd.factorize(column)
+    texts = pd.Series(levels, dtype=column.dtype).str.strip()
+    there = (texts != "").to_numpy()
+    places = np.append(np.where(there, np.cumsum(there) - 1, -1), -1)
+    return Levels(places[codes], texts[there].reset_index(drop=True))
 
 
 def read_columns(
@@ -22,74 +50,75 @@ def read_columns(
     """Columns of text as numbers where they are, with how each was read and what to say of it."""
     import pandas as pd
 
-    texts = frame.attrs.pop("texts", {})
+    written = frame.attrs.pop("texts", {})
     given = {} if readings is None else readings
-    columns, found, said, labels = {}, {}, [], []
+    columns, found, said, labels = {}, {}, [], {}
     for name in frame.columns:
-        column = frame[name]
+        at_work("Reading columns", name)
+        column, levels = frame[name], levels_of(frame[name])
+        if pd.api.types.infer_dtype(column, skipna=True) == "integer" and column.dtype == object:
+            column = column.astype(float)  # with more digits than an integer of the machine's
         if column.dtype.kind == "m":
             column = column / pd.Timedelta(days=1)
             said.append(f"{name}: spans of time, read as days.")
         if given.get(name) is not None:
-            columns[name], found[name] = _as_before(column, given[name]), given[name]
+            columns[name], found[name] = _as_before(column, levels, given[name]), given[name]
         elif column.dtype.kind == "M" or dates.numbers_are_dates(column):
             columns[name], found[name] = dates.days(column)
             said += dates.said_of(name, column, columns[name], found[name])
-        elif column.dtype.kind in "iufb":
-            cells = [c.strip() for c in texts.get(name, ()) if c.strip()]
-            columns[name], found[name] = _without(column, na), Reading(na=tuple(sorted(na)))
-            if len(cells) >= MANY and all(GROUPED["."].match(c) for c in cells):
-                said.append(f"{name}: {cells[0]!r} has decimals; --thousands . reads it otherwise.")
-        elif not _is_text(column):
-            columns[name], found[name] = column, Reading()
-        else:
-            levels = [str(v).strip() for v in column.dropna().unique()]
-            there = [v for v in levels if v.lower() not in ABSENT and v not in na]
-            reading = reading_of(levels, column.count(), mark, na, decimal, thousands)
+        elif levels is not None:
+            texts = levels.texts
+            reading = reading_of(texts, column.count(), mark, na, decimal, thousands)
+            there = texts[~is_absent(texts, na)]
             if reading is not None:
-                columns[name], found[name] = parsed(column, reading), reading
-                rows = lambda gone, c=column: int(c.str.strip().isin(gone).sum())
-                said += said_of(name, levels, reading, rows)
+                columns[name], found[name] = levels.spread(parsed(texts, reading, name)), reading
+                rows = lambda gone, at=levels: int(
+                    (at.texts.isin(gone)).to_numpy()[at.codes[at.codes >= 0]].sum()
+                )
+                said += said_of(name, texts, reading, rows)
             elif dates.are_dates(there):
-                dayed = column.where(column.str.strip().isin(there))
                 first = dates.day_first(there, mark)
-                columns[name], found[name] = dates.days(dayed, day_first=first)
-                said += dates.said_of(name, dayed, columns[name], found[name])
+                since, found[name] = dates.days(there, day_first=first)
+                columns[name] = levels.spread(since.reindex(texts.index))
+                said += dates.said_of(name, there, since, found[name])
             else:
-                labels.append(name)
+                labels[name] = levels
+        elif column.dtype.kind in "iufb":
+            cells = pd.Series(written.get(name, ()), dtype=str).str.strip()
+            columns[name], found[name] = _without(column, na), Reading(na=tuple(sorted(na)))
+            if len(cells) >= MANY and cells.str.match(rf"^[+-]?{GROUPED['.']}$").all():
+                first = cells.iloc[0]
+                said.append(f"{name}: {first!r} has decimals; --thousands . reads it otherwise.")
+        else:
+            columns[name], found[name] = column, Reading()
     # What marks a missing number in this file marks a missing label too.
     tokens = {v for reading in found.values() for v in reading.na if v.lower() in ABSENT}
-    for name in labels:
-        columns[name], found[name], words = _labels(frame[name], na | tokens)
+    for name, levels in labels.items():
+        columns[name], found[name], words = _labels(name, levels, na | tokens)
         said += words
-    return pd.DataFrame({name: columns[name] for name in frame.columns}), found, said
+    whole = pd.DataFrame({name: columns[name] for name in frame.columns}, index=frame.index)
+    for name in whole.columns:
+        endless = np.isinf(whole[name]) if whole[name].dtype.kind == "f" else np.zeros(1, bool)
+        if endless.any():
+            whole[name] = whole[name].where(~endless)
+            said.append(f"{name}: numbers without end were read as missing, {endless.sum()} rows.")
+    return whole, found, said
 
 
-def _labels(column: Any, na: set[str]) -> tuple[Any, Reading, list[str]]:
-    levels = list(column.dropna().unique())
-    if any(v != v.strip() for v in levels if isinstance(v, str)):
-        column = column.map(lambda v: v.strip() if isinstance(v, str) else v)
-    levels = {str(v).strip() for v in levels}
-    here = sorted(levels & na)
-    kept = sorted(v for v in levels - set(here) if v.lower() in ABSENT)
+def _labels(name: str, levels: Levels, na: set[str]) -> tuple[Any, Reading, list[str]]:
+    texts = levels.texts
+    here = sorted(set(texts[texts.isin(list(na))]))
+    kept = sorted(set(texts[is_absent(texts, ())]) - set(here))
     said = []
     if kept:
-        said.append(
-            f"{column.name}: {kept[0]!r} is a label here; --na {kept[0]} takes it for a gap."
-        )
+        said.append(f"{name}: {kept[0]!r} is a label here; --na {kept[0]} takes it for a gap.")
     if here:
-        said.append(f"{column.name}: {', '.join(map(repr, here))} was read as missing.")
-    return _without(column, set(here)), Reading("label", na=tuple(here)), said
+        said.append(f"{name}: {', '.join(map(repr, here))} was read as missing.")
+    reading = Reading("label", na=tuple(here))
+    return levels.spread(texts.astype(object).where(~texts.isin(here), np.nan)), reading, said
 
 
-def _is_text(column: Any) -> bool:
-    if column.dtype.kind == "O" or str(column.dtype).startswith(("str", "string")):
-        there = column.dropna()
-        return len(there) > 0 and all(isinstance(value, str) for value in there)
-    return False
-
-
-def _without(column: Any, na: set[str]) -> Any:
+def _without(column: Any, na: Any) -> Any:
     """A column with some of its values missing."""
     if not na:
         return column
@@ -97,13 +126,12 @@ def _without(column: Any, na: set[str]) -> Any:
     return column.where(~gone.astype(bool))
 
 
-def _as_before(column: Any, reading: Reading) -> Any:
+def _as_before(column: Any, levels: Levels | None, reading: Reading) -> Any:
     """A column of new rows, read as that of the fitted table was."""
     if reading.kind == "date":
         return dates.days(column, reading.origin, reading.day_first)[0]
+    if levels is None:
+        return column if reading.kind in NUMBERS else _without(column, set(reading.na))
     if reading.kind in NUMBERS:
-        return parsed(column, reading) if _is_text(column) else column
-    stripped = column
-    if _is_text(column):
-        stripped = column.str.strip().astype(object).where(column.notna(), np.nan)
-    return _without(stripped, set(reading.na))
+        return levels.spread(parsed(levels.texts, reading, str(column.name)))
+    return levels.spread(levels.texts.astype(object).where(~levels.texts.isin(reading.na), np.nan))

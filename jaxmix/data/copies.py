@@ -62,10 +62,12 @@ def _codes(values: Any) -> np.ndarray | None:
 
 def _recodes(one: np.ndarray, other: np.ndarray) -> bool:
     """Whether each label of either goes with one of the other, in all rows but a few."""
-    pairs, counts = np.unique(np.stack([one, other]), axis=1, return_counts=True)
-    order = np.argsort(-counts)
+    width = other.max() + 1
+    table = np.bincount(one * width + other)
+    counts = table[table > 0]
     firsts, seconds, kept = set(), set(), 0
-    for a, b, count in zip(*pairs[:, order].tolist(), counts[order].tolist(), strict=True):
+    for place in np.argsort(-table, kind="stable")[: len(counts)].tolist():
+        (a, b), count = divmod(place, width), table[place]
         if a not in firsts and b not in seconds:
             firsts.add(a)
             seconds.add(b)

@@ -3,6 +3,7 @@
 import gzip
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -13,7 +14,7 @@ import pytest
 import scipy.stats
 
 import jaxmix as jm
-from jaxmix._fit_table import pieces, read
+from jaxmix._fit_table import alive, pieces, read
 from jaxmix._fit_table.apply import _patterns, apply
 from jaxmix._fit_table.describe import described, share
 from jaxmix._fit_table.fonts import fonts_for
@@ -76,6 +77,10 @@ def _read(folder, text, name="t.csv", **options):
         ("d,x\n2 Mar 2024,1\n1 Mar 2024,2\n", {}, {"d": [1, 0]}),
         ("a,b,\n1,2,\n3,4,\n", {}, {"a": [1, 3], "b": [2, 4]}),
         ("ä\n1\n".encode("cp1252"), {}, {"ä": [1]}),
+        ("ä,g\n1,ü\n".encode() + "2,ö\n".encode("cp1252"), {}, {"ä": [1, 2], "g": ["ü", "ö"]}),
+        ("a,,\n1,2,\n  ,3,\n", {}, {"a": [1, None], "column 2": [2, 3]}),
+        ("| a | g |\n|---|---|\n| 1 | u |\n| 2 | v |\n", {}, {"a": [1, 2], "g": ["u", "v"]}),
+        ("d,x\n2024-02-28,1e400\n1.3.2024,2.5-\n", {}, {"d": [0, 2], "x": [None, -2.5]}),
         ("a,b\n1,2\n".encode("utf-16-le"), {}, {"a": [1], "b": [2]}),
         ("a\n-0,5\n12,25\n", {}, {"a": [-0.5, 12.25]}),
         ("a;b;c\n1;2;3;\n4;5;6;\n", {}, {"a": [1, 4], "c": [3, 6]}),
@@ -571,3 +576,12 @@ def test_what_only_rows_outside_a_part_show_is_fitted_and_a_failure_leaves_the_p
         found = choose_module.choose(template, frame, [1], 1, 0)
         assert found.failed == "no room" and found.best is found.fits[1]
         assert "no room" in on_a_part(found, 400)[0]
+
+
+def test_what_lasts_is_said_while_it_lasts(monkeypatch, capsys):
+    monkeypatch.setattr(alive, "SECONDS", 0.02)
+    with alive.said_while_it_lasts():
+        alive.at_work("Reading", "5 rows")
+        time.sleep(0.3)
+    said = capsys.readouterr().out.splitlines()
+    assert set(said) == {"Reading: 5 rows (0 s)"}
