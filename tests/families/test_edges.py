@@ -224,11 +224,24 @@ def test_a_label_of_any_type_is_the_label_and_a_number_between_is_none():
 
 
 def test_factors_beside_little_noise():
-    """Where the square of loadings over noise has no digits left, and NaN where none are."""
-    loadings, x = np.array([[0.1, -0.1], [0.6, 0.1], [-0.5, 0.4]]), np.array([1.3, -0.6, -1.3])
-    log_scales = np.array([[-8.0, -0.3, 0.2], [-40, 0, 0]])
-    of = jax.jit(jax.vmap(lambda s: jm.FactorAnalysis(0 * x, loadings, log_scale=s).log_prob(x)))
-    found = of(jnp.asarray(log_scales, jnp.float32))
-    law = st.multivariate_normal(cov=loadings @ loadings.T + np.diag(np.exp(2 * log_scales[0])))
-    np.testing.assert_allclose(found[0], law.logpdf(x), rtol=1e-4)
-    assert np.isnan(found[1])
+    """By least squares on loadings over noise in float64; NaN where no digit is left."""
+    draw, (d, rank) = np.random.default_rng(0), (6, 2)
+    whole = lambda x, loadings, s: jm.FactorAnalysis(0 * x, loadings, log_scale=s).log_prob(x)
+    of = jax.jit(jax.value_and_grad(whole))
+    for noise in (1e-2, 1e-4, 1e-6, 1e-10):
+        loadings = draw.normal(size=(d, rank)).astype(np.float32)
+        log_scale = np.log(noise * draw.uniform(0.5, 2, d)).astype(np.float32)
+        scale = np.exp(log_scale.astype(float))
+        x = (loadings @ draw.normal(size=rank) + scale * draw.normal(size=d)).astype(np.float32)
+        found, slope = of(*map(jnp.asarray, (x, loadings, log_scale)))
+        if noise == 1e-10:
+            assert np.isnan(found)
+            continue
+        stacked = np.vstack([loadings / scale[:, None], np.eye(rank)])
+        z = np.append(x / scale, np.zeros(rank))
+        q, r = np.linalg.qr(stacked)
+        rest = z - q @ (q.T @ z)
+        norm = log_scale.sum(dtype=float) + np.log(np.abs(np.diag(r))).sum()
+        expected = -0.5 * rest @ rest - norm - 0.5 * d * np.log(2 * np.pi)
+        np.testing.assert_allclose(found, expected, rtol=2e-6)
+        np.testing.assert_allclose(slope * scale, -rest[:d], atol=1e-3)
