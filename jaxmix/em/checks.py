@@ -16,7 +16,7 @@ from .._hooks import ChecksRows, TakesNaN
 from .._numerics import constant
 from .._refuse import BrokenContractError
 from .._stack import of_arrays
-from .._trees import float_of, is_traced
+from .._trees import float_of, is_traced, num_rows
 from ..combinators._columns import ColumnsEvent
 from ..combinators._conditioning import plain
 from ..combinators.censored import Censored
@@ -26,6 +26,7 @@ from .parts import take_apart
 
 FEW = 1 << 22  # numbers
 SAMPLED = 4096  # rows
+AT_ONCE = 1 << 16  # rows whose log-densities are computed at once
 
 
 def checked_data(data: PyTree, template: PyTree) -> PyTree:
@@ -183,13 +184,18 @@ def checked_weights(weights: Any, rows: int, dtype: Any) -> Any:
 
 
 @eqx.filter_jit
-def row_log_probs(model, data):
-    return jax.vmap(model.log_prob)(data)
+def row_log_probs(model, data, at_once: int | None = None):
+    """Of all rows, so many at once; None for all."""
+    if at_once is None:
+        return jax.vmap(model.log_prob)(data)
+    return jax.lax.map(model.log_prob, data, batch_size=at_once)
 
 
 def check_support(model: PyTree, data: PyTree, weights: Array | None) -> None:
     """Refuse a row that has density 0 under every component of a fresh start."""
-    values = row_log_probs(model, data)
+    # What stands between would take gigabytes; rows on several devices stay where they are.
+    alone = all(len(a.devices()) == 1 for a in jax.tree.leaves(data) if isinstance(a, jax.Array))
+    values = row_log_probs(model, data, AT_ONCE if alone and num_rows(data) > AT_ONCE else None)
     off = jnp.isneginf(values)
     off = off if weights is None else off & (weights > 0)
     if bool(jnp.any(off)):
