@@ -13,7 +13,7 @@ import jaxmix as jm
 
 DEVICES = """
 import os
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 import importlib, re, sys
 import jax, jax.numpy as jnp, numpy as np, jaxmix as jm
 from jax.sharding import NamedSharding, PartitionSpec
@@ -61,7 +61,7 @@ print("end", float(fit.log_likelihood), *np.ravel(fit.model.components.mean))
 
 COMPONENTS = """
 import os
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 import re
 import jax, jax.numpy as jnp, numpy as np, jaxmix as jm
 x = np.random.default_rng(0).normal(size=(500, 30)).astype(np.float32)
