@@ -17,6 +17,12 @@ QUICK: dict[str, Any] = {
     "xla_llvm_disable_expensive_passes": True,
     "xla_cpu_use_fusion_emitters": False,
 }
+# The same for loops over large arrays: kernels of a library, where it would write no vector code.
+BY_LIBRARY = QUICK | {
+    "xla_cpu_experimental_ynn_fusion_type": ",".join(
+        f"LIBRARY_FUSION_TYPE_{kind}" for kind in ("DOT", "REDUCE", "ELTWISE")
+    )
+}
 # Two thirds of the time to compile, a fifth more than that to run.
 FAIR = QUICK | {"xla_backend_optimization_level": 1}
 
@@ -33,7 +39,8 @@ class Quick:
     Args:
         function: of trees of arrays; other arguments are static, and hashed.
         when: of the same arguments, whether little effort pays; None for always.
-        options: what little effort is; `FAIR` where loops are many and small.
+        options: what little effort is; `FAIR` where loops are many and small, `BY_LIBRARY`
+            where they are over large arrays whose last axis is long.
     """
 
     known = True
@@ -63,7 +70,7 @@ class Quick:
                 raise
             return self.full(*args, **kwargs)
         except jax.errors.JaxRuntimeError as error:
-            if not any(option in str(error) for option in QUICK):
+            if not any(option in str(error) for option in BY_LIBRARY):
                 raise
             Quick.known = False
             return self.full(*args, **kwargs)

@@ -299,9 +299,11 @@ class ProductForm(ExponentialFamily):
     `rows_last` says that `features` takes residuals with a trailing axis of rows, and that a
     chunk is laid out so: right where there are many features to a coordinate, or only one
     coordinate. Else a chunk's features keep the data's own layout, and nothing is transposed.
+    `own_products` says that a density about its own origin is a matrix product over a chunk too.
     """
 
     rows_last: ClassVar[bool] = False
+    own_products: ClassVar[bool] = False
 
     @abc.abstractmethod
     def features(self, residual: Array) -> Array:

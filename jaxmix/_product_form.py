@@ -92,18 +92,18 @@ def far_log_probs(
     far: Far, near: Float[Array, "k rows"], stack: ProductForm, events: Array
 ) -> Array:
     """The log-densities of the near as given, those of the far about their own origins."""
-    write = lambda values, part, places: values.at[places].set(_own_log_probs(part, events))
+    write = lambda values, part, places: values.at[places].set(own_log_probs(part, events))
     return _over_far(far, stack, write, near)
 
 
-def _own_log_probs(stack, events):
+def own_log_probs(stack, events):
     return over_stack(lambda density: density.own_log_probs(events), stack)
 
 
 @far_log_probs.defjvp
 def _(primals, tangents):
     far = primals[0]
-    whole = lambda near, stack, events: _where_far(far, _own_log_probs(stack, events), near)
+    whole = lambda near, stack, events: _where_far(far, own_log_probs(stack, events), near)
     return far_log_probs(*primals), jax.jvp(whole, primals[1:], tangents[1:])[1]
 
 
@@ -112,13 +112,13 @@ def far_stats(far: Far, shares: Float[Array, "k rows"], stack: ProductForm, even
     """Statistics of the far about their own origins, weighed by responsibilities; else 0."""
 
     def write(totals, part, places):
-        own = _own_stats(part, events, shares[places])
+        own = own_stats(part, events, shares[places])
         return jax.tree.map(lambda total, one: total.at[places].set(one), totals, own)
 
     return _over_far(far, stack, write, stack.zero_stats())
 
 
-def _own_stats(stack, events, shares):
+def own_stats(stack, events, shares):
     return over_stack(lambda density, share: density.weighed_stats(events, share), stack, shares)
 
 
@@ -127,7 +127,7 @@ def _(primals, tangents):
     far = primals[0]
 
     def whole(shares, stack, events):
-        own = _own_stats(stack, events, shares)
+        own = own_stats(stack, events, shares)
         return jax.tree.map(lambda a: _where_far(far, a, jnp.zeros_like(a)), own)
 
     return far_stats(*primals), jax.jvp(whole, primals[1:], tangents[1:])[1]

@@ -193,13 +193,13 @@ def expect(
         stats = [way.stats(s) for way, s in zip(ways, sums, strict=True)]
         return soft, objective, stats, gradient
 
-    product = not residual and any(map(has_product_form, leaves))
+    ahead = any(isinstance(leaf, ByChunk) or has_product_form(leaf) for leaf in leaves)
     events: list[Any] = [None] * len(leaves)
     # A model that lays out its own rows evaluates its leaves by itself.
-    if not by_rows and (product or any(isinstance(leaf, ByChunk) for leaf in leaves)):
+    if not by_rows and ahead:
         build = lambda leaves: parts.model(leaves, parts.loose)
         events = events_asked(leaves, build, first_row)
-    if product:
+    if not residual and any(map(has_product_form, leaves)):
         near = ways_of(leaves, events, CommonOrigin, Beforehand)
         far = lambda: scan(ways_of(leaves, events, beforehand=FarApart))
         soft, objective, stats, gradient = _loops.cond(all_near(near), lambda: scan(near), far)

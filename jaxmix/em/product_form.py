@@ -25,6 +25,8 @@ from .._product_form import (
     in_one_axis,
     is_far,
     log_probs,
+    own_log_probs,
+    own_stats,
     sorted_by,
     zero_sums,
 )
@@ -95,6 +97,32 @@ class WholeChunk(OwnOrigin):
 
     def sums(self, tilt_slope, responsibilities, features):
         return self.leaf.weighed_sums(features, responsibilities)
+
+
+class OwnBeforehand(OwnOrigin):
+    """The same of a stack whose events are one array of a row: its densities come before the rows."""
+
+    def __init__(self, leaf: ProductForm, field: int):
+        super().__init__(leaf)
+        self.field = field
+
+    def zero_tilt(self):
+        return ()
+
+    def zero_sums(self):
+        return self.leaf.zero_stats()
+
+    def features(self, chunk):
+        return jax.tree.leaves(chunk)[self.field]
+
+    def log_probs(self, features):
+        return jnp.moveaxis(own_log_probs(self.leaf, features), -1, 0)
+
+    def part(self, tilt, log_probs):
+        return Known(self.leaf, log_probs)
+
+    def sums(self, tilt_slope, responsibilities, features):
+        return own_stats(self.leaf, features, jnp.moveaxis(responsibilities, 0, -1))
 
 
 class CommonOrigin(OwnOrigin):
@@ -191,11 +219,15 @@ def has_product_form(leaf: Refittable) -> bool:
     return isinstance(leaf, ProductForm) and bool(leaf.stack_shape)
 
 
+def about_own(leaf: ProductForm, field: int) -> OwnOrigin:
+    return OwnBeforehand(leaf, field) if leaf.own_products else OwnOrigin(leaf)
+
+
 def ways_of(
     leaves: list[Refittable],
     events: list[Any],
     within: Callable = OwnOrigin,
-    beforehand: Callable | None = None,
+    beforehand: Callable = about_own,
 ) -> list[OwnOrigin]:
     """How each leaf is evaluated: about its own origin, as a whole chunk where it can be.
 
@@ -208,7 +240,7 @@ def ways_of(
             return WholeChunk(leaf, event)
         if not has_product_form(leaf):
             return OwnOrigin(leaf)
-        return within(leaf) if event is None or beforehand is None else beforehand(leaf, event)
+        return within(leaf) if event is None else beforehand(leaf, event)
 
     return [one(*each) for each in zip(leaves, events, strict=True)]
 

@@ -98,6 +98,7 @@ class _FullCovariance(ProductForm, SeenFull):
     """What the untied and the tied family share: everything but who owns the factor."""
 
     rows_last: ClassVar[bool] = True
+    own_products: ClassVar[bool] = True
     about: ClassVar[str] = "mean"
 
     mean: eqx.AbstractVar[Array]
@@ -218,14 +219,18 @@ class _FullCovariance(ProductForm, SeenFull):
         square = matrix_of_pairs(sums, self.dim + 1)
         return Moments(count, square[..., -1, :-1], square[..., :-1, :-1])
 
+    # Of many rows, these come last: nothing is transposed.
+
     def own_log_probs(self, events):
-        return jax.vmap(self.log_prob)(events)
+        r = events.T - self.mean[:, None]
+        z = jnp.dot(whitener(self.factor).T, r, precision=product_precision(r))
+        return self._log_det - jnp.sum(0.5 * z * z, 0) - 0.5 * self.dim * LOG_2_PI
 
     def weighed_stats(self, events, weights) -> Moments:
         # One product with the residuals: there are half as many features as squares, to be made.
-        r = events - self.mean[None]
+        r = events.T - self.mean[:, None]
         dot = functools.partial(jnp.dot, precision=product_precision(r))
-        return Moments(jnp.sum(weights), dot(weights, r), dot((weights[:, None] * r).T, r))
+        return Moments(jnp.sum(weights), dot(r, weights), dot(r * weights[None], r.T))
 
     def spread(self, origin):
         shift = self.mean - origin

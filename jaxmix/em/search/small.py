@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import PyTree
 
 from ... import _loops
-from ..._compile import Effort, Quick
-from ..._exponential import ExponentialFamily, Refittable
+from ..._compile import BY_LIBRARY, Effort, Quick
+from ..._exponential import ExponentialFamily, ProductForm, Refittable
 from ..._results import NAMES
 from ..._trees import alone, float_of, in_numpy, num_rows, take
 from ...combinators import Composite, MixtureSameFamily, SequenceEvent
@@ -102,8 +102,7 @@ class Lanes(NamedTuple):
     entropy: Any
 
 
-@Quick
-def advanced(states, data, weights, rules: Rules, block) -> tuple[Lanes, History]:
+def _advanced(states, data, weights, rules: Rules, block) -> tuple[Lanes, History]:
     """Restarts at most `block` steps further, and their traces, a row a restart.
 
     One loop is around all of them, so that an entry of the traces is a slice.
@@ -128,6 +127,9 @@ def advanced(states, data, weights, rules: Rules, block) -> tuple[Lanes, History
     states, traces, _ = _loops.while_loop(more, body, begun)
     codes = jax.vmap(lambda state: result_of(state, rules)._value)(states)
     return Lanes(states, codes, jax.vmap(_entropy_of)(states)), jax.tree.map(jnp.transpose, traces)
+
+
+advanced, advanced_wide = Quick(_advanced), Quick(_advanced, options=BY_LIBRARY)
 
 
 def _entropy_of(state: State) -> Any:
@@ -275,6 +277,9 @@ class _Rounds(NamedTuple):
         shapes = jax.tree.map(np.shape, (take(states, slice(WIDE)), self.padded))
         kind = (jax.tree.structure(shapes), *jax.tree.leaves(shapes))
         effort = _efforts.setdefault(kind, Effort())
+        leaves = take_apart(self.widest).leaves
+        wide = any(isinstance(leaf, ProductForm) and leaf.own_products for leaf in leaves)
+        program = advanced_wide if wide else advanced
         going, fates, codes = np.arange(many), np.full(many, GOES), []
 
         def block(lanes: Lanes, traces: list[History]):
@@ -282,7 +287,7 @@ class _Rounds(NamedTuple):
             if not len(going):
                 return None
             began, level = time.process_time(), effort.level
-            step = advanced.with_effort(level)
+            step = program.with_effort(level)
             parts, grouped = [], groups(going, min(many, WIDE), many)
             for group in grouped:
                 some = take(lanes.state, np.minimum(group, many - 1))
