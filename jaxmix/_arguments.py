@@ -136,7 +136,7 @@ def in_doubles(value: Any, name: str) -> np.ndarray:
     """Real numbers on the host, in NumPy's double precision."""
     try:
         found = np.asarray(value)
-        if found.dtype.kind not in "fiub":
+        if found.dtype.kind not in "fiub" or np.ma.is_masked(value):
             raise TypeError
         return found.astype(np.float64)
     except (TypeError, ValueError, OverflowError):

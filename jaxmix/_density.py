@@ -114,6 +114,8 @@ class LogDensity(eqx.Module):
         """
         found: dict[tuple[int, ...], str] = {}
         for field, rank in self.ranks.items():
+            if not hasattr(self, field):
+                raise BrokenContractError(misdeclared(type(self)))
             value = getattr(self, field)
             if hasattr(value, "ndim") and field not in self.shared:
                 found.setdefault(tuple(value.shape[: value.ndim - rank]), field)

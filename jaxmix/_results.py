@@ -19,7 +19,9 @@ class RESULTS(eqxi.Enumeration):
     )
     nonfinite = (
         "The log-likelihood became NaN or infinite. Check the data for rows that are off the "
-        "support of every component, and the start for empty or degenerate components."
+        "support of every component, and the start for empty or degenerate components; where it "
+        "is an average of weights, check model(z, x) at draws of the guide: for NaN, for a density "
+        "that is infinite there, and for a guide that lies off the model's support."
     )
     degenerate = (
         "A component collapsed onto its variance floor: the likelihood is unbounded there and "

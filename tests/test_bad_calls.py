@@ -173,7 +173,15 @@ def honest(result):
 def test_numbers_of_other_kinds_are_read_or_refused():
     plane = jm.DiagonalNormal(jnp.zeros(2), jnp.ones(2))
     assert answer(plane.stats, np.array([1, 2])).first.dtype == jnp.float32
+    vectors = jm.Dirichlet(jnp.ones(2)), jm.VonMisesFisher(jnp.array([1.0, 0.0]), 2.0), plane
+    scalars = jm.Normal(0, 1), jm.StudentT(4, 0, 1), jm.Laplace(0, 1), jm.VonMises(0, 1)
+    for kind in (np.int32, np.float16):
+        for density in (*vectors, *scalars, jm.LogNormal(0, 1)):
+            event = np.array([1, 0] if any(density is v for v in vectors) else 1, kind)
+            assert answer(density.stats, event).count.dtype == jnp.float32
     masked = np.ma.masked_array([1.0, 2.0], [False, True])
+    assert answer(jm.em.run, jm.Normal(0.0, 1.0), masked) is None
+    assert answer(jm.em.run, jm.Normal(0.0, 1.0), np.ones(2), weights=masked) is None
     assert answer(plane.log_prob, masked) is None
     np.testing.assert_array_equal(plane.log_prob(np.ma.masked_array([1.0, 2.0])).shape, ())
     model = jm.mixture_of(jm.Normal.template(), 2)

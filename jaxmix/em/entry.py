@@ -14,7 +14,7 @@ from .._trees import alone, float_of, is_traced, num_rows
 from ..combinators import HiddenMarkov, SequenceEvent
 from ..combinators._conditioning import plain
 from .arrays import as_arrays
-from .checks import check_event, checked_weights, floating
+from .checks import check_event, checked_data, checked_weights, floating
 from .solver import Rules, Solver
 
 
@@ -84,6 +84,8 @@ def enter(
             model, and weights that are negative, not finite, or not one a row.
     """
     check_model(model, data, name)
+    if any(isinstance(a, np.ma.MaskedArray) for a in jax.tree.leaves(data)):
+        data = checked_data(data, model)  # what is masked is missing: in a fit it is refused alike
     data = floating(as_series(as_arrays(data), model), model)
     check_event(data, model)
     return data, checked_weights(weights, num_rows(data), float_of(data))

@@ -80,6 +80,7 @@ class Laplace(Refittable):
         return self.loc + self.scale * jax.random.laplace(key, (), self.loc.dtype)
 
     def stats(self, x, origin=None) -> Weighed:
+        x = one_event(x, (), self)
         r = x - (self.loc if origin is None else origin)
         size = jnp.maximum(jnp.abs(x - self.loc), NEAR * self.scale)
         return Weighed(jnp.ones_like(r), 1 / size, r / size, r * (r / size), size)

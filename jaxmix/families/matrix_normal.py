@@ -76,7 +76,8 @@ class MatrixNormal(ExponentialFamily):
         )
 
     def stats(self, x, origin=None):
-        r = x - (self.mean if origin is None else origin)
+        r = one_event(x, self.mean.shape[-2:], self)
+        r = r - (self.mean if origin is None else origin)
         return Moments(jnp.ones((), r.dtype), r, _squares(r, r))
 
     def natural(self, origin=None):

@@ -79,7 +79,7 @@ class Normal(ProductForm):
         return self.mean + self.scale * jax.random.normal(key, (), self.mean.dtype)
 
     def stats(self, x, origin=None) -> Moments:
-        r = x - (self.mean if origin is None else origin)
+        r = one_event(x, (), self) - (self.mean if origin is None else origin)
         return Moments(jnp.ones_like(r), r, r * r)
 
     def natural(self, origin=None) -> Moments:
@@ -189,7 +189,7 @@ class LogNormal(ExponentialFamily):
         return jnp.exp(self.log.sample(key))
 
     def stats(self, x, origin=None) -> Moments:
-        return self.log.stats(jnp.log(self._safe(x)), origin)
+        return self.log.stats(jnp.log(self._safe(one_event(x, (), self))), origin)
 
     def natural(self, origin=None) -> Moments:
         return self.log.natural(origin)

@@ -255,6 +255,7 @@ class Dirichlet(_Concentrations):
         return self._replace(log_concentration=log_a)
 
     def _safe_logs(self, x):
+        x = one_event(x, self._event_shape, self)
         total = jnp.sum(x)
         slack = 100 * jnp.finfo(x.dtype).eps * self.dim
         inside = jnp.all(x > 0) & (jnp.abs(total - 1) <= slack)

@@ -126,6 +126,7 @@ class StudentT(Refittable):
         return self.loc + self.scale * draw
 
     def stats(self, x, origin=None) -> LatentScales:
+        x = one_event(x, (), self)
         # Beyond this the weight of an event has no digits left, and its square would overflow.
         limit = 0.01 * float(jnp.finfo(self.loc.dtype).max) ** 0.5
         z = jnp.clip((x - self.loc) * jnp.exp(-self.log_scale), -limit, limit)

@@ -46,7 +46,7 @@ class VonMises(Direction):
         return self._head() - 2 * self.concentration * jnp.sin(0.5 * (x - self.loc)) ** 2
 
     def stats(self, x, origin=None) -> Directions:
-        angle = x - (self.loc if origin is None else origin)
+        angle = one_event(x, (), self) - (self.loc if origin is None else origin)
         return Directions(jnp.ones_like(angle), jnp.sin(angle), 2 * jnp.sin(0.5 * angle) ** 2)
 
     def natural(self, origin=None) -> Directions:

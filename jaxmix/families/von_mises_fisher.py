@@ -71,6 +71,7 @@ class VonMisesFisher(Direction):
         return self.dim
 
     def _on_sphere(self, x):
+        x = one_event(x, (self.dim,), self)
         square = jnp.sum(x * x)
         inside = jnp.abs(square - 1) <= 1000 * jnp.finfo(x.dtype).eps
         return jnp.where(inside, x, self._still()), outside(inside, square)
@@ -82,7 +83,6 @@ class VonMisesFisher(Direction):
         return self._on_sphere(x)[1]
 
     def log_prob(self, x: Float[Array, " d"]) -> Scalar:
-        x = one_event(x, (self.dim,), self)
         # On the sphere cos - 1 is half the squared distance, which keeps its digits.
         value, base = self._on_sphere(x)
         apart = value - self.mean_direction

@@ -25,12 +25,6 @@ from ._terms import LeaveOut
 
 # From the gravest.
 CODES = (RESULTS.nonfinite, RESULTS.undefined, RESULTS.too_few_draws, RESULTS.heavy_tailed)
-# What the first means here: its own text speaks of a fit.
-NONFINITE = (
-    "A log-weight is NaN or +inf, or all are -inf, so that their average has no logarithm. Check "
-    "model(z, x) at draws of the guide: for NaN, for a density that is infinite there, and for a "
-    "guide that lies off the model's support."
-)
 
 
 class Evidence(eqx.Module):
@@ -48,7 +42,7 @@ class Evidence(eqx.Module):
         largest: largest contribution of one level to one estimate (N,).
         samples: draws used a datum (N,).
         result: codes (N,) whose texts say what is wrong with a row, if anything; compare them
-            with `==`, and see `worst` and `problems()`, whose sentence of `nonfinite` is its own.
+            with `==`, and see `worst` and `problems()`.
         direction: "lower", "upper", "estimate" or "unbiased": how the mean lies to log p(x).
     """
 
@@ -78,8 +72,7 @@ class Evidence(eqx.Module):
             rows = np.flatnonzero(np.asarray(self.result == code))
             if rows.size:
                 shown = ", ".join(map(str, rows[:8])) + (" ..." if rows.size > 8 else "")
-                text = NONFINITE if code is RESULTS.nonfinite else RESULTS[code]
-                found.append(f"rows {shown} ({rows.size} of {self.value.size}): {text}")
+                found.append(f"rows {shown} ({rows.size} of {self.value.size}): {RESULTS[code]}")
         return found
 
     @property

@@ -30,14 +30,18 @@ from .record import Record
 def _of_kind(model, data, weights, prior, kind):
     at = chart(model, data, weights, prior)
     find = louis_information if kind == "louis" else observed_information
-    root, regular = inverse_root(find(at, data, weights, prior))
+    root, result = inverse_root(at, find(at, data, weights, prior))
     if kind == "sandwich":
         each = scores(at, data)
         each = each if weights is None else each * weights[:, None]
         # I^-1 (sum_n s_n s_n') I^-1 through its own root: the columns I^-1 s_n, summed in squares.
         root = jnp.dot(root, jnp.linalg.qr(jnp.dot(each, root, precision="highest"), "r").T)
-    code = RESULTS.where(regular, RESULTS.successful, RESULTS.singular_information)
-    return Record(model, jnp.dot(at.basis, root, precision="highest"), code, at.held)
+        # Scores at the rows' own estimate are too small: of few rows, or series, it shows.
+        rows = len(each) if weights is None else jnp.sum(weights > 0)
+        rows, free = jnp.asarray(rows, root.dtype), jnp.sum(at.live).astype(root.dtype)
+        root = root * jnp.sqrt(rows / (rows - free))
+        result = RESULTS.where(rows > free, result, RESULTS.singular_information)
+    return Record(model, jnp.dot(at.basis, root, precision="highest"), result, at.held)
 
 
 _errors = Quick(_of_kind, is_brief)
@@ -70,7 +74,9 @@ def standard_errors(
         weights: case weights (rows,), counts of equal rows.
         prior: pseudo-statistics, if the fit used any.
         kind: "observed"; "louis", the same by Louis's identity, as a check for mixtures; or
-            "sandwich" for errors that hold when the model is wrong (Huber 1967).
+            "sandwich" for errors that hold when the model is wrong (Huber 1967), the variance
+            times n / (n - p) for n rows and p free parameters (MacKinnon and White 1985, HC1),
+            a row of sequences being one.
 
     Returns:
         A `Record`: `errors.components.mean`, `errors.weights`, any other property of the model;
@@ -116,11 +122,10 @@ def influence(
 
 def _moved(model, data, weights, prior):
     at = chart(model, data, weights, prior)
-    root, regular = inverse_root(observed_information(at, data, weights, prior))
+    root, result = inverse_root(at, observed_information(at, data, weights, prior))
     moves = jnp.dot(root, jnp.dot(scores(at, data), root, precision="highest").T)
-    code = RESULTS.where(regular, RESULTS.successful, RESULTS.singular_information)
     return Record(
-        model, jnp.dot(at.basis, moves, precision="highest"), code, at.held, summed_=False
+        model, jnp.dot(at.basis, moves, precision="highest"), result, at.held, summed_=False
     )
 
 
@@ -182,7 +187,7 @@ def _ends(model, data, function, level, weights, prior, max_steps) -> Interval:
     value = lambda free: objective(at.at(free), data, weights, prior)
     top, origin = value(at.origin), at.origin
     information = observed_information(at, data, weights, prior)
-    regular = inverse_root(information)[1]
+    sound = inverse_root(at, information)[1]
     quantile = jax.scipy.special.ndtri(jnp.asarray(0.5 + level / 2, top.dtype))
     drop = 0.5 * quantile * quantile
     slope = jax.grad(target)(origin)
@@ -211,7 +216,7 @@ def _ends(model, data, function, level, weights, prior, max_steps) -> Interval:
     lower, upper = end(-1), end(1)
     missed = jnp.isnan(lower) | jnp.isnan(upper)
     code = RESULTS.where(missed, RESULTS.max_steps_reached, RESULTS.successful)
-    return Interval(lower, upper, RESULTS.where(regular, code, RESULTS.singular_information))
+    return Interval(lower, upper, RESULTS.where(sound == RESULTS.successful, code, sound))
 
 
 _profile = Quick(_ends, is_brief)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PyTree
 
+from ..._results import RESULTS
 from ..._stack import stack_axes
 from ..._trees import num_rows, spread
 from ...combinators._labels import posterior_of
@@ -124,6 +125,7 @@ class Chart(eqx.Module):
     basis: Float[Array, "p r"]
     live: Bool[Array, " r"]
     held: Bool[Array, " p"]
+    finite: Bool[Array, ""]  # whether the log-likelihood is
 
     def at(self, free: Float[Array, " r"]) -> PyTree:
         step = jnp.dot(self.basis, free, precision="highest")
@@ -144,7 +146,8 @@ def chart(model, data, weights=None, prior=None) -> Chart:
     else:
         floors = floors_of(prior) or [leaf.zero_stats() for leaf in leaves]
     found = tangent_basis(model, expected.stats, prior, floors, expected.weight)
-    return Chart(model, parameters(model)[0], *found)
+    finite = jnp.isfinite(expected.log_likelihood.value)
+    return Chart(model, parameters(model)[0], *found, finite)
 
 
 def _own_floor(leaf: Any, stats: Any) -> Any:
@@ -217,12 +220,14 @@ def louis_information(chart: Chart, data, weights=None, prior=None) -> Float[Arr
     return with_unit(chart, -jax.jacfwd(jax.grad(complete))(origin) - missing)
 
 
-def inverse_root(information: Float[Array, "r r"]) -> tuple[Float[Array, "r r"], Array]:
-    """R with R R' the inverse, and whether there is one: NaN where it is not positive definite."""
+def inverse_root(chart: Chart, information: Float[Array, "r r"]) -> tuple[Array, RESULTS]:
+    """R (r, r) with R R' the inverse, NaN where it is not positive definite; what that comes to."""
     scale = jnp.sqrt(jnp.abs(jnp.diagonal(information)))
     scale = jnp.where(scale > 0, scale, jnp.ones_like(scale))
     values, vectors = jnp.linalg.eigh(information / scale[:, None] / scale[None])
     least = information.shape[0] * jnp.finfo(information.dtype).eps * jnp.max(values)
     regular = jnp.all(jnp.isfinite(values)) & (values[0] > least)
     root = vectors / jnp.sqrt(values)[None] / scale[:, None]
-    return jnp.where(regular, root, jnp.full_like(root, jnp.nan)), regular
+    code = RESULTS.where(regular, RESULTS.successful, RESULTS.singular_information)
+    code = RESULTS.where(chart.finite, code, RESULTS.nonfinite)
+    return jnp.where(regular & chart.finite, root, jnp.full_like(root, jnp.nan)), code

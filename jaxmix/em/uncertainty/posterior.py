@@ -76,9 +76,8 @@ def posterior(
 
 def _chart_of(model, data, weights, prior):
     at = chart(model, data, weights, prior)
-    root, regular = inverse_root(observed_information(at, data, weights, prior))
-    covariance = jnp.dot(root, root.T, precision="highest")
-    return at, covariance, RESULTS.where(regular, RESULTS.successful, RESULTS.singular_information)
+    root, result = inverse_root(at, observed_information(at, data, weights, prior))
+    return at, jnp.dot(root, root.T, precision="highest"), result
 
 
 _about = on_automatic_axes(Quick(_chart_of, is_brief))

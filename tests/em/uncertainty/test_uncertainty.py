@@ -68,7 +68,13 @@ def test_a_single_normal_has_textbook_errors_influence_and_profile(x64):
     np.testing.assert_allclose([ends.lower, ends.upper], [x.mean() - half, x.mean() + half], 1e-6)
     robust = jm.em.standard_errors(model, x, kind="sandwich")
     fourth = float(jnp.mean((x - x.mean()) ** 4))
-    np.testing.assert_allclose(robust.scale, np.sqrt((fourth - sd**4) / n) / (2 * sd), rtol=1e-8)
+    expected = np.sqrt((fourth - sd**4) / (n - 2)) / (2 * sd)  # n / (n - 2) of 2 parameters
+    np.testing.assert_allclose(robust.scale, expected, rtol=1e-8)
+    few = jm.em.standard_errors(model, x[:2], kind="sandwich")
+    assert bool(few.result == jm.RESULTS.singular_information)
+    for kind in ("observed", "sandwich"):
+        lost = jm.em.standard_errors(model, x.at[3].set(jnp.nan), kind=kind)
+        assert bool(lost.result == jm.RESULTS.nonfinite) and np.isnan(lost.mean)
 
 
 def test_weights_of_a_categorical_have_multinomial_errors(x64):
