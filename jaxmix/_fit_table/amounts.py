@@ -4,28 +4,31 @@ All is said of a column's different texts, a pandas Series of stripped strings.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import numpy as np
 
 ABSENT = {"", "?", "-", "--", ".", "na", "n/a", "n.a.", "nan", "<na>", "none", "null", "missing",
           "unknown", "#n/a", "nd", "n.d."}  # fmt: skip
+S = "[ \t\n\u00a0\u2009\u202f]"  # Arrow's and Python's own classes of spaces differ
+QUOTES = "'\u2019"
 SYMBOL = (
     r"(?:(?:US|CA|AU|NZ|HK|A|C|R|S)?[$€£¥₹₩₽₺₫₪฿]|USD|EUR|GBP|CHF|JPY|CAD|AUD|CNY|INR|SEK|NOK|DKK|"
     r"PLN|CZK|HUF|BRL|MXN|ZAR|Fr\.|zł|Kč|kr\.?|Ft|lei)"
 )
-MONEY = rf"^([+-]?)\s*{SYMBOL}\s*|\s*{SYMBOL}$"
+MONEY = rf"^([+-]?){S}*{SYMBOL}{S}*|{S}*{SYMBOL}$"
 # By threes, or by twos before the last three as in India.
 GROUPED = {mark: rf"[1-9]\d{{0,2}}(?:[{mark}]\d{{2,3}})*[{mark}]\d{{3}}" for mark in ",."}
 NUMBER = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
 MARKED = r"^[+-]?[\d.,]*\d[\d.,]*(?:[eE][+-]?\d+)?$"  # a number under some marks
-UNIT = r"(\d)\s?([A-Za-zµ°²³/]{1,8})$"
+UNIT = rf"(\d){S}?([A-Za-zµ°²³/]{{1,8}})$"
 TIMES = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "mn": 1e6, "B": 1e9, "bn": 1e9, "G": 1e9, "T": 1e12}
-LIMIT = r"^\s*[<>≤≥]=?\s*([\d.+-])"
-CLOCK = r"(?i)^(\d{1,3}):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?\s*(?:([ap])\.?m\.?)?$"
-SPACE = r"(\d)[\s\u00a0\u202f\u2009'\u2019](\d{3})"
-LIKELY = r"^\D{0,8}\d[\d\s\u00a0.,'\u2019\u2009\u202f]*\D{0,9}$|\d[eE][+-]?\d+$"  # at a glance
+LIMIT = rf"^[<>≤≥]=?{S}*([\d.+-])"
+CLOCK = r"(?i)^(\d{1,3}):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))? *(?:([ap])\.?m\.?)?$"
+SPACE = rf"(\d)(?:{S}|[{QUOTES}])(\d{{3}})"
+LIKELY = rf"^\D{{0,8}}\d(?:[\d.,{QUOTES}]|{S})*\D{{0,9}}$|\d[eE][+-]?\d+$"  # at a glance
+MANY = 10  # numbers in three decimals from which another reading of them is told
 SHOWN = 3
 SOME = 10  # different numbers beside which a few other texts are no labels
 LABELS, ROWS_A_LABEL = 50, 10  # texts that are labels, numbers or not: so few, of so many rows
@@ -53,9 +56,16 @@ def are_codes(cells: list[str]) -> bool:
     return zeros and all(map(str.isdecimal, cells)) and any(cell.strip("0") for cell in cells)
 
 
-def is_absent(texts: Any, na: Any) -> Any:
-    """Which texts stand for a missing value."""
-    return texts.str.lower().isin(ABSENT) | texts.isin(list(na))
+def is_absent(texts: Any, na: Collection[str]) -> Any:
+    """Which texts stand for a missing value: those that do everywhere, and those or numbers named."""
+    import pandas as pd
+
+    gone = texts.str.lower().isin(ABSENT) | texts.isin(list(na))
+    numbers: Any = pd.to_numeric(pd.Series(list(na), dtype=str), errors="coerce")
+    if not numbers.notna().any():
+        return gone
+    found: Any = pd.to_numeric(texts, errors="coerce")
+    return gone | found.isin(numbers.dropna())
 
 
 def reading_of(
@@ -133,7 +143,7 @@ def parsed(levels: Any, reading: Reading, name: str) -> Any:
         ValueError: for a text that is no such number.
     """
     gone = is_absent(levels, reading.na)
-    values = numbers_of(levels, reading).where(~gone).astype(float)
+    values = numbers_of(levels, reading).where(~gone)
     bad = levels[values.isna() & ~gone]
     if len(bad):
         raise ValueError(f"{name}: {bad.iloc[0]!r} is no {reading.kind}.")
@@ -159,6 +169,8 @@ def said_of(name: str, levels: Any, reading: Reading, count: Callable) -> list[s
             f"{name}: {kind}; {shown!r} was read as {told(shown)}, with "
             f"{reading.decimal!r} before decimals and {reading.thousands!r} between thousands."
         )
+    if shown is None and len(there) >= MANY and there.str.match(rf"^[+-]?{GROUPED['.']}$").all():
+        said.append(f"{name}: {there.iloc[0]!r} has decimals; --thousands . reads it otherwise.")
     limits = there[_has(there, LIMIT)]
     if len(limits) and limits.iloc[0] != shown:
         said.append(f"{name}: {limits.iloc[0]!r} was read as its limit, {told(limits.iloc[0])}.")
@@ -167,15 +179,6 @@ def said_of(name: str, levels: Any, reading: Reading, count: Callable) -> list[s
         listed = ", ".join(map(repr, reading.na[:SHOWN]))
         said.append(f"{name}: {listed} was read as missing, {rows} row{'s' * (rows != 1)}.")
     return said
-
-
-def in_thousands(cells: list[str], mark: str) -> bool:
-    """Numbers with points before each three digits, in a file of the places where they are."""
-    cells = [c.strip() for c in cells if c.strip()]
-    marked = [c for c in cells if "." in c]
-    if mark != ";" or len(marked) < max(2, 0.1 * len(cells)):
-        return False
-    return all(re.fullmatch(rf"[+-]?(?:{GROUPED['.']}|\d{{1,3}})", c) for c in cells)
 
 
 def _unit(texts: Any) -> list[str]:

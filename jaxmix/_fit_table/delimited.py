@@ -11,7 +11,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .amounts import ABSENT, are_codes, in_thousands
+from .amounts import ABSENT
 from .lines import (
     LOOKED_AT,
     Lines,
@@ -30,8 +30,6 @@ WINDOWS = "Some characters are no UTF-8; they were read as cp1252."
 
 
 RULE = re.compile(r"\s*|\s*:?[-=]{2,}:?\s*")
-Grouped = Callable[[str, list[str]], bool]
-no_column: Grouped = lambda name, cells: False
 
 
 class Header(NamedTuple):
@@ -43,36 +41,33 @@ class Header(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """How a text is to be read: from what, by which options of pandas, and its first cells."""
+    """How a text is to be read: from what, by which options of pandas, cells of how many columns."""
 
     source: Callable[[], Any]
     options: dict[str, Any]
     mark: str
-    texts: dict[str, list[str]]  # as they were written, by stripped names
-    codes: dict[str, type]  # columns whose digits are no plain numbers
+    width: int
     out: list[str]  # lines that are no rows; it grows while the text is read
 
     def read(self, **options: Any) -> Any:
-        """The table as pandas has it, or with `chunksize` an iterator over pieces of it."""
+        """The table as texts, or with `chunksize` an iterator over pieces of it."""
         import pandas as pd
 
+        options |= {"dtype": str, "keep_default_na": False, "na_values": [""], "low_memory": False}
         with warnings.catch_warnings():  # of the empty ends of lines, which are left out
             warnings.simplefilter("ignore", pd.errors.ParserWarning)
-            return pd.read_csv(self.source(), keep_default_na=False, **self.options, **options)
+            return pd.read_csv(self.source(), **self.options, **options)
 
 
-def read_text(
-    source: Path | bytes, notes: list[str], grouped: Grouped = no_column
-) -> tuple[Any, str]:
+def read_text(source: Path | bytes, notes: list[str]) -> tuple[Any, str]:
     """A table in text: comments are skipped, the separator is that of like lines, told in notes.
 
     Returns:
-        The table, whose `attrs["texts"]` are the first cells as they were written, and the mark.
+        The table, all of it texts, and the mark between cells.
     """
-    found = opened(source, notes, grouped)
-    frame = found.read(na_values=[""], low_memory=False, dtype=found.codes)
+    found = opened(source, notes)
+    frame = found.read()
     notes += skipped_said(found.out)
-    frame.attrs["texts"] = found.texts
     return frame, found.mark
 
 
@@ -81,13 +76,12 @@ def skipped_said(out: list[str]) -> list[str]:
     return [f"{len(out)} {lines} skipped: {out[0][:60]!r}."] if out else []
 
 
-def opened(source: Path | bytes, notes: list[str], grouped: Grouped = no_column) -> Opened:
+def opened(source: Path | bytes, notes: list[str]) -> Opened:
     """How a text is to be read, from its beginning.
 
     Args:
         source: the text.
         notes: grow by what is to be said.
-        grouped: whether points are marks of thousands in a column, whatever its first cells are.
     """
     packed = isinstance(source, Path) and source.suffix.lower() in PACKED
     begin = _begin(source, packed)
@@ -120,18 +114,9 @@ def opened(source: Path | bytes, notes: list[str], grouped: Grouped = no_column)
     options, below, note = header_of([row for row in rows if row], head, mark)
     notes += [note] if note else []
     options |= {"sep": mark, "skipinitialspace": spaces}
-    skip = lambda at: {"skiprows": [*range(at), *range(at + 1, at + 1 + below)]}
-    # A point may be a mark of thousands, and a number with leading zeros a code: that is for the
-    # text to tell, not for what pandas makes of it.
-    begun = Opened(lambda: io.StringIO("\n".join(table)), options | skip(0), mark, {}, {}, out)
-    few = begun.read(dtype=str, on_bad_lines="skip")
-    texts = {str(column).strip(): few[column].tolist() for column in few.columns}
-    is_text = lambda name, cells: (
-        are_codes(cells) or in_thousands(cells, mark) or grouped(name, cells)
-    )
-    codes = {c: str for c in few.columns if is_text(str(c).strip(), texts[str(c).strip()])}
-    options |= {"encoding": coding, "encoding_errors": ODD, **skip(first)}
-    return Opened(whole, options, mark, texts, codes, out)
+    options["skiprows"] = [*range(first), *range(first + 1, first + 1 + below)]
+    options |= {"encoding": coding, "encoding_errors": ODD}
+    return Opened(whole, options, mark, width, out)
 
 
 def header_of(rows: list[list[str]], head: str | None, mark: str) -> Header:

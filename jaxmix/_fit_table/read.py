@@ -77,25 +77,19 @@ def read_table(
     name = "standard input" if str(path) == "-" else path.name
     files = [] if str(path) == "-" else _files(path)
     kind = _kind(files[0]) if files else ""
-    given = {} if readings is None else readings
-
-    def grouped(column, cells):
-        told = decimal == "," or thousands == "." or given.get(column, Reading()).thousands == "."
-        return told and any("." in cell for cell in cells)
-
     sentences = lambda: _sentences(name, path.suffix[1:] or "text", pd)
     with sentences():
         if kind and kind not in (".json", *SHEETS) and is_long(files, memory):
-            found = pieces_of(files, kind, notes, grouped)
+            found = pieces_of(files, kind, notes)
             print(
                 f"{name} is read in pieces: it may need more memory than it is given.", flush=True
             )
-            long = drawn(map(_named, found.first()), MANY_ROWS, seed)
-            frame, mark = found.typed(long.frame), found.mark
+            long = drawn(map(_named, found.read()), MANY_ROWS, seed)
+            frame, mark = long.frame, found.mark
             notes += skipped_said(found.out or [])
         else:
             at_work(f"Reading {name}")
-            frame, mark = _whole(pd, files, kind, notes, grouped)
+            frame, mark = _whole(pd, files, kind, notes)
     if len(frame) == 0:
         raise ValueError(f"{name} has no rows.")
     frame = _named(frame)
@@ -112,7 +106,6 @@ def read_table(
     if twice:
         raise ValueError(f"{name} has two columns called {twice[0]!r}.")
     told = (mark, set(na), decimal, thousands)
-    texts = [column for column in frame.columns if frame[column].dtype.kind not in "iufbM"]
     frame, readings, said = read_columns(frame, *told, readings)
     parts = lambda frame: with_parts(frame, readings) if date_parts else frame
     if long is None or found is None:
@@ -120,7 +113,7 @@ def read_table(
 
     def pieces():
         with sentences():
-            for piece in found.again(texts):
+            for piece in found.read():
                 yield parts(read_columns(tidy(_named(piece)), *told, readings)[0])
 
     return Table(name, parts(frame), readings, notes + said, long._replace(frame=None), pieces)
@@ -161,16 +154,14 @@ def _sentences(name: str, kind: str, pd: Any) -> Iterator[None]:
         raise ModuleNotFoundError(f"{name}: {missing}") from missing
 
 
-def _whole(
-    pd: Any, files: list[Path], kind: str, notes: list[str], grouped: Any
-) -> tuple[Any, str]:
+def _whole(pd: Any, files: list[Path], kind: str, notes: list[str]) -> tuple[Any, str]:
     """The whole table, and the mark between cells."""
     if not kind:
-        return read_text(sys.stdin.buffer.read(), notes, grouped)
+        return read_text(sys.stdin.buffer.read(), notes)
     if kind in TEXT:
-        return read_text(files[0], notes, grouped)
+        return read_text(files[0], notes)
     if kind in SHEETS:
-        return read_text(_sheet(pd, files[0], notes), notes, grouped)
+        return read_text(_sheet(pd, files[0], notes), notes)
     if kind in COLUMNAR:
         return dataset_of(files, COLUMNAR[kind]).to_table().to_pandas(), ","
     return read_json(files[0], lines=kind != ".json"), ","

@@ -6,10 +6,10 @@ import numpy as np
 
 from . import dates
 from .alive import at_work
-from .amounts import ABSENT, GROUPED, Reading, is_absent, parsed, reading_of, said_of
+from .amounts import ABSENT, Reading, is_absent, parsed, reading_of, said_of
 
 NUMBERS = ("number", "money", "percentage", "time of a clock")
-MANY = 10  # numbers in three decimals from which another reading of them is told
+UNREAD = Reading().kind
 
 
 class Levels(NamedTuple):
@@ -30,7 +30,7 @@ def levels_of(column: Any) -> Levels | None:
     import pandas as pd
 
     text = column.dtype.kind == "O" or str(column.dtype).startswith(("str", "string"))
-    if not text or pd.api.types.infer_dtype(column, skipna=True) != "string":
+    if not text or pd.api.types.infer_dtype(column, skipna=True) not in ("string", "empty"):
         return None
     codes, levels = pd.factorize(column)
     texts = pd.Series(levels, dtype=column.dtype).str.strip()
@@ -50,8 +50,8 @@ def read_columns(
     """Columns of text as numbers where they are, with how each was read and what to say of it."""
     import pandas as pd
 
-    written = frame.attrs.pop("texts", {})
-    given = {} if readings is None else readings
+    known = {} if readings is None else readings
+    given = {name: reading for name, reading in known.items() if reading.kind != UNREAD}
     columns, found, said, labels = {}, {}, [], {}
     for name in frame.columns:
         at_work("Reading columns", name)
@@ -71,11 +71,16 @@ def read_columns(
             reading = reading_of(texts, column.count(), mark, na, decimal, thousands)
             there = texts[~is_absent(texts, na)]
             if reading is not None:
-                columns[name], found[name] = levels.spread(parsed(texts, reading, name)), reading
+                columns[name], found[name] = _numbers(levels, reading, name), reading
                 rows = lambda gone, at=levels: int(
                     (at.texts.isin(gone)).to_numpy()[at.codes[at.codes >= 0]].sum()
                 )
                 said += said_of(name, texts, reading, rows)
+                if dates.numbers_are_dates(pd.Series(columns[name])):
+                    columns[name], found[name] = dates.days(pd.Series(columns[name]))
+                    said += dates.said_of(
+                        name, pd.Series(columns[name]), columns[name], found[name]
+                    )
             elif dates.are_dates(there):
                 first = dates.day_first(there, mark)
                 since, found[name] = dates.days(there, day_first=first)
@@ -84,11 +89,7 @@ def read_columns(
             else:
                 labels[name] = levels
         elif column.dtype.kind in "iufb":
-            cells = pd.Series(written.get(name, ()), dtype=str).str.strip()
             columns[name], found[name] = _without(column, na), Reading(na=tuple(sorted(na)))
-            if len(cells) >= MANY and cells.str.match(rf"^[+-]?{GROUPED['.']}$").all():
-                first = cells.iloc[0]
-                said.append(f"{name}: {first!r} has decimals; --thousands . reads it otherwise.")
         else:
             columns[name], found[name] = column, Reading()
     # What marks a missing number in this file marks a missing label too.
@@ -101,8 +102,17 @@ def read_columns(
         endless = np.isinf(whole[name]) if whole[name].dtype.kind == "f" else np.zeros(1, bool)
         if endless.any():
             whole[name] = whole[name].where(~endless)
-            said.append(f"{name}: numbers without end were read as missing, {endless.sum()} rows.")
+            said.append(f"{name}: numbers without end were read as missing: {endless.sum()}.")
     return whole, found, said
+
+
+def _numbers(levels: Levels, reading: Reading, name: str) -> np.ndarray:
+    """A column of numbers, whole ones as such where none is missing."""
+    texts = levels.texts
+    if len(texts) and not (levels.codes < 0).any() and texts.str.match(r"^[+-]?\d{1,18}$").all():
+        if not is_absent(texts, reading.na).any():
+            return texts.astype("int64").to_numpy()[levels.codes]
+    return levels.spread(parsed(texts, reading, name))
 
 
 def _labels(name: str, levels: Levels, na: set[str]) -> tuple[Any, Reading, list[str]]:
@@ -133,5 +143,5 @@ def _as_before(column: Any, levels: Levels | None, reading: Reading) -> Any:
     if levels is None:
         return column if reading.kind in NUMBERS else _without(column, set(reading.na))
     if reading.kind in NUMBERS:
-        return levels.spread(parsed(levels.texts, reading, str(column.name)))
+        return _numbers(levels, reading, str(column.name))
     return levels.spread(levels.texts.astype(object).where(~levels.texts.isin(reading.na), np.nan))
