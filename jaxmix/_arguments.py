@@ -16,15 +16,18 @@ import numpy as np
 
 from ._density import is_density
 from ._numerics import native
-from ._refuse import checked_key
+from ._refuse import checked_key, on_host
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Rule = Callable[[Any, str], Any]
 
 
-def takes(**rules: Rule) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A decorator: each rule reads one argument, or raises a sentence that begins with its name."""
+def takes(outside: str = "", /, **rules: Rule) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator: each rule reads one argument, or raises a sentence that begins with its name.
+
+    What looks at values, and so refuses traced ones, says `outside` what to do instead (`on_host`).
+    """
 
     def mark(function: Callable[P, R]) -> Callable[P, R]:
         signature = inspect.signature(function)
@@ -42,7 +45,7 @@ def takes(**rules: Rule) -> Callable[[Callable[P, R]], Callable[P, R]]:
                     bound.arguments[argument] = read
             return function(*bound.args, **bound.kwargs)
 
-        return checked
+        return on_host(outside)(checked) if outside else checked
 
     return mark
 

@@ -15,7 +15,7 @@ from ._check_numbers import evaluate
 from ._check_stack import stack_breach
 from ._density import is_density
 from ._exponential import ExponentialFamily, Refittable
-from ._refuse import NO_PYTREE, is_opaque, misdeclared, on_host
+from ._refuse import NO_PYTREE, is_opaque, misdeclared
 from ._stand_ins import Tilted
 from .em.parts import take_apart
 
@@ -52,8 +52,7 @@ class Checked(NamedTuple):
         return "\n".join(line.rstrip() for line in lines)
 
 
-@on_host("check the density outside.")
-@takes(num_draws=whole(2))
+@takes("check the density outside.", num_draws=whole(2))
 def check_density(
     density: PyTree,
     event: PyTree = None,

@@ -10,7 +10,7 @@ from typing import Any
 from jaxtyping import Array, PyTree
 
 from .._density import LogDensity
-from ._foreign import needed
+from ._foreign import Foreign, needed
 
 
 def _module(name: str, extra: str) -> Any:
@@ -41,7 +41,7 @@ def from_numpyro(distribution: Any) -> LogDensity:
         >>> density.log_prob(jnp.array(0.0)).round(4)
         Array(-1.674, dtype=float32)
     """
-    return _module("_numpyro", "numpyro").adapt(distribution)
+    return Foreign(distribution, _module("_numpyro", "numpyro").Numpyro)
 
 
 def from_distrax(distribution: Any) -> LogDensity:
@@ -63,7 +63,7 @@ def from_distrax(distribution: Any) -> LogDensity:
         >>> density.log_prob(jnp.array(1.0)).round(4)
         Array(-1., dtype=float32)
     """
-    return _module("_distrax", "distrax").adapt(distribution)
+    return Foreign(distribution, _module("_distrax", "distrax").Distrax)
 
 
 def from_tfp(distribution: Any) -> LogDensity:
@@ -87,14 +87,14 @@ def from_tfp(distribution: Any) -> LogDensity:
         Array(-0.9189, dtype=float32)
     """
     try:
-        from ._tfp import adapt
+        from ._tfp import TFP
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("jax"):
             raise needed(error, "tfp") from error
         raise ImportError(_TFP_BROKEN) from error
     except (ImportError, AttributeError) as error:
         raise ImportError(_TFP_BROKEN) from error
-    return adapt(distribution)
+    return Foreign(distribution, TFP)
 
 
 _TFP_BROKEN = (

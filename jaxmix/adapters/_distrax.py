@@ -7,7 +7,7 @@ import distrax
 import jax
 import jax.numpy as jnp
 
-from ._foreign import Bijection, Foreign, Library, named_arguments
+from ._foreign import Bijection, Library, named_arguments
 
 POSITIVE = ("scale", "scale_diag", "stddev", "rate", "concentration", "alpha", "beta")
 OTHER_FORMS = {"logits": ("probs",)}
@@ -36,10 +36,8 @@ class Distrax(Library):
     """distrax states no constraints: they are known here by the names of its arguments."""
 
     containers_are_trees = False
-
-    @staticmethod
-    def is_distribution(value: Any) -> bool:
-        return isinstance(value, distrax.Distribution)
+    base = distrax.Distribution
+    entry = "from_distrax takes a distrax distribution"
 
     @staticmethod
     def arguments(distribution: Any) -> dict[str, Any]:
@@ -66,11 +64,3 @@ class Distrax(Library):
             return Distrax.reparametrised(distribution.distribution)
         real = jnp.issubdtype(distribution.dtype, jnp.inexact)
         return bool(real) and not isinstance(distribution, MIXTURES)
-
-
-def adapt(distribution: Any) -> Foreign:
-    if not isinstance(distribution, distrax.Distribution):
-        raise ValueError(
-            f"from_distrax takes a distrax distribution; a {type(distribution).__name__} was given."
-        )
-    return Foreign(distribution, Distrax)

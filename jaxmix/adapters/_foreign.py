@@ -22,12 +22,11 @@ class Bijection(NamedTuple):
 class Library:
     """What has to be known of a library; one subclass each, used as a namespace."""
 
+    base: ClassVar[Any]  # its class of distributions
+    entry: ClassVar[str]  # the beginning of a sentence for what is none
+
     # Whether arguments that contain arrays (bijectors) are pytrees that survive flattening.
     containers_are_trees: ClassVar[bool] = True
-
-    @staticmethod
-    def is_distribution(value: Any) -> bool:
-        raise NotImplementedError
 
     @staticmethod
     def arguments(distribution: Any) -> dict[str, Any]:
@@ -90,7 +89,7 @@ def taken_apart(distribution: Any, library: type[Library]) -> Recipe:
     kind = type(distribution)
     parameters, held, settings = {}, {}, []
     for name, value in library.arguments(distribution).items():
-        if library.is_distribution(value):
+        if isinstance(value, library.base):
             parameters[name] = taken_apart(value, library)
             continue
         if eqx.is_array_like(value) and not isinstance(value, bool):
@@ -161,6 +160,8 @@ class Foreign(LogDensity):
     core_ranks: tuple[int, ...] = eqx.field(static=True)
 
     def __init__(self, distribution: Any, library: type[Library]):
+        if not isinstance(distribution, library.base):
+            raise ValueError(f"{library.entry}; a {type(distribution).__name__} was given.")
         batch = tuple(distribution.batch_shape)
         if batch:
             raise ValueError(

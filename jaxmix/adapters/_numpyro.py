@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 from numpyro.distributions import Distribution, biject_to, constraints
 
-from ._foreign import Bijection, Foreign, Library, named_arguments
+from ._foreign import Bijection, Library, named_arguments
 
 # Several forms of one parameter: the one that is always kept.
 OTHER_FORMS = {"scale_tril": ("covariance_matrix", "precision_matrix")}
@@ -13,9 +13,8 @@ RENAMED = {"base_distribution": "base_dist"}
 
 
 class Numpyro(Library):
-    @staticmethod
-    def is_distribution(value: Any) -> bool:
-        return isinstance(value, Distribution)
+    base = Distribution
+    entry = "from_numpyro takes a numpyro distribution"
 
     @staticmethod
     def arguments(distribution: Any) -> dict[str, Any]:
@@ -51,11 +50,3 @@ class Numpyro(Library):
     @staticmethod
     def reparametrised(distribution) -> bool:
         return bool(distribution.has_rsample)
-
-
-def adapt(distribution: Any) -> Foreign:
-    if not isinstance(distribution, Distribution):
-        raise ValueError(
-            f"from_numpyro takes a numpyro distribution; a {type(distribution).__name__} was given."
-        )
-    return Foreign(distribution, Numpyro)

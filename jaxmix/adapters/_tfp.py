@@ -4,15 +4,14 @@ from typing import Any
 
 from tensorflow_probability.substrates.jax import distributions as tfd
 
-from ._foreign import Bijection, Foreign, Library
+from ._foreign import Bijection, Library
 
 SETTINGS = ("name", "validate_args", "allow_nan_stats")
 
 
 class TFP(Library):
-    @staticmethod
-    def is_distribution(value: Any) -> bool:
-        return isinstance(value, tfd.Distribution)
+    base = tfd.Distribution
+    entry = "from_tfp takes a distribution of tensorflow_probability.substrates.jax"
 
     @staticmethod
     def arguments(distribution: Any) -> dict[str, Any]:
@@ -39,12 +38,3 @@ class TFP(Library):
     @staticmethod
     def reparametrised(distribution) -> bool:
         return distribution.reparameterization_type == tfd.FULLY_REPARAMETERIZED
-
-
-def adapt(distribution: Any) -> Foreign:
-    if not isinstance(distribution, tfd.Distribution):
-        raise ValueError(
-            "from_tfp takes a distribution of tensorflow_probability.substrates.jax; a "
-            f"{type(distribution).__name__} was given."
-        )
-    return Foreign(distribution, TFP)

@@ -11,7 +11,6 @@ from jaxtyping import Array, PyTree
 from .._arguments import density, rows, takes
 from .._compile import Quick
 from .._hooks import TellsPosterior
-from .._refuse import on_host
 from .._sharding import on_automatic_axes
 from .._stack import pick
 from .._trees import float_of, in_numpy, num_rows
@@ -101,8 +100,7 @@ def _plogp(p):
     return np.where(p > 0, p * np.log(np.where(p > 0, p, 1)), 0)
 
 
-@on_host("call it outside.")
-@takes(model=density, data=rows)
+@takes("call it outside.", model=density, data=rows)
 @on_automatic_axes
 def merge_components(model: PyTree, data: PyTree, *, weights: Array | None = None) -> Merging:
     """Merge a mixture's components into clusters, each time the pair that lowers entropy most.

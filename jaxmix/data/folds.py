@@ -9,7 +9,6 @@ from jaxtyping import Array, Key, PyTree
 
 from .._arguments import density, key, takes
 from .._arguments import rows as rows_of
-from .._refuse import on_host
 from .._sharding import gathered
 from .._trees import num_rows
 from ..em import fit
@@ -40,8 +39,7 @@ def _folds(key: Key[Array, ""], rows: int, folds: int) -> np.ndarray:
     return generator(key).permutation(np.arange(rows) % folds)  # another number compiles nothing
 
 
-@on_host("split the rows before.")
-@takes(key=key, data=rows_of)
+@takes("split the rows before.", key=key, data=rows_of)
 def k_fold(key: Key[Array, ""], data: PyTree, folds: int) -> Iterator[tuple[PyTree, PyTree]]:
     """Pairs of events to train on and events held out; every row is held out once.
 
@@ -80,8 +78,7 @@ def _picked(data: PyTree, rows: np.ndarray) -> PyTree:
     return jax.tree.map(one, data)
 
 
-@on_host("call it outside.")
-@takes(key=key, template=density, data=rows_of)
+@takes("call it outside.", key=key, template=density, data=rows_of)
 def cross_validate(
     key: Key[Array, ""],
     template: PyTree,

@@ -8,13 +8,11 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from .._arguments import in_doubles, key, rows, takes
-from .._refuse import on_host
 from .._sharding import gathered
 from .._trees import num_rows, take
 
 
-@on_host("split the rows before.")
-@takes(key=key, data=rows, fractions=in_doubles)
+@takes("split the rows before.", key=key, data=rows, fractions=in_doubles)
 def partition(key: Key[Array, ""], data: PyTree, fractions: Sequence[float]) -> tuple[PyTree, ...]:
     """Split events at random into parts of given fractions.
 

@@ -159,8 +159,7 @@ def _mesh(mesh: Mesh | None, axis: str) -> Mesh:
     return Mesh(mesh.devices, mesh.axis_names)
 
 
-@on_host("place the rows before.")
-@takes(data=rows)
+@takes("place the rows before.", data=rows)
 def shard_rows(data: PyTree, mesh: Mesh | None = None) -> tuple[PyTree, jax.Array]:
     """Spread rows over all devices, the last row repeated at weight 0 until they divide evenly.
 

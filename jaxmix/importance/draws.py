@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from .._arguments import in_doubles, takes, whole
 from .._compile import FAIR, Quick
 from .._numerics import as_array
-from .._refuse import checked_key, on_host
+from .._refuse import checked_key
 from .._sharding import gathered
 from .._stack import over_stack, pick
 from .family import Unreached, family_size, parts_of
@@ -201,8 +201,7 @@ def concatenate(*draws: Draws) -> Draws:
     return Draws(events, stratum, counts, tuple(proposals), each, reached=reached)
 
 
-@on_host("allocate before: counts are shapes.")
-@takes(weights=in_doubles, total=whole(0), at_least=whole(0))
+@takes("allocate before: counts are shapes.", weights=in_doubles, total=whole(0), at_least=whole(0))
 def allocate(weights: Float[Array, " k"], total: int, *, at_least: int = 0) -> np.ndarray:
     """Whole counts in proportion to weights that add up to `total` (largest remainders).
 

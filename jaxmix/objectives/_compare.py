@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
 from .._arguments import arrays, having, made_by, numbers, optional, takes, whole
-from .._refuse import on_host
 from .._trees import alone
 from ._draws import check_call, checked_rows
 from ._evidence import log_evidence
@@ -88,8 +87,8 @@ class Comparison(NamedTuple):
         return "\n".join([head, *lines, note])
 
 
-@on_host("compare the objectives before.")
 @takes(
+    "compare the objectives before.",
     xs=arrays,
     objectives=made_by(dict, "a dict of configured objectives by name"),
     exact=optional(numbers(1, floating=True)),

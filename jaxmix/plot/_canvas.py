@@ -16,6 +16,7 @@ else:
 # Okabe and Ito (2008), told apart by colour-blind readers; yellow is left out, faint on white.
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#555555")
 INK, WARM, COOL, PALE = "#222222", "#c8553d", "#2a6f97", "#a9c5d6"
+DRAWN = "return the arrays and draw them outside."  # what looks at values is drawn so
 # More points than this only darken a picture and slow it down.
 MAX_POINTS = 20_000
 AT_ONCE = 8192  # events of which a model is asked side by side

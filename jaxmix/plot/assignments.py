@@ -6,12 +6,12 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._arguments import having, numbers, optional, rows, takes
-from .._refuse import on_host
-from ._canvas import Axes, axes_or_new, colours, responsibilities, thinned
+from ._canvas import DRAWN, Axes, axes_or_new, colours, responsibilities, thinned
 
 
-@on_host("return the arrays and draw them outside.")
-@takes(model=having("posterior", how="jm.mixture_of"), x=rows, posterior=optional(numbers(2)))
+@takes(
+    DRAWN, model=having("posterior", how="jm.mixture_of"), x=rows, posterior=optional(numbers(2))
+)
 def assignments(
     model: Any, x: PyTree, *, sure: float = 0.9, posterior: Any = None, ax: Axes | None = None
 ) -> Axes:

@@ -8,15 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._arguments import function, made_by, takes, whole
-from .._refuse import on_host
 from ..importance import Certificate, Draws, Threshold
-from ._canvas import COOL, INK, PALE, WARM, axes_or_new
+from ._canvas import COOL, DRAWN, INK, PALE, WARM, axes_or_new
 
 SIZE = (5.2, 3.8)
 
 
-@on_host("return the arrays and draw them outside.")
-@takes(certificate=made_by(Certificate, "jm.importance.certify"))
+@takes(DRAWN, certificate=made_by(Certificate, "jm.importance.certify"))
 def certificate(
     certificate: Certificate,
     *axes: Any,
@@ -109,8 +107,8 @@ def _told(ax, certificate, names):
     ax.set_title(f"supremum at most {float(certificate.supremum):.5g}", fontsize=9)
 
 
-@on_host("return the arrays and draw them outside.")
 @takes(
+    DRAWN,
     threshold=made_by(Threshold, "jm.importance.calibrate"),
     statistic=function,
     draws=made_by(Draws, "jm.importance.draw"),

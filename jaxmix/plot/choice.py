@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 
 from .._arguments import having, named, of_several, optional, takes
-from .._refuse import on_host
-from ._canvas import Axes, axes_or_new, colours, new_axes
+from ._canvas import DRAWN, Axes, axes_or_new, colours, new_axes
 
 TITLES = {
     "bic": "BIC (nats)",
@@ -18,8 +17,8 @@ TITLES = {
 }
 
 
-@on_host("return the arrays and draw them outside.")
 @takes(
+    DRAWN,
     sweep=having("fits", "criterion", how="jm.choice.sweep"),
     criteria=optional(of_several(named(*TITLES))),
 )
@@ -80,8 +79,7 @@ def sweep(sweep: Any, criteria: tuple[str, ...] | None = None) -> Axes:
     return panels[0]
 
 
-@on_host("return the arrays and draw them outside.")
-@takes(merging=having("entropy", "elbow", how="jm.choice.merge_components"))
+@takes(DRAWN, merging=having("entropy", "elbow", how="jm.choice.merge_components"))
 def merging(merging: Any, ax: Axes | None = None) -> Axes:
     """Draw the entropy of merged components against the number of clusters, its elbow ringed.
 

@@ -5,14 +5,13 @@ from typing import Any
 import numpy as np
 
 from .._arguments import having, in_doubles, optional, takes
-from .._refuse import on_host
-from ._canvas import Axes, axes_or_new, new_axes
+from ._canvas import DRAWN, Axes, axes_or_new, new_axes
 
 NORMAL_95 = 1.959964
 
 
-@on_host("return the arrays and draw them outside.")
 @takes(
+    DRAWN,
     errors=having("entries", "of", "model_", how="jm.em.standard_errors"),
     bootstrap=optional(having("interval", how="jm.em.bootstrap")),
 )
@@ -62,8 +61,7 @@ def intervals(errors: Any, bootstrap: Any = None) -> Axes:
     return ax
 
 
-@on_host("return the arrays and draw them outside.")
-@takes(x=in_doubles, moves=in_doubles)
+@takes(DRAWN, x=in_doubles, moves=in_doubles)
 def influence(x: Any, moves: Any, ax: Axes | None = None, label: str = "influence") -> Axes:
     """Draw each row of one or two coordinates with what its weight moves.
 

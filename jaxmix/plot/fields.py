@@ -11,21 +11,19 @@ from jaxtyping import PyTree
 from .. import _events
 from .._arguments import numbers, optional, rows, takes
 from .._hooks import Labelled, Marginalises
-from .._refuse import on_host
 from ..combinators import Censored, IntervalEvent, MarkovChain, OptionalEvent, Sequence
 from ..combinators import Optional as OptionalField
 from ..combinators._conditioning import plain
 from ..data.structure import structure
 from ..families import BernoulliSet, Categorical
-from ._canvas import colours, each, new_axes, responsibilities
+from ._canvas import DRAWN, colours, each, new_axes, responsibilities
 
 BINS = 40
 MAX_BARS = 30
 DATA = {"color": "#d9d9d9", "edgecolor": "#bdbdbd", "linewidth": 0.5}
 
 
-@on_host("return the arrays and draw them outside.")
-@takes(data=rows, posterior=optional(numbers(2)))
+@takes(DRAWN, data=rows, posterior=optional(numbers(2)))
 def fields(
     model: Any,
     data: PyTree,

@@ -5,12 +5,10 @@ from typing import Any
 import numpy as np
 
 from .._arguments import having, takes
-from .._refuse import on_host
-from ._canvas import Axes, new_axes
+from ._canvas import DRAWN, Axes, new_axes
 
 
-@on_host("return the arrays and draw them outside.")
-@takes(fit=having("history", how="jm.fit"))
+@takes(DRAWN, fit=having("history", how="jm.fit"))
 def history(fit: Any) -> Axes:
     """Draw the log-likelihood and the ELBO of each step, and under them their difference, the KL.
 

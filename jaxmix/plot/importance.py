@@ -7,13 +7,11 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._arguments import made_by, numbers, takes
-from .._refuse import on_host
 from ..importance import Draws, Estimate, log_table
-from ._canvas import COOL, INK, PALE, WARM, axes_or_new, new_axes
+from ._canvas import COOL, DRAWN, INK, PALE, WARM, axes_or_new, new_axes
 
 
-@on_host("return the arrays and draw them outside.")
-@takes(thetas=numbers(1), estimate=made_by(Estimate, "jm.imp_est"))
+@takes(DRAWN, thetas=numbers(1), estimate=made_by(Estimate, "jm.imp_est"))
 def estimates(
     thetas: Float[Array, " j"],
     estimate: Estimate,
@@ -59,8 +57,7 @@ def estimates(
     return ax
 
 
-@on_host("return the arrays and draw them outside.")
-@takes(draws=made_by(Draws, "jm.importance.draw"))
+@takes(DRAWN, draws=made_by(Draws, "jm.importance.draw"))
 def proposals(
     draws: Draws,
     *,
@@ -140,8 +137,7 @@ def proposals(
     return ax
 
 
-@on_host("return the arrays and draw them outside.")
-@takes(estimate=made_by(Estimate, "jm.imp_est"))
+@takes(DRAWN, estimate=made_by(Estimate, "jm.imp_est"))
 def weights(estimate: Estimate, *, labels: Any = None, axes: Any = None) -> Any:
     """Diagnostics a target: Pareto k against its limit, and the effective number of draws.
 

@@ -9,9 +9,9 @@ from jaxtyping import Array, Float
 
 from .._arguments import having, shown, takes
 from .._numerics import native
-from .._refuse import on_host
 from ..combinators import unwrap
 from ._canvas import (
+    DRAWN,
     Axes,
     axes_or_new,
     colours,
@@ -24,8 +24,7 @@ from ._canvas import (
 )
 
 
-@on_host("return the arrays and draw them outside.")
-@takes(model=having("joint_log_probs", "components", how="jm.mixture_of"))
+@takes(DRAWN, model=having("joint_log_probs", "components", how="jm.mixture_of"))
 def mixture(
     model: Any,
     x: Float[Array, " n *d"],

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 
 from .._arguments import made_by, takes
-from .._refuse import on_host
 from ..objectives import Comparison
 from ._canvas import Axes, colours, new_axes
 
 
-@on_host("return the arrays and draw them outside.")
-@takes(table=made_by(Comparison, "jm.objectives.compare"))
+@takes(
+    "return the arrays and draw them outside.", table=made_by(Comparison, "jm.objectives.compare")
+)
 def comparison(table: Any) -> Axes:
     """Draw a comparison of objectives: bias with its error, variance x cost, signal to noise.
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._numerics import as_float
+from ..families._entrances import exp_of
 from ..families._special import stirling
 from ..families._support import counted, outside, positive
 from ..families.bernoulli import Bernoulli
@@ -127,14 +128,11 @@ class GammaRegression(_OnePredictor):
     shapes: ClassVar[tuple[str, ...]] = ("log_shape",)
 
     log_shape: Float[Array, "*stack"]
+    shape = exp_of("log_shape")
 
     def __init__(self, coefficients, intercept, shape, *, offset: bool = False):
         self.coefficients, self.intercept, shape = as_float(coefficients, intercept, shape)
         self.log_shape, self.offset = jnp.log(shape), offset
-
-    @property
-    def shape(self) -> Float[Array, "*stack"]:
-        return jnp.exp(self.log_shape)
 
     def response(self, y):
         return positive(self._scalar(y), self.intercept.dtype)
@@ -174,14 +172,11 @@ class NegativeBinomialRegression(_OnePredictor):
     shapes: ClassVar[tuple[str, ...]] = ("log_successes",)
 
     log_successes: Float[Array, "*stack"]
+    successes = exp_of("log_successes")
 
     def __init__(self, coefficients, intercept, successes, *, offset: bool = False):
         self.coefficients, self.intercept, r = as_float(coefficients, intercept, successes)
         self.log_successes, self.offset = jnp.log(r), offset
-
-    @property
-    def successes(self) -> Float[Array, "*stack"]:
-        return jnp.exp(self.log_successes)
 
     def local_log_prob(self, y, eta, shapes):
         r, m = jnp.exp(shapes[0]), jnp.exp(eta[0])

@@ -20,6 +20,7 @@ from jaxtyping import Array, Float, Scalar
 
 from .._exponential import ByChunk
 from .._platform import product_precision
+from ..families._entrances import length_of
 from ..families._pairs import matrix_of_pairs, products_of_pairs
 from .design import (
     HIGHEST,
@@ -85,6 +86,7 @@ class GeneralisedLinear(ByChunk):
     coefficients: eqx.AbstractVar[Array]
     intercept: eqx.AbstractVar[Array]
     offset: eqx.AbstractVar[bool]
+    num_features = length_of("coefficients")
 
     @abc.abstractmethod
     def local_log_prob(
@@ -99,10 +101,6 @@ class GeneralisedLinear(ByChunk):
     @abc.abstractmethod
     def given(self, x: Float[Array, " p"], offset: Any = 0.0) -> Any:
         """The density of the response given covariates."""
-
-    @property
-    def num_features(self) -> int:
-        return self.coefficients.shape[-1]
 
     @property
     def num_predictors(self) -> int:
@@ -230,7 +228,7 @@ class GeneralisedLinear(ByChunk):
         names = ("coefficients", "intercept", *self.shapes)
         values = [linear[..., :-1], linear[..., -1]]
         values += [point.shapes[..., i] for i in range(len(self.shapes))]
-        return eqx.tree_at(lambda m: [getattr(m, name) for name in names], self, values)
+        return self._replace(**dict(zip(names, values, strict=True)))
 
     def expected_log_prob(self, stats: Expansion, origin=None) -> Scalar:
         """The expansion at these parameters, up to a constant."""

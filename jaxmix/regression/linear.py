@@ -6,7 +6,9 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._density import made
 from .._numerics import as_float
+from ..families._entrances import exp_of, length_of
 from ..families.multivariate_normal import (
     MultivariateNormal,
     covariance_of,
@@ -48,6 +50,7 @@ class LinearRegression(LinearForm):
     intercept: Float[Array, "*stack"]
     log_scale: Float[Array, "*stack"]
     offset: bool = eqx.field(static=True)
+    scale = exp_of("log_scale")
 
     def __init__(self, coefficients, intercept, scale, *, offset: bool = False):
         self.coefficients, self.intercept, scale = as_float(coefficients, intercept, scale)
@@ -57,10 +60,6 @@ class LinearRegression(LinearForm):
     def template(cls, num_features: int, *, offset: bool = False) -> Self:
         """A placeholder for a fit."""
         return cls(jnp.zeros(num_features), 0.0, 1.0, offset=offset)
-
-    @property
-    def scale(self) -> Float[Array, "*stack"]:
-        return jnp.exp(self.log_scale)
 
     @property
     def num_responses(self) -> int:
@@ -90,9 +89,9 @@ class LinearRegression(LinearForm):
         return (response_of(y, (), self.log_scale.dtype) - offset)[None], x
 
     def placed(self, rows, covariance):
-        fields = lambda m: (m.coefficients, m.intercept, m.log_scale)
-        values = (rows[..., 0, :-1], rows[..., 0, -1], 0.5 * jnp.log(covariance[..., 0, 0]))
-        return eqx.tree_at(fields, self, values)
+        log_scale = 0.5 * jnp.log(covariance[..., 0, 0])
+        coefficients, intercept = rows[..., 0, :-1], rows[..., 0, -1]
+        return self._replace(coefficients=coefficients, intercept=intercept, log_scale=log_scale)
 
     def on_boundary(self, floor: Residuals):
         return jnp.exp(2 * self.log_scale) <= 2 * floor.square[..., 0, 0]
@@ -120,6 +119,7 @@ class MultivariateLinearRegression(LinearForm):
     coefficients: Float[Array, "*stack r p"]
     intercept: Float[Array, "*stack r"]
     factor: Float[Array, "*stack r r"]
+    num_responses = length_of("intercept")
 
     def __init__(self, coefficients, intercept, covariance):
         self.coefficients, self.intercept, covariance = as_float(
@@ -132,10 +132,6 @@ class MultivariateLinearRegression(LinearForm):
         """A placeholder for a fit."""
         r = num_responses
         return cls(jnp.zeros((r, num_features)), jnp.zeros(r), jnp.eye(r))
-
-    @property
-    def num_responses(self) -> int:
-        return self.intercept.shape[-1]
 
     @property
     def covariance(self) -> Float[Array, "*stack r r"]:
@@ -152,17 +148,15 @@ class MultivariateLinearRegression(LinearForm):
     def given(self, x: Float[Array, " p"]) -> MultivariateNormal:
         """The density of the response given covariates."""
         mean = jnp.dot(self.coefficients, x, precision=HIGHEST) + self.intercept
-        like = MultivariateNormal.template(self.num_responses)
-        return eqx.tree_at(lambda n: (n.mean, n.factor), like, (mean, self.factor))
+        return made(MultivariateNormal, mean=mean, factor=self.factor)
 
     def taken(self, event):
         y, x, _ = taken_apart(event, self.num_features, False, self.intercept.dtype)
         return response_of(y, (self.num_responses,), self.intercept.dtype), x
 
     def placed(self, rows, covariance):
-        fields = lambda m: (m.coefficients, m.intercept, m.factor)
-        values = (rows[..., :-1], rows[..., -1], precision_factor(covariance))
-        return eqx.tree_at(fields, self, values)
+        factor = precision_factor(covariance)
+        return self._replace(coefficients=rows[..., :-1], intercept=rows[..., -1], factor=factor)
 
     def on_boundary(self, floor: Residuals):
         # In units of the floor's own diagonal: responses have units of their own.

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Scalar
 
 from .._exponential import ByChunk, ExponentialFamily
 from .._platform import product_precision
+from ..families._entrances import length_of
 from ..families._pairs import matrix_of_pairs, products_of_pairs, weights_of_pairs
 from ..families._special import LOG_2_PI
 from ..families.multivariate_normal import whitener
@@ -36,6 +37,7 @@ class LinearForm(ByChunk, ExponentialFamily):
 
     coefficients: eqx.AbstractVar[Array]
     intercept: eqx.AbstractVar[Array]
+    num_features = length_of("coefficients")
 
     @property
     @abc.abstractmethod
@@ -59,10 +61,6 @@ class LinearForm(ByChunk, ExponentialFamily):
     @abc.abstractmethod
     def placed(self, rows: Float[Array, "*stack r q"], covariance: Float[Array, "*s r r"]) -> Self:
         """The density of these coefficients and this covariance."""
-
-    @property
-    def num_features(self) -> int:
-        return self.coefficients.shape[-1]
 
     @property
     def num_parameters(self) -> int:

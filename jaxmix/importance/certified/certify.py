@@ -11,7 +11,6 @@ from jaxtyping import PyTree
 
 from ..._arguments import function, real, takes
 from ..._progress import Bar
-from ..._refuse import on_host
 from ..amis import Rounds
 from ..draws import Draws
 from .betting import limits
@@ -32,8 +31,7 @@ REFUSED = {
 }
 
 
-@on_host("certify outside: sentences and tables are made of values.")
-@takes(f=function, delta=real(0, 1))
+@takes("certify outside: sentences and tables are made of values.", f=function, delta=real(0, 1))
 def certify(
     f: Callable,
     grid: PyTree,

@@ -4,7 +4,6 @@ import numpy as np
 from jaxtyping import PyTree
 
 from ..._arguments import made_by, takes
-from ..._refuse import on_host
 from ..draws import Draws
 from .coordinates import Coordinates, check_inside, proposal_rows
 from .support import boxes_of, statistics_box
@@ -130,8 +129,7 @@ def shares_of(draws: Draws) -> np.ndarray:
     return counts / counts.sum()
 
 
-@on_host("find the largest weights before.")
-@takes(draws=made_by(Draws, "jm.importance.draw"))
+@takes("find the largest weights before.", draws=made_by(Draws, "jm.importance.draw"))
 def max_weight(targets: PyTree, draws: Draws, *, bound=None) -> np.ndarray:
     """Proved upper bounds of sup_x p(x) / q(x), q the pooled mixture of the draws' proposals.
 

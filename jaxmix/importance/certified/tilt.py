@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import PyTree
 
 from ..._arguments import optional, real, takes
-from ..._refuse import on_host
 from ...combinators.natural import same_family
 from ...families import (
     DiagonalNormal,
@@ -25,8 +24,7 @@ GOLDEN = (5**0.5 - 1) / 2
 NORMALS = (Normal, DiagonalNormal, SphericalNormal, MultivariateNormal, TiedMultivariateNormal)
 
 
-@on_host("bound outside.")
-@takes(f=real(0, 1, ends=True), order=optional(real(1, ends=True)))
+@takes("bound outside.", f=real(0, 1, ends=True), order=optional(real(1, ends=True)))
 def tilt_bound(f: float, centre: PyTree, at: PyTree, *, order: float | None = None) -> float:
     """Upper bound of E_t F, 0 <= F <= 1, from one (an upper limit f) at the density `centre`.
 
@@ -62,8 +60,7 @@ def tilt_bound(f: float, centre: PyTree, at: PyTree, *, order: float | None = No
     return float(min(np.exp(value(1 + np.exp(q))), 1.0))
 
 
-@on_host("bound outside.")
-@takes(alpha=real(0, 1))
+@takes("bound outside.", alpha=real(0, 1))
 def tilt_level(alpha: float, centre: PyTree, at: PyTree) -> float:
     """The largest f at `centre` for which `tilt_bound` stays at alpha: sup_q of its inverse.
 
