@@ -24,6 +24,16 @@ def _with_key(sample: Any) -> Any:
     return checked
 
 
+def _of_one_number(function: Any) -> Any:
+    """The same method, which refuses a batch of numbers."""
+
+    @functools.wraps(function)
+    def checked(self, x):
+        return function(self, one_event(x, (), self))
+
+    return checked
+
+
 class LogDensity(eqx.Module):
     """The base of the house's densities; a user's class needs only the methods, not the base.
 
@@ -45,6 +55,9 @@ class LogDensity(eqx.Module):
         own = vars(cls).get("sample")
         if inspect.isfunction(own) and list(inspect.signature(own).parameters)[1:2] == ["key"]:
             cls.sample = _with_key(own)
+        for name in ("cdf", "log_cdf"):
+            if inspect.isfunction(own := vars(cls).get(name)):
+                setattr(cls, name, _of_one_number(own))
 
     def __check_init__(self) -> None:
         """Host's numbers given for declared parameters become floating arrays of one dtype."""
@@ -93,9 +106,12 @@ class LogDensity(eqx.Module):
 
     def cdf(self, x: Scalar) -> Scalar:
         """Probability of a number up to x."""
-        raise NotImplementedError(
-            f"{type(self).__name__} has no `cdf`: it is no density of a number, or none in closed form."
-        )
+        if type(self).log_cdf is LogDensity.log_cdf:
+            raise NotImplementedError(
+                f"{type(self).__name__} has no `cdf`: it is no density of a number, or none in closed "
+                "form."
+            )
+        return jnp.exp(self.log_cdf(x))
 
     def log_cdf(self, x: Scalar) -> Scalar:
         """Logarithm of the probability of a number up to x."""

@@ -101,6 +101,11 @@ class Refittable(LogDensity):
         del stats, origin
         return None
 
+    def on_support(self, x: Any) -> tuple[Array, Array]:
+        """A number by one inside the `domain` if it is off it; and 0, -inf or NaN as it is on it."""
+        domain: Any = self.domain  # pyright: ignore[reportAttributeAccessIssue]
+        return domain.safe(x, getattr(self, next(iter(self.ranks))).dtype)
+
     @abc.abstractmethod
     def stats(self, x: PyTree, origin: Array | None = None) -> Any:
         """Sufficient statistics T(x) of one event, headed by the constant 1."""
@@ -192,7 +197,8 @@ class ExponentialFamily(Refittable):
     - `stats(x, origin)`: T(x) of ONE event, a NamedTuple headed by `count`, which is 1. Where two
       or three sums suffice, `jm.Total` (count, total) and `jm.Moments` (count, first, second) serve.
     - `natural(origin)`: what multiplies each statistic; minus the log-normaliser multiplies `count`.
-    - `log_base(x)`: what is left of log p(x); -inf off the support. 0 if it is not stated.
+    - `log_base(x)`: what is left of log p(x), -inf off the support; if it is not stated, 0 in the
+      `domain`. `on_support(x)` gives a number to compute with, and 0 or -inf to add.
     - `from_stats(stats, origin)`: the density of maximum likelihood for summed statistics. Newton's
       ascent in the parameters if it is not stated.
     - `sample(key)`: one event, or not at all.
@@ -211,13 +217,15 @@ class ExponentialFamily(Refittable):
         ...     domain = jm.Domain("a positive number", low=0.0, open=True)
         ...
         ...     def stats(self, x, origin=None):
-        ...         return jm.Total(jnp.ones_like(x), x**2)
+        ...         value, _ = self.on_support(x)
+        ...         return jm.Total(jnp.ones_like(value), value**2)
         ...
         ...     def natural(self, origin=None):
         ...         return jm.Total(-self.log_square, -0.5 * jnp.exp(-self.log_square))
         ...
         ...     def log_base(self, x):
-        ...         return jnp.log(x)
+        ...         value, base = self.on_support(x)
+        ...         return base + jnp.log(value)
         ...
         ...     def from_stats(self, stats, origin=None):
         ...         return Rayleigh(jnp.log(stats.total / (2 * stats.count)))
@@ -255,8 +263,9 @@ class ExponentialFamily(Refittable):
         return jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
 
     def log_base(self, x: PyTree) -> Scalar:
-        """Logarithm of the base measure: -inf off the support."""
-        del x
+        """Logarithm of the base measure: -inf off the support, where `domain` is one of numbers."""
+        if (domain := getattr(self, "domain", None)) is not None and domain.dim is None:
+            return self.on_support(x)[1]
         return jnp.zeros((), jnp.result_type(*jax.tree.leaves(self)))
 
     def log_prob(self, x: PyTree) -> Scalar:

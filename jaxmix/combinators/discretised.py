@@ -87,8 +87,6 @@ class Discretised(LogDensity):
 
     def cdf(self, x: Scalar) -> Scalar:
         """Probability that the rounded number is at most x: that of all which rounds to no more."""
-        x = jnp.asarray(x)
-        x = x if eqx.is_inexact_array(x) else x.astype(float)
         place = x / self.step
         near = jnp.round(place)
         hit = jnp.abs(near - place) <= 4 * jnp.finfo(x.dtype).eps * jnp.abs(place)
@@ -140,10 +138,10 @@ class Scaled(LogDensity):
         return value - jnp.log(jnp.asarray(self.unit, value.dtype))
 
     def cdf(self, x: Scalar) -> Scalar:
-        return self.value.cdf(one_event(x, (), self) / self.unit)
+        return self.value.cdf(x / self.unit)
 
     def log_cdf(self, x: Scalar) -> Scalar:
-        return self.value.log_cdf(one_event(x, (), self) / self.unit)
+        return self.value.log_cdf(x / self.unit)
 
     def sample(self, key: Key[Array, ""]) -> Scalar:
         return self.unit * self.value.sample(key)

@@ -72,9 +72,6 @@ class AbstractMixture(HiddenLabel):
         under = self.component_log_probs(x)
         return label_log_probs(self.mixing, under.shape[0]), under
 
-    def cdf(self, x: Scalar) -> Scalar:
-        return jnp.exp(self.log_cdf(x))
-
     def log_cdf(self, x: Scalar) -> Scalar:
         under = self._over(lambda component: component.log_cdf(x))
         return weighted_logsumexp(self._log_weights(), under)

@@ -76,7 +76,7 @@ class Truncated(LogDensity):
         return [jnp.full_like(like, i) if p is None else p for i, p in enumerate(known)]
 
     def cdf(self, x) -> Scalar:
-        (x,) = as_numbers(self.value, one_event(x, (), self))
+        (x,) = as_numbers(self.value, x)
         below, above = self._ends(x)
         at = self.value.cdf(jnp.clip(x, self.domain.low, self.domain.high))
         return jnp.where(x < self.domain.low, 0 * x, (at - below) / (above - below))

@@ -64,7 +64,6 @@ class ZeroInflated(HiddenLabel):
         return jnp.stack(which), jnp.stack([counted, zero])
 
     def cdf(self, x: Scalar) -> Scalar:
-        x = one_event(x, (), self)
         below = self.p_zero + (1 - self.p_zero) * self.count.cdf(x)
         return jnp.where(x >= 0, below, jnp.zeros_like(below))
 

@@ -3,18 +3,16 @@
 from typing import ClassVar, Self
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._exponential import Moments, Refittable
 from .._numerics import as_float
 from ._entrances import exp_of, logs
-from ._moments import mean_and_scatter, recentred
+from ._moments import OfMoments
 from ._support import Domain
 
 
-class NormalBetween(Refittable):
+class NormalBetween(OfMoments):
     """A location and a scale, and two ends (static), of which either may be infinite."""
 
     ranks: ClassVar[dict[str, int]] = {"loc": 0, "log_scale": 0}
@@ -43,13 +41,6 @@ class NormalBetween(Refittable):
     def domain(self) -> Domain:
         words = f"a number from {self.low:g} to {self.high:g}"
         return Domain(words, low=self.low, high=self.high)
-
-    def floor(self, stats: Moments, share) -> Moments:
-        zero = jnp.zeros_like(stats.count)
-        return Moments(zero, zero, share * mean_and_scatter(stats, 0)[2])
-
-    def recentre(self, stats: Moments, old, new) -> Moments:
-        return recentred(stats, old, new, 0)
 
 
 def middle(low: float, high: float) -> float:

@@ -25,6 +25,4 @@ from ._support import POSITIVE as POSITIVE
 from ._support import TRIALS as TRIALS
 from ._support import UNIT as UNIT
 from ._support import Domain as Domain
-from ._support import counted as counted
 from ._support import outside as outside
-from ._support import positive as positive

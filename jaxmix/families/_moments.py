@@ -6,23 +6,21 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._exponential import Moments
+from .._exponential import Moments, Refittable
 from .._trees import spread
 
 HIGHEST = jax.lax.Precision.HIGHEST
 
 
-def mean_and_scatter(
-    stats: Moments, core: int, *, square: bool = True
-) -> tuple[Array, Array, Array]:
+def mean_and_scatter(stats: Moments) -> tuple[Array, Array, Array]:
     """Count, mean residual, and second moment about that mean, of summed statistics.
 
-    `core` is the rank of one first moment; the second moment is a matrix if `square`.
+    The second moment is that of each coordinate, or a matrix.
     """
-    count = stats.count
-    first = stats.first / spread(count, count.ndim + core)
-    second = stats.second / spread(count, count.ndim + (2 * core if square else core))
-    if core and square:
+    count, ndim = stats.count, stats.second.ndim
+    first = stats.first / spread(count, stats.first.ndim)
+    second = stats.second / spread(count, ndim)
+    if ndim > first.ndim:
         return count, first, second - first[..., :, None] * first[..., None, :]
     # Of more than rounding: about an origin far away no digit of the difference is left, which
     # would be no estimate, and a mean that is one would be lost with it.
@@ -30,18 +28,27 @@ def mean_and_scatter(
     return count, first, jnp.maximum(second - own, jnp.finfo(own.dtype).eps * own)
 
 
-def recentred(stats: Moments, old: Array, new: Array, core: int, *, square: bool = True) -> Moments:
-    """Residual moments about another origin."""
-    shift = old - new
-    count = spread(stats.count, stats.count.ndim + core)
-    first = stats.first + count * shift
-    if core and square:
-        cross = stats.first[..., :, None] * shift[..., None, :]
-        outer = shift[..., :, None] * shift[..., None, :]
-        second = stats.second + cross + jnp.swapaxes(cross, -1, -2) + count[..., None] * outer
-    else:
-        second = stats.second + 2 * stats.first * shift + count * shift * shift
-    return Moments(stats.count, first, second)
+class OfMoments(Refittable):
+    """A family whose statistics are moments of residuals, of each coordinate or as a matrix."""
+
+    def floor(self, stats: Moments, share) -> Moments:
+        # Each coordinate by its own variance: a fit in other units is the same fit.
+        second = mean_and_scatter(stats)[2]
+        if second.ndim > stats.first.ndim:
+            second = diagonal_matrix(jnp.diagonal(second, axis1=-2, axis2=-1))
+        return Moments(jnp.zeros_like(stats.count), jnp.zeros_like(stats.first), share * second)
+
+    def recentre(self, stats: Moments, old: Array, new: Array) -> Moments:
+        shift = old - new
+        count = spread(stats.count, stats.first.ndim)
+        first = stats.first + count * shift
+        if stats.second.ndim > first.ndim:
+            cross = stats.first[..., :, None] * shift[..., None, :]
+            outer = shift[..., :, None] * shift[..., None, :]
+            second = stats.second + cross + jnp.swapaxes(cross, -1, -2) + count[..., None] * outer
+        else:
+            second = stats.second + 2 * stats.first * shift + count * shift * shift
+        return Moments(stats.count, first, second)
 
 
 def diagonal_matrix(diagonal: Array) -> Array:

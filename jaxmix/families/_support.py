@@ -1,7 +1,7 @@
 """Supports: where a family's events live, in words and as a test; what an event off them is worth."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -40,6 +40,28 @@ class Domain(NamedTuple):
             fine &= np.abs(x.sum(axis=-1) - self.total) <= slack
         return fine  # pyright: ignore[reportReturnType]
 
+    @property
+    def inner(self) -> float:
+        """A number well inside, of a domain of numbers."""
+        low, high = self.low, self.high
+        if low == -math.inf:
+            return 0.0 if high == math.inf else high - 1
+        return low if self.whole else 0.5 * (low + high) if high < math.inf else low + 1
+
+    def safe(self, x: Any, dtype: Any) -> tuple[Array, Array]:
+        """A number as a float that lies in the domain, and 0, -inf or NaN as x itself does.
+
+        Replaced before a function that has no value at x: `where` after it would still
+        differentiate it there.
+        """
+        value = jnp.asarray(x).astype(dtype)
+        inside = (value > self.low) if self.open else (value >= self.low)
+        inside &= (value < self.high) if self.open else (value <= self.high)
+        inside &= jnp.isfinite(value)
+        if self.whole:
+            inside &= value == jnp.floor(value)
+        return jnp.where(inside, value, self.inner), outside(inside, value)
+
 
 REAL = Domain("a number")
 POSITIVE = Domain("a positive number", low=0, open=True)
@@ -59,24 +81,6 @@ def outside(inside: Bool[Array, "..."], x: Float[Array, "..."]) -> Float[Array, 
     """0 on the support, -inf off it; NaN stays NaN."""
     off = jnp.where(jnp.isnan(x), x, jnp.full_like(x, -jnp.inf))
     return jnp.where(inside, jnp.zeros_like(x), off)
-
-
-def counted(x, dtype, low: int = 0) -> tuple[Array, Array]:
-    """A count as a float that is safe to differentiate at, and 0, -inf or NaN by its support.
-
-    Counts are whole numbers from `low` up; events may be integers, truth values or floats.
-    """
-    value = jnp.asarray(x).astype(dtype)
-    inside = (value >= low) & (value == jnp.floor(value)) & jnp.isfinite(value)
-    return jnp.where(inside, value, jnp.full_like(value, low)), outside(inside, value)
-
-
-def positive(x, dtype) -> tuple[Array, Array]:
-    """A positive number by 1 off the support, and 0, -inf or NaN by its support."""
-    value = jnp.asarray(x).astype(dtype)
-    # Replace before the logarithm: `where` after it would still differentiate it at 0.
-    inside = (value > 0) & jnp.isfinite(value)
-    return jnp.where(inside, value, jnp.ones_like(value)), outside(inside, value)
 
 
 def chosen(log_probs: Array, counts: Array) -> Array:

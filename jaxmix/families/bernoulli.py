@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, Scalar
 
 from .._numerics import logsumexp
-from ._family import ExponentialFamily, logit, one_event, outside, sigmoid_of
+from ._family import ExponentialFamily, logit, one_event, sigmoid_of
 from ._support import TRUTH
 from .categorical import Counts
 
@@ -63,10 +63,6 @@ class Bernoulli(Coins):
         value = jnp.asarray(x).astype(self.logit.dtype)
         return (value == 0, value == 1), value
 
-    def log_base(self, x) -> Scalar:
-        (zero, one), value = self._hot(x)
-        return outside(zero | one, value)
-
     def log_prob(self, x) -> Scalar:
         x = one_event(x, (), self)
         (_, one), _ = self._hot(x)
@@ -76,7 +72,7 @@ class Bernoulli(Coins):
         return jnp.where(one, log(self.logit), log(-self.logit)) + self.log_base(x)
 
     def cdf(self, x) -> Scalar:
-        x = one_event(x, (), self).astype(self.logit.dtype)
+        x = x.astype(self.logit.dtype)
         below = jnp.where(x < 1, jax.nn.sigmoid(-self.logit), jnp.ones_like(x))
         return jnp.where(x < 0, jnp.zeros_like(below), below)
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Scalar
 
 from .._numerics import logsumexp
-from ._family import Domain, counted, logit, one_event, outside, sigmoid_of
+from ._family import Domain, logit, one_event, sigmoid_of
 from ._special import deviance, log_factorial_gap
 from ._support import whole
 from .bernoulli import Coins
@@ -61,11 +61,9 @@ class Binomial(Coins):
 
     def _outcomes(self, x):
         """Failures and successes, safe off the support, and 0 or -inf by it."""
-        value, base = counted(x, self.logit.dtype, self.low)
+        value, base = self.on_support(x)
         wins = value - self.low
-        inside = wins <= self.trials
-        wins = jnp.where(inside, wins, jnp.zeros_like(wins))
-        return jnp.stack([self.trials - wins, wins]), base + outside(inside, value)
+        return jnp.stack([self.trials - wins, wins]), base
 
     def log_base(self, x) -> Scalar:
         outcomes, base = self._outcomes(x)
@@ -81,7 +79,7 @@ class Binomial(Coins):
         return jnp.sum(each) - log_factorial_gap(n) + base
 
     def cdf(self, x) -> Scalar:
-        x = one_event(x, (), self).astype(self.logit.dtype)
+        x = x.astype(self.logit.dtype)
         wins = jnp.floor(x) - self.low
         inside = (wins >= 0) & (wins < self.trials)
         k = jnp.where(inside, wins, jnp.zeros_like(wins))

@@ -2,7 +2,6 @@
 
 from typing import Self
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,7 +43,7 @@ class CensoredNormal(NormalBetween):
 
     @property
     def bare(self) -> Self:
-        return eqx.tree_at(lambda m: m.log_scale, self, self.log_scale - 30)
+        return self._replace(log_scale=self.log_scale - 30)
 
     def _tails(self):
         """For each finite end: its sign, itself, its distance from loc outwards in scales."""
@@ -79,7 +78,6 @@ class CensoredNormal(NormalBetween):
         return value
 
     def cdf(self, x) -> Scalar:
-        x = one_event(x, (), self)
         below = ndtr((x - self.loc) * jnp.exp(-self.log_scale))
         below = jnp.where(x < self.low, jnp.zeros_like(below), below)
         return jnp.where(x >= self.high, jnp.ones_like(below), below)
@@ -102,10 +100,9 @@ class CensoredNormal(NormalBetween):
         return Moments(jnp.ones_like(first), first + shift, second)
 
     def from_stats(self, stats: Moments, origin=None) -> Self:
-        _, shift, variance = mean_and_scatter(stats, 0)
-        fields = lambda m: (m.loc, m.log_scale)
+        _, shift, variance = mean_and_scatter(stats)
         centre = self.loc if origin is None else origin
-        return eqx.tree_at(fields, self, (centre + shift, 0.5 * jnp.log(variance)))
+        return self._replace(loc=centre + shift, log_scale=0.5 * jnp.log(variance))
 
     def expected_log_prob(self, stats: Moments, origin=None) -> Scalar:
         normal = Normal(self.loc, log_scale=self.log_scale)
@@ -113,7 +110,3 @@ class CensoredNormal(NormalBetween):
 
     def on_boundary(self, floor: Moments):
         return at_floor(jnp.exp(2 * self.log_scale), floor.second, self.loc)
-
-    def zero_stats(self) -> Moments:
-        zero = jnp.zeros_like(self.loc)
-        return Moments(zero, zero, zero)

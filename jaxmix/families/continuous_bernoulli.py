@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from .._numerics import logit_of
 from ._bessel import concentration_of, log_mass
-from ._family import Domain, ExponentialFamily, Total, as_float, entrance, made, one_event, outside
+from ._family import Domain, ExponentialFamily, Total, as_float, entrance, made
 
 
 class ContinuousBernoulli(ExponentialFamily):
@@ -39,16 +39,8 @@ class ContinuousBernoulli(ExponentialFamily):
         logit, prob = entrance("ContinuousBernoulli", logit_of, prob=prob, logits=logits)
         self.logit = logit(*as_float(prob))
 
-    def _inside(self, x):
-        value = jnp.asarray(x).astype(self.logit.dtype)
-        inside = (value >= 0) & (value <= 1)
-        return jnp.where(inside, value, jnp.full_like(value, 0.5)), outside(inside, value)
-
-    def log_base(self, x):
-        return self._inside(x)[1]
-
     def stats(self, x, origin=None):
-        value = self._inside(x)[0]
+        value = self.on_support(x)[0]
         return Total(jnp.ones_like(value), value - 0.5)
 
     def natural(self, origin=None):
@@ -74,7 +66,7 @@ class ContinuousBernoulli(ExponentialFamily):
         return slope, near, jnp.where(near, jnp.ones_like(slope), slope)
 
     def cdf(self, x):
-        x = jnp.clip(one_event(x, (), self).astype(self.logit.dtype), 0, 1)
+        x = jnp.clip(x.astype(self.logit.dtype), 0, 1)
         slope, near, safe = self._steep()
         below = jnp.expm1(-safe * x) / jnp.expm1(-safe)
         below = jnp.where(near, x * (1 + 0.5 * slope * (1 - x)), below)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key, Scalar
 
 from .._platform import platform
 from ._family import LOG_2_PI, Moments, ProductForm, as_float, exp_of, length_of, logs, one_event
-from ._moments import at_floor, diagonal_matrix, mean_and_scatter, recentred
+from ._moments import OfMoments, at_floor, diagonal_matrix, mean_and_scatter
 from ._seen import SeenDiagonal
 from .normal import normal_log_normaliser
 
@@ -31,7 +31,7 @@ class _Independent(ProductForm, SeenDiagonal):
         return self.mean + self.scale * z
 
 
-class DiagonalNormal(_Independent):
+class DiagonalNormal(_Independent, OfMoments):
     """Normal density of a vector with independent coordinates.
 
     log p(x) = sum_i log N(x_i; mean_i, scale_i), in nats.
@@ -84,18 +84,9 @@ class DiagonalNormal(_Independent):
         return jnp.sum(normal_log_normaliser(natural.first, natural.second), -1)
 
     def from_stats(self, stats: Moments, origin=None) -> Self:
-        _, shift, variance = mean_and_scatter(stats, 1, square=False)
+        _, shift, variance = mean_and_scatter(stats)
         mean = (self.mean if origin is None else origin) + shift
         return self._replace(mean=mean, log_scale=0.5 * jnp.log(variance))
-
-    def floor(self, stats: Moments, share) -> Moments:
-        _, _, variance = mean_and_scatter(stats, 1, square=False)
-        # Each coordinate by its own variance: a fit in other units is the same fit.
-        second = share * variance
-        return Moments(jnp.zeros_like(stats.count), jnp.zeros_like(stats.first), second)
-
-    def recentre(self, stats: Moments, old, new) -> Moments:
-        return recentred(stats, old, new, 1, square=False)
 
     def zero_stats(self) -> Moments:
         zero = jnp.zeros_like(self.mean)

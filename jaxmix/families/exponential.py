@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
-from ._family import NON_NEGATIVE, ExponentialFamily, Total, exp_of, logs, one_event, outside
+from ._family import NON_NEGATIVE, ExponentialFamily, Total, exp_of, logs
 
 
 class Exponential(ExponentialFamily):
@@ -34,28 +34,14 @@ class Exponential(ExponentialFamily):
     def __init__(self, rate=None, *, log_rate=None):
         (self.log_rate,) = logs("Exponential", rate=(rate, log_rate))
 
-    def _safe(self, x):
-        value = jnp.asarray(x).astype(self.log_rate.dtype)
-        inside = (value >= 0) & jnp.isfinite(value)
-        return jnp.where(inside, value, jnp.zeros_like(value)), outside(inside, value)
-
-    def log_base(self, x) -> Scalar:
-        return self._safe(x)[1]
-
-    def log_prob(self, x) -> Scalar:
-        x = one_event(x, (), self)
-        value, base = self._safe(x)
-        return self.log_rate - self.rate * value + base
-
     def cdf(self, x) -> Scalar:
-        x = one_event(x, (), self)
         return -jnp.expm1(-self.rate * jnp.maximum(x, 0))
 
     def sample(self, key: Key[Array, ""]) -> Scalar:
         return self.mean * jax.random.exponential(key, (), self.log_rate.dtype)
 
     def stats(self, x, origin=None) -> Total:
-        value, _ = self._safe(x)
+        value, _ = self.on_support(x)
         return Total(jnp.ones_like(value), value)
 
     def natural(self, origin=None) -> Total:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
 from .._numerics import log_of
-from ._family import POSITIVE, ExponentialFamily, exp_of, logs, one_event, positive
+from ._family import POSITIVE, ExponentialFamily, exp_of, logs, one_event
 from ._special import shape_of, stirling
 
 TERMS = 64  # of the series of the lower tail
@@ -63,7 +63,7 @@ class Gamma(ExponentialFamily):
         return jnp.exp(2 * self.log_mean - self.log_shape)
 
     def log_base(self, x) -> Scalar:
-        value, base = positive(x, self.log_mean.dtype)
+        value, base = self.on_support(x)
         return base - jnp.log(value)
 
     def log_prob(self, x) -> Scalar:
@@ -72,11 +72,9 @@ class Gamma(ExponentialFamily):
         return stirling(self.shape) + self.shape * (s.log - s.excess) + self.log_base(x)
 
     def cdf(self, x) -> Scalar:
-        x = one_event(x, (), self)
         return jax.lax.igamma(self.shape, self.rate * jnp.maximum(x, 0))
 
     def log_cdf(self, x) -> Scalar:
-        x = one_event(x, (), self)
         below = self.cdf(x)
         # Where that has no digits left, by the series of x f(x) / shape, whose terms only fall.
         deep = (x > 0) & (below < float(jnp.finfo(below.dtype).tiny) ** 0.5)
@@ -94,7 +92,7 @@ class Gamma(ExponentialFamily):
         return jnp.exp(log_draw + self.log_mean - self.log_shape)
 
     def stats(self, x, origin=None) -> GammaMoments:
-        value, _ = positive(x, self.log_mean.dtype)
+        value, _ = self.on_support(x)
         log = jnp.log(value) - (self.log_mean if origin is None else origin)
         return GammaMoments(jnp.ones_like(log), jnp.expm1(log), log)
 

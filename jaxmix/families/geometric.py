@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Scalar
 
-from ._family import TRIALS, ExponentialFamily, counted, logit, one_event, sigmoid_of, times
+from ._family import TRIALS, ExponentialFamily, logit, one_event, sigmoid_of, times
 
 
 class Trials(NamedTuple):
@@ -49,24 +49,21 @@ class Geometric(ExponentialFamily):
     def variance(self) -> Float[Array, "*stack"]:
         return jnp.exp(-self.logit) * self.mean
 
-    def log_base(self, x) -> Scalar:
-        return counted(x, self.logit.dtype, 1)[1]
-
     def log_prob(self, x) -> Scalar:
         x = one_event(x, (), self)
-        value, base = counted(x, self.logit.dtype, 1)
+        value, base = self.on_support(x)
         natural = self.natural()
         return natural.count + times(value - 1, natural.failures) + base
 
     def cdf(self, x) -> Scalar:
-        x = one_event(x, (), self).astype(self.logit.dtype)
+        x = x.astype(self.logit.dtype)
         return -jnp.expm1(jnp.maximum(jnp.floor(x), 0) * jax.nn.log_sigmoid(-self.logit))
 
     def sample(self, key: Key[Array, ""]) -> Int[Array, ""]:
         return jax.random.geometric(key, self.prob, ())
 
     def stats(self, x, origin=None) -> Trials:
-        value, _ = counted(x, self.logit.dtype, 1)
+        value, _ = self.on_support(x)
         return Trials(jnp.ones_like(value), value - 1)
 
     def natural(self, origin=None) -> Trials:

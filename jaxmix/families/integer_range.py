@@ -12,12 +12,10 @@ from ._family import (
     Domain,
     Refittable,
     as_float,
-    counted,
     entrance,
     exp_of,
     logit,
     one_event,
-    outside,
     sigmoid_of,
     times,
 )
@@ -52,17 +50,14 @@ class _IntegerRange(Refittable):
         spread = lambda p, m: jnp.dot(p, (values - m) ** 2)
         return jnp.vectorize(spread, signature="(n),()->()")(self.probs, self.mean)
 
-    def _index(self, x, dtype):
-        value, base = counted(x, dtype, self.low)
-        inside = value < self.low + self.size
-        index = jnp.where(inside, value - self.low, jnp.zeros_like(value)).astype(int)
-        return index, base + outside(inside, value)
+    def _index(self, x):
+        value, base = self.on_support(x)
+        return (value - self.low).astype(int), base
 
     def log_prob(self, x) -> Scalar:
         x = one_event(x, (), self)
-        log_probs = self.log_probs
-        index, base = self._index(x, log_probs.dtype)
-        return log_probs[index] + base
+        index, base = self._index(x)
+        return self.log_probs[index] + base
 
     def cdf(self, x) -> Scalar:
         probs = self.probs
@@ -75,15 +70,11 @@ class _IntegerRange(Refittable):
 
     def stats(self, x, origin=None) -> Counts:
         dtype = self.log_probs.dtype
-        index, _ = self._index(x, dtype)
+        index, _ = self._index(x)
         return Counts(jnp.ones((), dtype), (index == jnp.arange(self.size)).astype(dtype))
 
     def expected_log_prob(self, stats: Counts, origin=None) -> Scalar:
         return jnp.sum(times(stats.outcomes, self.log_probs))
-
-    def zero_stats(self) -> Counts:
-        zeros = jnp.zeros_like(self.log_probs)
-        return Counts(zeros[..., 0], zeros)
 
 
 class IntegerCategorical(_IntegerRange):

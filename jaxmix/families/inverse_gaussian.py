@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._family import LOG_2_PI, POSITIVE, ExponentialFamily, Moments, exp_of, logs, made, positive
+from ._family import LOG_2_PI, POSITIVE, ExponentialFamily, Moments, exp_of, logs, made
 
 FAR = 8.0  # in logarithms: there, and beyond, float32 has no digit of the spread left
 
@@ -36,11 +36,11 @@ class InverseGaussian(ExponentialFamily):
         self.log_mean, self.log_shape = logs("InverseGaussian", **pairs)
 
     def log_base(self, x):
-        value, base = positive(x, self.log_mean.dtype)
+        value, base = self.on_support(x)
         return base - 1.5 * jnp.log(value)
 
     def stats(self, x, origin=None):
-        log = jnp.log(positive(x, self.log_mean.dtype)[0])
+        log = jnp.log(self.on_support(x)[0])
         shift = log - (self.log_mean if origin is None else origin)
         return Moments(jnp.ones_like(log), jnp.expm1(shift), 4 * jnp.sinh(0.5 * shift) ** 2)
 
@@ -83,7 +83,7 @@ class InverseGaussian(ExponentialFamily):
         return Moments(stats.count, first, square + stats.count * rise)
 
     def cdf(self, x):
-        value, base = positive(x, self.log_mean.dtype)
+        value, base = self.on_support(x)
         log_shape, log_mean = self.log_shape, self.log_mean
         root, ratio = jnp.exp(0.5 * (log_shape - jnp.log(value))), value * jnp.exp(-log_mean)
         log_cdf = jax.scipy.stats.norm.logcdf

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._family import UNIT, Domain, exp_of, logs, made, one_event, outside
+from ._family import UNIT, Domain, exp_of, logs, made, one_event
 from ._powers import ByPowers, Powers, best_shape, cumulants, log_if_held, shape_of_stats
 
 
@@ -47,10 +47,9 @@ class Kumaraswamy(ByPowers):
 
     def _logs(self, x):
         """log x and log(1 - x^a), safe off the support, and 0, -inf or NaN by it."""
-        value = one_event(x, (), self).astype(self.log_a.dtype)
-        inside = (value > 0) & (value < 1)
-        log = jnp.log(jnp.where(inside, value, jnp.full_like(value, 0.5)))
-        return log, _log_less(self.a * log), outside(inside, value)
+        value, base = self.on_support(one_event(x, (), self))
+        log = jnp.log(value)
+        return log, _log_less(self.a * log), base
 
     def log_prob(self, x):
         log, log_less, base = self._logs(x)
@@ -58,7 +57,6 @@ class Kumaraswamy(ByPowers):
         return self.log_a + self.log_b + (self.a - 1) * log - power - log_less + base
 
     def cdf(self, x):
-        x = one_event(x, (), self)
         below = -jnp.expm1(self.b * self._logs(x)[1])
         return jnp.where(x <= 0, 0 * below, jnp.where(x >= 1, jnp.ones_like(below), below))
 

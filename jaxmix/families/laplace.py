@@ -65,13 +65,11 @@ class Laplace(Refittable):
         return -z - self.log_scale - jnp.log(jnp.full_like(z, 2))
 
     def cdf(self, x) -> Scalar:
-        x = one_event(x, (), self)
         z = (x - self.loc) * jnp.exp(-self.log_scale)
         tail = 0.5 * jnp.exp(-jnp.abs(z))
         return jnp.where(z < 0, tail, 1 - tail)
 
     def log_cdf(self, x) -> Scalar:
-        x = one_event(x, (), self)
         z = (x - self.loc) * jnp.exp(-self.log_scale)
         above = jnp.log1p(-0.5 * jnp.exp(-jnp.maximum(z, 0)))
         return jnp.where(z < 0, z - float(np.log(2)), above)

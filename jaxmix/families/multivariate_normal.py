@@ -9,13 +9,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
 from .._platform import product_precision
-from ._family import LOG_2_PI, Moments, ProductForm, as_float, one_event
+from ._family import LOG_2_PI, Moments, ProductForm, as_float, length_of, one_event
 from ._moments import (
-    diagonal_matrix,
+    OfMoments,
     floor_with_rounding,
     inverse_of_lower,
     mean_and_scatter,
-    recentred,
 )
 from ._pairs import matrix_of_pairs, products_of_pairs, weights_of_pairs
 from ._seen import SeenFull
@@ -94,7 +93,7 @@ def covariance_of(factor):
     return jnp.matmul(inverse, jnp.swapaxes(inverse, -1, -2), precision=HIGHEST)
 
 
-class _FullCovariance(ProductForm, SeenFull):
+class _FullCovariance(ProductForm, OfMoments, SeenFull):
     """What the untied and the tied family share: everything but who owns the factor."""
 
     rows_last: ClassVar[bool] = True
@@ -103,10 +102,7 @@ class _FullCovariance(ProductForm, SeenFull):
 
     mean: eqx.AbstractVar[Array]
     factor: eqx.AbstractVar[Array]
-
-    @property
-    def dim(self) -> int:
-        return self.mean.shape[-1]
+    dim = length_of("mean")
 
     @property
     def _factors(self) -> Array:
@@ -175,15 +171,6 @@ class _FullCovariance(ProductForm, SeenFull):
         log_det = jnp.sum(jnp.log(jnp.diagonal(lower, axis1=-2, axis2=-1)), -1)
         value = 0.5 * jnp.sum(whitened**2, -1) - log_det + 0.5 * self.dim * LOG_2_PI
         return jnp.where(inside, value, jnp.full_like(value, jnp.inf))
-
-    def recentre(self, stats: Moments, old, new) -> Moments:
-        return recentred(stats, old, new, 1)
-
-    def floor(self, stats: Moments, share) -> Moments:
-        scatter = mean_and_scatter(stats, 1)[2]
-        # Each coordinate by its own variance: a fit in other units is the same fit.
-        second = diagonal_matrix(share * jnp.diagonal(scatter, axis1=-2, axis2=-1))
-        return Moments(jnp.zeros_like(stats.count), jnp.zeros_like(stats.first), second)
 
     def zero_stats(self) -> Moments:
         return Moments(
@@ -281,7 +268,7 @@ class MultivariateNormal(_FullCovariance):
         return self.dim + self.dim * (self.dim + 1) // 2
 
     def from_stats(self, stats: Moments, origin=None) -> Self:
-        _, shift, scatter = mean_and_scatter(stats, 1)
+        _, shift, scatter = mean_and_scatter(stats)
         mean = (self.mean if origin is None else origin) + shift
         return self._replace(mean=mean, factor=precision_factor(scatter))
 
@@ -331,7 +318,7 @@ class TiedMultivariateNormal(_FullCovariance):
         return self.dim * (self.dim + 1) // 2
 
     def from_stats(self, stats: Moments, origin=None) -> Self:
-        count, shift, scatter = mean_and_scatter(stats, 1)
+        count, shift, scatter = mean_and_scatter(stats)
         mean = (self.mean if origin is None else origin) + shift
         if self.is_tied:
             # An emptied density has no mean residual, and no say in the pool.

@@ -11,7 +11,6 @@ from ._family import (
     COUNT,
     Refittable,
     as_float,
-    counted,
     exp_of,
     logit,
     logs,
@@ -72,7 +71,7 @@ class NegativeBinomial(Refittable):
 
     def log_prob(self, x) -> Scalar:
         x = one_event(x, (), self)
-        value, base = counted(x, self.logit.dtype)
+        value, base = self.on_support(x)
         r = self.successes
         n = value + r
         wins = jnp.log(n) + jax.nn.log_sigmoid(self.logit)
@@ -81,12 +80,12 @@ class NegativeBinomial(Refittable):
         return head - deviance(r, wins) - deviance(value, losses) + base
 
     def cdf(self, x) -> Scalar:
-        x = one_event(x, (), self).astype(self.logit.dtype)
+        x = x.astype(self.logit.dtype)
         below = jax.lax.betainc(self.successes, jnp.maximum(jnp.floor(x), 0) + 1, self.prob)
         return jnp.where(x < 0, jnp.zeros_like(below), below)
 
     def log_cdf(self, x) -> Scalar:
-        x = one_event(x, (), self).astype(self.logit.dtype)
+        x = x.astype(self.logit.dtype)
         r, k = self.successes, jnp.maximum(jnp.floor(x), 0)
         head = self.log_prob(k) + jax.nn.log_sigmoid(-self.logit) + jnp.log1p(k / r)
         prob = jnp.where(x < 0, jnp.zeros_like(x), self.prob)
@@ -98,7 +97,7 @@ class NegativeBinomial(Refittable):
         return jax.random.poisson(k_count, rate * jnp.exp(-self.logit), ())
 
     def stats(self, x, origin=None) -> Groups:
-        value, _ = counted(x, self.logit.dtype)
+        value, _ = self.on_support(x)
         r = self.successes
         # The expected number of groups is r (digamma(x + r) - digamma(r)).
         digammas = jnp.log1p(value / r) - log_minus_digamma(value + r) + log_minus_digamma(r)

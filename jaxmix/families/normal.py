@@ -19,7 +19,7 @@ from ._family import (
     of_field,
     one_event,
 )
-from ._moments import at_floor, mean_and_scatter, recentred
+from ._moments import OfMoments, at_floor, mean_and_scatter
 
 
 def normal_log_normaliser(first: Array, second: Array) -> Array:
@@ -30,7 +30,7 @@ def normal_log_normaliser(first: Array, second: Array) -> Array:
     return jnp.where(inside, value, jnp.full_like(value, jnp.inf))
 
 
-class Normal(ProductForm):
+class Normal(ProductForm, OfMoments):
     """Normal density of one real number.
 
     log p(x) = -((x - mean) / scale)^2 / 2 - log(scale) - log(2 pi) / 2, in nats.
@@ -68,11 +68,9 @@ class Normal(ProductForm):
         return -0.5 * z * z - self.log_scale - 0.5 * LOG_2_PI
 
     def cdf(self, x) -> Scalar:
-        x = one_event(x, (), self)
         return jax.scipy.special.ndtr((x - self.mean) * jnp.exp(-self.log_scale))
 
     def log_cdf(self, x) -> Scalar:
-        x = one_event(x, (), self)
         return jax.scipy.special.log_ndtr((x - self.mean) * jnp.exp(-self.log_scale))
 
     def sample(self, key: Key[Array, ""]) -> Scalar:
@@ -92,17 +90,9 @@ class Normal(ProductForm):
         return normal_log_normaliser(natural.first, natural.second)
 
     def from_stats(self, stats: Moments, origin=None) -> Self:
-        _, shift, variance = mean_and_scatter(stats, 0)
+        _, shift, variance = mean_and_scatter(stats)
         mean = (self.mean if origin is None else origin) + shift
         return self._replace(mean=mean, log_scale=0.5 * jnp.log(variance))
-
-    def floor(self, stats: Moments, share) -> Moments:
-        _, _, variance = mean_and_scatter(stats, 0)
-        zero = jnp.zeros_like(stats.count)
-        return Moments(zero, zero, share * variance)
-
-    def recentre(self, stats: Moments, old, new) -> Moments:
-        return recentred(stats, old, new, 0)
 
     def features(self, residual):
         return jnp.stack([residual, residual * residual])
@@ -121,7 +111,7 @@ class Normal(ProductForm):
         return at_floor(self.variance, floor.second, self.mean)
 
 
-class LogNormal(ExponentialFamily):
+class LogNormal(ExponentialFamily, OfMoments):
     """Density of exp(y), y normal: log p(x) = log N(log x; mean, scale) - log x for x > 0, in nats.
 
     Args:
@@ -176,12 +166,10 @@ class LogNormal(ExponentialFamily):
         return self.log.log_prob(jnp.log(self._safe(x))) + self.log_base(x)
 
     def cdf(self, x) -> Scalar:
-        x = one_event(x, (), self)
         below = self.log.cdf(jnp.log(self._safe(x)))
         return jnp.where(x > 0, below, jnp.zeros_like(below))
 
     def log_cdf(self, x) -> Scalar:
-        x = one_event(x, (), self)
         below = self.log.log_cdf(jnp.log(self._safe(x)))
         return jnp.where(x > 0, below, jnp.full_like(below, -jnp.inf))
 
@@ -199,12 +187,6 @@ class LogNormal(ExponentialFamily):
 
     def from_stats(self, stats, origin=None) -> Self:
         return self._replace(log=self.log.from_stats(stats, origin))
-
-    def floor(self, stats, share):
-        return self.log.floor(stats, share)
-
-    def recentre(self, stats, old, new):
-        return self.log.recentre(stats, old, new)
 
     def on_boundary(self, floor: Moments):
         return self.log.on_boundary(floor)

@@ -36,7 +36,7 @@ class Completed(Refittable):
         return self.whole.sample(key)
 
     def from_stats(self, stats: Moments, origin=None) -> Self:
-        return eqx.tree_at(lambda m: m.whole, self, self.whole.from_stats(stats, origin))
+        return self._replace(whole=self.whole.from_stats(stats, origin))
 
     def placed_at(self, origin) -> Self:
         return eqx.tree_at(lambda m: m.whole, self, self.whole.placed_at(origin))
@@ -66,12 +66,12 @@ class _Partial(Completed):
     def bare(self) -> Self:
         whole: Any = self.whole
         if hasattr(whole, "log_scale"):
-            thin = eqx.tree_at(lambda m: m.log_scale, whole, whole.log_scale - THIN)
+            thin = whole._replace(log_scale=whole.log_scale - THIN)
         else:  # the factor of the precision, of whose diagonal the logarithms are stored
             eye = jnp.eye(self.dim, dtype=bool)
             factor = jnp.where(eye, whole.factor + THIN, whole.factor * jnp.exp(THIN))
-            thin = eqx.tree_at(lambda m: m.factor, whole, factor)
-        return eqx.tree_at(lambda m: m.whole, self, thin)
+            thin = whole._replace(factor=factor)
+        return self._replace(whole=thin)
 
     @property
     def domain(self) -> Domain:
@@ -107,9 +107,7 @@ class PartialNormal(_Partial, SeenFull):
     def template(cls, dim: int, *, tied: bool = False) -> Self:
         """A placeholder of this dimension for a fit; `tied` for one covariance for a stack."""
         one = cls(jnp.zeros(dim), jnp.eye(dim))
-        if not tied:
-            return one
-        return eqx.tree_at(lambda m: m.whole, one, TiedMultivariateNormal.template(dim))
+        return one._replace(whole=TiedMultivariateNormal.template(dim)) if tied else one
 
     def log_prob(self, x: Float[Array, " d"]) -> Scalar:
         return self.observed_log_prob(one_event(x, (self.dim,), self))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Scalar
 
 from .._numerics import as_float, log_of
-from ._family import COUNT, ExponentialFamily, Total, counted, entrance, exp_of, one_event
+from ._family import COUNT, ExponentialFamily, Total, entrance, exp_of, one_event
 from ._special import deviance, log_factorial_gap
 
 
@@ -36,16 +36,16 @@ class Poisson(ExponentialFamily):
         self.log_rate = log(*as_float(rate))
 
     def log_base(self, x) -> Scalar:
-        value, base = counted(x, self.log_rate.dtype)
+        value, base = self.on_support(x)
         return base - jax.lax.lgamma(value + 1)
 
     def log_prob(self, x) -> Scalar:
         x = one_event(x, (), self)
-        value, base = counted(x, self.log_rate.dtype)
+        value, base = self.on_support(x)
         return (log_factorial_gap(value) + base) - deviance(value, self.log_rate)
 
     def cdf(self, x) -> Scalar:
-        x = one_event(x, (), self).astype(self.log_rate.dtype)
+        x = x.astype(self.log_rate.dtype)
         below = jax.lax.igammac(jnp.maximum(jnp.floor(x), 0) + 1, self.rate)
         return jnp.where(x < 0, jnp.zeros_like(below), below)
 
@@ -53,7 +53,7 @@ class Poisson(ExponentialFamily):
         return jax.random.poisson(key, self.rate, ())
 
     def stats(self, x, origin=None) -> Total:
-        value, _ = counted(x, self.log_rate.dtype)
+        value, _ = self.on_support(x)
         return Total(jnp.ones_like(value), value)
 
     def natural(self, origin=None) -> Total:

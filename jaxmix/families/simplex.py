@@ -178,18 +178,14 @@ class Beta(_Concentrations):
         return self._replace(log_a=log_a[..., 0], log_b=log_a[..., 1])
 
     def _safe_logs(self, x):
-        value = jnp.asarray(x).astype(self.log_a.dtype)
-        inside = (value > 0) & (value < 1)
-        safe = jnp.where(inside, value, jnp.full_like(value, 0.5))
-        return jnp.stack([jnp.log(safe), jnp.log1p(-safe)]), outside(inside, value)
+        value, base = self.on_support(x)
+        return jnp.stack([jnp.log(value), jnp.log1p(-value)]), base
 
     def cdf(self, x) -> Scalar:
-        x = one_event(x, (), self)
         a, b = jnp.exp(self._log_a)
         return jax.lax.betainc(a, b, jnp.clip(x, 0, 1))
 
     def log_cdf(self, x) -> Scalar:
-        x = one_event(x, (), self)
         head = self.log_prob(x) + jnp.sum(self._safe_logs(x)[0]) - self.log_a
         return log_lower_beta(self.cdf(x), head, self.a, self.b, x)
 

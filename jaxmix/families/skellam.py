@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ._bessel import _expansion, log_mass, mean_length
-from ._family import LOG_2_PI, Domain, Refittable, exp_of, logs, made, one_event, outside
+from ._family import LOG_2_PI, Domain, Refittable, exp_of, logs, made, one_event
 from ._special import deviance
 
 
@@ -42,13 +42,8 @@ class Skellam(Refittable):
     def __init__(self, up=None, down=None, *, log_up=None, log_down=None):
         self.log_up, self.log_down = logs("Skellam", up=(up, log_up), down=(down, log_down))
 
-    def _whole(self, x):
-        value = one_event(x, (), self).astype(self.log_up.dtype)
-        inside = (value == jnp.floor(value)) & jnp.isfinite(value)
-        return jnp.where(inside, value, jnp.zeros_like(value)), outside(inside, value)
-
     def log_prob(self, x):
-        value, base = self._whole(x)
+        value, base = self.on_support(one_event(x, (), self))
         return _log_prob(value, self.log_up, self.log_down) + base
 
     def sample(self, key):
@@ -57,7 +52,7 @@ class Skellam(Refittable):
         return up - down
 
     def stats(self, x, origin=None):
-        value, _ = self._whole(x)
+        value, _ = self.on_support(x)
         return TwoCounts(jnp.ones_like(value), *_expected(value, self.log_up, self.log_down))
 
     def from_stats(self, stats, origin=None) -> Self:

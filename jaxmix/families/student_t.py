@@ -109,7 +109,6 @@ class StudentT(Refittable):
         return jnp.where(far, 2 * (log - log_unit), log + (square - (total - 1)) / total)
 
     def cdf(self, x) -> Scalar:
-        x = one_event(x, (), self)
         z = (x - self.loc) * jnp.exp(-self.log_scale)
         ratio, half = jnp.abs(z) / jnp.sqrt(self.df), jnp.full_like(z, 0.5)
         # Near the centre by what lies nearer to it: 1 less a square that is lost in the sum.

@@ -2,7 +2,6 @@
 
 from typing import ClassVar, Self
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -77,23 +76,15 @@ class TruncatedNormal(NormalBetween, ExponentialFamily):
     def origin(self):
         return self._window().place
 
-    def _safe(self, x):
-        value = jnp.asarray(x).astype(self.loc.dtype)
-        inside = (value >= self.low) & (value <= self.high)
-        return jnp.where(inside, value, self._middle), outside(inside, value)
-
-    def log_base(self, x) -> Scalar:
-        return self._safe(x)[1]
-
     def log_prob(self, x) -> Scalar:
         x = one_event(x, (), self)
-        value, base = self._safe(x)
+        value, base = self.on_support(x)
         seen = self._window()
         height = fall(seen, (value - seen.place) / self.scale) - log_integral(seen, self._finite)
         return height - self.log_scale + base
 
     def log_cdf(self, x) -> Scalar:
-        x = one_event(x, (), self).astype(self.loc.dtype)
+        x = x.astype(self.loc.dtype)
         whole = self._window()
         inside = x > self.low
         safe = jnp.clip(jnp.where(inside, x, self._middle), self.low, self.high)
@@ -102,9 +93,6 @@ class TruncatedNormal(NormalBetween, ExponentialFamily):
         below = fall(whole, (part.place - whole.place) / self.scale) + log_integral(part, finite)
         below = jnp.minimum(below - log_integral(whole, self._finite), 0)
         return jnp.where(inside, below, outside(jnp.asarray(False), x))
-
-    def cdf(self, x) -> Scalar:
-        return jnp.exp(self.log_cdf(x))
 
     def sample(self, key: Key[Array, ""]) -> Scalar:
         least = float(jnp.finfo(self.loc.dtype).tiny)
@@ -137,7 +125,7 @@ class TruncatedNormal(NormalBetween, ExponentialFamily):
         return level + jnp.log(scale) + log_integral(seen, self._finite)
 
     def from_stats(self, stats: Moments, origin=None) -> Self:
-        _, mean, variance = mean_and_scatter(stats, 0)
+        _, mean, variance = mean_and_scatter(stats)
         centre = (self.origin if origin is None else origin) + mean
         spread = jnp.sqrt(variance)
 
@@ -149,9 +137,8 @@ class TruncatedNormal(NormalBetween, ExponentialFamily):
 
         best = lambda *given: newton_maximum(value, jnp.zeros((2,), spread.dtype), given)
         theta = jnp.vectorize(best, signature="(),()->(2)")(centre, spread)
-        fields = lambda m: (m.loc, m.log_scale)
         loc = centre + theta[..., 0] * jnp.exp(2 * theta[..., 1]) * spread
-        return eqx.tree_at(fields, self, (loc, jnp.log(spread) + theta[..., 1]))
+        return self._replace(loc=loc, log_scale=jnp.log(spread) + theta[..., 1])
 
     def at_limit(self):
         # Of an exponential density the divergence is (variance / scale^2)^2 / 2, of a uniform a tenth.

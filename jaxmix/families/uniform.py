@@ -58,7 +58,6 @@ class Uniform(Refittable):
         return outside(inside, value) - jnp.log(self.high - self.low)
 
     def cdf(self, x) -> Scalar:
-        x = one_event(x, (), self)
         return jnp.clip((x - self.low) / (self.high - self.low), 0, 1)
 
     def sample(self, key: Key[Array, ""]) -> Scalar:

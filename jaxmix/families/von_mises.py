@@ -32,14 +32,11 @@ class VonMises(Direction):
 
     loc: Float[Array, "*stack"]
     log_concentration: Float[Array, "*stack"]
+    dim: ClassVar[int] = 2
 
     def __init__(self, loc, concentration=None, *, log_concentration=None):
         (log,) = logs("VonMises", concentration=(concentration, log_concentration))
         self.loc, self.log_concentration = as_float(loc, log)
-
-    @property
-    def dim(self) -> int:
-        return 2
 
     def log_prob(self, x: Float[Array, ""]) -> Scalar:
         x = one_event(x, (), self)

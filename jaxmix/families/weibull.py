@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._family import POSITIVE, Domain, exp_of, logs, made, one_event, positive
+from ._family import POSITIVE, Domain, exp_of, logs, made, one_event
 from ._powers import ByPowers, Powers, best_shape, cumulants, log_if_held, shape_of_stats
 from ._special import log_one_less_exp
 
@@ -55,16 +55,12 @@ class Weibull(ByPowers):
         return made(type(self), log_shape=self.log_shape - 60, log_scale=self.log_scale)
 
     def log_prob(self, x):
-        value, base = positive(one_event(x, (), self), self.log_shape.dtype)
+        value, base = self.on_support(one_event(x, (), self))
         power = self.shape * (jnp.log(value) - self.log_scale)
         return self.log_shape - jnp.log(value) + power - jnp.exp(power) + base
 
-    def cdf(self, x):
-        return jnp.exp(self.log_cdf(x))
-
     def log_cdf(self, x):
-        x = one_event(x, (), self)
-        value, base = positive(x, self.log_shape.dtype)
+        value, base = self.on_support(x)
         below = log_one_less_exp(self.shape * (jnp.log(value) - self.log_scale))
         return jnp.where(x > 0, below, base)
 
@@ -73,7 +69,7 @@ class Weibull(ByPowers):
         return self.scale * draw ** (1 / self.shape)
 
     def stats(self, x, origin=None) -> Powers:
-        log = jnp.log(positive(x, self.log_shape.dtype)[0])
+        log = jnp.log(self.on_support(x)[0])
         v = log - (self.log_scale if origin is None else origin)
         w, one = jnp.exp(self.shape * v), jnp.ones_like(v)
         return Powers(one, self.shape * one, v, w, w * v, w * v * v)

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .. import _loops
-from ._family import TRIALS, ExponentialFamily, Total, as_float, counted, entrance, one_event
+from ._family import TRIALS, ExponentialFamily, Total, as_float, entrance
 
 
 class Zeta(ExponentialFamily):
@@ -55,11 +55,8 @@ class Zeta(ExponentialFamily):
         rise = above[1] - above[0] if power == 1 else above[2] - 2 * above[1] + above[0]
         return jnp.where(there, rise / (1 + above[0]), jnp.full_like(rise, jnp.inf))
 
-    def log_base(self, x):
-        return counted(x, self.log_excess.dtype, 1)[1]
-
     def stats(self, x, origin=None):
-        value, _ = counted(x, self.log_excess.dtype, 1)
+        value, _ = self.on_support(x)
         return Total(jnp.ones_like(value), jnp.log(value))
 
     def natural(self, origin=None):
@@ -72,7 +69,7 @@ class Zeta(ExponentialFamily):
         return jnp.where(inside, _log_zeta(excess), jnp.full_like(excess, jnp.inf))
 
     def cdf(self, x):
-        x = jnp.maximum(jnp.floor(one_event(x, (), self).astype(self.log_excess.dtype)), 0)
+        x = jnp.maximum(jnp.floor(x.astype(self.log_excess.dtype)), 0)
         above = jnp.log(jax.scipy.special.zeta(self.exponent, x + 1))
         return -jnp.expm1(above - _log_zeta(jnp.exp(self.log_excess)))
 

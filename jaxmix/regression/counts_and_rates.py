@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from .._numerics import as_float
 from ..families._entrances import exp_of
 from ..families._special import stirling
-from ..families._support import counted, outside, positive
+from ..families._support import COUNT, POSITIVE, TRUTH
 from ..families.bernoulli import Bernoulli
 from ..families.gamma import Gamma
 from ..families.negative_binomial import NegativeBinomial
@@ -43,7 +43,7 @@ class _OnePredictor(GeneralisedLinear):
         return response_of(y, (), self.intercept.dtype)
 
     def response(self, y):
-        return counted(self._scalar(y), self.intercept.dtype)
+        return COUNT.safe(self._scalar(y), self.intercept.dtype)
 
     def predictor(self, x: Float[Array, " p"], offset: Any = 0.0) -> Array:
         """The linear predictor at covariates, offset included."""
@@ -69,9 +69,7 @@ class LogisticRegression(_OnePredictor):
     """
 
     def response(self, y):
-        value = self._scalar(y)
-        inside = (value == 0) | (value == 1)
-        return jnp.where(inside, value, jnp.zeros_like(value)), outside(inside, value)
+        return TRUTH.safe(self._scalar(y), self.intercept.dtype)
 
     def local_log_prob(self, y, eta, shapes):
         return y * eta[0] - jax.nn.softplus(eta[0])
@@ -135,7 +133,7 @@ class GammaRegression(_OnePredictor):
         self.log_shape, self.offset = jnp.log(shape), offset
 
     def response(self, y):
-        return positive(self._scalar(y), self.intercept.dtype)
+        return POSITIVE.safe(self._scalar(y), self.intercept.dtype)
 
     def local_log_prob(self, y, eta, shapes):
         k = jnp.exp(shapes[0])

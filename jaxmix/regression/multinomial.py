@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._numerics import as_float, logsumexp
-from ..families._support import outside
+from ..families._support import whole
 from ..families.categorical import Categorical
 from .design import response_of
 from .generalised import GeneralisedLinear
@@ -52,9 +52,8 @@ class MultinomialRegression(GeneralisedLinear):
         return self.intercept.shape[-1] + 1
 
     def response(self, y):
-        y = response_of(y, (), self.intercept.dtype)
-        inside = (y >= 0) & (y < self.size) & (y == jnp.floor(y))
-        return jnp.where(inside, y, jnp.zeros_like(y)), outside(inside, y)
+        dtype = self.intercept.dtype
+        return whole(0, self.size - 1).safe(response_of(y, (), dtype), dtype)
 
     def local_log_prob(self, y, eta, shapes):
         every = _with_reference(eta)
