@@ -1,6 +1,6 @@
 """What the normal densities that are cut at two ends share: cut off, or recorded at the ends."""
 
-from typing import ClassVar, Self
+from typing import Self
 
 import equinox as eqx
 import numpy as np
@@ -14,8 +14,6 @@ from ._support import Domain
 
 class NormalBetween(OfMoments):
     """A location and a scale, and two ends (static), of which either may be infinite."""
-
-    ranks: ClassVar[dict[str, int]] = {"loc": 0, "log_scale": 0}
 
     loc: Float[Array, "*stack"]
     log_scale: Float[Array, "*stack"]

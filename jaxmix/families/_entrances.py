@@ -26,6 +26,25 @@ def entrance(
     return convert if name == next(iter(two)) else (lambda stored: stored), two[name]
 
 
+def check_one(density: Any) -> None:
+    """Refuse parameters whose axes are not those of ONE density, or of different sizes.
+
+    Raises:
+        ValueError: naming all shapes.
+    """
+    sizes: dict[str, int] = {}
+    alike = lambda name, size: sizes.setdefault(name, size) == size
+    given = {field: getattr(density, field).shape for field in density.axes}
+    for field, shape in given.items():
+        names = density.axes[field]
+        if len(shape) != len(names) or not all(map(alike, names, shape)):
+            wanted = [f"{name} ({', '.join(axes)})" for name, axes in density.axes.items()]
+            raise ValueError(
+                f"{type(density).__name__} takes {', '.join(wanted)}; it was given shapes "
+                f"{', '.join(map(str, given.values()))}. For a stack, jax.vmap the class."
+            )
+
+
 def logs(owner: str, **given: tuple[Any, Any]) -> tuple[Array, ...]:
     """Logarithms of positive parameters, each given as a pair (itself, its logarithm)."""
     pairs = [

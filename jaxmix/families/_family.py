@@ -11,6 +11,7 @@ from .._exponential import Total as Total
 from .._newton import newton_maximum as newton_maximum
 from .._numerics import as_float as as_float
 from .._numerics import times as times
+from ._entrances import check_one as check_one
 from ._entrances import entrance as entrance
 from ._entrances import exp_of as exp_of
 from ._entrances import length_of as length_of

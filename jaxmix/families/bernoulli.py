@@ -46,7 +46,6 @@ class Bernoulli(Coins):
         Array(-1.3863, dtype=float32)
     """
 
-    ranks: ClassVar[dict[str, int]] = {"logit": 0}
     domain = TRUTH
 
     logit: Float[Array, "*stack"]

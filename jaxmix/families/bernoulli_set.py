@@ -1,7 +1,7 @@
 """The family of a set whose elements are in or out independently."""
 
 from collections.abc import Hashable, Sequence
-from typing import ClassVar, Self
+from typing import Self
 
 import equinox as eqx
 import jax
@@ -31,8 +31,6 @@ class BernoulliSet(Coins):
         >>> letters.log_prob(jnp.array([True, False])).round(4)
         Array(-0.9808, dtype=float32)
     """
-
-    ranks: ClassVar[dict[str, int]] = {"logits": 1}
 
     logits: Float[Array, "*stack n"]
     labels: tuple[Hashable, ...] | None = eqx.field(static=True)

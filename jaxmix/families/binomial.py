@@ -1,6 +1,6 @@
 """The binomial family of a number of successes."""
 
-from typing import ClassVar, Self
+from typing import Self
 
 import equinox as eqx
 import jax
@@ -31,8 +31,6 @@ class Binomial(Coins):
         >>> jm.Binomial(2, 0.5).log_prob(jnp.array(1)).round(4)
         Array(-0.6931, dtype=float32)
     """
-
-    ranks: ClassVar[dict[str, int]] = {"logit": 0}
 
     logit: Float[Array, "*stack"]
     trials: int = eqx.field(static=True)

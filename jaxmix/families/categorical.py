@@ -35,7 +35,6 @@ class Categorical(Refittable):
         Array(-0.2877, dtype=float32)
     """
 
-    ranks: ClassVar[dict[str, int]] = {"logits": 1}
     zero_is_valid: ClassVar[bool] = True
 
     logits: Float[Array, "*stack k"]

@@ -6,9 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._numerics import logit_of
 from ._bessel import concentration_of, log_mass
-from ._family import Domain, ExponentialFamily, Total, as_float, entrance, made
+from ._family import Domain, ExponentialFamily, Total, logit, made, sigmoid_of
 
 
 class ContinuousBernoulli(ExponentialFamily):
@@ -24,10 +23,9 @@ class ContinuousBernoulli(ExponentialFamily):
     """
 
     reparametrised: ClassVar[bool] = True
-    ranks: ClassVar[dict[str, int]] = {"logit": 0}
     domain = Domain("a number from 0 to 1", low=0, high=1)
     logit: Float[Array, "*stack"]
-    prob = property(lambda self: jax.nn.sigmoid(self.logit))
+    prob = sigmoid_of("logit")
     mean = property(lambda self: 0.5 + self.mean_stats().total)
 
     @property
@@ -36,8 +34,7 @@ class ContinuousBernoulli(ExponentialFamily):
         return jnp.vectorize(jax.grad(jax.grad(log_mass)))(self.logit)
 
     def __init__(self, prob=None, *, logits=None):
-        logit, prob = entrance("ContinuousBernoulli", logit_of, prob=prob, logits=logits)
-        self.logit = logit(*as_float(prob))
+        self.logit = logit("ContinuousBernoulli", prob, logits)
 
     def stats(self, x, origin=None):
         value = self.on_support(x)[0]

@@ -8,7 +8,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
 from .._platform import platform
-from ._family import LOG_2_PI, Moments, ProductForm, as_float, exp_of, length_of, logs, one_event
+from ._family import (
+    LOG_2_PI,
+    Moments,
+    ProductForm,
+    as_float,
+    check_one,
+    exp_of,
+    length_of,
+    logs,
+    one_event,
+)
 from ._moments import OfMoments, at_floor, diagonal_matrix, mean_and_scatter
 from ._seen import SeenDiagonal
 from .normal import normal_log_normaliser
@@ -47,19 +57,13 @@ class DiagonalNormal(_Independent, OfMoments):
         Array(-1.8379, dtype=float32)
     """
 
-    ranks: ClassVar[dict[str, int]] = {"mean": 1, "log_scale": 1}
-
     mean: Float[Array, "*stack d"]
     log_scale: Float[Array, "*stack d"]
 
     def __init__(self, mean, scale=None, *, log_scale=None):
         (log_scale,) = logs("DiagonalNormal", scale=(scale, log_scale))
         self.mean, self.log_scale = as_float(mean, log_scale)
-        if self.mean.ndim != 1 or self.log_scale.shape != self.mean.shape:
-            raise ValueError(
-                "DiagonalNormal takes a mean (d,) and a scale (d,); it was given shapes "
-                f"{self.mean.shape} and {self.log_scale.shape}. For a stack, jax.vmap the class."
-            )
+        check_one(self)
 
     @property
     def covariance(self) -> Float[Array, "*stack d d"]:
@@ -129,19 +133,13 @@ class SphericalNormal(_Independent):
         Array(-1.8379, dtype=float32)
     """
 
-    ranks: ClassVar[dict[str, int]] = {"mean": 1, "log_scale": 0}
-
     mean: Float[Array, "*stack d"]
     log_scale: Float[Array, "*stack"]
 
     def __init__(self, mean, scale=None, *, log_scale=None):
         (log_scale,) = logs("SphericalNormal", scale=(scale, log_scale))
         self.mean, self.log_scale = as_float(mean, log_scale)
-        if self.mean.ndim != 1 or self.log_scale.shape != ():
-            raise ValueError(
-                "SphericalNormal takes a mean (d,) and a scalar scale; it was given shapes "
-                f"{self.mean.shape} and {self.log_scale.shape}. For a stack, jax.vmap the class."
-            )
+        check_one(self)
 
     @property
     def covariance(self) -> Float[Array, "*stack d d"]:

@@ -23,7 +23,6 @@ class Exponential(ExponentialFamily):
     """
 
     reparametrised: ClassVar[bool] = True
-    ranks: ClassVar[dict[str, int]] = {"log_rate": 0}
     domain = NON_NEGATIVE
 
     log_rate: Float[Array, "*stack"]

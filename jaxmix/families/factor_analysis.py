@@ -219,7 +219,6 @@ class FactorAnalysis(_LowRank):
         Array([2., 1., 1.], dtype=float32)
     """
 
-    ranks: ClassVar[dict[str, int]] = {"mean": 1, "loadings": 2, "log_scale": 1}
     mean: Float[Array, "*stack d"]
     loadings: Float[Array, "*stack d r"]
     log_scale: Float[Array, "*stack d"]
@@ -247,7 +246,6 @@ class ProbabilisticPCA(_LowRank):
         Array(-3.4500, dtype=float32)
     """
 
-    ranks: ClassVar[dict[str, int]] = {"mean": 1, "loadings": 2, "log_scale": 0}
     mean: Float[Array, "*stack d"]
     loadings: Float[Array, "*stack d r"]
     log_scale: Float[Array, "*stack"]

@@ -40,7 +40,6 @@ class Gamma(ExponentialFamily):
     """
 
     reparametrised: ClassVar[bool] = True
-    ranks: ClassVar[dict[str, int]] = {"log_mean": 0, "log_shape": 0}
     about: ClassVar[str] = "log_mean"
     domain = POSITIVE
 

@@ -31,7 +31,6 @@ class Geometric(ExponentialFamily):
         Array(-inf, dtype=float32)
     """
 
-    ranks: ClassVar[dict[str, int]] = {"logit": 0}
     domain = TRIALS
     zero_is_valid: ClassVar[bool] = True
 

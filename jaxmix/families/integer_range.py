@@ -12,6 +12,7 @@ from ._family import (
     Domain,
     Refittable,
     as_float,
+    check_one,
     entrance,
     exp_of,
     logit,
@@ -91,7 +92,6 @@ class IntegerCategorical(_IntegerRange):
         Array(-0.2877, dtype=float32)
     """
 
-    ranks: ClassVar[dict[str, int]] = {"logits": 1}
     zero_is_valid: ClassVar[bool] = True
 
     logits: Float[Array, "*stack n"]
@@ -101,12 +101,8 @@ class IntegerCategorical(_IntegerRange):
     def __init__(self, probs=None, *, logits=None, low: int = 0):
         log, probs = entrance("IntegerCategorical", log_of, probs=probs, logits=logits)
         (probs,) = as_float(probs)
-        if probs.ndim != 1:
-            raise ValueError(
-                "IntegerCategorical takes a vector of probabilities; it was given shape "
-                f"{probs.shape}. For a stack, jax.vmap the class."
-            )
         self.logits, self.low, self.size = log(probs), low, probs.shape[-1]
+        check_one(self)
 
     @classmethod
     def template(cls, low: int, high: int) -> Self:

@@ -23,7 +23,6 @@ class InverseGaussian(ExponentialFamily):
         Array(-0.5724, dtype=float32)
     """
 
-    ranks: ClassVar[dict[str, int]] = {"log_mean": 0, "log_shape": 0}
     domain = POSITIVE
     log_mean: Float[Array, "*stack"]
     log_shape: Float[Array, "*stack"]

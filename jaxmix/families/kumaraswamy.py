@@ -25,7 +25,6 @@ class Kumaraswamy(ByPowers):
     """
 
     reparametrised: ClassVar[bool] = True
-    ranks: ClassVar[dict[str, int]] = {"log_a": 0, "log_b": 0}
     domain: ClassVar[Domain] = UNIT
     log_a: Float[Array, "*stack"]
     log_b: Float[Array, "*stack"]

@@ -40,7 +40,6 @@ class Laplace(Refittable):
     """
 
     reparametrised: ClassVar[bool] = True
-    ranks: ClassVar[dict[str, int]] = {"loc": 0, "log_scale": 0}
     about: ClassVar[str] = "loc"
 
     loc: Float[Array, "*stack"]

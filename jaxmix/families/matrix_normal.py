@@ -33,7 +33,6 @@ class MatrixNormal(ExponentialFamily):
     """
 
     reparametrised: ClassVar[bool] = True
-    ranks: ClassVar[dict[str, int]] = {"mean": 2, "row_factor": 2, "column_factor": 2}
     mean: Float[Array, "*stack n p"]
     row_factor: Float[Array, "*stack n n"]
     column_factor: Float[Array, "*stack p p"]

@@ -8,7 +8,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Scalar
 
 from .._numerics import log_of, logsumexp
-from ._family import Domain, ExponentialFamily, as_float, entrance, length_of, one_event, outside
+from ._family import (
+    Domain,
+    ExponentialFamily,
+    as_float,
+    check_one,
+    entrance,
+    length_of,
+    one_event,
+    outside,
+)
 from ._special import deviance, log_factorial_gap
 from .categorical import Counts
 
@@ -30,7 +39,6 @@ class Multinomial(ExponentialFamily):
         Array(-0.6931, dtype=float32)
     """
 
-    ranks: ClassVar[dict[str, int]] = {"logits": 1}
     zero_is_valid: ClassVar[bool] = True
 
     logits: Float[Array, "*stack k"]
@@ -40,12 +48,8 @@ class Multinomial(ExponentialFamily):
     def __init__(self, trials: int, probs=None, *, logits=None):
         log, probs = entrance("Multinomial", log_of, probs=probs, logits=logits)
         (probs,) = as_float(probs)
-        if probs.ndim != 1:
-            raise ValueError(
-                "Multinomial takes a vector of probabilities; it was given shape "
-                f"{probs.shape}. For a stack, jax.vmap the class."
-            )
         self.logits, self.trials = log(probs), trials
+        check_one(self)
 
     @classmethod
     def template(cls, trials: int, size: int) -> Self:

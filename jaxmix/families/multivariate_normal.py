@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
 from .._platform import product_precision
-from ._family import LOG_2_PI, Moments, ProductForm, as_float, length_of, one_event
+from ._family import LOG_2_PI, Moments, ProductForm, as_float, check_one, length_of, one_event
 from ._moments import (
     OfMoments,
     floor_with_rounding,
@@ -247,7 +247,6 @@ class MultivariateNormal(_FullCovariance):
     """
 
     reparametrised: ClassVar[bool] = True
-    ranks: ClassVar[dict[str, int]] = {"mean": 1, "factor": 2}
 
     mean: Float[Array, "*stack d"]
     factor: Float[Array, "*stack d d"]
@@ -257,11 +256,7 @@ class MultivariateNormal(_FullCovariance):
             "MultivariateNormal", mean,
             covariance=covariance, scale_tril=scale_tril, precision=precision, factor=factor,
         )  # fmt: skip
-        if self.mean.ndim != 1:
-            raise ValueError(
-                f"MultivariateNormal takes a mean (d,); it was given shape {self.mean.shape}. For "
-                "a stack, jax.vmap the class."
-            )
+        check_one(self)
 
     @property
     def num_parameters(self) -> int:
@@ -288,7 +283,6 @@ class TiedMultivariateNormal(_FullCovariance):
     """
 
     reparametrised: ClassVar[bool] = True
-    ranks: ClassVar[dict[str, int]] = {"mean": 1, "factor": 2}
     shared: ClassVar[tuple[str, ...]] = ("factor",)
 
     mean: Float[Array, "*stack d"]

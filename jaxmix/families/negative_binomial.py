@@ -48,7 +48,6 @@ class NegativeBinomial(Refittable):
         Array(-1.3863, dtype=float32)
     """
 
-    ranks: ClassVar[dict[str, int]] = {"log_successes": 0, "logit": 0}
     domain = COUNT
     drifts: ClassVar[tuple[str, ...]] = ("log_successes",)
 

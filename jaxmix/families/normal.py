@@ -51,7 +51,6 @@ class Normal(ProductForm, OfMoments):
     reparametrised: ClassVar[bool] = True
     rows_last: ClassVar[bool] = True
     about: ClassVar[str] = "mean"
-    ranks: ClassVar[dict[str, int]] = {"mean": 0, "log_scale": 0}
 
     mean: Float[Array, "*stack"]
     log_scale: Float[Array, "*stack"]
@@ -126,7 +125,6 @@ class LogNormal(ExponentialFamily, OfMoments):
     """
 
     reparametrised: ClassVar[bool] = True
-    ranks: ClassVar[dict[str, int]] = {}
     domain = POSITIVE
 
     log: Normal

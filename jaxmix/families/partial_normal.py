@@ -20,8 +20,6 @@ THIN = 30.0  # logarithms by which a placeholder's scale is lowered where it is 
 class Completed(Refittable):
     """A normal family whose events show a part of a vector: the statistics are completed ones."""
 
-    ranks: ClassVar[dict[str, int]] = {}
-
     whole: eqx.AbstractVar[Any]
     dim, covariance = of_field("whole", "dim"), of_field("whole", "covariance")
     mean = origin = of_field("whole", "mean")

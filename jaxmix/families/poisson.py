@@ -24,7 +24,6 @@ class Poisson(ExponentialFamily):
         Array(-2., dtype=float32)
     """
 
-    ranks: ClassVar[dict[str, int]] = {"log_rate": 0}
     domain = COUNT
     zero_is_valid: ClassVar[bool] = True
 

@@ -11,6 +11,7 @@ from ._family import (
     UNIT,
     Domain,
     ExponentialFamily,
+    check_one,
     exp_of,
     length_of,
     logs,
@@ -147,7 +148,6 @@ class Beta(_Concentrations):
     """
 
     reparametrised: ClassVar[bool] = True
-    ranks: ClassVar[dict[str, int]] = {"log_a": 0, "log_b": 0}
     domain = UNIT
 
     log_a: Float[Array, "*stack"]
@@ -210,7 +210,6 @@ class Dirichlet(_Concentrations):
     """
 
     reparametrised: ClassVar[bool] = True
-    ranks: ClassVar[dict[str, int]] = {"log_concentration": 1}
 
     log_concentration: Float[Array, "*stack d"]
     concentration = exp_of("log_concentration")
@@ -219,11 +218,7 @@ class Dirichlet(_Concentrations):
     def __init__(self, concentration=None, *, log_concentration=None):
         pair = concentration, log_concentration
         (self.log_concentration,) = logs("Dirichlet", concentration=pair)
-        if self.log_concentration.ndim != 1:
-            raise ValueError(
-                "Dirichlet takes a vector of concentrations; it was given shape "
-                f"{self.log_concentration.shape}. For a stack, jax.vmap the class."
-            )
+        check_one(self)
 
     @property
     def domain(self) -> Domain:

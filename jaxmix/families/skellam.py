@@ -1,6 +1,6 @@
 """The Skellam family of a whole number: the difference of two counts."""
 
-from typing import ClassVar, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,6 @@ class Skellam(Refittable):
         (Array(-1.4335, dtype=float32), Array(1., dtype=float32))
     """
 
-    ranks: ClassVar[dict[str, int]] = {"log_up": 0, "log_down": 0}
     domain = Domain("a whole number", whole=True)
     log_up: Float[Array, "*stack"]
     log_down: Float[Array, "*stack"]

@@ -46,7 +46,6 @@ class StudentT(Refittable):
     """
 
     reparametrised: ClassVar[bool] = True
-    ranks: ClassVar[dict[str, int]] = {"log_df": 0, "loc": 0, "log_scale": 0}
     about: ClassVar[str] = "loc"
     drifts: ClassVar[tuple[str, ...]] = ("log_df",)
 

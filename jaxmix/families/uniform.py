@@ -26,7 +26,6 @@ class Uniform(Refittable):
     """
 
     reparametrised: ClassVar[bool] = True
-    ranks: ClassVar[dict[str, int]] = {"low": 0, "high": 0}
 
     low: Float[Array, "*stack"]
     high: Float[Array, "*stack"]

@@ -27,7 +27,6 @@ class VonMises(Direction):
     """
 
     reparametrised: ClassVar[bool] = True
-    ranks: ClassVar[dict[str, int]] = {"loc": 0, "log_concentration": 0}
     about: ClassVar[str] = "loc"
 
     loc: Float[Array, "*stack"]

@@ -29,7 +29,6 @@ class VonMisesFisher(Direction):
     """
 
     reparametrised: ClassVar[bool] = True
-    ranks: ClassVar[dict[str, int]] = {"direction": 1, "log_concentration": 0}
     about: ClassVar[str] = "mean_direction"
 
     direction: Float[Array, "*stack d"]

@@ -30,7 +30,6 @@ class Weibull(ByPowers):
     """
 
     reparametrised: ClassVar[bool] = True
-    ranks: ClassVar[dict[str, int]] = {"log_shape": 0, "log_scale": 0}
     domain: ClassVar[Domain] = POSITIVE
     log_shape: Float[Array, "*stack"]
     log_scale: Float[Array, "*stack"]

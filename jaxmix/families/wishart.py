@@ -6,7 +6,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._family import ExponentialFamily, as_float, made, newton_maximum, one_event, outside
+from ._family import (
+    ExponentialFamily,
+    as_float,
+    check_one,
+    made,
+    newton_maximum,
+    one_event,
+    outside,
+)
 from ._moments import inverse_of_lower
 from ._special import deviance, stirling
 from .multivariate_normal import HIGHEST, covariance_of, precision_factor, precision_of, whitener
@@ -33,7 +41,6 @@ class Wishart(ExponentialFamily):
     """
 
     reparametrised: ClassVar[bool] = True
-    ranks: ClassVar[dict[str, int]] = {"log_excess": 0, "factor": 2}
     log_excess: Float[Array, "*stack"]
     factor: Float[Array, "*stack d d"]
     dim = property(lambda self: self.factor.shape[-1])
@@ -44,13 +51,9 @@ class Wishart(ExponentialFamily):
 
     def __init__(self, df, scale):
         df, scale = as_float(df, scale)
-        if df.shape or scale.ndim != 2:
-            raise ValueError(
-                "Wishart takes a number df and a matrix (d, d); they had shapes "
-                f"{df.shape} and {scale.shape}. For a stack, jax.vmap the class."
-            )
-        self.factor = precision_factor(df * scale)
+        self.factor = precision_factor(df[..., None, None] * scale)
         self.log_excess = jnp.log(df - self.factor.shape[-1] + 1)
+        check_one(self)
 
     @classmethod
     def template(cls, dim: int) -> Self:

@@ -1,7 +1,5 @@
 """The zeta family of a whole number from 1 up: ranks, and sizes with a heavy tail."""
 
-from typing import ClassVar
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,7 +23,6 @@ class Zeta(ExponentialFamily):
         Array(1.8, dtype=float32)
     """
 
-    ranks: ClassVar[dict[str, int]] = {"log_excess": 0}
     domain = TRIALS
     log_excess: Float[Array, "*stack"]
     exponent = property(lambda self: 1 + jnp.exp(self.log_excess))

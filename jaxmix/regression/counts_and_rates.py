@@ -22,8 +22,6 @@ from .generalised import GeneralisedLinear
 class _OnePredictor(GeneralisedLinear):
     """A regression with one linear predictor."""
 
-    ranks: ClassVar[dict[str, int]] = {"coefficients": 1, "intercept": 0}
-
     coefficients: Float[Array, "*stack p"]
     intercept: Float[Array, "*stack"]
     offset: bool = eqx.field(static=True)
@@ -122,7 +120,6 @@ class GammaRegression(_OnePredictor):
         Array(-2., dtype=float32)
     """
 
-    ranks: ClassVar[dict[str, int]] = {"coefficients": 1, "intercept": 0, "log_shape": 0}
     shapes: ClassVar[tuple[str, ...]] = ("log_shape",)
 
     log_shape: Float[Array, "*stack"]
@@ -166,7 +163,6 @@ class NegativeBinomialRegression(_OnePredictor):
         Array(-0.6931, dtype=float32)
     """
 
-    ranks: ClassVar[dict[str, int]] = {"coefficients": 1, "intercept": 0, "log_successes": 0}
     shapes: ClassVar[tuple[str, ...]] = ("log_successes",)
 
     log_successes: Float[Array, "*stack"]

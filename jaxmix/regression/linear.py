@@ -1,6 +1,6 @@
 """Linear regression with normal errors, of one response or of several."""
 
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -43,8 +43,6 @@ class LinearRegression(LinearForm):
         >>> round(float(fit.model.coefficients[0]), 4), round(float(fit.model.intercept), 4)
         (2.02, 0.97)
     """
-
-    ranks: ClassVar[dict[str, int]] = {"coefficients": 1, "intercept": 0, "log_scale": 0}
 
     coefficients: Float[Array, "*stack p"]
     intercept: Float[Array, "*stack"]
@@ -113,8 +111,6 @@ class MultivariateLinearRegression(LinearForm):
         >>> plane.log_prob((jnp.ones(2), jnp.ones(1))).round(4)
         Array(-1.8379, dtype=float32)
     """
-
-    ranks: ClassVar[dict[str, int]] = {"coefficients": 2, "intercept": 1, "factor": 2}
 
     coefficients: Float[Array, "*stack r p"]
     intercept: Float[Array, "*stack r"]

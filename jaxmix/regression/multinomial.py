@@ -1,6 +1,6 @@
 """Regression of a label: a softmax of linear predictors."""
 
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -31,8 +31,6 @@ class MultinomialRegression(GeneralisedLinear):
         >>> model.log_prob((jnp.array(2), jnp.array([5.0]))).round(4)
         Array(-1.0986, dtype=float32)
     """
-
-    ranks: ClassVar[dict[str, int]] = {"coefficients": 2, "intercept": 1}
 
     coefficients: Float[Array, "*stack m p"]
     intercept: Float[Array, "*stack m"]
