@@ -12,10 +12,10 @@ from scipy.special import ndtr, ndtri
 
 from .._compile import of_few_numbers
 from .._numerics import weighted_logsumexp, weighted_softmax
+from .._stack import outcome_log_probs
 from ..combinators import Mixture, MixtureSameFamily
 from ..combinators import Optional as OptionalField
 from ..combinators._conditioning import plain
-from ..combinators._labels import label_log_probs
 from ..data.structure import structure
 from ..em.chunks import num_rows
 from ..em.search.padding import bucket
@@ -61,7 +61,7 @@ def rows_under(model: PyTree, data: PyTree) -> Rows:
 
 @of_few_numbers
 def _block(model: PyTree, data: PyTree, names: tuple[str, ...]) -> tuple[Array, Array, Array]:
-    log_weights = label_log_probs(model.mixing, model.num_components)
+    log_weights = outcome_log_probs(model.mixing, model.num_components)
     marginals = [model.marginal(name) for name in names]
 
     def one(row):

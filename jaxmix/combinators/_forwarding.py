@@ -3,13 +3,16 @@
 import abc
 from typing import Any
 
-from jaxtyping import Array, Key, PyTree, Scalar
-
 from .._density import LogDensity
+from ..families._entrances import of_field
 
 
 class Forwarding(LogDensity):
     """The base of what evaluates as another density does, and offers all that it offers."""
+
+    log_prob, sample, cdf, log_cdf = (
+        of_field("forwarded", name) for name in ("log_prob", "sample", "cdf", "log_cdf")
+    )
 
     @property
     @abc.abstractmethod
@@ -19,18 +22,6 @@ class Forwarding(LogDensity):
     @property
     def reparametrised(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return getattr(self.forwarded, "reparametrised", False)
-
-    def log_prob(self, x: PyTree) -> Scalar:
-        return self.forwarded.log_prob(x)
-
-    def cdf(self, x: Scalar) -> Scalar:
-        return self.forwarded.cdf(x)
-
-    def log_cdf(self, x: Scalar) -> Scalar:
-        return self.forwarded.log_cdf(x)
-
-    def sample(self, key: Key[Array, ""]) -> PyTree:
-        return self.forwarded.sample(key)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name in type(self).__dataclass_fields__:

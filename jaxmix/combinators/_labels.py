@@ -18,7 +18,7 @@ from .._numerics import (
     weighted_logsumexp,
     weighted_softmax,
 )
-from .._stack import Held, of_arrays, outcome_log_probs
+from .._stack import Held, of_arrays
 from ..families.categorical import Categorical
 
 
@@ -72,11 +72,6 @@ def posterior_of(density: Any, x: PyTree) -> Array:
     if isinstance(density, TellsPosterior):
         return density.posterior(x)
     return softmax(density.joint_log_probs(x))
-
-
-def label_log_probs(mixing: Any, size: int) -> Float[Array, " k"]:
-    """Log-probability of each label."""
-    return outcome_log_probs(mixing, size)
 
 
 def from_logs(log_weights: Float[Array, " k"], under: Float[Array, " k"]) -> Categorical:

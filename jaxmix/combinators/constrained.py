@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Scalar
+from jaxtyping import Array
 
 from .._exponential import Refittable
 from .._newton import newton_maximum
@@ -29,7 +29,13 @@ class Constrained(Forwarding, Refittable):
     reparametrised = of_field("part", "reparametrised")
     stack_shape = of_field("part", "stack_shape")
     num_shared_parameters = of_field("part", "num_shared_parameters")
-    origin = of_field("evaluated", "origin")
+    origin, stats, pair, zero_stats, floor, recentre, on_boundary, expected_log_prob = (
+        of_field("evaluated", name)
+        for name in (
+            "origin", "stats", "pair", "zero_stats", "floor", "recentre", "on_boundary",
+            "expected_log_prob",
+        )
+    )  # fmt: skip
 
     @property
     @abc.abstractmethod
@@ -44,27 +50,6 @@ class Constrained(Forwarding, Refittable):
     @abc.abstractmethod
     def frozen_fields(self) -> tuple[str, ...]:
         """Fields that no fit moves."""
-
-    def stats(self, x, origin=None):
-        return self.evaluated.stats(x, origin)
-
-    def pair(self, t, x, origin=None) -> Scalar:
-        return self.evaluated.pair(t, x, origin)
-
-    def zero_stats(self):
-        return self.evaluated.zero_stats()
-
-    def floor(self, stats, share):
-        return self.evaluated.floor(stats, share)
-
-    def recentre(self, stats, old, new):
-        return self.evaluated.recentre(stats, old, new)
-
-    def on_boundary(self, floor) -> Array:
-        return self.evaluated.on_boundary(floor)
-
-    def expected_log_prob(self, stats, origin=None) -> Scalar:
-        return self.evaluated.expected_log_prob(stats, origin)
 
     def __getattr__(self, name: str) -> Any:
         if name == "check_rows" and "coefficients" in self.frozen_fields:

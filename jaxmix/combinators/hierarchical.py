@@ -12,7 +12,7 @@ from .._numerics import log_mixed, weighted_logsumexp
 from .._stack import outcome_log_probs, over_stack, pick, repeat, rows_log_prob, rows_total
 from ..families._entrances import of_field
 from ..families.categorical import Categorical
-from ._labels import HiddenLabel, as_law, as_rows, check_sized, entered, label_log_probs
+from ._labels import HiddenLabel, as_law, as_rows, check_sized, entered
 from ._lengths import (
     SequenceEvent,
     checked_length,
@@ -109,7 +109,7 @@ class HierarchicalMixture(HiddenLabel):
 
     def log_parts(self, x: SequenceEvent) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
         under = self.component_log_probs(x)
-        return label_log_probs(self.mixing, under.shape[0]), under
+        return outcome_log_probs(self.mixing, under.shape[0]), under
 
     def log_prob(self, x: SequenceEvent) -> Scalar:
         return self.rows_log_prob(one_sequence(self, x))[0]
@@ -120,7 +120,7 @@ class HierarchicalMixture(HiddenLabel):
     def rows_log_prob(self, rows: SequenceEvent) -> Float[Array, " rows"]:
         """The log-densities of many events, stacked along a leading axis."""
         under = self._under(rows)
-        log_weights = label_log_probs(self.mixing, under.shape[0])
+        log_weights = outcome_log_probs(self.mixing, under.shape[0])
         return weighted_logsumexp(log_weights[:, None], under, axis=0)
 
     def sample(self, key: Key[Array, ""]) -> SequenceEvent:

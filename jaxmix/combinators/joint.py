@@ -12,7 +12,7 @@ from .._numerics import finite_or_zero, log_mixed, logsumexp, softmax, weighted_
 from .._stack import as_one_row, outcome_log_probs, over_stack, pick, repeat, rows_log_prob
 from ..families._entrances import of_field
 from ..families.categorical import Categorical
-from ._labels import HiddenLabel, as_law, as_rows, entered, from_logs, label_log_probs
+from ._labels import HiddenLabel, as_law, as_rows, entered, from_logs
 from ._lengths import longest
 from .mixture import MixtureSameFamily
 
@@ -25,9 +25,9 @@ class Labels(NamedTuple):
     both: Array
 
 
-def _finite_peak(under: Float[Array, " k"]) -> Scalar:
-    peak = jnp.max(under)
-    return finite_or_zero(peak)
+def _apart(under: Float[Array, " k"]) -> Float[Array, " k"]:
+    """Logarithms less their greatest, where that is finite: a constant of the differentiation."""
+    return under - jax.lax.stop_gradient(finite_or_zero(jnp.max(under)))
 
 
 class JointMixture(HiddenLabel):
@@ -106,7 +106,7 @@ class JointMixture(HiddenLabel):
         return longest(stack(self.mixing), stack(self.first)[:-1], stack(self.second)[:-1])
 
     def _mixing_log_probs(self):
-        return label_log_probs(self.mixing, self.sizes[0])
+        return outcome_log_probs(self.mixing, self.sizes[0])
 
     def _link_log_probs(self):
         return over_stack(lambda row: outcome_log_probs(row, self.sizes[1]), self.links)
@@ -129,8 +129,7 @@ class JointMixture(HiddenLabel):
         x, y = rows
         first = over_stack(lambda part: rows_log_prob(part, x), self.first)
         second = over_stack(lambda part: rows_log_prob(part, y), self.second)
-        height = jax.lax.stop_gradient(jnp.max(second, 0))
-        height = jnp.where(jnp.isfinite(height), height, jnp.zeros_like(height))
+        height = finite_or_zero(jax.lax.stop_gradient(jnp.max(second, 0)))
         linked = log_mixed(self._link_log_probs(), second - height[None])
         return self._mixing_log_probs()[:, None] + linked, first, height
 
@@ -152,9 +151,8 @@ class JointMixture(HiddenLabel):
     def label_posterior(self, x: PyTree) -> Labels:
         """Probabilities of the labels given a pair."""
         x, y = x
-        apart = lambda under: under - jax.lax.stop_gradient(_finite_peak(under))
-        log = (self._mixing_log_probs() + apart(self._first(x)))[:, None]
-        log = log + self._link_log_probs() + apart(self._second(y))[None, :]
+        log = (self._mixing_log_probs() + _apart(self._first(x)))[:, None]
+        log = log + self._link_log_probs() + _apart(self._second(y))[None, :]
         both = softmax(log.ravel()).reshape(log.shape)
         return Labels(jnp.sum(both, 1), jnp.sum(both, 0), both)
 
@@ -164,15 +162,14 @@ class JointMixture(HiddenLabel):
 
     def second_given(self, x: PyTree) -> MixtureSameFamily:
         """The density of y given x."""
-        first = self._first(x)
-        joint = (self._mixing_log_probs() + (first - _finite_peak(first)))[:, None]
+        joint = (self._mixing_log_probs() + _apart(self._first(x)))[:, None]
         joint = logsumexp(joint + self._link_log_probs(), axis=0)
         return MixtureSameFamily(from_logs(jnp.zeros_like(joint), joint), self.second)
 
     def first_given(self, y: PyTree) -> MixtureSameFamily:
         """The density of x given y."""
         second = self._second(y)
-        given_first = logsumexp(self._link_log_probs() + (second - _finite_peak(second))[None, :])
+        given_first = logsumexp(self._link_log_probs() + _apart(second)[None, :])
         return MixtureSameFamily(from_logs(self._mixing_log_probs(), given_first), self.first)
 
     def conditional(self, event: PyTree, field: int) -> MixtureSameFamily:

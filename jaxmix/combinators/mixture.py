@@ -16,11 +16,11 @@ from .._arguments import density, takes
 from .._density import check_parts, is_density, stack_size
 from .._exponential import check_declared
 from .._numerics import weighted_logsumexp, weighted_softmax
-from .._stack import over_stack, pick, repeat
+from .._stack import outcome_log_probs, over_stack, pick, repeat
 from .._trees import spread
 from ..families.categorical import Categorical
 from ._conditioning import check_one_event, filled, observed, split, typical
-from ._labels import HiddenLabel, as_law, entered, from_logs, label_log_probs
+from ._labels import HiddenLabel, as_law, entered, from_logs
 
 
 def _checked(owner: str, weights, components, logits) -> PyTree:
@@ -61,8 +61,36 @@ class AbstractMixture(HiddenLabel):
     def _over(self, function: Callable) -> PyTree:
         """A function of each component, its values stacked."""
 
+    def _of_each(self, name: str) -> Array:
+        """What each component says of itself, behind the axes of the mixture's own stack."""
+        raise NotImplementedError
+
+    @property
+    def mean(self) -> Array:
+        return self._averaged(self._of_each("mean"))
+
+    @property
+    def _away(self) -> Array:
+        """The means of the components less that of all."""
+        return self._of_each("mean") - jnp.expand_dims(self.mean, self.weights.ndim - 1)
+
+    @property
+    def variance(self) -> Array:
+        """The mean variance of the components, and the variance of their means."""
+        return self._averaged(self._of_each("variance") + self._away**2)
+
+    @property
+    def covariance(self) -> Float[Array, "*stack d d"]:
+        """Of vectors: the mean covariance of the components, and that of their means."""
+        outer = self._away[..., :, None] * self._away[..., None, :]
+        return self._averaged(self._of_each("covariance") + outer)
+
+    def _averaged(self, values: Array) -> Array:
+        """The mean over the components, whose axis is the last of the stack."""
+        return jnp.sum(spread(self.weights, values.ndim) * values, self.weights.ndim - 1)
+
     def _log_weights(self) -> Float[Array, " k"]:
-        return label_log_probs(self.mixing, self.num_components)
+        return outcome_log_probs(self.mixing, self.num_components)
 
     def component_log_probs(self, x: PyTree) -> Float[Array, " k"]:
         """Log-density of one event under each component."""
@@ -70,7 +98,7 @@ class AbstractMixture(HiddenLabel):
 
     def log_parts(self, x: PyTree) -> tuple[Float[Array, " k"], Float[Array, " k"]]:
         under = self.component_log_probs(x)
-        return label_log_probs(self.mixing, under.shape[0]), under
+        return outcome_log_probs(self.mixing, under.shape[0]), under
 
     def log_cdf(self, x: Scalar) -> Scalar:
         under = self._over(lambda component: component.log_cdf(x))
@@ -176,29 +204,8 @@ class MixtureSameFamily(AbstractMixture):
     def reparametrised(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return False
 
-    @property
-    def mean(self) -> Array:
-        return self._averaged(self.components.mean)
-
-    @property
-    def variance(self) -> Array:
-        """The mean variance of the components, and the variance of their means."""
-        parts, axis = self.components, self.weights.ndim - 1
-        away = parts.mean - jnp.expand_dims(self.mean, axis)
-        return self._averaged(parts.variance + away * away)
-
-    @property
-    def covariance(self) -> Float[Array, "*stack d d"]:
-        """Of vectors: the mean covariance of the components, and that of their means."""
-        parts, axis = self.components, self.weights.ndim - 1
-        away = parts.mean - jnp.expand_dims(self.mean, axis)
-        return self._averaged(parts.covariance + away[..., :, None] * away[..., None, :])
-
-    def _averaged(self, values: Array) -> Array:
-        """The mean over the components, whose axis is the last of the stack."""
-        weights = self.weights
-        wide = spread(weights, values.ndim)
-        return jnp.sum(wide * values, weights.ndim - 1)
+    def _of_each(self, name):
+        return getattr(self.components, name)
 
     def _over(self, function):
         return over_stack(function, self.components)
@@ -212,7 +219,7 @@ class MixtureSameFamily(AbstractMixture):
 
     def split(self, event, field):
         others, parts = over_stack(lambda c: split(c, event, field), self.components)
-        given = label_log_probs(self.mixing, others.shape[0]), others
+        given = outcome_log_probs(self.mixing, others.shape[0]), others
         return weighted_logsumexp(*given), MixtureSameFamily(from_logs(*given), parts)
 
     def marginal(self, fields):
@@ -257,31 +264,8 @@ class Mixture(AbstractMixture):
     def num_components(self) -> int:
         return len(self.components)
 
-    @property
-    def mean(self) -> Array:
-        return self._averaged([component.mean for component in self.components])
-
-    @property
-    def variance(self) -> Array:
-        """The mean variance of the components, and the variance of their means."""
-        centre = self.mean
-        spread = lambda c: c.variance + (c.mean - centre) ** 2
-        return self._averaged([spread(component) for component in self.components])
-
-    @property
-    def covariance(self) -> Float[Array, "*stack d d"]:
-        """Of vectors: the mean covariance of the components, and that of their means."""
-        away = [component.mean - self.mean for component in self.components]
-        outer = [a[..., :, None] * a[..., None, :] for a in away]
-        return self._averaged(
-            [c.covariance + o for c, o in zip(self.components, outer, strict=True)]
-        )
-
-    def _averaged(self, values: list[Array]) -> Array:
-        return sum(  # pyright: ignore[reportReturnType]
-            (self.weights[..., k] * value for k, value in enumerate(values[1:], 1)),
-            self.weights[..., 0] * values[0],
-        )
+    def _of_each(self, name):
+        return jnp.stack([getattr(c, name) for c in self.components], self.weights.ndim - 1)
 
     def _over(self, function):
         return jnp.stack([function(component) for component in self.components])
@@ -306,7 +290,7 @@ class Mixture(AbstractMixture):
     def split(self, event, field):
         others, parts = zip(*(split(c, event, field) for c in self.components), strict=True)
         others = jnp.stack(others)
-        given = label_log_probs(self.mixing, others.shape[0]), others
+        given = outcome_log_probs(self.mixing, others.shape[0]), others
         return weighted_logsumexp(*given), Mixture(from_logs(*given), parts)
 
     def marginal(self, fields):

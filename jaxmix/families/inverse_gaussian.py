@@ -24,6 +24,7 @@ class InverseGaussian(ExponentialFamily):
     """
 
     domain = POSITIVE
+    candidate: ClassVar[str] = "skewed"
     log_mean: Float[Array, "*stack"]
     log_shape: Float[Array, "*stack"]
     mean, shape = exp_of("log_mean"), exp_of("log_shape")

@@ -130,6 +130,8 @@ class LogNormal(ExponentialFamily, OfMoments):
     log: Normal
     log_mean = origin = of_field("log", "mean")
     log_sd = of_field("log", "scale")
+    natural, log_normaliser = of_field("log", "natural"), of_field("log", "log_normaliser")
+    on_boundary = of_field("log", "on_boundary")
 
     def __init__(self, log_mean, log_sd=None, *, log_scale=None):
         _, _ = entrance("LogNormal", log_sd=log_sd, log_scale=log_scale)
@@ -177,14 +179,5 @@ class LogNormal(ExponentialFamily, OfMoments):
     def stats(self, x, origin=None) -> Moments:
         return self.log.stats(jnp.log(self._safe(one_event(x, (), self))), origin)
 
-    def natural(self, origin=None) -> Moments:
-        return self.log.natural(origin)
-
-    def log_normaliser(self, natural: Moments, origin=None) -> Scalar:
-        return self.log.log_normaliser(natural)
-
     def from_stats(self, stats, origin=None) -> Self:
         return self._replace(log=self.log.from_stats(stats, origin))
-
-    def on_boundary(self, floor: Moments):
-        return self.log.on_boundary(floor)

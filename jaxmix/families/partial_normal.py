@@ -4,7 +4,7 @@ from typing import Any, ClassVar, Self
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, Scalar
+from jaxtyping import Array, Float, Scalar
 
 from .._density import one_event
 from .._exponential import Moments, Refittable
@@ -25,34 +25,19 @@ class Completed(Refittable):
     mean = origin = of_field("whole", "mean")
     num_parameters = of_field("whole", "num_parameters")
     num_shared_parameters = of_field("whole", "num_shared_parameters")
+    sample, expected_log_prob = of_field("whole", "sample"), of_field("whole", "expected_log_prob")
+    zero_stats, on_boundary = of_field("whole", "zero_stats"), of_field("whole", "on_boundary")
+    floor, recentre = of_field("whole", "floor"), of_field("whole", "recentre")
 
     @property
     def variance(self) -> Float[Array, "*stack d"]:
         return jnp.diagonal(self.whole.covariance, axis1=-2, axis2=-1)
 
-    def sample(self, key: Key[Array, ""]) -> Float[Array, " d"]:
-        return self.whole.sample(key)
-
     def from_stats(self, stats: Moments, origin=None) -> Self:
         return self._replace(whole=self.whole.from_stats(stats, origin))
 
     def placed_at(self, origin) -> Self:
-        return eqx.tree_at(lambda m: m.whole, self, self.whole.placed_at(origin))
-
-    def expected_log_prob(self, stats: Moments, origin=None) -> Scalar:
-        return self.whole.expected_log_prob(stats, origin)
-
-    def floor(self, stats: Moments, share) -> Moments:
-        return self.whole.floor(stats, share)
-
-    def recentre(self, stats: Moments, old, new) -> Moments:
-        return self.whole.recentre(stats, old, new)
-
-    def zero_stats(self) -> Moments:
-        return self.whole.zero_stats()
-
-    def on_boundary(self, floor: Moments):
-        return self.whole.on_boundary(floor)
+        return self._replace(whole=self.whole.placed_at(origin))
 
 
 class _Partial(Completed):

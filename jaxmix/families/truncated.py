@@ -99,7 +99,7 @@ class TruncatedNormal(NormalBetween, ExponentialFamily):
         return self.quantile(jax.random.uniform(key, (), self.loc.dtype, least))
 
     def stats(self, x, origin=None) -> Moments:
-        r = self._safe(x)[0] - (self.origin if origin is None else origin)
+        r = self.on_support(x)[0] - (self.origin if origin is None else origin)
         return Moments(jnp.ones_like(r), r, r * r)
 
     def natural(self, origin=None) -> Moments:
