@@ -318,6 +318,13 @@ class ProductForm(ExponentialFamily):
     def features(self, residual: Array) -> Array:
         """The feature vector of one event's residual."""
 
+    def chunk_features(self, events: Array, origin: Array) -> Array:
+        """Features of events (rows, ...): laid out (features, rows), or (rows, features)."""
+        residuals = events - origin[None]
+        if self.rows_last:
+            return self.features(jnp.moveaxis(residuals, 0, -1))
+        return jax.vmap(self.features)(residuals)
+
     @abc.abstractmethod
     def product_natural(self, origin: Array) -> tuple[Scalar, Array]:
         """Head and weights of the affine form."""
@@ -329,20 +336,15 @@ class ProductForm(ExponentialFamily):
     def own_log_probs(self, events: Array) -> Array:
         """Log-densities of many events (rows, ...), as a product about the density's own origin."""
         head, weights = self.product_natural(self.origin)
-        residuals = events - self.origin[None]
-        dot = lambda a, b: jnp.dot(a, b, precision=product_precision(a))
-        if self.rows_last:
-            return head + dot(weights, self.features(jnp.moveaxis(residuals, 0, -1)))
-        return head + dot(jax.vmap(self.features)(residuals), weights)
+        features = self.chunk_features(events, self.origin)
+        both = (weights, features) if self.rows_last else (features, weights)
+        return head + jnp.dot(*both, precision=product_precision(weights))
 
     def weighed_stats(self, events: Array, weights: Array) -> Any:
         """Summed statistics of many events (rows, ...) about the density's own origin."""
-        residuals = events - self.origin[None]
-        dot = lambda a, b: jnp.dot(a, b, precision=product_precision(a))
-        if self.rows_last:
-            sums = dot(self.features(jnp.moveaxis(residuals, 0, -1)), weights)
-        else:
-            sums = dot(weights, jax.vmap(self.features)(residuals))
+        features = self.chunk_features(events, self.origin)
+        both = (features, weights) if self.rows_last else (weights, features)
+        sums = jnp.dot(*both, precision=product_precision(weights))
         return self.from_features(jnp.sum(weights), sums)
 
     @abc.abstractmethod

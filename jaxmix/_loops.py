@@ -5,8 +5,8 @@ the same mesh axes at each turn: zeros, counters and constants vary over none. W
 they are marked; elsewhere these are the functions of `jax.lax`.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -16,11 +16,9 @@ from jaxtyping import PyTree
 _axes: Any = jax.make_user_context(None)
 
 
-@contextlib.contextmanager
-def over_axes(names: frozenset) -> Iterator[None]:
+def over_axes(names: frozenset) -> AbstractContextManager:
     """Inside, all that loops carry varies over these mesh axes."""
-    with _axes(tuple(sorted(names))):
-        yield
+    return _axes(tuple(sorted(names)))
 
 
 def varies_on(abstract: Any) -> frozenset:

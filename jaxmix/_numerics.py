@@ -1,6 +1,7 @@
 """Numerical traps, each met and explained once."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -297,46 +298,27 @@ def zeros(*shape: int) -> Array:
     return constant(np.zeros(shape), jnp.result_type(float))
 
 
-@jax.custom_batching.custom_vmap
-def unanimous(predicate):
-    """The conjunction of a predicate over every axis it is mapped over.
+def _of_all_mapped(reduce: Callable) -> Callable[[Array], Array]:
+    """A value reduced over every axis it is mapped over, so that it stays unmapped.
 
-    Under `vmap` a `cond` with a mapped predicate runs both branches; this keeps it unmapped.
+    What branches or loops on it does so once for all: under `vmap` a `cond` with a mapped predicate
+    runs both branches.
     """
-    return predicate
+
+    @jax.custom_batching.custom_vmap
+    def reduced(value):
+        return value
+
+    @reduced.def_vmap
+    def _(axis_size, in_batched, value):
+        del axis_size, in_batched
+        return reduced(reduce(value, 0)), False
+
+    return reduced
 
 
-@unanimous.def_vmap
-def _(axis_size, in_batched, predicate):
-    del axis_size, in_batched
-    return unanimous(jnp.all(predicate)), False
-
-
-@jax.custom_batching.custom_vmap
-def largest_mapped(number):
-    """The largest of a number over every axis it is mapped over; it stays unmapped.
-
-    What branches or loops on it does so once for all, where each mapped row would run them all.
-    """
-    return number
-
-
-@largest_mapped.def_vmap
-def _(axis_size, in_batched, number):
-    del axis_size, in_batched
-    return largest_mapped(jnp.max(number, 0)), False
-
-
-@jax.custom_batching.custom_vmap
-def most(count):
-    """The greatest of a number over every axis it is mapped over: a loop's length for all lanes."""
-    return count
-
-
-@most.def_vmap
-def _(axis_size, in_batched, count):
-    del axis_size, in_batched
-    return jnp.max(count), False
+unanimous = _of_all_mapped(jnp.all)
+largest_mapped = _of_all_mapped(jnp.max)
 
 
 def tree_vdot(a, b) -> Array:

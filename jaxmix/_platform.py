@@ -4,9 +4,9 @@ Both are contexts by which `jit` remembers a program: within another one it is m
 that is traced later (of `vmap`, say) is traced in the context of its function by `in_context`.
 """
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import jax
@@ -62,8 +62,7 @@ def sizes() -> Sizes:
     return SIZES.get(platform(), MEMORY)
 
 
-@contextlib.contextmanager
-def sized_for(platform: str) -> Iterator[None]:
+def sized_for(platform: str) -> AbstractContextManager:
     """Passes traced inside have chunks that suit this platform: as large as a cache, or as memory.
 
     By default that of `jax.default_backend()`. For programs that are lowered here and run elsewhere
@@ -80,8 +79,7 @@ def sized_for(platform: str) -> Iterator[None]:
         >>> with jm.em.sized_for("tpu"):
         ...     program = jax.jit(jm.em.expected_stats).trace(model, rows)
     """
-    with _platform(platform):
-        yield
+    return _platform(platform)
 
 
 PRESETS = jax.lax.DotAlgorithmPreset
@@ -97,8 +95,7 @@ PRECISIONS: dict[str, Any] = {
 UNKNOWN = {"cpu": ("bf16x9", "tf32x3", "tf32"), "tpu": ("bf16x9", "tf32x3", "tf32")}
 
 
-@contextlib.contextmanager
-def products_in(precision: str | None) -> Iterator[None]:
+def products_in(precision: str | None) -> AbstractContextManager:
     """Matrix products of float32 inside have these digits; those of float64 keep all of theirs.
 
     For what `precision=` of `jm.fit`, `jm.em.run`, `jm.em.solve` and `jm.imp_est` does for one call.
@@ -131,11 +128,7 @@ def products_in(precision: str | None) -> Iterator[None]:
             f'precision="{precision}" is not known to a {platform().upper()}: "bf16x6" and "bf16x3" '
             'are. To lower for a GPU from here, do so inside jm.em.sized_for("cuda").'
         )
-    if precision is None:
-        yield
-        return
-    with _products(precision):
-        yield
+    return nullcontext() if precision is None else _products(precision)
 
 
 def with_precision(function: Callable[P, R]) -> Callable[P, R]:

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from . import _loops
 from ._exponential import ProductForm
-from ._numerics import most
+from ._numerics import largest_mapped
 from ._platform import product_precision
 from ._stack import over_stack, pick, stack_axes
 
@@ -67,7 +67,7 @@ def sorted_by(far: Bool[Array, "*stack"]) -> Far:
     far = far.ravel()
     order, size = jnp.argsort(~far), -(-far.size // STEPS)
     blocks = jnp.pad(order, (0, -far.size % size), mode="edge").reshape(-1, size)
-    return Far(far, blocks, most(-(-jnp.sum(far) // size)))
+    return Far(far, blocks, largest_mapped(-(-jnp.sum(far) // size)))
 
 
 def _over_far(far: Far, stack: ProductForm, write: Callable, start: PyTree) -> PyTree:
@@ -143,14 +143,6 @@ def in_one_axis(stack: ProductForm) -> ProductForm:
         return jnp.broadcast_to(wide, (*shape, *core)).reshape(-1, *core)
 
     return stack if len(shape) == 1 else jax.tree.map(flat, stack_axes(stack), stack)
-
-
-def features(stack: ProductForm, events: Array, origin: Array) -> Array:
-    """Features of events (rows, ...): laid out (features, rows), or (rows, features)."""
-    residuals = events - origin[None]
-    if stack.rows_last:
-        return stack.features(jnp.moveaxis(residuals, 0, -1))
-    return jax.vmap(stack.features)(residuals)
 
 
 def log_probs(

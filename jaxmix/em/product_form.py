@@ -21,7 +21,6 @@ from .._product_form import (
     far_log_probs,
     far_stats,
     feature_sums,
-    features,
     in_one_axis,
     is_far,
     log_probs,
@@ -164,7 +163,7 @@ class Beforehand(CommonOrigin):
         return jnp.zeros_like(head), zero_sums(self.leaf, weights)
 
     def features(self, chunk):
-        return features(self.leaf, jax.tree.leaves(chunk)[self.field], self.origin)
+        return self.leaf.chunk_features(jax.tree.leaves(chunk)[self.field], self.origin)
 
     def log_probs(self, features):
         return log_probs(self.leaf, self.natural, features)
