@@ -114,7 +114,7 @@ def _pairing(x, y, mean, stack):
 
 
 def entropy(density: PyTree) -> Array:
-    """Differential entropy of normal densities, or a stack of them, in nats.
+    """Entropy of normal, exponential, Bernoulli ... densities, or a stack of them, in nats.
 
     H = -E log p = -<natural, E T>, of a family without a base measure; the sum over the parts of a
     `Composite`. That of a mixture has no closed form: see `entropy_bounds`.

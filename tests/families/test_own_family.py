@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats as st
+from jaxtyping import Array, Float
 
 import jaxmix as jm
 
@@ -184,3 +186,37 @@ def test_rows_of_another_shape_than_the_domain_are_refused_before_they_broadcast
             with pytest.raises(ValueError, match=r"two angles, of shape \(2,\).* has shape \(\)"):
                 jm.em.run(model, data)
     jm.em.step(torus, angles)
+
+
+class Maxwell(jm.ExponentialFamily):
+    """log p(x) = log(2 / pi) / 2 + 2 log x - 3 log s - x^2 / (2 s^2), of x > 0."""
+
+    log_scale: Float[Array, "*stack"]
+    domain = jm.Domain("a positive number", low=0.0, open=True)
+
+    def stats(self, x, origin=None):
+        value, _ = self.on_support(x)
+        return jm.Total(jnp.ones_like(value), value**2)
+
+    def natural(self, origin=None):
+        return jm.Total(-3 * self.log_scale, -0.5 * jnp.exp(-2 * self.log_scale))
+
+    def log_base(self, x):
+        value, base = self.on_support(x)
+        return base + 0.5 * np.log(2 / np.pi) + 2 * jnp.log(value)
+
+    def cdf(self, x):
+        half = 0.5 * jnp.exp(-2 * self.log_scale) * jnp.square(jnp.maximum(x, 0))
+        return jax.lax.igamma(jnp.full_like(half, 1.5), half)
+
+
+def test_a_family_by_annotations_and_its_domain():
+    density = Maxwell(1)  # a number of the host
+    assert density.ranks == {"log_scale": 0} and density.log_scale.dtype == jnp.result_type(float)
+    peer = st.maxwell(scale=np.e)
+    np.testing.assert_allclose(density.log_prob(2.0), peer.logpdf(2), rtol=1e-5)
+    np.testing.assert_allclose(density.cdf(2.0), peer.cdf(2), rtol=1e-5)
+    value, slope = jax.value_and_grad(lambda d: d.log_prob(-1.0))(density)
+    assert value == -jnp.inf and jnp.isfinite(slope.log_scale)
+    with pytest.raises(ValueError, match=r"shape \(\); shape \(2,\) was given"):
+        density.cdf(jnp.ones(2))
