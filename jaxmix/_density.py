@@ -220,6 +220,15 @@ def is_density(node: Any) -> bool:
     return callable(getattr(node, "log_prob", None)) and not isinstance(node, type)
 
 
+def as_part(role: str, value: Any) -> Any:
+    """The value, if it is a density; else a sentence that begins with its role."""
+    if not is_density(value):
+        raise ValueError(
+            f"{role} must be a density, with a method log_prob; it is a {type(value).__name__}."
+        )
+    return value
+
+
 def is_normalised(density: Any) -> bool | None:
     """Whether a density integrates to 1; None if that is not known.
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 from numpyro.distributions import Distribution, constraints
 
-from .._density import is_density
+from .._density import as_part
 from .._stack import over_stack, pick
 from ..data.structure import domain_of, structure
 from ..families._support import Domain
@@ -97,9 +97,7 @@ class FromJaxmix(Distribution):
 
 
 def adapt(density: PyTree, support: Any = None) -> FromJaxmix:
-    if not is_density(density):
-        raise ValueError(f"to_numpyro takes a density; a {type(density).__name__} was given.")
-    one = density
+    one = as_part("What to_numpyro is given", density)
     for _ in stack_of(density):
         one = eqx.filter_eval_shape(pick, one, 0)
     event = eqx.filter_eval_shape(lambda d, key: d.sample(key), one, jax.random.key(0))

@@ -1,5 +1,6 @@
 """What densities of sequences share: events with a length, and lengths that fit a capacity."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -102,19 +103,20 @@ def draw_length(length: PyTree, key: Key[Array, ""], max_length: int | None, own
     return jax.random.categorical(key, logits)
 
 
-def walk(transition: PyTree, first: Array, key: Key[Array, ""], steps: int) -> Array:
-    """A chain of states from the first, `steps` of them."""
-    kind = jax.random.key_impl(key)
+def walk(laws: PyTree, row: Array, key: Key[Array, ""], steps: int) -> Array:
+    """The states that follow a row (the states before, as one number), each by the law of its row."""
+    kind, (rows,) = jax.random.key_impl(key), laws.stack_shape
 
-    def step(state, data):
+    def step(row, data):
         # Keys travel through `scan` as data: the checker of key reuse misreads a mapped scan.
-        following = pick(transition, state).sample(jax.random.wrap_key_data(data, impl=kind))
-        return following.astype(state.dtype), state
+        new = pick(laws, row).sample(jax.random.wrap_key_data(data, impl=kind)).astype(row.dtype)
+        return (row * laws.size + new) % rows, new
 
-    data = jax.random.key_data(jax.random.split(key, steps))
-    return _loops.scan(step, first, data)[1]
+    data = jax.random.key_data(jax.random.split(key, max(1, steps)))
+    return _loops.scan(step, row, data)[1][:steps]
 
 
-def longest(*stacks: tuple[int, ...]) -> tuple[int, ...]:
-    """The stack of a density from its parts', of which a tied one has none."""
-    return max(stacks, key=len, default=())
+def stack_around(parts: Sequence[PyTree], stacks: Sequence[PyTree]) -> tuple[int, ...]:
+    """The stack of a density from its parts', and its stacks' own; a tied part has none."""
+    stack = lambda part: getattr(part, "stack_shape", ())
+    return max([*map(stack, parts), *(stack(part)[:-1] for part in stacks)], key=len)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree, Scalar
 
-from .._density import LogDensity, check_parts, is_density
+from .._density import LogDensity, as_part, check_parts
 from ._conditioning import check_one_event, filled, plain, typical
 from .optional import Optional
 
@@ -35,11 +35,7 @@ class Composite(LogDensity):
         # Ordered: a plain dict comes out of any transformation with its keys sorted.
         self.parts = OrderedDict(parts) if isinstance(parts, dict) else tuple(parts)
         for name, part in self.items():
-            if not is_density(part):
-                raise ValueError(
-                    f"Field {name!r} of Composite must be a density, with a method log_prob; "
-                    f"it is a {type(part).__name__}."
-                )
+            as_part(f"Field {name!r} of Composite", part)
 
     @property
     def reparametrised(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -7,15 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree, Scalar
 
-from .._density import LogDensity, is_density, one_event
+from .._density import LogDensity, as_part, one_event
 from .._numerics import logsumexp
 from ..families._support import Domain
 from .hurdle import domain_of_value
 
 
 def _positive(name: str, value: Any, inner: PyTree) -> float:
-    if not is_density(inner):
-        raise ValueError(f"A density was expected; a {type(inner).__name__} was given.")
+    as_part("The value", inner)
     kind = getattr(getattr(value, "dtype", None), "kind", "")  # a random key's has none
     scalar = getattr(value, "shape", None) == () and kind in tuple("iuf")
     if not (scalar or isinstance(value, float | int | np.number)) or not 0 < value < float("inf"):

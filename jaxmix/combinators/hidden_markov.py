@@ -18,7 +18,7 @@ from ._lengths import (
     checked_length,
     draw_length,
     length_log_prob,
-    longest,
+    stack_around,
     used_items,
     walk,
 )
@@ -110,8 +110,7 @@ class HiddenMarkov(LogDensity):
 
     @property
     def stack_shape(self) -> tuple[int, ...]:
-        stack = lambda part: getattr(part, "stack_shape", ())
-        return longest(stack(self.initial), stack(self.emissions)[:-1], stack(self.length))
+        return stack_around([self.initial, self.length], [self.emissions])
 
     def _log_parts(self, x: SequenceEvent):
         """Initial, transition and emission log-probabilities, the latter 0 beyond the length."""
@@ -222,8 +221,9 @@ class HiddenMarkov(LogDensity):
             raise ValueError("A chain that is driven by inputs has none to draw from: see predict.")
         k_length, k_first, k_states, k_items = jax.random.split(key, 4)
         n = draw_length(self.length, k_length, self.max_length, "a HiddenMarkov")
-
-        states = walk(self.transition, self.initial.sample(k_first), k_states, self.max_length)  # pyright: ignore[reportArgumentType]
+        first = self.initial.sample(k_first)
+        later = walk(self.transition, first, k_states, self.max_length)  # pyright: ignore[reportArgumentType]
+        states = jnp.concatenate([first[None], later[:-1]])
         emit = lambda state, key: pick(self.emissions, state).sample(key)
         items = jax.vmap(emit)(states, jax.random.split(k_items, self.max_length))  # pyright: ignore[reportArgumentType]
         return SequenceEvent(masked(jnp.arange(self.max_length) < n, items), n)

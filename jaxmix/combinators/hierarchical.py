@@ -18,9 +18,9 @@ from ._lengths import (
     checked_length,
     draw_length,
     flat_items,
-    longest,
     one_sequence,
     rows_length_log_prob,
+    stack_around,
     used_items,
 )
 from .optional import masked
@@ -90,8 +90,7 @@ class HierarchicalMixture(HiddenLabel):
 
     @property
     def stack_shape(self) -> tuple[int, ...]:
-        stack = lambda part: getattr(part, "stack_shape", ())
-        return longest(stack(self.mixing), stack(self.topics)[:-1], stack(self.length))
+        return stack_around([self.mixing, self.length], [self.topics])
 
     def component_log_probs(self, x: SequenceEvent) -> Float[Array, " m"]:
         """Log-density of one event under each outer label."""

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
-from .._density import LogDensity, is_density, one_event
+from .._density import LogDensity, as_part, one_event
 from .._hooks import SaysDomain
 from ..families._entrances import of_field
 from ..families._support import REAL, Domain
@@ -45,9 +45,7 @@ class Hurdle(LogDensity):
         if not isinstance(atoms, Sequence) or not all(isinstance(a, int | float) for a in atoms):
             raise TypeError(f"The atoms of Hurdle are a list of numbers; got {atoms!r}.")
         self.atoms = tuple(float(atom) for atom in atoms)
-        if not is_density(value):
-            raise ValueError(f"Hurdle takes a density of the value; got a {type(value).__name__}.")
-        if domain_of_value(value).whole:
+        if domain_of_value(as_part("The value of Hurdle", value)).whole:
             raise ValueError(
                 f"Hurdle takes a continuous density; {type(value).__name__} is of whole numbers, "
                 "which may be an atom by themselves: see ZeroInflated."

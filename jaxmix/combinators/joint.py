@@ -13,7 +13,7 @@ from .._stack import as_one_row, outcome_log_probs, over_stack, pick, repeat, ro
 from ..families._entrances import of_field
 from ..families.categorical import Categorical
 from ._labels import HiddenLabel, as_law, as_rows, entered, from_logs
-from ._lengths import longest
+from ._lengths import stack_around
 from .mixture import MixtureSameFamily
 
 
@@ -102,8 +102,7 @@ class JointMixture(HiddenLabel):
 
     @property
     def stack_shape(self) -> tuple[int, ...]:
-        stack = lambda part: getattr(part, "stack_shape", ())
-        return longest(stack(self.mixing), stack(self.first)[:-1], stack(self.second)[:-1])
+        return stack_around([self.mixing], [self.first, self.second])
 
     def _mixing_log_probs(self):
         return outcome_log_probs(self.mixing, self.sizes[0])

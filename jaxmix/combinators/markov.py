@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
-from .. import _loops
 from .._density import LogDensity, is_density, one_event
 from .._stack import outcome_log_probs, over_stack, pick, repeat
 from ..families._support import chosen
@@ -21,7 +20,8 @@ from ._lengths import (
     checked_length,
     draw_length,
     length_log_prob,
-    longest,
+    stack_around,
+    walk,
 )
 
 
@@ -108,8 +108,7 @@ class MarkovChain(LogDensity):
 
     @property
     def stack_shape(self) -> tuple[int, ...]:
-        stack = lambda part: getattr(part, "stack_shape", ())
-        return longest(stack(self._starts[0]), stack(self.transition)[:-1], stack(self.length))
+        return stack_around([self._starts[0], self.length], [self.transition])
 
     def initial_log_probs(self) -> Float[Array, " s"]:
         """Log-probability of each first state."""
@@ -155,22 +154,9 @@ class MarkovChain(LogDensity):
         for start, k in zip(self._starts[1:], jax.random.split(k_starts, self.order), strict=False):
             seen.append(pick(start, row).sample(k).astype(row.dtype))
             row = row * self.size + seen[-1]
-        later = self._later(row, k_rest, max(0, capacity - self.order))
+        later = walk(self.transition, row, k_rest, max(0, capacity - self.order))
         items = jnp.concatenate([jnp.stack(seen), later])[:capacity]
         return SequenceEvent(jnp.where(jnp.arange(capacity) < n, items, jnp.zeros_like(items)), n)
-
-    def _later(self, row: Array, key: Key[Array, ""], steps: int) -> Array:
-        """The states that follow a row (the states before, as one number)."""
-        kind = jax.random.key_impl(key)
-
-        def step(row, data):
-            # Keys travel through `scan` as data: the checker of key reuse misreads a mapped scan.
-            new = pick(self.transition, row).sample(jax.random.wrap_key_data(data, impl=kind))
-            new = new.astype(row.dtype)
-            return (row * self.size + new) % self.size**self.order, new
-
-        data = jax.random.key_data(jax.random.split(key, max(1, steps)))
-        return _loops.scan(step, row, data)[1][:steps]
 
 
 def _is_list_of_laws(initial) -> bool:

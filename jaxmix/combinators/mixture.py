@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
 from .._arguments import density, takes
-from .._density import check_parts, is_density, stack_size
+from .._density import as_part, check_parts, is_density, stack_size
 from .._exponential import check_declared
 from .._numerics import weighted_logsumexp, weighted_softmax
 from .._stack import outcome_log_probs, over_stack, pick, repeat
@@ -250,11 +250,7 @@ class Mixture(AbstractMixture):
             raise TypeError("Mixture takes a list of densities; for a stack, MixtureSameFamily.")
         self.components = tuple(components)  # pyright: ignore[reportArgumentType]
         for k, component in enumerate(self.components):
-            if not is_density(component):
-                raise ValueError(
-                    f"Component {k} of Mixture must be a density, with a method log_prob; "
-                    f"it is a {type(component).__name__}."
-                )
+            as_part(f"Component {k} of Mixture", component)
         if isinstance(self.mixing, Categorical) and self.mixing.size != len(self.components):
             raise ValueError(
                 f"{self.mixing.size} weights were given for {len(self.components)} components."

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Key, PyTree, Scalar
 
-from .._density import LogDensity, check_parts, is_density, one_event
+from .._density import LogDensity, as_part, check_parts, is_density, one_event
 from .._trees import spread, take
 from ..families.bernoulli import Bernoulli
 
@@ -52,12 +52,7 @@ class Optional(LogDensity):
     missing: PyTree
 
     def __init__(self, value, p_missing=None, *, logits=None):
-        if not is_density(value):
-            raise ValueError(
-                "Optional takes a density, with a method log_prob, of the value; it was given a "
-                f"{type(value).__name__}."
-            )
-        self.value, self.missing = value, p_missing
+        self.value, self.missing = as_part("The value of Optional", value), p_missing
         if logits is not None or not (p_missing is None or is_density(p_missing)):
             self.missing = Bernoulli(p_missing, logits=logits)
 

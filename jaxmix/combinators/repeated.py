@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree, Scalar
 
-from .._density import LogDensity, check_parts, is_density, refused_shape
+from .._density import LogDensity, as_part, check_parts, refused_shape
 
 
 class Repeated(LogDensity):
@@ -30,13 +30,9 @@ class Repeated(LogDensity):
     times: int = eqx.field(static=True)
 
     def __init__(self, item, times: int):
-        if not is_density(item):
-            raise ValueError(
-                f"Repeated takes a density with a method log_prob; it is a {type(item).__name__}."
-            )
         if not isinstance(times, int) or times < 1:
             raise ValueError(f"Repeated takes a whole number of observations from 1 up: {times!r}.")
-        self.item, self.times = item, times
+        self.item, self.times = as_part("The item of Repeated", item), times
 
     def _check(self, x):
         leading = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(x)}

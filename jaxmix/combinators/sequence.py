@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
-from .._density import LogDensity, check_parts, is_density
+from .._density import LogDensity, as_part, check_parts
 from .._hooks import ByItems
 from .._stack import rows_total
 from ._lengths import (
@@ -48,11 +48,10 @@ class Sequence(LogDensity):
     per_item: bool = eqx.field(static=True)
 
     def __init__(self, item, length=None, *, max_length=None, per_item: bool = False):
-        if not is_density(item):
-            raise ValueError(
-                f"The items of Sequence need a density; they were given a {type(item).__name__}."
-            )
-        self.item, self.length = item, checked_length(length, "Sequence")
+        self.item, self.length = (
+            as_part("The item of Sequence", item),
+            checked_length(length, "Sequence"),
+        )
         self.max_length, self.per_item = max_length, per_item
 
     def check_rows(self, rows: SequenceEvent) -> None:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
-from .._density import is_density, one_event
+from .._density import as_part, is_density, one_event
 from ..families._entrances import of_field
 from ..families.bernoulli import Bernoulli
 from ._labels import HiddenLabel
@@ -33,11 +33,7 @@ class ZeroInflated(HiddenLabel):
     p_zero, domain = of_field("extra", "prob"), of_field("count", "domain")
 
     def __init__(self, count, p_zero=None, *, logits=None):
-        if not is_density(count):
-            raise ValueError(
-                f"ZeroInflated takes a density of a count; it was given a {type(count).__name__}."
-            )
-        self.count = count
+        self.count = as_part("The count of ZeroInflated", count)
         self.extra = p_zero if is_density(p_zero) else Bernoulli(p_zero, logits=logits)
 
     @classmethod
