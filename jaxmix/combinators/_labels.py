@@ -19,6 +19,7 @@ from .._numerics import (
     weighted_softmax,
 )
 from .._stack import Held, of_arrays
+from ..families._entrances import entrance
 from ..families.categorical import Categorical
 
 
@@ -84,10 +85,8 @@ def from_logs(log_weights: Float[Array, " k"], under: Float[Array, " k"]) -> Cat
 
 def entered(owner: str, names: str, probs: Any, logits: Any) -> tuple[str, Any]:
     """Which of "probs" and "logits" was given, and it; or a sentence unless exactly one was."""
-    if (probs is None) == (logits is None):
-        given = "neither" if probs is None else "both"
-        raise TypeError(f"{owner} takes one of {names}; it was given {given}.")
-    return ("logits", logits) if probs is None else ("probs", probs)
+    _, value = entrance(owner, **dict(zip(names.split(" and "), (probs, logits), strict=True)))
+    return "logits" if probs is None else "probs", value
 
 
 def as_law(which: str, value: Any) -> PyTree:

@@ -1,6 +1,6 @@
 """Gaussian mixtures by the usual names of their covariances."""
 
-from .._arguments import takes, whole
+from .._arguments import named, takes, whole
 from ..families import (
     DiagonalNormal,
     MultivariateNormal,
@@ -17,7 +17,7 @@ COVARIANCES = {
 }
 
 
-@takes(k=whole(1), dim=whole(1))
+@takes(k=whole(1), dim=whole(1), covariance=named(*COVARIANCES))
 def gaussian_mixture(k: int, dim: int, covariance: str = "full") -> MixtureSameFamily:
     """A template of a mixture of `k` normal densities of `dim` coordinates.
 
@@ -34,6 +34,4 @@ def gaussian_mixture(k: int, dim: int, covariance: str = "full") -> MixtureSameF
         >>> jm.gaussian_mixture(3, 2, covariance="tied").components.covariance.shape
         (3, 2, 2)
     """
-    if covariance not in COVARIANCES:
-        raise ValueError(f"covariance must be one of {sorted(COVARIANCES)}; it was {covariance!r}.")
     return mixture_of(COVARIANCES[covariance].template(dim), k)

@@ -56,6 +56,10 @@ class _Partial(Completed):
             thin = whole._replace(factor=factor)
         return self._replace(whole=thin)
 
+    def log_prob(self, x: Float[Array, " d"]) -> Scalar:
+        seen: Any = self  # a `SeenInPart`
+        return seen.observed_log_prob(one_event(x, (self.dim,), self))
+
     @property
     def domain(self) -> Domain:
         return Domain(f"a vector of {self.dim} numbers (NaN if missing)", dim=self.dim, nan=True)
@@ -91,9 +95,6 @@ class PartialNormal(_Partial, SeenFull):
         """A placeholder of this dimension for a fit; `tied` for one covariance for a stack."""
         one = cls(jnp.zeros(dim), jnp.eye(dim))
         return one._replace(whole=TiedMultivariateNormal.template(dim)) if tied else one
-
-    def log_prob(self, x: Float[Array, " d"]) -> Scalar:
-        return self.observed_log_prob(one_event(x, (self.dim,), self))
 
     def stats(self, x, origin=None) -> Moments:
         mean, covariance = self.completed(one_event(x, (self.dim,), self))
@@ -136,9 +137,6 @@ class PartialDiagonalNormal(_Partial, SeenDiagonal):
         """What is seen, and residuals there."""
         seen = ~jnp.isnan(x)
         return seen, jnp.where(seen, x - self.mean, jnp.zeros_like(x))
-
-    def log_prob(self, x: Float[Array, " d"]) -> Scalar:
-        return self.observed_log_prob(one_event(x, (self.dim,), self))
 
     def stats(self, x, origin=None) -> Moments:
         seen, residual = self._observed(one_event(x, (self.dim,), self))
