@@ -35,3 +35,8 @@ def public(there: Mapping[str, Any]) -> list[str]:
         name for name, thing in there.items()
         if not name.startswith("_") and not isinstance(thing, ModuleType)
     )  # fmt: skip
+
+
+def directory(there: Mapping[str, Any]) -> Callable[[], list[str]]:
+    """`__dir__` of a package whose globals these are."""
+    return lambda: public(there)

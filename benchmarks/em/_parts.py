@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmix._numerics import logsumexp
-from jaxmix._product_form import by_density, common_origin, feature_sums, features, log_probs
+from jaxmix._product_form import by_density, common_origin, feature_sums, log_probs
 from jaxmix.em.chunks import chunk_rows, take_chunk
 from jaxmix.em.expected import expect
 
@@ -23,7 +23,7 @@ def programs(model, x, case):
     stack, chunk = model.components, chunk_rows(model, x, None)
     origin = common_origin(stack)
     natural = stack.product_natural(jnp.broadcast_to(origin, stack.origin.shape))
-    made = jax.jit(lambda x: features(stack, x, origin))(x[:chunk])
+    made = jax.jit(lambda x: stack.chunk_features(x, origin))(x[:chunk])
     indices = jnp.arange(-(-case.rows // chunk))
     log_weights = jnp.log(model.weights)
 
@@ -35,7 +35,7 @@ def programs(model, x, case):
                 used, rows = made, ones
                 if fresh:
                     events, rows = take_chunk(x, None, index, chunk, x.dtype)
-                    used = features(stack, events, origin)
+                    used = stack.chunk_features(events, origin)
                 shares = log_probs(stack, model, used)
                 if softmax:
                     shares, _ = jax.grad(loss, has_aux=True)(shares, log_weights, rows)

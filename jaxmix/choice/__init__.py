@@ -1,6 +1,6 @@
 """Which model: sweeps, tests and merges of mixtures, and moves out of poor optima."""
 
-from .._lazy import public as _public
+from .._lazy import directory as _directory
 from .likelihood_ratio import LikelihoodRatio as LikelihoodRatio
 from .likelihood_ratio import likelihood_ratio_test as likelihood_ratio_test
 from .merging import Merging as Merging
@@ -11,6 +11,4 @@ from .sweep import Sweep as Sweep
 from .sweep import gaussian_templates as gaussian_templates
 from .sweep import sweep as sweep
 
-
-def __dir__() -> list[str]:
-    return _public(globals())
+__dir__ = _directory(globals())

@@ -1,6 +1,6 @@
 """Between Python rows or tables, and event pytrees."""
 
-from .._lazy import public as _public
+from .._lazy import directory as _directory
 from .decode import decode as decode
 from .encode import encode as encode
 from .folds import CrossValidated as CrossValidated
@@ -20,6 +20,4 @@ from .sources import Batches as Batches
 from .sources import Parquet as Parquet
 from .unseen import reserve as reserve
 
-
-def __dir__() -> list[str]:
-    return _public(globals())
+__dir__ = _directory(globals())

@@ -1,9 +1,7 @@
 """Small real tables that ship with the package."""
 
-from .._lazy import public as _public
+from .._lazy import directory as _directory
 from .penguins import Penguins as Penguins
 from .penguins import penguins as penguins
 
-
-def __dir__() -> list[str]:
-    return _public(globals())
+__dir__ = _directory(globals())

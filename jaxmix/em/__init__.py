@@ -21,7 +21,7 @@ which of them go on), `priors` and `uncertainty`.
 - rest: where a further step changes nothing but rounding; `residual` vanishes there.
 """
 
-from .._lazy import public as _public
+from .._lazy import directory as _directory
 from .._platform import sized_for as sized_for
 from .accelerate import LBFGS as LBFGS
 from .accelerate import Guarded as Guarded
@@ -70,6 +70,4 @@ from .uncertainty.posterior import Posterior as Posterior
 from .uncertainty.posterior import posterior as posterior
 from .uncertainty.record import Record as Record
 
-
-def __dir__() -> list[str]:
-    return _public(globals())
+__dir__ = _directory(globals())

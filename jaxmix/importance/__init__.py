@@ -1,6 +1,6 @@
 """Expectations under many densities from one set of draws, with their errors."""
 
-from .._lazy import public as _public
+from .._lazy import directory as _directory
 from .._pareto import pareto_k as pareto_k
 from .._pareto import psis as psis
 from .amis import Rounds as Rounds
@@ -45,6 +45,4 @@ from .weights import OptimalWeights as OptimalWeights
 from .weights import optimal_weights as optimal_weights
 from .weights import second_moments as second_moments
 
-
-def __dir__() -> list[str]:
-    return _public(globals())
+__dir__ = _directory(globals())

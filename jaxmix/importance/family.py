@@ -13,7 +13,7 @@ from .._compile import of_few_numbers
 from .._density import LogDensity, is_density, stack_size
 from .._exponential import ProductForm
 from .._numerics import logsumexp, unanimous
-from .._product_form import common_origin, far_log_probs, features, is_far, sorted_by
+from .._product_form import common_origin, far_log_probs, is_far, sorted_by
 from .._product_form import log_probs as product_log_probs
 from .._sharding import gathered
 from .._stack import outcome_log_probs, over_stack
@@ -91,7 +91,7 @@ def _stack_log_probs(stack, events) -> Array:
 
     def product():
         natural = stack.product_natural(jnp.broadcast_to(origin, stack.origin.shape))
-        return product_log_probs(stack, natural, features(stack, events, origin))
+        return product_log_probs(stack, natural, stack.chunk_features(events, origin))
 
     def apart():  # those that are far, about their own origins
         return far_log_probs(sorted_by(far), product().T, stack, events).T

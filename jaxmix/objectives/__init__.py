@@ -27,7 +27,7 @@ Example:
     True
 """
 
-from .._lazy import public as _public
+from .._lazy import directory as _directory
 from ._combine import Blocks as Blocks
 from ._combine import Combined as Combined
 from ._combine import Halves as Halves
@@ -65,6 +65,4 @@ from ._terms import Posterior as Posterior
 from ._terms import Tempered as Tempered
 from ._tree import Tree as Tree
 
-
-def __dir__() -> list[str]:
-    return _public(globals())
+__dir__ = _directory(globals())

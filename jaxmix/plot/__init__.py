@@ -1,6 +1,6 @@
 """Pictures of models and fits; matplotlib (the extra `plot`) is imported when one is drawn."""
 
-from .._lazy import public as _public
+from .._lazy import directory as _directory
 from .assignments import assignments as assignments
 from .certified import certificate as certificate
 from .certified import threshold as threshold
@@ -16,6 +16,4 @@ from .importance import weights as weights
 from .mixture import mixture as mixture
 from .objectives import comparison as comparison
 
-
-def __dir__() -> list[str]:
-    return _public(globals())
+__dir__ = _directory(globals())

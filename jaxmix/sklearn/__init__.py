@@ -1,6 +1,6 @@
 """Estimators with scikit-learn's interface; they need the extra `sklearn`."""
 
-from .._lazy import public as _public
+from .._lazy import directory as _directory
 
 try:
     import sklearn as _sklearn  # noqa: F401
@@ -14,6 +14,4 @@ from ._gaussian_mixture import GaussianMixture as GaussianMixture
 from ._k_means import KMeans as KMeans
 from ._record_mixture import RecordMixture as RecordMixture
 
-
-def __dir__() -> list[str]:
-    return _public(globals())
+__dir__ = _directory(globals())
