@@ -94,7 +94,7 @@ class Hurdle(LogDensity):
         return self.which.log_prob(which) + jnp.where(atom, jnp.zeros_like(value), value)
 
     def cdf(self, x: Scalar) -> Scalar:
-        x, w = x, self.weights
+        w = self.weights
         reached = x >= jnp.asarray(self.atoms, w.dtype)
         return jnp.sum(jnp.where(reached, w[..., :-1], 0)) + w[..., -1] * self.value.cdf(x)
 

@@ -62,8 +62,7 @@ class _IntegerRange(Refittable):
 
     def cdf(self, x) -> Scalar:
         probs = self.probs
-        x = one_event(x, (), self).astype(probs.dtype)
-        there = self.low + jnp.arange(self.size, dtype=x.dtype) <= x
+        there = self.low + jnp.arange(self.size, dtype=probs.dtype) <= x.astype(probs.dtype)
         return jnp.sum(jnp.where(there, probs, jnp.zeros_like(probs)))
 
     def sample(self, key: Key[Array, ""]) -> Int[Array, ""]:
