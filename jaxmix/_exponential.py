@@ -142,15 +142,16 @@ class Refittable(LogDensity):
         del old, new
         return stats
 
-    def zero_stats(self) -> Any:
-        """A tree of zeros shaped like summed statistics, with the leaf's own stack in front.
-
-        From the statistics of a number, or of a vector where `domain` says so.
-        """
+    @property
+    def _event_shape(self) -> tuple[int, ...]:
+        """Of a number, or of a vector where `domain` says so."""
         dim = getattr(getattr(self, "domain", None), "dim", None)
-        shape = () if dim is None else (dim,)
+        return () if dim is None else (dim,)
+
+    def zero_stats(self) -> Any:
+        """A tree of zeros shaped like summed statistics, with the leaf's own stack in front."""
         dtype = jnp.result_type(*(a for a in jax.tree.leaves(self) if eqx.is_inexact_array(a)))
-        one: Any = lambda density: density.stats(jnp.zeros(shape, dtype))
+        one: Any = lambda density: density.stats(jnp.zeros(self._event_shape, dtype))
         for _ in self.stack_shape:
             one = jax.vmap(one)
         return jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(one, self))
@@ -269,8 +270,8 @@ class ExponentialFamily(Refittable):
         return jnp.zeros((), jnp.result_type(*jax.tree.leaves(self)))
 
     def log_prob(self, x: PyTree) -> Scalar:
-        if domain := getattr(self, "domain", None):
-            x = one_event(x, () if domain.dim is None else (domain.dim,), self)
+        if getattr(self, "domain", None) is not None:
+            x = one_event(x, self._event_shape, self)
         origin = self.origin
         natural = headed(self, "natural", self.natural(origin))
         return tree_vdot(natural, headed(self, "stats", self.stats(x, origin))) + self.log_base(x)

@@ -96,6 +96,7 @@ def covariance_of(factor):
 class _FullCovariance(ProductForm, OfMoments, SeenFull):
     """What the untied and the tied family share: everything but who owns the factor."""
 
+    reparametrised: ClassVar[bool] = True
     rows_last: ClassVar[bool] = True
     own_products: ClassVar[bool] = True
     about: ClassVar[str] = "mean"
@@ -246,8 +247,6 @@ class MultivariateNormal(_FullCovariance):
         Array(-1.8379, dtype=float32)
     """
 
-    reparametrised: ClassVar[bool] = True
-
     mean: Float[Array, "*stack d"]
     factor: Float[Array, "*stack d d"]
 
@@ -282,7 +281,6 @@ class TiedMultivariateNormal(_FullCovariance):
         (3,)
     """
 
-    reparametrised: ClassVar[bool] = True
     shared: ClassVar[tuple[str, ...]] = ("factor",)
 
     mean: Float[Array, "*stack d"]

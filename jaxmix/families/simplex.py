@@ -41,11 +41,6 @@ class _Concentrations(ExponentialFamily):
     def _log_a(self) -> Float[Array, "*stack d"]:
         """Logarithms of the concentrations."""
 
-    @property
-    @abc.abstractmethod
-    def _event_shape(self) -> tuple[int, ...]:
-        """Shape of one event."""
-
     @abc.abstractmethod
     def _with(self, log_a: Float[Array, "*stack d"]) -> Self:
         """The density of these concentrations."""
@@ -170,10 +165,6 @@ class Beta(_Concentrations):
     def _log_a(self):
         return jnp.stack([self.log_a, self.log_b], -1)
 
-    @property
-    def _event_shape(self):
-        return ()
-
     def _with(self, log_a):
         return self._replace(log_a=log_a[..., 0], log_b=log_a[..., 1])
 
@@ -237,10 +228,6 @@ class Dirichlet(_Concentrations):
     @property
     def _log_a(self):
         return self.log_concentration
-
-    @property
-    def _event_shape(self):
-        return (self.dim,)
 
     def _with(self, log_a):
         return self._replace(log_concentration=log_a)
