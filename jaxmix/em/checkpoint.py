@@ -25,7 +25,7 @@ from .entry import Options
 from .state import History, State
 
 FORMAT = "jaxmix fit"
-VERSION = 5
+VERSION = 6
 FILE = "jaxmix-fit.npz"
 HEADER = "header"
 SECONDS = 5.0  # between two checkpoints

@@ -156,15 +156,12 @@ def fit_alike(keys, templates, data, weights, options: Options, room: int) -> li
 
 
 def _entered(template, data, weights, options: Options, layout):
-    """Data, weights and options as they are fitted, and how like columns were stacked for it.
-
-    A checkpoint holds to the record as it is.
-    """
+    """Data, weights and options as they are fitted, and how like columns were stacked for it."""
     data = checked_data(placed(data, layout), template)
     weights = placed(checked_weights(weights, num_rows(data), float_of(data)), layout)
     check_rows(template, data, weights, options.prior)
     fold = None
-    if layout is None and not options.checkpoint:
+    if layout is None:
         fold, prior = folded(options.prior, template, data)
         options = options._replace(prior=prior)
     if (held := options.validation) is not None:

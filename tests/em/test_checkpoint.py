@@ -9,9 +9,9 @@ import jaxmix as jm
 
 @pytest.fixture(scope="module")
 def search(problem, tmp_path_factory):
-    """A search over restarts that a checkpoint may cut in two."""
-    x, _ = problem
-    template = jm.mixture_of(jm.DiagonalNormal.template(2), 3)
+    """A search over restarts that a checkpoint may cut in two; like columns are stacked in it."""
+    x = tuple(problem[0][:, i % 2] for i in range(8))
+    template = jm.mixture_of(jm.Composite([jm.Normal.template() for _ in x]), 3)
 
     def run(**options):
         options = {"num_restarts": 3, "tol": None, "accelerate": "squarem", **options}
@@ -35,6 +35,6 @@ def test_another_fit_is_named(search, problem, tmp_path):
     run, _ = search
     run(max_steps=3, checkpoint=tmp_path)
     with pytest.raises(ValueError, match="another fit: its data"):
-        run(max_steps=3, checkpoint=tmp_path, data=problem[0] + 1)
+        run(max_steps=3, checkpoint=tmp_path, data=tuple(problem[0][:, 0] for _ in range(8)))
     with pytest.raises(ValueError, match="another fit: its restarts"):
         run(max_steps=3, checkpoint=tmp_path, num_restarts=2)

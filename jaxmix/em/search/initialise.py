@@ -124,9 +124,8 @@ def components(template: PyTree, data: PyTree) -> int | None:
         return None
     event = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), data)
     under = lambda model, row: model.joint_log_probs(row)
-    return eqx.filter_eval_shape(under, template, event).shape[
-        0
-    ]  # some families' take no constants
+    # Under the filter: the `log_prob` of some families takes no constants.
+    return eqx.filter_eval_shape(under, template, event).shape[0]
 
 
 def started(keys, template: PyTree, sample: PyTree, share: Array, case=None) -> PyTree:
@@ -201,12 +200,8 @@ def global_fit(template: PyTree, sample: PyTree, case: Array | None = None) -> t
     def pass_over(i, carry):
         model, _ = carry
         parts = take_apart(model)
-        choose = lambda which, one, other: jax.tree.map(
-            lambda a, b: jnp.where(which, a, b), one, other
-        )
-        bare = [
-            leaf if leaf.bare is leaf else choose(i == 0, leaf.bare, leaf) for leaf in parts.leaves
-        ]
+        first = lambda bare, leaf: jax.tree.map(lambda a, b: jnp.where(i == 0, a, b), bare, leaf)
+        bare = [leaf if leaf.bare is leaf else first(leaf.bare, leaf) for leaf in parts.leaves]
         stats = blank_stats(parts.model(bare, parts.loose), sample, weights=case)
         leaves = []
         for leaf, s, own in zip(parts.leaves, stats, take_apart(template).leaves, strict=True):

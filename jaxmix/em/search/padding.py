@@ -17,13 +17,11 @@ from ..chunks import is_brief
 FEW_ROWS = 256
 
 
-def bucket(count: int, least: int = 32) -> int:
-    """The next of 1, 1.25, 1.5, 1.75, 2 times a power of two; of few rows, a power of two."""
-    if count <= least:
-        return least
-    power = 1 << (count.bit_length() - 1)
-    steps = (4, 8) if count <= FEW_ROWS else (4, 5, 6, 7, 8)
-    return next(power * q // 4 for q in steps if count <= power * q // 4)
+def bucket(count: int, least: int = 32, few: int = FEW_ROWS) -> int:
+    """The next of 1, 1.25, 1.5, 1.75, 2 times a power of two; of a few, a power of two."""
+    power = 1 << (max(count, least).bit_length() - 1)
+    steps = (4, 8) if count <= few else (4, 5, 6, 7, 8)
+    return next(power * q // 4 for q in steps if max(count, least) <= power * q // 4)
 
 
 def bucket_of_components(count: int) -> int:
@@ -33,8 +31,7 @@ def bucket_of_components(count: int) -> int:
 
 def bucket_of_items(count: int) -> int:
     """8, or the next of 1, 1.25, 1.5, 1.75, 2 times a power of two: at most a quarter too many."""
-    quarter = max(8, 1 << (count.bit_length() - 1)) // 4
-    return max(8, -(-count // quarter) * quarter)
+    return bucket(count, 8, 0)
 
 
 def can_widen(template: PyTree) -> bool:

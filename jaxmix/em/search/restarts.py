@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from ..._compile import Quick
 from ..._platform import sizes
 from ..._results import FAILED
 from ..._trees import float_of, num_rows, take
@@ -68,19 +69,20 @@ class Standing(NamedTuple):
     shares: np.ndarray
 
 
-# Run once, on few rows: the compiler's dearer passes cost more time than they give back.
-@functools.cache
-def _starter(quickly: bool):
-    """`_started` compiled for one run; `quickly` where the user has asked for still less effort."""
-    options = None if quickly else {"xla_backend_optimization_level": 1}
-    return jax.jit(_started, compiler_options=options)
-
-
 def _started(key, template, data, seeds):
     pick = (lambda rows: data) if seeds.rows is None else functools.partial(take, data)
     keys = jax.random.split(key, (seeds.share.shape[0], 2))
     one = lambda k, rows, share: started(k, template, pick(rows), share, seeds.case)
     return jax.vmap(one, (0, None if seeds.rows is None else 0, 0))(keys, seeds.rows, seeds.share)
+
+
+# Run once, on few rows: the compiler's dearer passes cost more time than they give back. Where the
+# user has asked for still less effort, there are no options.
+_starter = Quick(
+    _started,
+    lambda *_: not jax.config.read("jax_disable_most_optimizations"),
+    {"xla_backend_optimization_level": 1},
+)
 
 
 def starts(key, template: PyTree, data: PyTree, weights: Any, many: int) -> PyTree:
@@ -90,8 +92,7 @@ def starts(key, template: PyTree, data: PyTree, weights: Any, many: int) -> PyTr
     found = seeds(k_seeds, data, size, many, weights)
     dtype = float_of(template)
     found = found._replace(share=found.share.astype(dtype), case=found.case.astype(dtype))
-    quickly = jax.config.read("jax_disable_most_optimizations")
-    return _starter(quickly)(k_inside, template, data, found)
+    return _starter(k_inside, template, data, found)
 
 
 @eqx.filter_jit

@@ -159,24 +159,17 @@ def suits(template: PyTree, data: PyTree, weights: Any, options: Options) -> boo
     if options.checkpoint is not None or any(len(a.devices()) > 1 for a in arrays):
         return False
     restarts = 1 if options.init == "given" else options.num_restarts
-    items = max([1, *(np.prod(c, dtype=int) for c in _capacities(data))])
-    return num_rows(data) * items * max(1, densities(template)) * restarts <= ELEMENTS
+    return num_rows(data) * _items(data) * max(1, densities(template)) * restarts <= ELEMENTS
 
 
-def _capacities(data: PyTree) -> list[tuple[int, ...]]:
-    """Items for which the sequences of a row have room, those of a sequence in a sequence too."""
-    is_sequence = lambda node: isinstance(node, SequenceEvent)
-    found = []
-
-    def note(tree, axes):
-        for node in jax.tree.leaves(tree, is_leaf=is_sequence):
-            if is_sequence(node):
-                inner = (*axes, jax.tree.leaves(node.items)[0].shape[1 + len(axes)])
-                found.append(inner)
-                note(node.items, inner)
-
-    note(data, ())
-    return found
+def _items(data: PyTree, axis: int = 1, above: int = 1) -> int:
+    """For how many items the sequences of a row have room, those of a sequence in a sequence too."""
+    most, is_sequence = above, lambda node: isinstance(node, SequenceEvent)
+    for node in jax.tree.leaves(data, is_leaf=is_sequence):
+        if is_sequence(node):
+            size = jax.tree.leaves(node.items)[0].shape[axis]
+            most = max(most, _items(node.items, axis + 1, above * size))
+    return most
 
 
 def fits(
