@@ -3,6 +3,7 @@
 import abc
 import functools
 import inspect
+import math
 from typing import Any, ClassVar, Self
 
 import equinox as eqx
@@ -24,12 +25,18 @@ def _with_key(sample: Any) -> Any:
     return checked
 
 
-def _of_one_number(function: Any) -> Any:
-    """The same method, which refuses a batch of numbers."""
+def _of_one_number(function: Any, ends: tuple[float, float]) -> Any:
+    """The same method of one finite number; no batch of them, the ends at what is infinite."""
 
     @functools.wraps(function)
     def checked(self, x):
-        return function(self, one_event(x, (), self))
+        x = one_event(x, (), self)
+        if not jnp.issubdtype(x.dtype, jnp.inexact):
+            return function(self, x)
+        inside = jnp.isfinite(x)
+        value = function(self, jnp.where(inside, x, 0.5))
+        beyond = jnp.where(jnp.isnan(x), x, jnp.where(x > 0, ends[1], ends[0]))
+        return jnp.where(inside, value, beyond.astype(value.dtype))
 
     return checked
 
@@ -61,9 +68,9 @@ class LogDensity(eqx.Module):
         own = vars(cls).get("sample")
         if inspect.isfunction(own) and list(inspect.signature(own).parameters)[1:2] == ["key"]:
             cls.sample = _with_key(own)
-        for name in ("cdf", "log_cdf"):
+        for name, ends in (("cdf", (0.0, 1.0)), ("log_cdf", (-math.inf, 0.0))):
             if inspect.isfunction(own := vars(cls).get(name)):
-                setattr(cls, name, _of_one_number(own))
+                setattr(cls, name, _of_one_number(own, ends))
 
     def __check_init__(self) -> None:
         """Host's numbers given for declared parameters become floating arrays of one dtype."""

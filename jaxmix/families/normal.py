@@ -153,31 +153,28 @@ class LogNormal(ExponentialFamily, OfMoments):
     def num_parameters(self) -> int:
         return 2
 
-    def _safe(self, x):
-        # Replace what is off the support before the logarithm: `where` after it would still
-        # differentiate log at 0.
-        return jnp.where(x > 0, x, jnp.ones_like(x))
+    def _log(self, x):
+        """Logarithm of a number made positive, and 0, -inf or NaN as it is."""
+        value, base = POSITIVE.safe(one_event(x, (), self), self.log.mean.dtype)
+        return jnp.log(value), base
 
     def log_base(self, x) -> Scalar:
-        return jnp.where(x > 0, -jnp.log(self._safe(x)), jnp.where(jnp.isnan(x), x, -jnp.inf))
+        log, base = self._log(x)
+        return base - log
 
     def log_prob(self, x) -> Scalar:
-        x = one_event(x, (), self)
-        return self.log.log_prob(jnp.log(self._safe(x))) + self.log_base(x)
-
-    def cdf(self, x) -> Scalar:
-        below = self.log.cdf(jnp.log(self._safe(x)))
-        return jnp.where(x > 0, below, jnp.zeros_like(below))
+        log, base = self._log(x)
+        return self.log.log_prob(log) - log + base
 
     def log_cdf(self, x) -> Scalar:
-        below = self.log.log_cdf(jnp.log(self._safe(x)))
-        return jnp.where(x > 0, below, jnp.full_like(below, -jnp.inf))
+        log, base = self._log(x)
+        return self.log.log_cdf(log) + base
 
     def sample(self, key):
         return jnp.exp(self.log.sample(key))
 
     def stats(self, x, origin=None) -> Moments:
-        return self.log.stats(jnp.log(self._safe(one_event(x, (), self))), origin)
+        return self.log.stats(self._log(x)[0], origin)
 
     def from_stats(self, stats, origin=None) -> Self:
         return self._replace(log=self.log.from_stats(stats, origin))

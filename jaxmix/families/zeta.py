@@ -68,7 +68,8 @@ class Zeta(ExponentialFamily):
     def cdf(self, x):
         x = jnp.maximum(jnp.floor(x.astype(self.log_excess.dtype)), 0)
         above = jnp.log(jax.scipy.special.zeta(self.exponent, x + 1))
-        return -jnp.expm1(above - _log_zeta(jnp.exp(self.log_excess)))
+        below = -jnp.expm1(above - _log_zeta(jnp.exp(self.log_excess)))
+        return jnp.where(x < 1, jnp.zeros_like(below), below)
 
     def sample(self, key):
         """Devroye (1986, "Non-uniform random variate generation", X.6.1): by rejection."""

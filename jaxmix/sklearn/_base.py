@@ -1,6 +1,6 @@
 """What the estimators share: how parameters and rows are checked, and what a mixture answers."""
 
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -10,19 +10,9 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 
-def whole_number(name: str, value: Any, least: int) -> None:
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} must be a whole number from {least} up; it was {value!r}.")
-
-
 def not_negative(name: str, value: Any) -> None:
     if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= float(value) < np.inf:
         raise ValueError(f"{name} must be a number from 0 up; it was {value!r}.")
-
-
-def one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {choices}; it was {value!r}.")
 
 
 class MissingAllowed(BaseEstimator):

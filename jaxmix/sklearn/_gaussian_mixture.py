@@ -9,13 +9,14 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from .._arguments import named, whole
 from .._results import FAILED
 from .._trees import in_numpy
 from ..combinators import MixtureSameFamily
 from ..em.chunks import is_brief
 from ..em.search.padding import bucket_of_components, narrowed, widened
 from . import _covariances as cov
-from ._base import MissingAllowed, MixtureAnswers, not_negative, one_of, whole_number
+from ._base import MissingAllowed, MixtureAnswers, not_negative
 from ._engine import BLOCK, Climb, begin, climb, joint_log_probs
 from ._k_means import STARTS, starting_groups
 from ._rows import checked_weights, filled, padded, padded_weights, precision
@@ -138,13 +139,13 @@ class GaussianMixture(MixtureAnswers, MissingAllowed):
         return self
 
     def _check_parameters(self) -> None:
-        whole_number("n_components", self.n_components, 1)
-        one_of("covariance_type", self.covariance_type, cov.KINDS)
-        one_of("init_params", self.init_params, STARTS)
+        whole(1)(self.n_components, "n_components")
+        named(*cov.KINDS)(self.covariance_type, "covariance_type")
+        named(*STARTS)(self.init_params, "init_params")
         not_negative("tol", self.tol)
         not_negative("reg_covar", self.reg_covar)
-        whole_number("max_iter", self.max_iter, 0)
-        whole_number("n_init", self.n_init, 1)
+        whole(0)(self.max_iter, "max_iter")
+        whole(1)(self.n_init, "n_init")
 
     def _given(self, dim: int, dtype: Any) -> tuple:
         """The user's start: weights, means and precision factors, None where there is none."""
@@ -279,7 +280,7 @@ class GaussianMixture(MixtureAnswers, MissingAllowed):
             Rows (n_samples, d), and the component of each (n_samples,).
         """
         check_is_fitted(self)
-        whole_number("n_samples", n_samples, 1)
+        whole(1)(n_samples, "n_samples")
         random = check_random_state(self.random_state)
         chances = self.weights_.astype(np.float64)
         counts = random.multinomial(n_samples, chances / chances.sum())

@@ -9,8 +9,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import pairwise_distances_argmin
 from sklearn.utils import Tags, check_random_state
 
+from .._arguments import whole
 from .._k_means import canonical_order, lloyd, plus_plus
-from ._base import MissingAllowed, not_negative, whole_number
+from ._base import MissingAllowed, not_negative
 from ._rows import checked_weights, filled
 
 TOL = 1e-4
@@ -139,8 +140,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Mi
         Raises:
             ValueError: for bad rows, weights or parameters, by a sentence that names them.
         """
-        whole_number("n_clusters", self.n_clusters, 1)
-        whole_number("max_iter", self.max_iter, 1)
+        whole(1)(self.n_clusters, "n_clusters")
+        whole(1)(self.max_iter, "max_iter")
         not_negative("tol", self.tol)
         x = self._rows(X, fitting=True)
         weights = checked_weights(sample_weight, len(x), x.dtype)
@@ -182,7 +183,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Mi
             if self.n_init != "auto":
                 raise ValueError(f'n_init must be "auto" or a number; it was {self.n_init!r}.')
             return 1 if self.init == "k-means++" else 10
-        whole_number("n_init", self.n_init, 1)
+        whole(1)(self.n_init, "n_init")
         return self.n_init
 
     def _seeds(self, x, weights, random) -> np.ndarray:

@@ -12,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from .._arguments import whole
 from .._results import message, name
 from .._trees import num_rows, take
 from ..combinators import Composite, mixture_of
@@ -20,7 +21,7 @@ from ..data.tables import column_names, is_table
 from ..em import fit as fit_mixture
 from ..em.parts import num_parameters
 from ..families import PartialDiagonalNormal
-from ._base import MissingAllowed, MixtureAnswers, not_negative, whole_number
+from ._base import MissingAllowed, MixtureAnswers, not_negative
 from ._engine import joint_log_probs
 from ._rows import checked_weights, padded, precision
 
@@ -89,9 +90,9 @@ class RecordMixture(MixtureAnswers, MissingAllowed):
         Raises:
             ValueError: for rows that the template cannot hold, naming row, field and value.
         """
-        whole_number("n_components", self.n_components, 1)
-        whole_number("max_iter", self.max_iter, 1)
-        whole_number("n_init", self.n_init, 1)
+        whole(1)(self.n_components, "n_components")
+        whole(1)(self.max_iter, "max_iter")
+        whole(1)(self.n_init, "n_init")
         not_negative("tol", self.tol)
         table = self._table(X, fitting=True)
         self.template_, self.choices_ = self._template_for(table)
@@ -188,7 +189,7 @@ class RecordMixture(MixtureAnswers, MissingAllowed):
             Rows, and the component of each (n_samples,).
         """
         check_is_fitted(self)
-        whole_number("n_samples", n_samples, 1)
+        whole(1)(n_samples, "n_samples")
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         with precision(self._dtype):
             model = self.model_

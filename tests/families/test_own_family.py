@@ -216,6 +216,8 @@ def test_a_family_by_annotations_and_its_domain():
     peer = st.maxwell(scale=np.e)
     np.testing.assert_allclose(density.log_prob(2.0), peer.logpdf(2), rtol=1e-5)
     np.testing.assert_allclose(density.cdf(2.0), peer.cdf(2), rtol=1e-5)
+    ends = [float(density.cdf(x)) for x in (-np.inf, np.inf, np.nan)]
+    np.testing.assert_array_equal(ends, [0, 1, np.nan])
     value, slope = jax.value_and_grad(lambda d: d.log_prob(-1.0))(density)
     assert value == -jnp.inf and jnp.isfinite(slope.log_scale)
     with pytest.raises(ValueError, match=r"shape \(\); shape \(2,\) was given"):
