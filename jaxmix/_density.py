@@ -52,7 +52,7 @@ class LogDensity(eqx.Module):
       "numbers", "skewed" (and positive), "tails" (that are long), "shares" (of 1) or "counts".
     - `ranks`: for each array field the rank of ONE density's parameter. What an array has
       beyond it is the *stack*: `jax.vmap(jm.Normal)(means, scales)` is a stack of densities.
-      Annotations such as `Float[Array, "*stack d"]` say it, and name the `axes`, by themselves.
+      Annotations such as `Float[Array, "*stack d"]` say it by themselves.
     - `shared`: fields of which there is one for the whole last axis of a stack, such as a tied
       covariance. Nothing tells a parameter from a stack of them but these two declarations.
     - `alternatives`: fields that hold stacks from which a hidden label chooses.
@@ -62,9 +62,10 @@ class LogDensity(eqx.Module):
         super().__init_subclass__(**kwargs)
         annotated = inspect.get_annotations(cls).items()
         own = {f: kind.dim_str.split() for f, kind in annotated if hasattr(kind, "dim_str")}
-        cls.axes = cls.axes | {f: tuple(axes[1:]) for f, axes in own.items() if axes[0][0] == "*"}
+        stacked = {f: tuple(axes[1:]) for f, axes in own.items() if axes and axes[0][0] == "*"}
+        cls._axes = cls._axes | stacked
         if "ranks" not in vars(cls):
-            cls.ranks = cls.ranks | {f: len(axes) for f, axes in cls.axes.items()}
+            cls.ranks = cls.ranks | {f: len(axes) for f, axes in cls._axes.items()}
         own = vars(cls).get("sample")
         if inspect.isfunction(own) and list(inspect.signature(own).parameters)[1:2] == ["key"]:
             cls.sample = _with_key(own)
@@ -82,7 +83,7 @@ class LogDensity(eqx.Module):
     reparametrised: ClassVar[bool] = False
     normalised: ClassVar[bool | None] = None
     candidate: ClassVar[str | None] = None
-    axes: ClassVar[dict[str, tuple[str, ...]]] = {}
+    _axes: ClassVar[dict[str, tuple[str, ...]]] = {}
     ranks: ClassVar[dict[str, int]] = {}
     shared: ClassVar[tuple[str, ...]] = ()
     alternatives: ClassVar[tuple[str, ...]] = ("components",)

@@ -34,11 +34,11 @@ def check_one(density: Any) -> None:
     """
     sizes: dict[str, int] = {}
     alike = lambda name, size: sizes.setdefault(name, size) == size
-    given = {field: getattr(density, field).shape for field in density.axes}
+    given = {field: getattr(density, field).shape for field in density._axes}
     for field, shape in given.items():
-        names = density.axes[field]
+        names = density._axes[field]
         if len(shape) != len(names) or not all(map(alike, names, shape)):
-            wanted = [f"{name} ({', '.join(axes)})" for name, axes in density.axes.items()]
+            wanted = [f"{name} ({', '.join(axes)})" for name, axes in density._axes.items()]
             raise ValueError(
                 f"{type(density).__name__} takes {', '.join(wanted)}; it was given shapes "
                 f"{', '.join(map(str, given.values()))}. For a stack, jax.vmap the class."

@@ -222,3 +222,16 @@ def test_a_family_by_annotations_and_its_domain():
     assert value == -jnp.inf and jnp.isfinite(slope.log_scale)
     with pytest.raises(ValueError, match=r"shape \(\); shape \(2,\) was given"):
         density.cdf(jnp.ones(2))
+
+
+class Shifted(jm.LogDensity):
+    """A class whose annotations name no stack, and that has a field of a common name."""
+
+    axes: Float[Array, ""]
+
+    def log_prob(self, x):
+        return -((x - self.axes) ** 2)
+
+
+def test_annotations_without_a_stack_declare_nothing():
+    assert Shifted.ranks == {} and Shifted(jnp.array(1.0)).log_prob(2.0) == -1
