@@ -136,11 +136,8 @@ def entropy(density: PyTree) -> Array:
                 "families have one."
             )
         pairs = zip(leaf.natural(leaf.origin), leaf.mean_stats(leaf.origin), strict=True)
-        total = sum(
-            jnp.sum(a * b, tuple(range(len(leaf.stack_shape), a.ndim)))
-            for a, b in (jnp.broadcast_arrays(*pair) for pair in pairs)
-        )
-        terms.append(-part.times * total)
+        own = [_pairing(a, jnp.zeros_like(a), mean, leaf.stack_shape) for a, mean in pairs]
+        terms.append(-part.times * sum(own))
     return sum(terms[1:], terms[0])
 
 

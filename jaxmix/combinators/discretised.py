@@ -9,6 +9,7 @@ from jaxtyping import Array, Key, PyTree, Scalar
 
 from .._density import LogDensity, as_part, one_event
 from .._numerics import logsumexp
+from ..families._entrances import of_field
 from ..families._support import Domain
 from .hurdle import domain_of_value
 
@@ -62,9 +63,7 @@ class Discretised(LogDensity):
         # An end of the support itself is a value that rounds to it.
         return domain_of_value(self.value)._replace(open=False)
 
-    @property
-    def mean(self) -> Array:
-        return self.value.mean
+    mean = of_field("value", "mean")
 
     @property
     def variance(self) -> Array:
