@@ -11,6 +11,7 @@ from ._family import POSITIVE, ExponentialFamily, exp_of, logs, one_event
 from ._special import shape_of, stirling
 
 TERMS = 64  # of the series of the lower tail
+FAR = 8.0  # in logarithms: below, float32 has no digit of the mean left
 
 
 class GammaMoments(NamedTuple):
@@ -109,8 +110,11 @@ class Gamma(ExponentialFamily):
         return jnp.where(inside, value, jnp.full_like(value, jnp.inf))
 
     def from_stats(self, stats: GammaMoments, origin=None) -> Self:
-        log_excess = jnp.log1p(stats.excess / stats.count)
-        shape = shape_of(log_excess - stats.log / stats.count)
+        log, log_excess = stats.log / stats.count, jnp.log1p(stats.excess / stats.count)
+        # Far below the origin the mean has no digits: as of a spread of 1, about that of logarithms.
+        below = ~(log_excess > -FAR)
+        shape = shape_of(jnp.where(below, jnp.ones_like(log), log_excess - log))
+        log_excess = jnp.where(below, log, log_excess)
         log_mean = (self.log_mean if origin is None else origin) + log_excess
         return self._replace(log_mean=log_mean, log_shape=jnp.log(shape))
 
