@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from .. import _loops
 from ._family import LOG_2_PI, Refittable, as_float, exp_of, length_of, logs, made, one_event
+from ._moments import diagonal_matrix
 
 HIGHEST = jax.lax.Precision.HIGHEST
 
@@ -94,11 +95,8 @@ class _LowRank(Refittable):
 
     @property
     def covariance(self):
-        noise = jnp.vectorize(jnp.diag, signature="(d)->(d,d)")(jnp.exp(2 * self._scales()))
-        return (
-            jnp.einsum("...ir,...jr->...ij", self.loadings, self.loadings, precision=HIGHEST)
-            + noise
-        )
+        shared = jnp.matmul(self.loadings, jnp.swapaxes(self.loadings, -1, -2), precision=HIGHEST)
+        return shared + diagonal_matrix(jnp.exp(2 * self._scales()))
 
     @classmethod
     def template(cls, dim: int, rank: int) -> Self:

@@ -12,7 +12,7 @@ from .._platform import product_precision
 from ..families._entrances import length_of
 from ..families._pairs import matrix_of_pairs, products_of_pairs, weights_of_pairs
 from ..families._special import LOG_2_PI
-from ..families.multivariate_normal import whitener
+from ..families.multivariate_normal import precision_of, whitener
 from .design import HIGHEST, chunk_with_intercept, refuse_rows, solved, with_intercept
 
 
@@ -127,8 +127,7 @@ class LinearForm(ByChunk, ExponentialFamily):
 
     def natural(self, origin=None) -> Residuals:
         shift = self.origin - (self.origin if origin is None else origin)
-        upper = whitener(self.factor_of_errors)
-        precision = jnp.matmul(upper, jnp.swapaxes(upper, -1, -2), precision=HIGHEST)
+        precision = precision_of(self.factor_of_errors)
         pulled = jnp.matmul(precision, shift, precision=HIGHEST)  # (r, q)
         outer = jnp.einsum("...rq,...rp->...qp", shift, pulled, precision=HIGHEST)
         cross = jnp.swapaxes(pulled, -1, -2)
