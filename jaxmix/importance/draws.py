@@ -1,6 +1,5 @@
 """Draws from each of several proposals, and how many of each."""
 
-import functools
 from typing import Any
 
 import equinox as eqx
@@ -10,13 +9,15 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from .._arguments import in_doubles, takes, whole
-from .._compile import FAIR, Quick
+from .._compile import FAIR, Quick, numbers_in
 from .._numerics import as_array
 from .._refuse import checked_key
 from .._sharding import gathered
 from .._stack import over_stack, pick
 from .family import Unreached, family_size, parts_of
 from .tables import Strata
+
+FEW = 30_000  # draws times numbers of a density: quickly made whatever the compiler's effort
 
 
 class Draws(eqx.Module):
@@ -88,19 +89,31 @@ def _strata(counts) -> tuple[Array, Array]:
     return jnp.asarray(np.repeat(np.arange(counts.size), counts)), jnp.asarray(counts)
 
 
-@functools.partial(Quick, options=FAIR)
-def _sample_part(part, key, total, which):
-    keys = jax.random.split(key, total)
-    if part.single:
-        return jax.vmap(part.density.sample)(keys)
-    if which is None:  # the same number from each density of the stack
-        sampled = over_stack(
-            lambda density, own: jax.vmap(density.sample)(own),
-            part.density,
-            keys.reshape(part.size, -1),
-        )
-        return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), sampled)
-    return jax.vmap(lambda key, k: pick(part.density, k).sample(key))(keys, which)
+def _sample(parts, key, totals, which):
+    """So many draws of each part, one after another."""
+    sampled = []
+    own_keys = jax.random.split(key, len(parts))
+    for part, own, total, chosen in zip(parts, own_keys, totals, which, strict=True):
+        if total == 0:
+            continue
+        keys = jax.random.split(own, total)
+        if part.single:
+            events = jax.vmap(part.density.sample)(keys)
+        elif chosen is None:  # the same number from each density of the stack
+            events = over_stack(
+                lambda density, own: jax.vmap(density.sample)(own),
+                part.density,
+                keys.reshape(part.size, -1),
+            )
+            events = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), events)
+        else:
+            one = lambda key, k, stack=part.density: pick(stack, k).sample(key)
+            events = jax.vmap(one)(keys, chosen)
+        sampled.append(events)
+    return jax.lax.stop_gradient(jax.tree.map(lambda *a: jnp.concatenate(a), *sampled))
+
+
+_sample_quickly, _sample_fairly = Quick(_sample), Quick(_sample, options=FAIR)
 
 
 def draw(key: Key[Array, ""], proposals: PyTree, num_draws) -> Draws:
@@ -141,16 +154,12 @@ def draw(key: Key[Array, ""], proposals: PyTree, num_draws) -> Draws:
             raise ValueError(
                 f"proposals hold a {type(part.density).__name__}, which has no method sample."
             )
-    sampled, start = [], 0
-    for part, k_part in zip(parts, jax.random.split(key, len(parts)), strict=True):
-        own = counts[start : start + part.size]
-        total = int(own.sum())
-        which = None if equal else jnp.asarray(np.repeat(np.arange(part.size), own))
-        if total > 0:
-            sampled.append(_sample_part(part, k_part, total, which))
-        start += part.size
-    events = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *sampled)
-    events = jax.lax.stop_gradient(events)
+    ends = np.cumsum([part.size for part in parts])
+    each_part = np.split(counts, ends[:-1])
+    which = [None if equal else np.repeat(np.arange(own.size), own) for own in each_part]
+    totals = tuple(int(own.sum()) for own in each_part)
+    few = sum(t * numbers_in(p.density) / p.size for t, p in zip(totals, parts, strict=True)) <= FEW
+    events = (_sample_quickly if few else _sample_fairly)(parts, key, totals, which)
     each, reached = int(num_draws) if equal else None, not isinstance(proposals, Unreached)
     return Draws(events, *_strata(counts), proposals, each, reached=reached)
 

@@ -2,18 +2,19 @@
 
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, PyTree
 
-from .. import em
 from .._compile import of_few_numbers
+from .._k_means import lloyd, plus_plus
 from .._trees import take
-from ..combinators import mixture_of
+from ..combinators import MixtureSameFamily
 from ..em.chunks import is_brief
 from ..em.priors.prior import floor_prior
 from ..em.run import loop
+from ..em.search.seeds import generator
 from ..em.solver import PlainEM, Rules
 from ..em.state import begin
 from ..families import DiagonalNormal, MultivariateNormal, Normal, SphericalNormal, StudentT
@@ -23,6 +24,7 @@ SHAPES = ("full", "diagonal", "low_rank")
 LOW_RANK_FROM = 50
 MAX_ROWS = 8192
 MAX_STEPS, TOL = 60, 1e-4
+LLOYD_STEPS = 3
 
 
 class Frame(NamedTuple):
@@ -55,23 +57,16 @@ def shape_for(dim: int, covariance: str | None, inflation, shrinkage, df) -> Sha
 @of_few_numbers
 def frame_of(events: Array, groups: int) -> Frame:
     """Mean of all draws, and their standard deviation within the targets."""
-    rows = as_rows(events)
+    rows = events.reshape(events.shape[0], -1)  # numbers get one coordinate
     by_target = rows.reshape(groups, -1, rows.shape[1])
     return Frame(jnp.mean(rows, 0), jnp.sqrt(jnp.mean(jnp.var(by_target, 1), 0)))
 
 
-def as_rows(events: Array) -> Array:
-    """Events as vectors: numbers get one coordinate."""
-    return events[:, None] if events.ndim == 1 else events
-
-
-def systematic(key, weights: Array, size: int) -> Array:
+def systematic(random: np.random.Generator, weights: np.ndarray, size: int) -> np.ndarray:
     """Row numbers drawn in proportion to weights, by one uniform number."""
-    edges = jnp.cumsum(weights)
-    points = (
-        jnp.arange(size, dtype=weights.dtype) + jax.random.uniform(key, (), weights.dtype)
-    ) / size
-    return jnp.minimum(jnp.searchsorted(edges, points * edges[-1]), weights.shape[0] - 1)
+    edges = np.cumsum(weights)
+    points = (np.arange(size) + random.uniform()) / size
+    return np.minimum(np.searchsorted(edges, points * edges[-1]), weights.shape[0] - 1)
 
 
 class Fitted(NamedTuple):
@@ -114,27 +109,17 @@ def steadied(fitted: Fitted, before: Array, frame: Frame) -> Fitted:
 
 
 @of_few_numbers
-def fit_moments(
-    key, events: Array, weights: Array, num: int, start: Fitted | None, covariance: str
-) -> Fitted:
-    """Weighted EM of a normal mixture, from k-means++ or from a start given by its moments."""
-    k_rows, k_init = jax.random.split(key)
-    rows = as_rows(events)
-    dim = rows.shape[1]
-    if rows.shape[0] > MAX_ROWS:
-        rows = rows[systematic(k_rows, weights, MAX_ROWS)]
-        weights = jnp.ones_like(rows[:, 0])
-    # A weight of mean 1 leaves the floor and the tolerance of EM their meaning.
-    weights = weights / jnp.mean(weights)
-    family: Any = {
+def _fit(rows: Array, weights: Array, starts: list[Fitted], covariance: str) -> Fitted:
+    """Weighted EM of a normal mixture, from each start: the moments of the best."""
+    made: Any = {
         "full": MultivariateNormal,
-        "diagonal": DiagonalNormal,
-        "low_rank": SphericalNormal,
-    }
-    template = mixture_of(family[covariance].template(dim), num)
-    template = jax.tree.map(
-        lambda a: a.astype(rows.dtype) if eqx.is_inexact_array(a) else a, template
-    )
+        "diagonal": lambda m, c: DiagonalNormal(m, jnp.sqrt(jnp.diagonal(c))),
+        "low_rank": lambda m, c: SphericalNormal(m, jnp.sqrt(jnp.mean(jnp.diagonal(c)))),
+    }[covariance]
+    models = [
+        MixtureSameFamily(start.weights, jax.vmap(made)(start.means, start.covariances))
+        for start in starts
+    ]
 
     def climb(model):
         prior = floor_prior(model, rows, weights, 1e-6)
@@ -142,12 +127,8 @@ def fit_moments(
         state = loop(begin(model, rows, weights, rules.solver), rows, weights, rules, block=0)[0]
         return state.model, state.expected.log_likelihood.value
 
-    starts = [] if start is None else [_of_moments(template, start, covariance)]
-    if start is None or covariance != "low_rank":
-        starts.append(em.init(k_init, template, rows, weights=weights))
     # One after another, by one loop: two would be twice the program.
-    models, levels = jax.lax.map(climb, jax.tree.map(lambda *a: jnp.stack(a), *starts))
-    # Former components keep what is known, new ones find what was missed.
+    models, levels = jax.lax.map(climb, jax.tree.map(lambda *a: jnp.stack(a), *models))
     best = jnp.where(levels[0] >= levels[-1], 0, len(starts) - 1)
     model = take(models, best)
     share = jax.vmap(model.posterior)(rows) * weights[:, None]
@@ -167,17 +148,51 @@ def fit_moments(
     return Fitted(count / jnp.sum(count), means, covariances, effective)
 
 
-@of_few_numbers
+def seeded(random: np.random.Generator, rows: np.ndarray, weights: np.ndarray, num: int) -> Fitted:
+    """Clusters of k-means++, each with one more row of the moments of the whole.
+
+    On the host: nothing is compiled for it.
+    """
+    mean = weights @ rows / weights.sum()
+    spread = lambda w, middle: ((rows - middle).T * w) @ (rows - middle)
+    whole = spread(weights, mean) / weights.sum()
+    scale = np.sqrt(np.diagonal(whole))
+    x, w = ((rows - mean) / np.where(scale > 0, scale, 1))[None], weights[None]
+    centres = x[0, plus_plus(x, num, w, random, trials=1)]
+    labels = lloyd(x, centres, w, max_steps=LLOYD_STEPS).labels[0]
+    shares = (labels == np.arange(num)[:, None]) * weights
+    count = shares.sum(1)
+    known = np.where(count > 0, count, 1)[:, None]
+    means = np.where(count[:, None] > 0, shares @ rows / known, mean)
+    scatters = np.stack([spread(s, m) for s, m in zip(shares, means, strict=True)])
+    covariances = (scatters + whole) / (count + 1)[:, None, None]
+    share = (count + 1 / num) / (count.sum() + 1)
+    made = (jnp.asarray(a, rows.dtype) for a in (share, means, covariances, count))
+    return Fitted(*made)
+
+
 def refit(
     key, events: Array, log_w: Array, num: int, frame: Frame, start: Fitted | None, covariance: str
 ) -> tuple[Fitted, Array]:
     """The mixture fitted to weighted draws, and the scale of the wide component."""
-    weights = jnp.exp(log_w - jnp.max(log_w))
-    fitted = fit_moments(key, events, weights, num, start, covariance)
+    random = generator(key)
+    rows, logs = np.asarray(events).reshape(events.shape[0], -1), np.asarray(log_w)
+    weights = all_weights = np.exp(logs - logs.max())
+    some = rows
+    if rows.shape[0] > MAX_ROWS:
+        some = rows[systematic(random, weights, MAX_ROWS)]
+        weights = np.ones_like(some[:, 0])
+    # A weight of mean 1 leaves the floor and the tolerance of EM their meaning.
+    weights = weights / weights.mean()
+    starts = [] if start is None else [start]
+    # Former components keep what is known, new ones find what was missed.
+    if start is None or covariance != "low_rank":
+        starts.append(seeded(random, some, weights, num))
+    fitted = _fit(some, weights, starts, covariance)
     if covariance == "low_rank":
         origin = jnp.broadcast_to(frame.origin[None], fitted.means.shape)
         fitted = steadied(fitted, origin if start is None else start.means, frame)
-    return fitted, radius(as_rows(events), weights, frame)
+    return fitted, radius(rows, all_weights, frame)
 
 
 @of_few_numbers
@@ -186,16 +201,6 @@ def radius(rows, weights, frame: Frame) -> Array:
     u = (rows - frame.origin[None]) / frame.scale[None]
     mean = jnp.sum(weights * jnp.mean(u * u, 1)) / jnp.sum(weights)
     return jnp.maximum(jnp.sqrt(mean), jnp.ones_like(mean))
-
-
-def _of_moments(template, start: Fitted, covariance: str):
-    make: Any = {
-        "full": lambda m, c: MultivariateNormal(m, c),
-        "diagonal": lambda m, c: DiagonalNormal(m, jnp.sqrt(jnp.diagonal(c))),
-        "low_rank": lambda m, c: SphericalNormal(m, jnp.sqrt(jnp.mean(jnp.diagonal(c)))),
-    }[covariance]
-    model = type(template)(start.weights, jax.vmap(make)(start.means, start.covariances))
-    return model
 
 
 @of_few_numbers

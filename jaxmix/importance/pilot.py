@@ -14,6 +14,7 @@ from .._density import LogDensity
 from .._numerics import constant
 from .._refuse import checked_key, on_host
 from ..combinators import Mixture, MixtureSameFamily
+from ..em.search.seeds import split
 from .design_points import design_points
 from .draws import Draws, allocate, concatenate, draw
 from .family import Unreached, log_table, parts_of
@@ -160,7 +161,7 @@ def adapt(
     parts_of(targets, "targets")
     targets = jax.lax.stop_gradient(targets)
     search = Search(targets, num_components, defensive, covariance, inflation, shrinkage, df)
-    k_frame, k_rest = jax.random.split(key)
+    k_frame, k_rest = split(key, 2)
     if score is None:
         return search.without_score(k_frame, k_rest, f, num_draws)
     return search.with_score(k_frame, k_rest, score, gradient, num_draws, max_levels)
@@ -267,7 +268,7 @@ class Search:
                 break
         if not kept:
             proposals = Unreached(*proposals)
-        return Pilot(proposals, weights, calls, levels, bool(kept))
+        return Pilot(proposals, jnp.asarray(weights), calls, levels, bool(kept))
 
     def counts(self, weights, num_draws) -> np.ndarray:
         # The defensive count is fixed, so that shapes are the same at every level.
@@ -278,17 +279,17 @@ class Search:
         """The fitted mixture, and the scale of the wide component."""
         return refit(key, events, log_w, self.num, frame, start, shape.covariance)
 
-    def proposals(self, fitted, points, wide, frame, shape) -> tuple[list[Any], Array]:
+    def proposals(self, fitted, points, wide, frame, shape) -> tuple[list[Any], np.ndarray]:
         """Components, design points, the wide component and the targets, and first weights."""
         whole = joined(fitted, points, self.defensive)
         made = components_of(whole, frame, wide, shape, self.scalar)
-        own = (1 - 2 * self.defensive) * whole.weights
-        weights = jnp.concatenate([own, jnp.full(2, self.defensive, own.dtype)])
-        return [made, self.defence], weights
+        own = (1 - 2 * self.defensive) * np.asarray(whole.weights)
+        return [made, self.defence], np.append(own, own.dtype.type([self.defensive] * 2))
 
     def best_weights(self, draws: Draws, log_p, log_f, proposals) -> Array:
         own = log_table(draws.proposals, draws.events)
         family = log_table(proposals, draws.events)
         table = Table(log_p, own, *draws.strata)
         floor = min(self.defensive, LEFT / family.shape[1])
-        return optimise(table, family, jnp.exp(log_f)[:, None], "sum", floor, 500, 1e-2).weights
+        size = np.exp(np.asarray(log_f))[:, None]
+        return optimise(table, family, size, "sum", floor, 500, 1e-2).weights
