@@ -25,13 +25,14 @@ def varying(body: Callable[[C], PyTree], carry: C) -> C:
     A loop asks that both be alike; constants and zeros, of which a carry starts, vary on none.
     Outside `jax.shard_map` it is the carry itself.
     """
-    while True:
+    while jax.sharding.get_abstract_mesh().manual_axes:
         out = jax.tree.leaves(jax.eval_shape(body, carry))
         given, structure = jax.tree.flatten(carry)
         moved = [_as_of(leaf, like) for leaf, like in zip(given, out, strict=True)]
         if all(one is other for one, other in zip(moved, given, strict=True)):
             return carry
         carry = jax.tree.unflatten(structure, moved)
+    return carry
 
 
 def refuse_mixed(tree: PyTree) -> None:

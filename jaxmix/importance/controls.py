@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .tables import Table
+from .tables import Table, log_mixtures
 from .totals import mean_and_residual
 
 FOLDS = 5
@@ -74,3 +74,23 @@ def controlled(
         return total + jnp.where(mine, moved, jnp.zeros_like(moved))
 
     return y - jax.lax.fori_loop(0, FOLDS, apply, jnp.zeros_like(y))
+
+
+def with_controls(table: Table, y: Array, log_controls: Array, weights: Array | None) -> Array:
+    """Terms (n, j, m) of every target, controlled under its own mixture (None: the pooled one)."""
+    log_proposals = jax.lax.stop_gradient(table.log_proposals)
+    if weights is None:
+        log_q = log_mixtures(log_proposals, table.shares[None, :])
+        flat = y.reshape(y.shape[0], -1)
+        done = controlled(table, flat, jnp.exp(log_controls - log_q), table.shares)
+        return done.reshape(y.shape)
+
+    def one(given):
+        w, own = given
+        used = (jax.lax.stop_gradient(w) > 0)[table.stratum][:, None]
+        log_q = log_mixtures(log_proposals, w[None, :])
+        # Draws that do not count for this target are kept off the fit.
+        z = jnp.where(used, jnp.exp(log_controls - jnp.where(used, log_q, 0)), 1)
+        return controlled(table, own, z, w)
+
+    return jnp.moveaxis(jax.lax.map(one, (weights, jnp.moveaxis(y, 1, 0))), 0, 1)

@@ -20,13 +20,13 @@ from .checks import (
     checked_weights,
     refuse_nan,
 )
-from .controls import controlled
+from .controls import with_controls
 from .draws import Draws, checked_draws
 from .family import is_single, log_table, parts_of
 from .result import Estimate, flatten_values, make_estimate, of_held
 from .sweep import Densities, Given, Sample, form_of, numbers_looked_at, sweep
-from .tables import Ratios, Strata, Table, log_mixtures, ratios_to_mixtures
-from .totals import Summary, mean_and_residual, summarise, terms, totals
+from .tables import Ratios, Strata, Table, ratios_to_mixtures
+from .totals import Summary, Totals, mean_and_residual, summarise, terms, totals
 from .upper import hit_limits, weight_bound
 from .values import values_at
 
@@ -214,13 +214,17 @@ def _numbers(sample: Sample, *_, **__) -> int:
     return 3 * numbers_looked_at(sample.look, sample.rows)
 
 
+def _told(sample: Sample, sums: Totals, w, truths, self_normalised, r_eff):
+    summary = summarise(sums, w, self_normalised=self_normalised, r_eff=r_eff)
+    bound = weight_bound(sample, w)
+    return summary, hit_limits(sums.counts, w, summary, sums.mass_shift, truths, bound, r_eff)
+
+
 @functools.partial(of_few_numbers, count=_numbers)
 def _plain(sample: Sample, weights, truths, self_normalised, r_eff):
     w = _weights(sample, weights)
     sums, logs = sweep(sample, w)
-    summary = summarise(sums, w, self_normalised=self_normalised, r_eff=r_eff)
-    bound = weight_bound(sample, w)
-    upper = hit_limits(sums.counts, w, summary, sums.mass_shift, truths, bound, r_eff)
+    summary, upper = _told(sample, sums, w, truths, self_normalised, r_eff)
     return summary, upper, _pareto(logs), _wrong(sample.values, logs)
 
 
@@ -238,13 +242,11 @@ def _with_table(
     size = jax.lax.stop_gradient(jnp.abs(y) * _shares(strata, w)[:, :, None])
     pareto = _pareto(jnp.log(size))
     if controls is not None:
-        y = _with_controls(table, y, controls, weights)
+        y = with_controls(table, y, controls, weights)
         mean, residual = mean_and_residual(strata, y)
         square = mean_and_residual(strata, residual**2)[0] * sums.counts[:, None, None]
         sums = sums._replace(mean=mean, square=square)
-    summary = summarise(sums, w, self_normalised=self_normalised, r_eff=r_eff)
-    bound = weight_bound(sample, w)
-    upper = hit_limits(sums.counts, w, summary, sums.mass_shift, truths, bound, r_eff)
+    summary, upper = _told(sample, sums, w, truths, self_normalised, r_eff)
     matrix = None
     if covariance:
         if self_normalised:
@@ -279,25 +281,6 @@ def _pareto(log_terms):
     columns = log_terms.reshape(log_terms.shape[0], -1)
     k = jax.lax.map(pareto_k, columns.T)
     return k.reshape(log_terms.shape[1:])
-
-
-def _with_controls(table, y, log_controls, weights):
-    log_proposals = jax.lax.stop_gradient(table.log_proposals)
-    if weights is None:
-        log_q = log_mixtures(log_proposals, table.shares[None, :])
-        flat = y.reshape(y.shape[0], -1)
-        done = controlled(table, flat, jnp.exp(log_controls - log_q), table.shares)
-        return done.reshape(y.shape)
-
-    def one(given):
-        w, own = given
-        used = (jax.lax.stop_gradient(w) > 0)[table.stratum][:, None]
-        log_q = log_mixtures(log_proposals, w[None, :])
-        # Draws that do not count for this target are kept off the fit.
-        z = jnp.where(used, jnp.exp(log_controls - jnp.where(used, log_q, 0)), 1)
-        return controlled(table, own, z, w)
-
-    return jnp.moveaxis(jax.lax.map(one, (weights, jnp.moveaxis(y, 1, 0))), 0, 1)
 
 
 def _covariance(strata, y, w, sums, summary: Summary, self_normalised, r_eff):

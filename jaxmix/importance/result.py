@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from .._arguments import numbers
-from .._compile import of_few_numbers
 from .._steps import without_slopes
 from .totals import Summary
+from .upper import limits
 
 MAX_ROWS = 40
 MAX_SHARE = 0.05  # of a value, by one draw, above which its interval is not trusted
@@ -215,16 +215,22 @@ def _list(names: list[str]) -> str:
     return f"target {shown}" if len(names) == 1 else f"targets {shown}"
 
 
-def unflatten(flat: Array, like: PyTree, single: bool) -> PyTree:
-    """Split (j, m) into the structure of one value of f, with targets in front."""
+def unflatten(flat: Any, like: PyTree, axis: int, shape: tuple[int, ...] = ()) -> PyTree:
+    """Values (..., m, ...) in the structure of one value of f, whose axes replace `axis`.
+
+    Args:
+        flat: results for all values of f.
+        like: one value of f.
+        axis: where the values lie; those before it are kept.
+        shape: of the axes after it, which are one.
+    """
     leaves, structure = jax.tree.flatten(like)
-    out, start = [], 0
-    for leaf in leaves:
-        part = flat[:, start : start + leaf.size]
-        shape = leaf.shape if single else (flat.shape[0], *leaf.shape)
-        out.append(part.reshape(shape))
-        start += leaf.size
-    return structure.unflatten(out)
+    ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
+    parts = (jnp if isinstance(flat, jax.Array) else np).split(flat, ends, axis)
+    return structure.unflatten(
+        part.reshape((*flat.shape[:axis], *leaf.shape, *shape))
+        for part, leaf in zip(parts, leaves, strict=True)
+    )
 
 
 def flatten_values(
@@ -243,23 +249,6 @@ def flatten_values(
     if not columns:
         raise ValueError("f must give a value at each draw; it gave none.")
     return jnp.concatenate(columns, 1), np.array(truths)  # pyright: ignore[reportReturnType]
-
-
-@of_few_numbers
-def _limits(summary: Summary, upper: Array, unbounded) -> tuple[Array, Array, Array]:
-    """Standard errors, 95 % upper limits, and their logarithms."""
-    nothing = summary.hits == 0
-    upper = jnp.where(unbounded, jnp.inf, upper)
-    limit = jnp.where(nothing, upper, summary.value + 1.6448536 * summary.std_error)
-    # (value + 1.64 error) / |value|, in units of which nothing over- or underflows.
-    reach = summary.sign + 1.6448536 * summary.relative_error
-    positive = ~nothing & (reach > 0) & (summary.log_value > -jnp.inf)
-    log_upper = jnp.where(
-        positive,
-        summary.log_value + jnp.log(jnp.where(positive, reach, 1)),
-        jnp.log(jnp.maximum(limit, 0)),
-    )
-    return jnp.where(nothing, upper, summary.std_error), limit, log_upper
 
 
 OF_DRAWS = (
@@ -294,13 +283,10 @@ def make_estimate(
     size = summary.mass.shape[0]
     normalised = (None,) * size if normalised is None else normalised
     unbounded = np.array([known is False for known in normalised])[:, None]
-    std_error, limit, log_upper = _limits(summary, upper, unbounded)
+    std_error, limit, log_upper = limits(summary, upper, unbounded)
 
-    def shaped(flat):
-        return unflatten(flat, like, single)
-
-    def of_target(flat):
-        return flat[0] if single else flat
+    of_target = lambda flat: flat[0] if single else flat
+    shaped = lambda flat: unflatten(of_target(flat), like, 0 if single else 1)
 
     return Estimate(
         value=shaped(summary.value),

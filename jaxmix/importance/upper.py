@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from .._compile import of_few_numbers
 from .._trees import take
 from .sweep import Sample
 from .totals import Summary
@@ -62,3 +63,20 @@ def weight_bound(sample: Sample, w: Array) -> Array:
     # Infinities would agree with everything.
     same = jnp.all((gap <= allowed) & jnp.isfinite(gap), 0)
     return jnp.min(jnp.where(same & (w > 0), 1 / w, jnp.inf), 1)
+
+
+@of_few_numbers
+def limits(summary: Summary, upper: Array, unbounded) -> tuple[Array, Array, Array]:
+    """Standard errors, 95 % upper limits, and their logarithms."""
+    nothing = summary.hits == 0
+    upper = jnp.where(unbounded, jnp.inf, upper)
+    limit = jnp.where(nothing, upper, summary.value + 1.6448536 * summary.std_error)
+    # (value + 1.64 error) / |value|, in units of which nothing over- or underflows.
+    reach = summary.sign + 1.6448536 * summary.relative_error
+    positive = ~nothing & (reach > 0) & (summary.log_value > -jnp.inf)
+    log_upper = jnp.where(
+        positive,
+        summary.log_value + jnp.log(jnp.where(positive, reach, 1)),
+        jnp.log(jnp.maximum(limit, 0)),
+    )
+    return jnp.where(nothing, upper, summary.std_error), limit, log_upper

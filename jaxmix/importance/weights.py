@@ -81,24 +81,27 @@ def optimal_weights(
     """
     if criterion not in CRITERIA:
         raise ValueError(f"criterion must be one of {', '.join(CRITERIA)}; it was {criterion!r}.")
-    draws, given = jax.lax.stop_gradient(checked_draws(draws)), draws
-    values = values_at(f, targets, draws.events)
-    own = log_table(draws.proposals, draws.events, "proposals")
-    family = own
+    given, (draws, table, flat) = draws, _looked_at(f, targets, draws)
+    family = table.log_proposals
     if proposals is not None or is_traced(given.proposals):  # the draws are held, not the family
         sought = given.proposals if proposals is None else proposals
         family = log_table(sought, draws.events, "proposals")
     size = family.shape[1]
     if not 0 <= floor * size < 1:
         raise ValueError(f"A floor of {floor} leaves no room for the weights of {size} proposals.")
-    table = Table(
-        log_table(targets, draws.events, "targets"), own, draws.stratum, draws.counts, draws.each
-    )
-    flat, _ = flatten_values(values, draws.num_draws, own.dtype)
     found = _optimise(table, family, flat, criterion, floor, max_steps, tol)
     if criterion == "each" and is_single(targets):
         found = OptimalWeights(found.weights[0], found.objective[0], found.gap[0], found.num_steps)
     return found
+
+
+def _looked_at(f, targets: PyTree, draws: Draws) -> tuple[Draws, Table, Array]:
+    """The draws, which are held, all their log-densities, and f at them (n, m)."""
+    draws = jax.lax.stop_gradient(checked_draws(draws))
+    values = values_at(f, targets, draws.events)
+    own = log_table(draws.proposals, draws.events, "proposals")
+    table = Table(log_table(targets, draws.events, "targets"), own, *draws.strata)
+    return draws, table, flatten_values(values, draws.num_draws, own.dtype)[0]
 
 
 def _moments(table: Table, family: Array, flat: Array) -> tuple[Array, Array]:
@@ -209,19 +212,13 @@ def second_moments(
         >>> bool(jax.grad(loss)(1.0) < 0), bool(jax.grad(loss)(4.0) > 0)
         (True, True)
     """
-    draws = jax.lax.stop_gradient(checked_draws(draws))
-    values = values_at(f, targets, draws.events)
-    own = log_table(draws.proposals, draws.events, "proposals")
-    table = Table(
-        log_table(targets, draws.events, "targets"), own, draws.stratum, draws.counts, draws.each
-    )
-    log_q = log_mixtures(own, table.shares[None, :])
+    draws, table, flat = _looked_at(f, targets, draws)
+    log_q = log_mixtures(table.log_proposals, table.shares[None, :])
     family = log_table(proposals, draws.events, "proposals")
     w = table.shares if weights is None else weights
     if weights is None and family.shape[1] == 1:
         w = jnp.ones_like(family[0])
     log_new = log_mixtures(family, w[None, :])
-    flat, _ = flatten_values(values, draws.num_draws, own.dtype)
     squares = jnp.sum(flat**2, 1, keepdims=True)
     used = (squares > 0) & (table.log_targets > -jnp.inf)
     log_f = jnp.log(jnp.where(squares > 0, squares, jnp.ones_like(squares)))

@@ -56,7 +56,7 @@ class Region:
         self.coordinates = Coordinates.of(stack)
         self.rows = self.coordinates.rows(stack)
         self.cell_shape, self.corners = (
-            _boxes(self.vertex_shape)
+            grid_cells(self.vertex_shape)
             if boxes
             else _listed(np.asarray(grid.cells), self.vertex_shape)  # pyright: ignore[reportAttributeAccessIssue]
         )
@@ -105,7 +105,8 @@ class Region:
             return np.exp(np.asarray(most)), np.asarray(place)
 
 
-def _boxes(shape: tuple[int, ...]) -> tuple[tuple[int, ...], np.ndarray]:
+def grid_cells(shape: tuple[int, ...]) -> tuple[tuple[int, ...], np.ndarray]:
+    """Cells along each axis of a grid of vertices, and the flat indices of each one's corners."""
     if any(n < 2 for n in shape):
         raise ValueError(
             f"Each axis of the grid needs 2 vertices or more, which span its cells; it is {shape}."

@@ -13,6 +13,7 @@ from ..._arguments import function, real, takes
 from ..._progress import Bar
 from ..amis import Rounds
 from ..draws import Draws
+from ..result import unflatten
 from .betting import limits
 from .cells import Region
 from .coordinates import check_inside, proposal_rows
@@ -232,48 +233,23 @@ def _assembled(region, columns, weighted, largest, hits, draws, delta, method, l
         flat = np.exp(gaps) * limit[region.corners].max(1)
         uppers.append(np.minimum(region.inside(limit)[0], flat))
     upper = np.minimum(np.stack(uppers), 1.0)
-    again = lambda certificate, cells, splits: refine(
-        certificate, region, weighted, hits.count, level, cells, splits
-    )
-    return build(
-        hits.like, region, upper, limits_, values, bets, gaps, np.exp(largest), delta,
-        draws.num_draws, method, simultaneous, again,
-    )  # fmt: skip
-
-
-def build(
-    like, region, upper, limit, value, bet, gaps, largest, delta, count, method, simultaneous, again
-) -> Certificate:
-    """A certificate of flat arrays (values of f, cells or vertices)."""
-
-    def shaped(flat, shape):
-        leaves, structure = jax.tree.flatten(like)
-        out, start = [], 0
-        for leaf in leaves:
-            part = flat[start : start + leaf.size]
-            out.append(part.reshape((*leaf.shape, *shape)))
-            start += leaf.size
-        return structure.unflatten(out)
-
-    top = np.argmax(upper, 1)
-    index = (
-        np.stack(np.unravel_index(top, region.cell_shape), 1)
-        if region.cell_shape
-        else top[:, None][:, :0]
-    )
-    vertices = region.vertex_shape
+    top, cells, vertices = np.argmax(upper, 1), region.cell_shape, region.vertex_shape
+    index = np.stack(np.unravel_index(top, cells), 1) if cells else top[:, None][:, :0]
+    shaped = lambda flat, shape: unflatten(flat, hits.like, 0, shape)
     return Certificate(
         supremum=shaped(upper.max(1), ()),
         where=shaped(index, index.shape[1:]),
-        upper=shaped(upper, region.cell_shape),
-        vertex_upper=shaped(limit, vertices),
-        value=shaped(value, vertices),
-        gap=gaps.reshape(region.cell_shape),
-        max_weight=largest[region.corners].max(1).reshape(region.cell_shape),
-        bet=shaped(bet, vertices),
+        upper=shaped(upper, cells),
+        vertex_upper=shaped(limits_, vertices),
+        value=shaped(values, vertices),
+        gap=gaps.reshape(cells),
+        max_weight=np.exp(largest)[region.corners].max(1).reshape(cells),
+        bet=shaped(bets, vertices),
         delta=float(delta),
-        num_draws=count,
+        num_draws=draws.num_draws,
         method=method,
         simultaneous=simultaneous,
-        again=again,
+        again=lambda certificate, cells, splits: refine(
+            certificate, region, weighted, hits.count, level, cells, splits
+        ),
     )

@@ -107,11 +107,9 @@ def _outside(coordinates: Coordinates, natural, margin) -> np.ndarray:
         return natural[:1]
     rng = np.random.default_rng(0)
     ways = rng.normal(size=(DIRECTIONS, moving.sum()))
-    signs = np.stack(np.meshgrid(*[[-1, 1]] * min(int(moving.sum()), 6)), -1).reshape(
-        -1, min(int(moving.sum()), 6)
-    )
-    if signs.shape[1] == ways.shape[1]:
-        ways = np.concatenate([signs, ways])
+    if moving.sum() <= 6:
+        signs = np.meshgrid(*[[-1, 1]] * int(moving.sum()))
+        ways = np.concatenate([np.stack(signs, -1).reshape(-1, len(signs)), ways])
     scores = (natural[:, moving] / spread[moving]) @ ways.T
     extreme = natural[np.unique(scores.argmax(0))]
     out = []
@@ -119,7 +117,7 @@ def _outside(coordinates: Coordinates, natural, margin) -> np.ndarray:
         told = doubled(coordinates)
         for t in extreme:
             way = t - middle
-            size = np.sqrt(float(_information(told, jnp.asarray(t), jnp.asarray(way))))
+            size = np.sqrt(float(way @ np.asarray(_derivatives(told, jnp.asarray(t))[1]) @ way))
             step = margin / max(size, 1e-12)
             while not np.isfinite(float(_normaliser(told, jnp.asarray(t + step * way)))):
                 step *= 0.5
@@ -146,11 +144,6 @@ def _covering(coordinates: Coordinates, natural, outer) -> np.ndarray:
 @eqx.filter_jit
 def _levels(coordinates, natural):
     return jax.vmap(jax.value_and_grad(coordinates.log_normaliser))(natural)
-
-
-@eqx.filter_jit
-def _information(coordinates, t, way):
-    return way @ jax.jvp(jax.grad(coordinates.log_normaliser), (t,), (way,))[1]
 
 
 @eqx.filter_jit

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from .betting import limits
+from .cells import grid_cells
 from .result import Certificate
 from .sweep import Weighted, not_above
 
@@ -65,10 +66,7 @@ def _subdivision(axes: int, splits: int) -> tuple[np.ndarray, np.ndarray]:
     points = np.stack(np.meshgrid(*[line] * axes, indexing="ij"), -1).reshape(-1, axes)
     ends = np.stack(np.meshgrid(*[[0, 1]] * axes, indexing="ij"), -1).reshape(-1, axes)
     shares = np.where(ends[None] == 1, points[:, None], 1 - points[:, None]).prod(2)
-    starts = np.stack(np.meshgrid(*[np.arange(splits)] * axes, indexing="ij"), -1)
-    index = starts.reshape(-1, 1, axes) + ends[None]
-    flat = np.ravel_multi_index(tuple(np.moveaxis(index, -1, 0)), (splits + 1,) * axes)
-    return shares, np.asarray(flat)
+    return shares, grid_cells((splits + 1,) * axes)[1]
 
 
 def _limits(sample: Weighted, count: int, rows, ends, level) -> np.ndarray:
