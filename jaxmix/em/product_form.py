@@ -75,7 +75,7 @@ class OwnOrigin:
 class WholeChunk(OwnOrigin):
     """A leaf that evaluates a chunk at once, about its own origins: right whatever the spread."""
 
-    def __init__(self, leaf: ByChunk, event: Callable[[PyTree], PyTree]):
+    def __init__(self, leaf: Any, event: Any):
         super().__init__(leaf)
         self.events = event
 
@@ -98,27 +98,15 @@ class WholeChunk(OwnOrigin):
         return self.leaf.weighed_sums(features, responsibilities)
 
 
-class OwnBeforehand(OwnOrigin):
-    """The same of a stack whose events are one array of a row: its densities come before the rows."""
-
-    def __init__(self, leaf: ProductForm, field: int):
-        super().__init__(leaf)
-        self.field = field
-
-    def zero_tilt(self):
-        return ()
-
-    def zero_sums(self):
-        return self.leaf.zero_stats()
+class OwnBeforehand(WholeChunk):
+    """The same of a stack in product form, whose event is one array of a row, by its place."""
 
     def features(self, chunk):
-        return jax.tree.leaves(chunk)[self.field]
+        return jax.tree.leaves(chunk)[self.events]
 
     def log_probs(self, features):
+        # Densities come before the rows, so that nothing is transposed.
         return jnp.moveaxis(own_log_probs(self.leaf, features), -1, 0)
-
-    def part(self, tilt, log_probs):
-        return Known(self.leaf, log_probs)
 
     def sums(self, tilt_slope, responsibilities, features):
         return own_stats(self.leaf, features, jnp.moveaxis(responsibilities, 0, -1))
