@@ -182,6 +182,12 @@ def test_numbers_of_other_kinds_are_read_or_refused():
     masked = np.ma.masked_array([1.0, 2.0], [False, True])
     assert answer(jm.em.run, jm.Normal(0.0, 1.0), masked) is None
     assert answer(jm.em.run, jm.Normal(0.0, 1.0), np.ones(2), weights=masked) is None
+    for wrong in ({"tol": np.nan}, {"floor": -1.0}, {"floor": np.nan}):
+        assert answer(jm.em.run, jm.Normal(0.0, 1.0), np.ones(2), **wrong) is None
+        assert answer(jm.fit, jax.random.key(0), jm.Normal(0.0, 1.0), np.ones(2), **wrong) is None
+    draws_of = jm.importance.draw(jax.random.key(0), jm.Normal(0.0, 1.0), 4)
+    for f in (lambda v: "text", lambda v: jnp.zeros(0), lambda v: None):
+        assert answer(jm.imp_est, f, jm.Normal(0.0, 1.0), draws_of) is None
     assert answer(plane.log_prob, masked) is None
     np.testing.assert_array_equal(plane.log_prob(np.ma.masked_array([1.0, 2.0])).shape, ())
     model = jm.mixture_of(jm.Normal.template(), 2)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from .._arguments import optional, real
 from .._density import is_density
 from .._stack import pick
 from .._trees import alone, float_of, is_traced, num_rows
@@ -54,6 +55,8 @@ def check_options(options: Options, key: Any) -> None:
     if options.init == "search" and key is None:
         raise ValueError('fit needs a key, such as jax.random.key(0), unless init="given".')
     check_steps(options.assignment, options.stopping)
+    optional(real(ends=True))(options.tol, "tol")
+    real(0, ends=True)(options.floor, "floor")
     if options.num_restarts < 1 or options.max_steps < 0:
         raise ValueError("num_restarts must be at least 1 and max_steps at least 0.")
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from .. import _loops
-from .._arguments import takes, whole
+from .._arguments import optional, real, takes, whole
 from .._compile import Quick
 from .._platform import with_precision
 from .._refuse import forward_only
@@ -94,7 +94,7 @@ def loop(
     return state, history
 
 
-@takes(max_steps=whole(0, traced=True))
+@takes(max_steps=whole(0, traced=True), tol=optional(real(ends=True)), floor=real(0, ends=True))
 @on_automatic_axes
 @with_precision
 def run(

@@ -1,6 +1,7 @@
 """An estimate with its error, its diagnostics, and sentences on what is wrong with it."""
 
 import dataclasses
+import math
 from typing import Any
 
 import equinox as eqx
@@ -244,9 +245,10 @@ def flatten_values(
             raise ValueError(
                 f"f must give one value a draw: {rows} draws, but values of shape {column.shape}."
             )
-        truths += [column.dtype == bool] * (column.size // rows)
-        columns.append(column.reshape(rows, -1).astype(dtype))
-    if not columns:
+        each = column.reshape(rows, math.prod(column.shape[1:]))
+        truths += [column.dtype == bool] * each.shape[1]
+        columns.append(each.astype(dtype))
+    if not truths:
         raise ValueError("f must give a value at each draw; it gave none.")
     return jnp.concatenate(columns, 1), np.array(truths)  # pyright: ignore[reportReturnType]
 

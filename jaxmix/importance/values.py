@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from .._arguments import shown
+from .._numerics import Host
 from .._steps import refusing_slopes
 from .._trees import take
 from ..combinators import MixtureSameFamily
@@ -37,7 +39,18 @@ def values_at(f: Any, targets: PyTree, events: PyTree) -> PyTree:
     if not all(_is_positive(part.density) for part in parts):
         events = _on_support(log_table(targets, events, "targets"), events)
     event = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), events)
-    return jax.vmap(refusing_slopes(f, event))(events)
+    return jax.vmap(refusing_slopes(_checked(f), event))(events)
+
+
+def _checked(f: Any) -> Any:
+    def values(x):
+        found = f(x)
+        for leaf in jax.tree.leaves(found):
+            if not isinstance(leaf, Array | Host | complex):
+                raise TypeError(f"f must give numbers at each draw; it gave {shown(leaf)}.")
+        return found
+
+    return values
 
 
 def _is_positive(density: Any) -> bool:
