@@ -321,6 +321,22 @@ unanimous = _of_all_mapped(jnp.all)
 largest_mapped = _of_all_mapped(jnp.max)
 
 
+@jax.custom_batching.custom_vmap
+def if_mapped(predicate):
+    """A predicate where it is mapped over, True where it is not.
+
+    In a loop that runs while any lane does, it tells which lanes go on: a single one always does,
+    and what is selected by a constant costs nothing.
+    """
+    return jnp.ones_like(predicate)
+
+
+@if_mapped.def_vmap
+def _(axis_size, in_batched, predicate):
+    del axis_size, in_batched
+    return predicate, True
+
+
 def tree_vdot(a, b) -> Array:
     """Sum of products over two trees of one structure."""
     products = [jnp.sum(x * y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)]

@@ -12,6 +12,7 @@ from jaxtyping import Array, PyTree
 from .. import _loops
 from .._arguments import optional, real, takes, whole
 from .._compile import Quick
+from .._numerics import if_mapped, unanimous
 from .._platform import with_precision
 from .._refuse import forward_only
 from .._results import RESULTS
@@ -26,7 +27,7 @@ from .expected import expect
 from .m_step import GradientState, maximise
 from .priors.prior import DEFAULT_FLOOR, Prior, floor_prior, folded
 from .solver import Rules, Solver
-from .state import History, State, begin, judge, propose
+from .state import History, State, begin, judge, propose, select
 from .stopping import result_of
 
 
@@ -70,28 +71,29 @@ def loop(
 
     A fresh state's first pass is no step: one body of a pass serves the start and all steps.
     Without a block (0) there is no end and no history.
+
+    Under `vmap` all lanes turn together while any goes on, so that the entries of a turn have one
+    place: a loop of each lane's own would select all of the history anew at every turn.
     """
+    fresh = state.num_steps < 0
     dtype = state.penalty.dtype
-    empty = History(*(jnp.full((block,), jnp.nan, dtype) for _ in History._fields))
+    blank = jnp.full((block + 1 if block else 0,), jnp.nan, dtype)
+    turns = jnp.where(fresh, block + 1, block)
+    going = lambda state, turn: state.running & (turn < turns) if block else state.running
 
     def body(carry):
-        state, history, count = carry
-        is_step = state.num_steps >= 0
-        state, entry = pass_on(state, data, weights, rules)
-        place = jnp.where(is_step, count, block)
-        put = lambda trace, value: trace.at[place].set(value.astype(trace.dtype), mode="drop")
-        return (
-            state,
-            jax.tree.map(put, history, entry) if block else history,
-            count + jnp.where(is_step, 1, 0),
-        )
+        state, history, turn = carry
+        on = if_mapped(going(state, turn))
+        new, entry = pass_on(state, data, weights, rules)
+        put = lambda trace, value: trace.at[turn].set(jnp.where(on, value.astype(dtype), jnp.nan))
+        history = jax.tree.map(put, history, entry) if block else history
+        return select(on, new, state), history, turn + 1
 
-    def more(carry):
-        state, _, count = carry
-        return state.running & (count < block) if block else state.running
-
-    state, history, _ = _loops.while_loop(more, body, (state, empty, jnp.zeros((), int)))
-    return state, history
+    more = lambda carry: ~unanimous(~going(carry[0], carry[2]))
+    start = (state, History(*(blank for _ in History._fields)), jnp.zeros((), int))
+    state, history, _ = _loops.while_loop(more, body, start)
+    # The first pass of a fresh state is not of its history.
+    return state, jax.tree.map(lambda a: jnp.where(fresh, a[1:], a[:-1]), history)
 
 
 @takes(max_steps=whole(0, traced=True), tol=optional(real(ends=True)), floor=real(0, ends=True))

@@ -106,7 +106,7 @@ def _steered(model: PyTree) -> tuple[Array, Any]:
     return parameters(model, loose=False)
 
 
-def _select(which: Array, one: PyTree, other: PyTree) -> PyTree:
+def select(which: Array, one: PyTree, other: PyTree) -> PyTree:
     """One tree or the other, of one structure."""
     choose = lambda a, b: jnp.where(which, a, b) if eqx.is_array(b) else b
     return jax.tree.map(choose, one, other)
@@ -119,7 +119,7 @@ def propose(state: State, data: PyTree, weights: Array | None, rules: Rules) -> 
     none = jnp.zeros((), int)
     first = state.num_steps < 0
     itself = Maximised(state.model, state.move, jnp.zeros_like(plain.gain), none, none)
-    plain = _select(first, itself, plain)
+    plain = select(first, itself, plain)
     near = None if state.nearness is None else nearness(state, plain)
     if isinstance(solver, PlainEM):  # a smaller trace
         return Trial(plain, None, None, near)
@@ -186,7 +186,7 @@ def judge(state: State, trial: Trial, expected: Expected, rules: Rules) -> tuple
     )
     broken = jnp.full_like(gain, jnp.nan)
     back = state._replace(gain=broken, memory=trial.memory, running=jnp.zeros_like(finite))
-    kept = _select(finite | first, new, back)
+    kept = select(finite | first, new, back)
     rise = difference(expected.log_likelihood, old.objective)
     kl = rise - trial.maximised.gain
     value = expected.log_likelihood.value
@@ -195,7 +195,7 @@ def judge(state: State, trial: Trial, expected: Expected, rules: Rules) -> tuple
         kept, entry = _settled(state, kept, entry, jump, rules, first)
     if trial.nearness is not None:
         # What is known of the step from here ends the loop here, not where the step led.
-        kept = _select(trial.nearness.is_over | (~first & ~more), state, kept)
+        kept = select(trial.nearness.is_over | (~first & ~more), state, kept)
         kept = kept._replace(
             nearness=trial.nearness, running=kept.running & more & ~trial.nearness.is_over
         )
@@ -222,7 +222,7 @@ def _settled(
     steps = old.num_steps + 1
     more = steps < rules.max_steps
     back = old._replace(num_steps=steps, running=more, memory=new.memory)
-    kept = _select(fell, back, new)
+    kept = select(fell, back, new)
     enough = ~is_jump
     if rules.stopping == "aitken":
         # Where a plain step gains nothing, nothing is to come, whatever was foretold.
@@ -241,7 +241,7 @@ def _settled(
     )
     same = jax.tree.map(lambda a, b: a.astype(b.dtype), same, entry)
     memory = rules.solver.settle(new.memory, Verdict(is_jump, fell))
-    memory = _select(first, old.memory, memory)
+    memory = select(first, old.memory, memory)
     plain_next = small if guards else fell | small
     kept = kept._replace(running=going, memory=memory, plain_next=plain_next)
-    return kept, _select(fell, same, entry)
+    return kept, select(fell, same, entry)

@@ -77,6 +77,9 @@ def factor_of(owner: str, mean: Any, **given: Any) -> tuple[Array, Array]:
     return mean, ENTRANCES[used[0]](matrix)
 
 
+FEW = 4  # dimensions in which features are as soon made as products of matrices
+
+
 def whitener(factor: Float[Array, "*stack d d"]) -> Float[Array, "*stack d d"]:
     """The factor with its diagonal exponentiated."""
     return _mapped_diagonal(jnp.exp, factor)
@@ -210,11 +213,15 @@ class _FullCovariance(ProductForm, OfMoments, SeenFull):
     # Of many rows, these come last: nothing is transposed.
 
     def own_log_probs(self, events):
+        if self.dim <= FEW:
+            return super().own_log_probs(events)
         r = events.T - self.mean[:, None]
         z = jnp.dot(whitener(self.factor).T, r, precision=product_precision(r))
         return self._log_det - jnp.sum(0.5 * z * z, 0) - 0.5 * self.dim * LOG_2_PI
 
     def weighed_stats(self, events, weights) -> Moments:
+        if self.dim <= FEW:
+            return super().weighed_stats(events, weights)
         # One product with the residuals: there are half as many features as squares, to be made.
         r = events.T - self.mean[:, None]
         dot = functools.partial(jnp.dot, precision=product_precision(r))
