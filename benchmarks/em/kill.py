@@ -17,8 +17,8 @@ ROWS, STEPS = 20_000, 400
 
 WORK = f"""
 import sys, numpy as np, jax, jax.numpy as jnp, jaxmix as jm
-from jaxmix.em import checkpoint
-checkpoint.SECONDS = 0.0
+from jaxmix.em import drive
+drive.SECONDS = 0.0
 x = np.load(sys.argv[1])
 parts = jax.vmap(jm.DiagonalNormal)(jnp.asarray(x[:4]), jnp.full((4, 2), 2.0))
 start = jm.MixtureSameFamily(jnp.full(4, 1 / 4), parts)

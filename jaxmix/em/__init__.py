@@ -1,10 +1,10 @@
 """Expectation-maximisation: tilt, differentiate, refit. START HERE, then read `solver.py`.
 
-In this order: `solver`, `state`, `stopping`, `run` (the step and the one compiled loop; `accelerate`
-has further solvers); `parts`, `expected`, `product_form`, `chunks` (a pass; `sharded`: over devices);
-`m_step`; `entry`, `arrays`, `checks` (what a call is given); `fit`, `drive`, `in_memory`, `stream`,
-`online` (the one loop on the host; `checkpoint`, `batches`, `solution` are what it keeps,
-reads and gives); `solve`, `residual` (rest). Rooms of their own are `search` (the starts of a fit, and
+In this order: `solver` (and why a loop stops), `state`, `run` (the step and the one compiled loop;
+`accelerate` has further solvers); `parts`, `expected`, `product_form`, `chunks` (a pass; `sharded`:
+over devices); `m_step`; `entry`, `checks` (what a call is given); `fit`, `drive`, `in_memory`,
+`stream`, `online` (the one loop on the host; `batches`, `solution` are what it reads and gives);
+`solve`, `residual` (rest). Rooms of their own are `search` (the starts of a fit, and
 which of them go on), `priors` and `uncertainty`.
 
 - leaf: a density that an M-step refits from statistics; a stack of them is one leaf.

@@ -9,7 +9,7 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array
 
 from .parts import take_apart
-from .solver import PlainEM, Proposal, Solver, Verdict
+from .solver import PlainEM, Proposal, Solver, Verdict, finite_change
 
 _vdot = functools.partial(jnp.vdot, precision="highest")
 _dot = functools.partial(jnp.dot, precision="highest")
@@ -34,12 +34,6 @@ def solver_of(accelerate: str | Solver | None, model: Any = None) -> Solver:
         )
     solver = known[accelerate]()
     return Guarded(solver) if may_fall else solver
-
-
-def finite_change(new: Array, old: Array) -> Array:
-    """new - old, and 0 where either is infinite: parameters at -inf stay there."""
-    change = new - old
-    return jnp.where(jnp.isfinite(change), change, jnp.zeros_like(change))
 
 
 class Damping(NamedTuple):

@@ -1,6 +1,7 @@
-"""Bad input gets a sentence before any work."""
+"""Data as a user has them, as JAX arrays; bad input gets a sentence before any work."""
 
 import functools
+import warnings
 from typing import Any
 
 import equinox as eqx
@@ -10,23 +11,97 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from .._arguments import in_doubles, numbers
-from .._density import LogDensity, check_parts, reads_real
+from .._density import LogDensity, reads_real
 from .._exponential import ProductForm, check_declared
-from .._hooks import ChecksRows, TakesNaN
-from .._numerics import constant
+from .._hooks import TakesNaN
+from .._numerics import constant, native
 from .._refuse import BrokenContractError
 from .._stack import of_arrays
-from .._trees import float_of, is_traced, num_rows
-from ..combinators._columns import ColumnsEvent
+from .._trees import float_of, is_traced
 from ..combinators._conditioning import plain
 from ..combinators.censored import Censored
 from ..families._support import Domain
-from .arrays import as_arrays, where
 from .parts import take_apart
 
 FEW = 1 << 22  # numbers
-SAMPLED = 4096  # rows
-AT_ONCE = 1 << 16  # rows whose log-densities are computed at once
+
+
+def where(path: tuple) -> str:
+    text = jax.tree_util.keystr(path)
+    return f"field {text}" if text else "the data"
+
+
+def as_arrays(data: PyTree) -> PyTree:
+    """Arrays, lists of numbers, columns and frames as JAX arrays with a leading axis of rows.
+
+    Raises:
+        ValueError: naming the field that holds no numbers, or another number of rows.
+    """
+    flat, structure = jax.tree_util.tree_flatten_with_path(data, is_leaf=lambda n: type(n) is list)
+    if not flat:
+        raise ValueError("The data hold no arrays.")
+    arrays, rows, first = [], None, ()
+    for path, leaf in flat:
+        array = _converted(leaf, path)
+        if array.ndim == 0:
+            raise ValueError(f"{where(path)} must have a leading axis of rows; it is a scalar.")
+        if rows is None:
+            rows, first = array.shape[0], path
+        if array.shape[0] != rows:
+            raise ValueError(
+                f"{where(path)} has {array.shape[0]} rows where {where(first)} has {rows}."
+            )
+        arrays.append(array)
+    if rows == 0:
+        raise ValueError("The data are empty: there are 0 rows to fit to.")
+    return structure.unflatten(arrays)
+
+
+def _converted(leaf: Any, path: tuple) -> Array:
+    if isinstance(leaf, jax.Array):
+        array = leaf
+    else:
+        host = _on_host(leaf, path)
+        array = jax.device_put(host)
+        if host.dtype == np.float64 and array.dtype != host.dtype and host.size:
+            _tell_of_lost_digits(host, array, path)
+    if array.dtype in (jnp.float16, jnp.bfloat16):
+        return array.astype(jnp.float32)  # every number of theirs is one of float32
+    return array
+
+
+def _on_host(leaf: Any, path: tuple) -> np.ndarray:
+    if isinstance(leaf, np.ma.MaskedArray) and np.ma.is_masked(leaf):
+        leaf = np.ma.filled(leaf.astype(float), np.nan)
+    try:
+        host = np.asarray(leaf)
+    except ValueError as error:
+        raise ValueError(
+            f"{where(path)} is a list of rows of unequal lengths: encode sequences with jm.encode."
+        ) from error
+    if host.dtype == jnp.bfloat16:
+        return host.astype(np.float32)
+    if host.dtype.kind not in "biuf":
+        first = f", such as {host.flat[0]!r} in row 0" if host.size else ""
+        raise ValueError(
+            f"{where(path)} must be numeric; it has dtype {host.dtype}{first}. Encode rows of "
+            "Python values, and columns of labels, with jm.encode."
+        )
+    return native(host)
+
+
+def _tell_of_lost_digits(host: np.ndarray, array: Array, path: tuple) -> None:
+    spread = np.nanstd(host, axis=0)
+    lost = np.abs(host - host.astype(array.dtype).astype(np.float64))
+    lost = np.where(np.isnan(lost), 0, lost).max(0)
+    worst = np.max(lost / np.where(spread > 0, spread, 1), initial=0.0)
+    if worst == 0:
+        return
+    warnings.warn(
+        f"{where(path)}: float64 values were rounded to float32 (by at most {worst:.1e} "
+        "standard deviations of a column). Centre the data first, or enable x64, to keep more.",
+        stacklevel=5,
+    )
 
 
 def checked_data(data: PyTree, template: PyTree) -> PyTree:
@@ -181,59 +256,6 @@ def checked_weights(weights: Any, rows: int, dtype: Any) -> Any:
     if not bool(xp.any(values > 0)):
         raise ValueError("All weights are 0: there is nothing to fit to.")
     return constant(host, dtype) if isinstance(host, np.ndarray) else jnp.asarray(host, dtype)
-
-
-@eqx.filter_jit
-def row_log_probs(model, data, at_once: int | None = None):
-    """Of all rows, so many at once; None for all."""
-    if at_once is None:
-        return jax.vmap(model.log_prob)(data)
-    return jax.lax.map(model.log_prob, data, batch_size=at_once)
-
-
-def check_support(model: PyTree, data: PyTree, weights: Array | None) -> None:
-    """Refuse a row that has density 0 under every component of a fresh start."""
-    # What stands between would take gigabytes; rows on several devices stay where they are.
-    alone = all(len(a.devices()) == 1 for a in jax.tree.leaves(data) if isinstance(a, jax.Array))
-    values = row_log_probs(model, data, AT_ONCE if alone and num_rows(data) > AT_ONCE else None)
-    off = jnp.isneginf(values)
-    off = off if weights is None else off & (weights > 0)
-    if bool(jnp.any(off)):
-        row = int(jnp.argmax(off))
-        record = data.record() if isinstance(data, ColumnsEvent) else data
-        event = jax.tree.map(lambda a: np.asarray(a[row]).tolist(), record)
-        raise ValueError(
-            f"Row {row}, {event}, has probability 0 under every component "
-            f"({int(off.sum())} such rows): {_supports(model)}"
-        )
-
-
-def _supports(model: PyTree) -> str:
-    names = sorted({type(leaf).__name__ for leaf in take_apart(model).leaves} - {"Categorical"})
-    return "it is off the support of the families used" + (
-        f" ({', '.join(names)})." if names else "."
-    )
-
-
-def check_rows(model: PyTree, data: PyTree, weights: Array | None, prior: Any) -> None:
-    """Refuse rows that leave parameters undetermined: what a part's `check_rows` says of them.
-
-    Of many rows a sample is looked at, and all of them only where the sample would be refused. A
-    prior determines what rows don't, and traced or distant rows are not looked at.
-    """
-    leaves = jax.tree.leaves((data, weights))
-    known = lambda a: not is_traced(a) and getattr(a, "is_fully_addressable", True)
-    asked = any(isinstance(leaf, ChecksRows) for leaf in take_apart(model).leaves)
-    if prior is not None or not asked or not all(known(a) for a in leaves):
-        return
-    rows = leaves[0].shape[0]
-    used = np.arange(rows) if weights is None else np.flatnonzero(np.asarray(weights) > 0)
-    look = lambda at: check_parts([(model, jax.tree.map(lambda a: np.asarray(a)[at], data))])
-    sample = used[:: -(-len(used) // SAMPLED)] if len(used) > SAMPLED else used
-    try:
-        look(sample)
-    except ValueError:
-        look(used)
 
 
 def of_dtype(template: PyTree, data: PyTree) -> PyTree:

@@ -1,4 +1,4 @@
-"""What every entry of EM looks at first: options, keys, models, data, weights. No operation runs."""
+"""What every entry of EM looks at first: options, keys, models, data, weights, and rows."""
 
 from typing import Any, NamedTuple
 
@@ -9,14 +9,19 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from .._arguments import optional, real
-from .._density import is_density
+from .._density import check_parts, is_density
+from .._hooks import ChecksRows
 from .._stack import pick
 from .._trees import alone, float_of, is_traced, num_rows
 from ..combinators import HiddenMarkov, SequenceEvent
+from ..combinators._columns import ColumnsEvent
 from ..combinators._conditioning import plain
-from .arrays import as_arrays
-from .checks import check_event, checked_data, checked_weights, floating
+from .checks import as_arrays, check_event, checked_data, checked_weights, floating
+from .parts import take_apart
 from .solver import Rules, Solver
+
+SAMPLED = 4096  # rows
+AT_ONCE = 1 << 16  # rows whose log-densities are computed at once
 
 
 class Options(NamedTuple):
@@ -192,3 +197,56 @@ def _alike(stack: Any) -> bool:
         return False
     own = [np.asarray(a) for a in arrays if a.shape[:1] == shape]  # the rest they share
     return bool(own) and all(bool(np.all(a == a[:1])) for a in own)
+
+
+@eqx.filter_jit
+def row_log_probs(model, data, at_once: int | None = None):
+    """Of all rows, so many at once; None for all."""
+    if at_once is None:
+        return jax.vmap(model.log_prob)(data)
+    return jax.lax.map(model.log_prob, data, batch_size=at_once)
+
+
+def check_support(model: PyTree, data: PyTree, weights: Array | None) -> None:
+    """Refuse a row that has density 0 under every component of a fresh start."""
+    # What stands between would take gigabytes; rows on several devices stay where they are.
+    alone = all(len(a.devices()) == 1 for a in jax.tree.leaves(data) if isinstance(a, jax.Array))
+    values = row_log_probs(model, data, AT_ONCE if alone and num_rows(data) > AT_ONCE else None)
+    off = jnp.isneginf(values)
+    off = off if weights is None else off & (weights > 0)
+    if bool(jnp.any(off)):
+        row = int(jnp.argmax(off))
+        record = data.record() if isinstance(data, ColumnsEvent) else data
+        event = jax.tree.map(lambda a: np.asarray(a[row]).tolist(), record)
+        raise ValueError(
+            f"Row {row}, {event}, has probability 0 under every component "
+            f"({int(off.sum())} such rows): {_supports(model)}"
+        )
+
+
+def _supports(model: PyTree) -> str:
+    names = sorted({type(leaf).__name__ for leaf in take_apart(model).leaves} - {"Categorical"})
+    return "it is off the support of the families used" + (
+        f" ({', '.join(names)})." if names else "."
+    )
+
+
+def check_rows(model: PyTree, data: PyTree, weights: Array | None, prior: Any) -> None:
+    """Refuse rows that leave parameters undetermined: what a part's `check_rows` says of them.
+
+    Of many rows a sample is looked at, and all of them only where the sample would be refused. A
+    prior determines what rows don't, and traced or distant rows are not looked at.
+    """
+    leaves = jax.tree.leaves((data, weights))
+    known = lambda a: not is_traced(a) and getattr(a, "is_fully_addressable", True)
+    asked = any(isinstance(leaf, ChecksRows) for leaf in take_apart(model).leaves)
+    if prior is not None or not asked or not all(known(a) for a in leaves):
+        return
+    rows = leaves[0].shape[0]
+    used = np.arange(rows) if weights is None else np.flatnonzero(np.asarray(weights) > 0)
+    look = lambda at: check_parts([(model, jax.tree.map(lambda a: np.asarray(a)[at], data))])
+    sample = used[:: -(-len(used) // SAMPLED)] if len(used) > SAMPLED else used
+    try:
+        look(sample)
+    except ValueError:
+        look(used)

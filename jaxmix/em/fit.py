@@ -13,8 +13,7 @@ from .._platform import with_precision
 from .._refuse import checked_key, on_host
 from .._sharding import on_automatic_axes
 from .accelerate import solver_of
-from .arrays import as_arrays
-from .checks import of_dtype
+from .checks import as_arrays, of_dtype
 from .entry import (
     Options,
     as_series,

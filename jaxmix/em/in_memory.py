@@ -14,11 +14,10 @@ from .._results import names
 from .._trees import alone, float_of, in_numpy, num_rows, take
 from ..combinators._buckets import bucketed
 from ..combinators._columns import Fold
-from .checkpoint import Keeper, belonging
-from .checks import check_rows, check_support, checked_data, checked_weights, of_dtype
+from .checks import checked_data, checked_weights, of_dtype
 from .chunks import densities, rows_of_chunk, width
-from .drive import Progress, drive
-from .entry import Options
+from .drive import Keeper, Progress, belonging, drive
+from .entry import Options, check_rows, check_support
 from .expected import log_likelihood
 from .priors.prior import FLOOR_ROWS, folded
 from .run import loop
@@ -27,9 +26,8 @@ from .search.restarts import GOES, Searched, floor_prior, search, table_of
 from .search.small import fits, suits
 from .sharded import layout_of, over_rows, placed
 from .solution import Fit, answer, entropy
-from .solver import Rules
+from .solver import Rules, result_of
 from .state import History, begin
-from .stopping import result_of
 
 
 @eqx.filter_jit

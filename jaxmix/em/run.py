@@ -20,15 +20,13 @@ from .._sharding import on_automatic_axes
 from .._stack import of_arrays
 from .._trees import is_traced
 from .accelerate import solver_of
-from .checks import check_rows
 from .chunks import in_blocks, is_brief, lanes_of
-from .entry import check_start, check_steps, enter, items_of_one_row
+from .entry import check_rows, check_start, check_steps, enter, items_of_one_row
 from .expected import expect
 from .m_step import GradientState, maximise
 from .priors.prior import DEFAULT_FLOOR, Prior, floor_prior, folded
-from .solver import Rules, Solver
+from .solver import Rules, Solver, result_of
 from .state import History, State, begin, judge, propose, select
-from .stopping import result_of
 
 
 class Solution(eqx.Module):

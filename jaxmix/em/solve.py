@@ -20,9 +20,8 @@ from .parts import parameters, take_apart
 from .priors.prior import DEFAULT_FLOOR, Prior, floor_prior
 from .residual import Pass, jacobian, pass_of, residual
 from .run import loop
-from .solver import PlainEM, Rules, Solver
+from .solver import PlainEM, Rules, Solver, at_limit, on_boundary
 from .state import begin
-from .stopping import at_limit, on_boundary
 
 DENSE = 500  # parameters up to which the implicit equations are solved by a matrix ...
 DENSE_BRIEF = 1500  # ... and where a pass over the data takes no time

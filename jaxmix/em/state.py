@@ -9,14 +9,26 @@ from jaxtyping import Array, PyTree
 
 from .._trees import difference, take, zero_sum
 from ..combinators._buckets import Buckets
-from .accelerate import finite_change
 from .expected import Expected
 from .m_step import GradientState, Maximised, expected_gain, gradient_state, maximise
 from .parts import parameters, take_apart
 from .priors.prior import log_prior
 from .sharded import opened
-from .solver import PlainEM, Point, Proposal, Rules, Solver, Verdict
-from .stopping import Nearness, ends, far, followed, nearness, to_come
+from .solver import (
+    Nearness,
+    PlainEM,
+    Point,
+    Proposal,
+    Rules,
+    Solver,
+    Verdict,
+    ends,
+    far,
+    finite_change,
+    followed,
+    nearness,
+    to_come,
+)
 
 
 class History(NamedTuple):

@@ -14,11 +14,10 @@ from .._hooks import TakesRows
 from .._results import name
 from .._trees import alone, as_sums, float_of, in_numpy, merged, num_rows, take, values_of
 from .batches import Pieces, ahead, sampled
-from .checkpoint import Keeper, belonging
-from .checks import checked_data, of_dtype, row_log_probs
+from .checks import checked_data, of_dtype
 from .chunks import rows_of_chunk
-from .drive import Progress, drive
-from .entry import Options
+from .drive import Keeper, Progress, belonging, drive
+from .entry import Options, row_log_probs
 from .expected import Expected, expect, log_likelihood
 from .in_memory import fit_arrays
 from .m_step import maximise
@@ -28,8 +27,8 @@ from .search.initialise import has_zeros, supported
 from .search.restarts import GOES, SEARCH_ROWS, Searched, continued, floor_prior, table_of
 from .sharded import everyone, together
 from .solution import Fit, Restarts, answer, entropy
+from .solver import result_of
 from .state import begin, judge, propose
-from .stopping import result_of
 
 
 def _as_values(sums: Any) -> Expected:

@@ -11,7 +11,7 @@ from scipy.special import ndtr
 
 import jaxmix as jm
 from jaxmix.em import accelerate
-from jaxmix.em.stopping import to_come
+from jaxmix.em.solver import to_come
 
 
 def test_directions_are_those_of_lbfgs_in_the_metric_of_em():

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import jaxmix as jm
-from jaxmix.em import checkpoint, stream
+from jaxmix.em import drive, stream
 
 STEPS = {"init": "given", "max_steps": 12, "tol": None}
 
@@ -145,7 +145,7 @@ def test_foreign_and_damaged_checkpoints_are_named(problem, tmp_path):
         jm.fit(None, start, source, assignment="hard", **options)
     with pytest.raises(ValueError, match="another fit: its start"):
         jm.fit(None, jm.Normal(0.0, 1.0), jm.data.Arrays(x[:, 0], 300), **options)
-    path = tmp_path / checkpoint.FILE
+    path = tmp_path / drive.FILE
     good = path.read_bytes()
     for damage in (good[: len(good) // 2], b"", good[:500] + b"\0\1\2\3" + good[504:]):
         path.write_bytes(damage)
@@ -157,26 +157,26 @@ def test_foreign_and_damaged_checkpoints_are_named(problem, tmp_path):
 
 
 def test_a_later_version_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "VERSION", 1000)
-    checkpoint.save(tmp_path, jnp.zeros(2), {}, {})
+    monkeypatch.setattr(drive, "VERSION", 1000)
+    drive.save(tmp_path, jnp.zeros(2), {}, {})
     monkeypatch.undo()
     with pytest.raises(ValueError, match="version 1000 of the format; this jaxmix reads"):
-        checkpoint.load(tmp_path, jnp.zeros(2), {})
+        drive.load(tmp_path, jnp.zeros(2), {})
 
 
 def test_a_write_that_fails_leaves_the_old_checkpoint(tmp_path, monkeypatch):
-    checkpoint.save(tmp_path, jnp.ones(2), {}, {})
+    drive.save(tmp_path, jnp.ones(2), {}, {})
 
     def fails(*_, **__):
         raise OSError("disk full")
 
     monkeypatch.setattr(np, "savez", fails)
     with pytest.raises(OSError, match="disk full"):
-        checkpoint.save(tmp_path, jnp.zeros(2), {}, {})
+        drive.save(tmp_path, jnp.zeros(2), {}, {})
     monkeypatch.undo()
-    state, _ = checkpoint.load(tmp_path, jnp.zeros(2), {})
+    state, _ = drive.load(tmp_path, jnp.zeros(2), {})
     assert state.tolist() == [1, 1]
-    assert [p.name for p in tmp_path.iterdir()] == [checkpoint.FILE]
+    assert [p.name for p in tmp_path.iterdir()] == [drive.FILE]
 
 
 def test_ctrl_c_returns_the_best_so_far(problem):
@@ -202,8 +202,8 @@ def test_ctrl_c_returns_the_best_so_far(problem):
 
 KILLED = """
 import sys, numpy as np, jax, jax.numpy as jnp, jaxmix as jm
-from jaxmix.em import checkpoint
-checkpoint.SECONDS = 0.0
+from jaxmix.em import drive
+drive.SECONDS = 0.0
 x = np.load(sys.argv[1])
 parts = jax.vmap(jm.DiagonalNormal)(jnp.asarray(x[:3]), jnp.full((3, 2), 2.0))
 start = jm.MixtureSameFamily(jnp.full(3, 1 / 3), parts)

@@ -20,8 +20,8 @@ from ..._compile import Quick
 from ..._platform import sizes
 from ..._results import FAILED
 from ..._trees import float_of, num_rows, take
-from ..checks import check_support
 from ..chunks import densities
+from ..entry import check_support
 from ..priors import prior
 from ..sharded import layout_of, over_rows
 from ..solution import Restarts

@@ -21,18 +21,16 @@ from ..._exponential import ExponentialFamily, ProductForm, Refittable
 from ..._results import NAMES
 from ..._trees import alone, float_of, in_numpy, num_rows, take
 from ...combinators import Composite, MixtureSameFamily, SequenceEvent
-from ..checks import check_support
 from ..chunks import densities
 from ..drive import Progress, best_of_all, drive
-from ..entry import Options
+from ..entry import Options, check_support
 from ..expected import log_likelihood
 from ..parts import take_apart
 from ..priors.prior import Prior, floors_prior
 from ..run import pass_on
 from ..solution import Fit, answer, entropy
-from ..solver import PlainEM, Rules
+from ..solver import PlainEM, Rules, result_of
 from ..state import History, State, begin
-from ..stopping import result_of
 from .initialise import NUDGE, components, global_fit, refitted
 from .padding import bucket_of_components, can_widen, narrowed, padded_rows, widened, with_room
 from .restarts import (
