@@ -59,18 +59,6 @@ class Opened(NamedTuple):
             return pd.read_csv(self.source(), **self.options, **options)
 
 
-def read_text(source: Path | bytes, notes: list[str]) -> tuple[Any, str]:
-    """A table in text: comments are skipped, the separator is that of like lines, told in notes.
-
-    Returns:
-        The table, all of it texts, and the mark between cells.
-    """
-    found = opened(source, notes)
-    frame = found.read()
-    notes += skipped_said(found.out)
-    return frame, found.mark
-
-
 def skipped_said(out: list[str]) -> list[str]:
     lines = "line of comment was" if len(out) == 1 else "lines of comment were"
     return [f"{len(out)} {lines} skipped: {out[0][:60]!r}."] if out else []

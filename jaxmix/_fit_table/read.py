@@ -1,9 +1,7 @@
 """What the command line is given: files of every usual kind, and a range of numbers."""
 
-import csv
 import json
 import re
-import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from glob import glob
@@ -14,14 +12,13 @@ from .alive import at_work
 from .amounts import Reading
 from .choose import MANY_ROWS
 from .dates import with_parts
-from .delimited import PACKED, read_text, skipped_said
+from .delimited import PACKED, skipped_said
 from .long import Drawn, drawn, is_long
-from .pieces import COLUMNAR, LINES, dataset_of, pieces_of, read_json
+from .pieces import COLUMNAR, LINES, SHEETS, pieces_of
 from .texts import read_columns
 
 TEXT = (".csv", ".tsv", ".txt", ".tab", ".dat")
 PARQUET = (".parquet", ".pq")
-SHEETS = (".xlsx", ".xls", ".ods")
 KINDS = (*TEXT, *COLUMNAR, *LINES, ".json", *SHEETS)
 
 
@@ -73,23 +70,23 @@ def read_table(
         ModuleNotFoundError: without the extra `tables`.
     """
     pd = _pandas()
-    path, notes, long, found = Path(path), [], None, None
+    path, notes, long = Path(path), [], None
     name = "standard input" if str(path) == "-" else path.name
     files = [] if str(path) == "-" else _files(path)
     kind = _kind(files[0]) if files else ""
     sentences = lambda: _sentences(name, path.suffix[1:] or "text", pd)
     with sentences():
+        found = pieces_of(files, kind, notes)
         if kind and kind not in (".json", *SHEETS) and is_long(files, memory):
-            found = pieces_of(files, kind, notes)
             print(
                 f"{name} is read in pieces: it may need more memory than it is given.", flush=True
             )
-            long = drawn(map(_named, found.read()), MANY_ROWS, seed)
-            frame, mark = long.frame, found.mark
-            notes += skipped_said(found.out or [])
+            long = drawn(map(_named, found.read(False)), MANY_ROWS, seed)
+            frame = long.frame
         else:
             at_work(f"Reading {name}")
-            frame, mark = _whole(pd, files, kind, notes)
+            (frame,) = found.read(True)
+        notes += skipped_said(found.out or [])
     if len(frame) == 0:
         raise ValueError(f"{name} has no rows.")
     frame = _named(frame)
@@ -105,15 +102,15 @@ def read_table(
     twice = [column for column in frame.columns if list(frame.columns).count(column) > 1]
     if twice:
         raise ValueError(f"{name} has two columns called {twice[0]!r}.")
-    told = (mark, set(na), decimal, thousands)
+    told = (found.mark, set(na), decimal, thousands)
     frame, readings, said = read_columns(frame, *told, readings)
     parts = lambda frame: with_parts(frame, readings) if date_parts else frame
-    if long is None or found is None:
+    if long is None:
         return Table(name, parts(frame), readings, notes + said)
 
     def pieces():
         with sentences():
-            for piece in found.read():
+            for piece in found.read(False):
                 yield parts(read_columns(tidy(_named(piece)), *told, readings)[0])
 
     return Table(name, parts(frame), readings, notes + said, long._replace(frame=None), pieces)
@@ -152,19 +149,6 @@ def _sentences(name: str, kind: str, pd: Any) -> Iterator[None]:
         raise ValueError(f"{name} can't be read as {kind}: {reason}.") from error
     except ImportError as missing:
         raise ModuleNotFoundError(f"{name}: {missing}") from missing
-
-
-def _whole(pd: Any, files: list[Path], kind: str, notes: list[str]) -> tuple[Any, str]:
-    """The whole table, and the mark between cells."""
-    if not kind:
-        return read_text(sys.stdin.buffer.read(), notes)
-    if kind in TEXT:
-        return read_text(files[0], notes)
-    if kind in SHEETS:
-        return read_text(_sheet(pd, files[0], notes), notes)
-    if kind in COLUMNAR:
-        return dataset_of(files, COLUMNAR[kind]).to_table().to_pandas(), ","
-    return read_json(files[0], lines=kind != ".json"), ","
 
 
 def _pandas() -> Any:
@@ -216,18 +200,6 @@ def _kind(path: Path) -> str:
         f"TABLE must be a {', '.join(KINDS)} file, a packed one "
         f"({', '.join(PACKED)}), a folder or a pattern of Parquet files, or -; it was {path.name}."
     )
-
-
-def _sheet(pd: Any, path: Path, notes: list[str]) -> bytes:
-    """The first sheet as text, whose titles, units and second headers are looked for alike."""
-    with pd.ExcelFile(path) as book:
-        first, *others = book.sheet_names
-        cells = pd.read_excel(book, sheet_name=first, header=None, dtype=object).dropna(how="all")
-    if others:
-        notes.append(f"The sheet {first!r} was read, and not {', '.join(map(repr, others))}.")
-    line = lambda value: " ".join(value.split()) if isinstance(value, str) else value
-    text = cells.map(line).to_csv(index=False, header=False, quoting=csv.QUOTE_NONNUMERIC)
-    return text.encode()
 
 
 def components_of(text: str) -> range:

@@ -7,6 +7,7 @@ import numpy as np
 from .._results import message
 from .._results import name as name_of
 from ..combinators import OptionalEvent
+from ..em.stopping import at_limit
 from .rows import Rows
 
 OUTLIERS = 5
@@ -94,7 +95,15 @@ def doubt(found: Any) -> str:
     """Why a fit is not simply the best of its kind; nothing, where it ended by its own rule."""
     code, result = name_of(found.best.result), found.best.result
     part = f" It is of a part of the rows alone: {found.failed}." if found.failed else ""
-    return part if code == "successful" else f"{part} The fit ended as `{code}`: {message(result)}"
+    size, rows = found.best.num_parameters, found.best.num_data
+    if found.chosen > 1 and size >= rows:
+        part += f" It has {size} parameters for {rows:.0f} rows, too few for BIC to be more than a hint."
+    if code == "successful":
+        return part
+    fields = getattr(found.best.model.components, "items", tuple)()
+    limits = [name for name, law in fields if code == "drifting" and bool(at_limit(law))]
+    where = f" (in {', '.join(limits)})" if limits else ""
+    return f"{part} The fit ended as `{code}`{where}: {message(result)}"
 
 
 def paragraph(name: str, rows: int, found: Any, told: Summary, posterior: np.ndarray) -> str:

@@ -81,10 +81,8 @@ def _texts(frame: Any, fields: list[str]) -> set[str]:
 def posteriors(folder: Path, posterior: np.ndarray, first: bool = True) -> None:
     """Write them, or the next of them."""
     with open(folder / "posteriors.csv", "w" if first else "a", encoding="utf-8") as file:
-        if first:
-            file.write(",".join(f"component {k}" for k in range(posterior.shape[1])) + "\n")
-        line = ",".join(["%.6g"] * posterior.shape[1]) + "\n"
-        file.writelines(line % tuple(row) for row in posterior)
+        names = ",".join(f"component {k}" for k in range(posterior.shape[1]))
+        np.savetxt(file, posterior, "%.6g", ",", header=names if first else "", comments="")
 
 
 def imputed(

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,7 @@ from jaxmix._fit_table.regressions import in_own_units
 from jaxmix._fit_table.rows import filled_in, filled_in_vectors, rows_under
 from jaxmix._fit_table.safe import Place, stopped_by_ctrl_c
 from jaxmix._fit_table.stability import _jaccard
+from jaxmix._fit_table.summary import doubt
 from jaxmix._fit_table.write import imputed, on_a_part
 from jaxmix._page import door
 from jaxmix.data.candidates import choose_number
@@ -586,3 +588,11 @@ def test_what_lasts_is_said_while_it_lasts(monkeypatch, capsys):
         time.sleep(0.3)
     said = capsys.readouterr().out.splitlines()
     assert set(said) == {"Reading: 5 rows (0 s)"}
+
+
+def test_doubts_of_a_fit_name_its_columns_and_its_few_rows():
+    law = jm.Composite({"a": jm.NegativeBinomial(1e12, 0.5), "b": jm.Normal(0, 1)})
+    model = jm.mixture_of(law, 2)
+    fit = SimpleNamespace(result=jm.RESULTS.drifting, model=model, num_parameters=9, num_data=8.0)
+    said = doubt(SimpleNamespace(best=fit, failed="no room", chosen=2))
+    assert "alone: no room" in said and "9 parameters for 8 rows" in said and "(in a)" in said
