@@ -591,7 +591,7 @@ def test_what_lasts_is_said_while_it_lasts(monkeypatch, capsys):
 
 
 def test_doubts_of_a_fit_name_its_columns_and_its_few_rows():
-    law = jm.Composite({"a": jm.NegativeBinomial(1e12, 0.5), "b": jm.Normal(0, 1)})
+    law = jm.Composite({"a": jm.NegativeBinomial(1e6, 0.999999), "b": jm.Normal(0, 1)})
     model = jm.mixture_of(law, 2)
     fit = SimpleNamespace(result=jm.RESULTS.drifting, model=model, num_parameters=9, num_data=8.0)
     said = doubt(SimpleNamespace(best=fit, failed="no room", chosen=2))
