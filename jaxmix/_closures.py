@@ -67,8 +67,12 @@ def in_one_program(body: Callable, functions: tuple, *args: PyTree) -> PyTree:
         functions: the user's.
         *args: trees of arrays.
     """
-    if not jax.sharding.get_abstract_mesh().empty:  # a program already, or a shard of one
-        return body(*functions, *args)
+    # Inside a user's own `jit` another is no use, and rules for derivatives would be traced beside
+    # what they stand for. Its class has no public name; where it is another, nothing is lost.
+    inside = any(type(leaf).__name__ == "DynamicJaxprTracer" for leaf in jax.tree.leaves(args))
+    if inside or not jax.sharding.get_abstract_mesh().empty:  # or a shard of a program
+        as_jax = lambda a: jnp.asarray(a) if isinstance(a, np.ndarray) else a
+        return body(*functions, *jax.tree.map(as_jax, args))
     found = Held([], [])
     try:
         skeleton = Skeleton(*_entry(functions, found, ()), tuple(found.numbers))
