@@ -100,7 +100,7 @@ class IntegerCategorical(_IntegerRange):
     def __init__(self, probs=None, *, logits=None, low: int = 0):
         log, probs = entrance("IntegerCategorical", log_of, probs=probs, logits=logits)
         (probs,) = as_float(probs)
-        self.logits, self.low, self.size = log(probs), low, probs.shape[-1]
+        self.logits, self.low, self.size = log(probs), low, probs.size
         check_one(self)
 
     @classmethod
