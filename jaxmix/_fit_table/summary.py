@@ -7,7 +7,7 @@ import numpy as np
 from .._results import message
 from .._results import name as name_of
 from ..combinators import OptionalEvent
-from ..em.stopping import at_limit
+from ..em.solver import at_limit
 from .rows import Rows
 
 OUTLIERS = 5
