@@ -50,10 +50,10 @@ class Wishart(ExponentialFamily):
     num_parameters = property(lambda self: 1 + self.dim * (self.dim + 1) // 2)
 
     def __init__(self, df, scale):
-        df, scale = as_float(df, scale)
-        self.factor = precision_factor(df[..., None, None] * scale)
-        self.log_excess = jnp.log(df - self.factor.shape[-1] + 1)
+        self.log_excess, self.factor = df, scale = as_float(df, scale)
         check_one(self)
+        self.factor = precision_factor(df * scale)
+        self.log_excess = jnp.log(df - self.dim + 1)
 
     @classmethod
     def template(cls, dim: int) -> Self:
