@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .. import _loops
-from .._trees import spread
+from .._trees import num_rows, spread
 from ..combinators.frozen import Frozen
-from .chunks import chunk_rows, is_brief
+from .chunks import BRIEF, chunk_rows, is_brief, width
 from .expected import Expected, expect
 from .m_step import keep, keep_densities, sound
 from .parts import is_part, parameters, take_apart
@@ -58,42 +58,43 @@ def _totals(leaves, stats, prior) -> list[Any]:
 
 
 @eqx.filter_custom_jvp
-def _summed(value, model, data, weights, chunk_size):
+def _summed(value, model, data, weights, directions):
     """The sums of a pass whose value is at hand: only their derivatives go over the data."""
-    del model, data, weights, chunk_size
+    del model, data, weights, directions
     return value
 
 
 @_summed.def_jvp
 def _(primals, tangents):
     # `_summed(*primals)` and not the value: else second derivatives would be silently 0.
-    _, *given, chunk_size = primals
+    _, *given, directions = primals
     is_none = lambda t: t is None
     still = jax.tree.map(is_none, tangents[1:4], is_leaf=is_none)
-    if chunk_size is None:
-        # A derivative keeps several times the arrays of a pass, and these too fit a cache.
-        chunk_size = max(64, chunk_rows(given[0], given[1], None) // 8)
+    # A derivative keeps several times the arrays of a pass, and all directions go through a chunk
+    # at once: it holds the fewer rows.
+    chunk_size = max(64, chunk_rows(given[0], given[1], None) // max(8, directions))
     fixed, varied = eqx.partition(tuple(given), still)
     along = eqx.filter(tangents[1:4], True)
 
     def again(varied):
         model, data, weights = eqx.combine(varied, fixed)
-        brief = is_brief(model, data)
+        brief = is_brief(model, data) and num_rows(data) * width(model) * directions <= BRIEF
         found = expect(model, data, weights, chunk_size=chunk_size, cut=True, residual=brief)
         return found.weight, found.stats, found.gradient
 
     return _summed(*primals), eqx.filter_jvp(again, (varied,), (along,))[1]
 
 
-def residual(model, data, weights, prior, seen: Pass, chunk_size=None) -> Drift:
+def residual(model, data, weights, prior, seen: Pass, directions: int = 1) -> Drift:
     """What vanishes at a fixed point, as a differentiable function of everything it is given.
 
     For leaves it is the EM map less the identity; for arrays without sufficient statistics the
     gradient of the mean log-likelihood (Fisher's identity). Parameters at -inf (a weight of 0)
     are held where they are. Frozen parts are differentiated: here they are hyperparameters.
+    `directions`: in how many at once it will be differentiated.
     """
     model = jax.tree.map(_heeded, model, is_leaf=is_part)
-    weight, stats, gradients = _summed(seen.sums, model, data, weights, chunk_size)
+    weight, stats, gradients = _summed(seen.sums, model, data, weights, directions)
     parts = take_apart(model)
     totals = _totals(parts.leaves, stats, prior)
     new, idle = [], []
@@ -159,9 +160,7 @@ def jacobian(model, data, weights, prior, seen: Pass) -> Slope:
     """
     vector, build = parameters(model)
     vector = jnp.where(jnp.isfinite(vector), vector, jax.lax.stop_gradient(vector))
-    # All directions go through a chunk at once: it holds the fewer rows.
-    chunk = max(64, chunk_rows(model, data, None) // max(1, vector.size))
-    drift = lambda v: residual(build(v), data, weights, prior, seen, chunk)
+    drift = lambda v: residual(build(v), data, weights, prior, seen, vector.size)
     change, idle = jax.jacfwd(lambda v: drift(v), has_aux=True)(vector)
     unmoved = jnp.all(change == 0, axis=1)
     return Slope(jnp.diag(unmoved.astype(vector.dtype)) - change, unmoved, idle)
