@@ -1,5 +1,6 @@
 """Columns of text that are numbers, dates or labels, each read as a whole."""
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,11 @@ class Levels(NamedTuple):
         values = np.asarray(values)
         missing = np.array([np.nan], float if values.dtype.kind in "fiu" else object)
         return np.append(values, missing)[self.codes]
+
+    def labels(self, na: Collection[str]) -> np.ndarray:
+        """The rows' texts, but for those that stand for a missing one."""
+        texts = self.texts.astype(object)
+        return self.spread(texts.where(~texts.isin(list(na)), np.nan))
 
 
 def levels_of(column: Any) -> Levels | None:
@@ -71,16 +77,15 @@ def read_columns(
             reading = reading_of(texts, column.count(), mark, na, decimal, thousands)
             there = texts[~is_absent(texts, na)]
             if reading is not None:
-                columns[name], found[name] = _numbers(levels, reading, name), reading
+                values = pd.Series(_numbers(levels, reading, name), frame.index)
+                columns[name], found[name] = values.to_numpy(), reading
                 rows = lambda gone, at=levels: int(
                     (at.texts.isin(gone)).to_numpy()[at.codes[at.codes >= 0]].sum()
                 )
                 said += said_of(name, texts, reading, rows)
-                if dates.numbers_are_dates(pd.Series(columns[name])):
-                    columns[name], found[name] = dates.days(pd.Series(columns[name]))
-                    said += dates.said_of(
-                        name, pd.Series(columns[name]), columns[name], found[name]
-                    )
+                if dates.numbers_are_dates(values):
+                    columns[name], found[name] = dates.days(values)
+                    said += dates.said_of(name, values, columns[name], found[name])
             elif dates.are_dates(there):
                 first = dates.day_first(there, mark)
                 since, found[name] = dates.days(there, day_first=first)
@@ -125,7 +130,7 @@ def _labels(name: str, levels: Levels, na: set[str]) -> tuple[Any, Reading, list
     if here:
         said.append(f"{name}: {', '.join(map(repr, here))} was read as missing.")
     reading = Reading("label", na=tuple(here))
-    return levels.spread(texts.astype(object).where(~texts.isin(here), np.nan)), reading, said
+    return levels.labels(here), reading, said
 
 
 def _without(column: Any, na: Any) -> Any:
@@ -144,4 +149,4 @@ def _as_before(column: Any, levels: Levels | None, reading: Reading) -> Any:
         return column if reading.kind in NUMBERS else _without(column, set(reading.na))
     if reading.kind in NUMBERS:
         return _numbers(levels, reading, str(column.name))
-    return levels.spread(levels.texts.astype(object).where(~levels.texts.isin(reading.na), np.nan))
+    return levels.labels(reading.na)

@@ -17,11 +17,12 @@ from ..combinators import HiddenMarkov, SequenceEvent
 from ..combinators._columns import ColumnsEvent
 from ..combinators._conditioning import plain
 from .checks import as_arrays, check_event, checked_data, checked_weights, floating
+from .chunks import chunk_rows, map_rows
 from .parts import take_apart
 from .solver import Rules, Solver
 
 SAMPLED = 4096  # rows
-AT_ONCE = 1 << 16  # rows whose log-densities are computed at once
+MANY = 1 << 16  # rows whose log-densities are computed chunk by chunk
 
 
 class Options(NamedTuple):
@@ -204,14 +205,15 @@ def row_log_probs(model, data, at_once: int | None = None):
     """Of all rows, so many at once; None for all."""
     if at_once is None:
         return jax.vmap(model.log_prob)(data)
-    return jax.lax.map(model.log_prob, data, batch_size=at_once)
+    return map_rows(model.log_prob, data, at_once)
 
 
 def check_support(model: PyTree, data: PyTree, weights: Array | None) -> None:
     """Refuse a row that has density 0 under every component of a fresh start."""
     # What stands between would take gigabytes; rows on several devices stay where they are.
     alone = all(len(a.devices()) == 1 for a in jax.tree.leaves(data) if isinstance(a, jax.Array))
-    values = row_log_probs(model, data, AT_ONCE if alone and num_rows(data) > AT_ONCE else None)
+    many = alone and num_rows(data) > MANY
+    values = row_log_probs(model, data, chunk_rows(model, data, None) if many else None)
     off = jnp.isneginf(values)
     off = off if weights is None else off & (weights > 0)
     if bool(jnp.any(off)):

@@ -192,6 +192,14 @@ def test_spans_of_time_are_days(tmp_path):
     assert read_table(tmp_path / "t.parquet").frame["t"].tolist() == [0.5, 1.5]
 
 
+def test_dates_in_digits_stay_with_the_names_of_their_rows(tmp_path):
+    path = tmp_path / "t.txt"
+    path.write_text("when x\n" + "".join(f"r{i} 202401{i + 10} {i}.5\n" for i in range(12)))
+    frame = read_table(path).frame
+    assert frame.index.tolist() == [f"r{i}" for i in range(12)]
+    assert frame["when"].tolist() == list(range(12))
+
+
 def test_what_was_guessed_is_said(tmp_path):
     notes = " ".join(_read(tmp_path, "# made\na;n\n1.250;$1\n12.400;$2\n").notes)
     assert "'# made'" in notes and "'1.250' was read as 1250" in notes and "'$1'" in notes
