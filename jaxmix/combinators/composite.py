@@ -28,7 +28,7 @@ class Composite(LogDensity):
     parts: tuple[PyTree, ...] | dict[str, PyTree]
 
     def __init__(self, parts):
-        if not isinstance(parts, Iterable) or isinstance(parts, jax.Array):
+        if not isinstance(parts, Iterable) or hasattr(parts, "dtype"):
             raise TypeError(
                 f"Composite takes densities in a tuple or a dict; a {type(parts).__name__} was given."
             )

@@ -60,6 +60,9 @@ class VonMisesFisher(Direction):
         square = jnp.sum(self.direction**2, -1, keepdims=True)
         return self.direction / jnp.sqrt(square)
 
+    def placed_at(self, origin) -> Self:
+        return self._replace(direction=origin)
+
     @property
     def mean(self) -> Float[Array, "*stack d"]:
         """The mean of the unit vectors: the mean direction times the mean resultant length."""

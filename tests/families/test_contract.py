@@ -91,6 +91,16 @@ def test_equals_scipy(case, x64):
 
 
 @refitted
+def test_a_leaf_is_placed_about_another_origin(case):
+    density = case.make()
+    moved = None if density.origin is None else 1.5 * density.origin
+    if density.about is not None:
+        np.testing.assert_allclose(
+            density.placed_at(moved).placed_at(density.origin).origin, density.origin
+        )
+
+
+@refitted
 def test_dtypes_are_kept(case, dtype):
     density = case.make()
 

@@ -72,6 +72,7 @@ def family(case):
     return setting
 
 
+COMBINED = {case.name: case.bounded for case in COMBINATORS}
 SETTINGS = {case.name: family(case) for case in FAMILIES} | {
     case.name: lambda case=case: (*case.make(), "other") for case in COMBINATORS
 }
@@ -105,7 +106,7 @@ def test_the_same_fit(name):
     rows = jax.tree.map(np.asarray, rows)
     two = lambda a: np.concatenate([a, a])
     rows, once = jax.tree.map(two, rows), np.repeat([1.0, 0.0], len(jax.tree.leaves(rows)[0]))
-    given = {"init": "given"} if name in {case.name for case in COMBINATORS} else {}
+    given = {"init": "given"} if name in COMBINED else {}
 
     def fitted(data, weights, floor=DEFAULT_FLOOR):
         narrow = {"f": np.float32, "i": np.int32}
@@ -138,7 +139,8 @@ def test_the_same_fit(name):
         other, under, said = fitted(data, weights, (1 + (how == "doubled")) * DEFAULT_FLOOR)
         gap = other + np.mean(lost) - level
         apart = np.max(np.abs((under + lost)[back] - each))
-        if not (abs(gap) < 1e-4 and apart < 0.1 and said == result):
+        same = said == result or not COMBINED.get(name, True)  # without a bound it ends by chance
+        if not (abs(gap) < 1e-4 and apart < 0.1 and same):
             wrong[how] = gap, apart, said if said != result else ""
     assert not wrong, wrong
 

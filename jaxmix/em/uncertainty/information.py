@@ -50,10 +50,11 @@ def tangent_basis(
         off = leaf.on_boundary(floor) | ~sound(leaf, total, weight)
         still, lost = _held(leaf, off, leaf.from_stats(total, leaf.origin))
         moves = jnp.where(still[:, None], jnp.zeros_like(moves), moves)
-        # Statistics have units, and those of a rare outcome a slope whose square may overflow.
-        moves = moves / _or_one(jnp.max(jnp.abs(moves), axis=0, keepdims=True))
-        rows = _lengths(moves, 1)
+        # Directions mix coordinates: in each one's own unit, or the smallest would be lost.
+        rows = _units(leaf, total)
         moves = moves / rows
+        # Statistics have units too, and those of a rare outcome a slope whose square may overflow.
+        moves = moves / _or_one(jnp.max(jnp.abs(moves), axis=0, keepdims=True))
         left = jnp.linalg.svd(moves / _lengths(moves, 0), full_matrices=False)[0]
         left = left[:, : free_parameters(leaf)]
         # Singular values come largest first: those of the directions lost are the last.
@@ -68,6 +69,16 @@ def tangent_basis(
     return Directions(
         jax.scipy.linalg.block_diag(*blocks), jnp.concatenate(live), jnp.concatenate(held)
     )
+
+
+def _units(leaf: Any, stats: Any) -> Array:
+    """What each parameter (p, 1) is known to within by complete data; 1 where they don't tell."""
+    flat, build = parameters(leaf)
+    slope = jax.grad(lambda v: build(v).expected_log_prob(stats, leaf.origin))
+    along = lambda e: jnp.vdot(e, jax.jvp(slope, (flat,), (e,))[1])
+    told = -jax.vmap(along)(jnp.eye(flat.size, dtype=flat.dtype))
+    told = jnp.where((told > 0) & jnp.isfinite(told), told, jnp.ones_like(told))
+    return 1 / jnp.sqrt(told)[:, None]
 
 
 def _held(leaf: Any, off: Array, again: Any) -> tuple[Array, Array]:

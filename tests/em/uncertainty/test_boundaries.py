@@ -140,3 +140,21 @@ def test_a_probability_that_is_almost_zero(p):
     assert errors.at_boundary == ([".initial.logits[1]"] if held else [])
     np.testing.assert_allclose(errors.initial.probs, 0 if held else p**0.5, rtol=1e-4)
     np.testing.assert_allclose(errors.emissions.mean, errors_at(0.0).emissions.mean, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_errors_in_any_unit(kind):
+    draw = np.random.default_rng(3)
+    rows = draw.normal(0, 1, 60), draw.normal(0, 1, (60, 2)) @ [[1.0, 0.5], [0.0, 1.0]]
+    model = jm.Composite((jm.Normal(0.0, 1.0), jm.MultivariateNormal(jnp.zeros(2), jnp.eye(2))))
+    rows_seen = 60 if kind == "observed" else 60 - 7  # less the free parameters
+    for unit in (1e-9, 1e-4, 1.0, 1e5, 1e9):
+        data = jax.tree.map(lambda a, unit=unit: jnp.asarray(unit * a, jnp.float32), rows)
+        errors = jm.em.standard_errors(jm.em.run(model, data, floor=0.0).model, data, kind=kind)
+        means = errors.parts[0].mean, *errors.parts[1].mean
+        own = np.array([rows[0].std(), *rows[1].std(0)])
+        np.testing.assert_allclose(np.asarray(means) / unit, own / rows_seen**0.5, rtol=1e-3)
+        fourth = np.mean((rows[0] - rows[0].mean()) ** 4) / rows[0].var() ** 2
+        spread = 2.0 if kind == "observed" else fourth - 1
+        expected = 0.5 * own[0] * (spread / rows_seen) ** 0.5
+        np.testing.assert_allclose(float(errors.parts[0].scale) / unit, expected, rtol=1e-3)
