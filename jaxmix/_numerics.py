@@ -59,7 +59,8 @@ def as_float(*values) -> tuple[Array, ...]:
     if any(jnp.issubdtype(kind, jnp.complexfloating) for kind in kinds):
         raise TypeError("Real numbers were expected; complex ones were given.")
     floating = [kind for kind in kinds if jnp.issubdtype(kind, jnp.inexact)]
-    dtype = jnp.result_type(*floating) if floating else jnp.result_type(float)
+    with jax.numpy_dtype_promotion("standard"):  # of the caller's own, which all may mix
+        dtype = jnp.result_type(*floating) if floating else jnp.result_type(float)
     return tuple(
         constant(v, dtype) if isinstance(v, Host) else jax.lax.convert_element_type(v, dtype)
         for v in given

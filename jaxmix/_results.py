@@ -19,13 +19,15 @@ class RESULTS(eqxi.Enumeration):
     )
     nonfinite = (
         "The log-likelihood became NaN or infinite. Check the data for rows that are off the "
-        "support of every component, and the start for empty or degenerate components; where it "
+        "support of every component or so large (1e19 in float32) that their squares overflow, "
+        "and the start for empty or degenerate components; where it "
         "is an average of weights, check model(z, x) at draws of the guide: for NaN, for a density "
         "that is infinite there, and for a guide that lies off the model's support."
     )
     degenerate = (
         "A component collapsed onto its variance floor: the likelihood is unbounded there and "
-        "its value means nothing. Use fewer components, a stronger prior, or more restarts."
+        "its value means nothing. Use fewer components, a stronger prior, or more restarts; of "
+        "data in a unit so large that their squares are 0 (1e-18 in float32), another unit."
     )
     tolerance_below_noise = (
         "`tol` is smaller than the rounding error of the summed log-likelihood: the fit stopped "

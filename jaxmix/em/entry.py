@@ -222,11 +222,15 @@ def check_support(model: PyTree, data: PyTree, weights: Array | None) -> None:
         event = jax.tree.map(lambda a: np.asarray(a[row]).tolist(), record)
         raise ValueError(
             f"Row {row}, {event}, has probability 0 under every component "
-            f"({int(off.sum())} such rows): {_supports(model)}"
+            f"({int(off.sum())} such rows): {_supports(model, data)}"
         )
 
 
-def _supports(model: PyTree) -> str:
+def _supports(model: PyTree, data: PyTree) -> str:
+    dtype = float_of(model)
+    most = np.sqrt(jnp.finfo(dtype).max / num_rows(data))
+    if any(bool(jnp.any(jnp.abs(a) > most)) for a in jax.tree.leaves(data)):
+        return f"the squares of such data overflow {dtype}. Divide the data by their scale, or enable x64."
     names = sorted({type(leaf).__name__ for leaf in take_apart(model).leaves} - {"Categorical"})
     return "it is off the support of the families used" + (
         f" ({', '.join(names)})." if names else "."

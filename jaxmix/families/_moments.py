@@ -62,9 +62,12 @@ def at_floor(variance: Array, floor: Array, mean: Array) -> Array:
 
 
 def floor_with_rounding(floor: Array, mean: Array) -> Array:
-    """Variances that cannot be told from a floor, or from the rounding of the mean."""
-    rounding = 4 * jnp.finfo(mean.dtype).eps * mean
-    return 2 * floor + rounding * rounding
+    """Variances that cannot be told from a floor, the rounding of the mean, or of squares to 0."""
+    kind = jnp.finfo(mean.dtype)
+    rounding = 4 * kind.eps * mean
+    # Below this the squares of small residuals are 0: of data of 1e-19 nothing else would be told.
+    least = kind.tiny / jnp.sqrt(kind.eps).astype(kind.dtype)
+    return 2 * floor + rounding * rounding + least
 
 
 def inverse_of_lower(lower: Float[Array, "*stack d d"]) -> Float[Array, "*stack d d"]:

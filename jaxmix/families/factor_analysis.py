@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from .. import _loops
 from ._family import LOG_2_PI, Refittable, as_float, exp_of, length_of, logs, made, one_event
-from ._moments import diagonal_matrix
+from ._moments import at_floor, diagonal_matrix
 
 HIGHEST = jax.lax.Precision.HIGHEST
 
@@ -195,7 +195,7 @@ class _LowRank(Refittable):
         return zeros._replace(square=share * variance)
 
     def on_boundary(self, floor):
-        return jnp.any(jnp.exp(2 * self._scales()) <= 2 * floor.square, -1)
+        return jnp.any(at_floor(jnp.exp(2 * self._scales()), floor.square, self.mean), -1)
 
 
 class FactorAnalysis(_LowRank):

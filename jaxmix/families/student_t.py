@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key, Scalar
 
 from ._family import LOG_2_PI, Refittable, as_float, exp_of, logs, one_event
+from ._moments import at_floor
 from ._special import log_minus_digamma, shape_of, stirling
 
 LIMIT = 1e5  # degrees of freedom beyond which a fit doesn't go: a normal, to 1e-10 nats
@@ -199,4 +200,4 @@ class StudentT(Refittable):
         return LatentScales(stats.count, stats.precision, first, second, stats.gap)
 
     def on_boundary(self, floor: LatentScales):
-        return jnp.exp(2 * self.log_scale) <= 2 * floor.second
+        return at_floor(jnp.exp(2 * self.log_scale), floor.second, self.loc)

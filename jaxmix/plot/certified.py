@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._arguments import function, made_by, takes, whole
+from .._arguments import function, made_by, numbers, takes, whole
 from ..importance import Certificate, Draws, Threshold
 from ._canvas import COOL, DRAWN, INK, PALE, WARM, axes_or_new
 
@@ -42,7 +42,7 @@ def certificate(
     Raises:
         ValueError: if the axes do not fit the certificate.
     """
-    lines = [np.asarray(axis) for axis in axes]
+    lines = [np.asarray(numbers()(axis, "each axis of certificate")) for axis in axes]
     upper = np.asarray(certificate.upper)
     names = tuple(names) or tuple(f"parameter {i}" for i in range(len(lines)))
     if len(lines) == 3:

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 from .._density import made
 from .._numerics import as_float
 from ..families._entrances import exp_of, length_of
+from ..families._moments import at_floor
 from ..families.multivariate_normal import (
     MultivariateNormal,
     covariance_of,
@@ -92,7 +93,7 @@ class LinearRegression(LinearForm):
         return self._replace(coefficients=coefficients, intercept=intercept, log_scale=log_scale)
 
     def on_boundary(self, floor: Residuals):
-        return jnp.exp(2 * self.log_scale) <= 2 * floor.square[..., 0, 0]
+        return at_floor(jnp.exp(2 * self.log_scale), floor.square[..., 0, 0], 0 * self.log_scale)
 
 
 class MultivariateLinearRegression(LinearForm):

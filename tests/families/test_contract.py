@@ -96,7 +96,7 @@ def test_a_leaf_is_placed_about_another_origin(case):
     moved = None if density.origin is None else 1.5 * density.origin
     if density.about is not None:
         np.testing.assert_allclose(
-            density.placed_at(moved).placed_at(density.origin).origin, density.origin
+            density.placed_at(moved).placed_at(density.origin).origin, density.origin, rtol=1e-6
         )
 
 

@@ -164,3 +164,18 @@ def test_a_template_far_from_the_data():
         own = [float(np.mean(jax.vmap(p.log_prob)(x))) for p, x in parts]
         levels.append(own + np.log(unit) * np.array([1, 2, 2, 2, 4, 1]))
     np.testing.assert_allclose(levels, np.broadcast_to(levels[1], (3, 6)), atol=2e-3)
+
+
+def test_units_in_which_squares_overflow_or_are_zero():
+    template, rows, _ = groups()
+    rows = rows / [1, 1e6]
+    fitted = lambda unit: jm.fit(
+        jax.random.key(0), template, jnp.asarray(unit * rows, jnp.float32), num_restarts=2,
+        progress=False,
+    )  # fmt: skip
+    levels = [fitted(u).log_likelihood + rows.size * np.log(u) for u in (1e-17, 1.0, 1e17)]
+    np.testing.assert_allclose(levels, levels[1], atol=0.01)
+    assert fitted(1e-19).result == jm.RESULTS.degenerate
+    for unit in (1e19, 1e30):
+        with pytest.raises(ValueError, match="squares of such data overflow float32"):
+            fitted(unit)

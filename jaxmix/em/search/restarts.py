@@ -213,7 +213,8 @@ def _ranked(now: Standing) -> np.ndarray:
 
 def _twins(now: Standing, one: int, other: int) -> bool:
     """Whether two lanes are on their way to one optimum, as far as likelihood and shares tell."""
-    foretold = now.level + (now.hope - now.level) / SLACK
+    with np.errstate(invalid="ignore"):  # of infinite ones, that are no twins
+        foretold = now.level + (now.hope - now.level) / SLACK
     ends = np.where(now.running, foretold, now.level)[[one, other]]
     near = np.abs(now.shares[one] - now.shares[other]).max(initial=0.0) < ALIKE
     return bool(near and np.isfinite(ends).all() and np.ptp(ends) < CLOSE)
