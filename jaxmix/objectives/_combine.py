@@ -263,5 +263,11 @@ class Prefixes(NamedTuple):
 
 def _affine_scan(scale, added):
     """b_i = added_i + scale_i b_{i+1}, from the end, where it is added alone."""
-    join = lambda later, here: (here[0] * later[0], here[1] + here[0] * later[1])
-    return jax.lax.associative_scan(join, (scale, added), reverse=True)[1]
+    place = jnp.arange(added.shape[0])
+
+    def double(k, windows):  # of 2^k from each place on; one body, however many
+        factor, total = windows
+        ahead = lambda a: a.at[place + (1 << k)].get(mode="fill", fill_value=0)
+        return factor * ahead(factor), total + factor * ahead(total)
+
+    return jax.lax.fori_loop(0, (place.size - 1).bit_length(), double, (scale, added))[1]
