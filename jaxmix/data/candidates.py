@@ -24,13 +24,15 @@ from ..families import (
     StudentT,
     VonMises,
 )
-from .column import Column, column_of, names_rows
+from .column import Column, cells, column_of, names_rows
 from .score import held_out
 from .worth import MAX_NUMBERS, part, skewed, spread, tails, turn, zeros
 
 MAX_LABELS = 50  # of texts
+MAX_LEVELS = 12  # of numbers with decimals: no hours or days
 FEW = 3  # of them that are labels whatever the scores
 ROWS_A_LABEL = 10
+ROUNDED = 0.02  # nats a value that a rounded law has to gain over those of counts, for a count
 TIE = 2.0  # nats over the values scored, within which the simplest of the families is taken
 
 
@@ -137,8 +139,7 @@ def known_family(name: str) -> str:
 
 
 def _as_labels(c: Column) -> bool:
-    # Values on no grid that many rows share are labels, or a law of lumps.
-    most = MAX_NUMBERS if c.step else MAX_LABELS
+    most = MAX_NUMBERS if c.whole else MAX_LEVELS
     return len(c.labels) <= min(most, c.size // ROWS_A_LABEL)
 
 
@@ -163,7 +164,7 @@ def choose_number(x: np.ndarray, name: str = "", only: str | None = None) -> Cho
     if only is None:
         if (reason := names_rows(c, x)) is not None:
             return Chosen("ignored", None, reason)
-        if (len(c.labels) <= FEW and _as_labels(c)) or len(c.labels) == 2:
+        if ((len(c.labels) <= FEW or c.coarse) and _as_labels(c)) or len(c.labels) == 2:
             listed = ", ".join(f"{value:g}" for value in c.labels)
             return Chosen("Categorical", _labels(c), f"{len(c.labels)} values: {listed}")
     if len(c.rest) < 20:
@@ -189,7 +190,7 @@ def _best(c: Column, only: str | None) -> Chosen:
     families = candidates()
     for one in families:
         if one.name == only or (only is None and one.worth(c)):
-            if c.whole or not one.whole or one.name == "Categorical":
+            if (c.whole and not c.coarse) or not one.whole or one.name in ("Categorical", only):
                 judge(one, c)
     lumps = bool(c.atoms and c.step)
     if len(tried) == 1 and not lumps:
@@ -205,12 +206,16 @@ def _best(c: Column, only: str | None) -> Chosen:
     scores = {name: s for name, s in scores.items() if np.isfinite(s).any()}
     if not scores:
         return Chosen("ignored", None, f"{only or 'no family'} does not hold all of its values")
+    listed = ", ".join(f"{name} {np.nanmax(s):.3f}" for name, s in scores.items())
+    reason = f"held-out nats a value: {listed}" if len(scores) > 1 else "the one family that fits"
+    if c.counted:
+        whole = [one.name for one in families if one.whole]
+        gain = max(ROUNDED, TIE / len(c.sample))
+        scores = {name: s - gain * (name not in whole) for name, s in scores.items()}
     top = max(np.nanmax(s) for s in scores.values())
     # How many densities a family needs to come so near; the first of those that need fewest.
     needs = {name: np.flatnonzero(s >= top - TIE / len(c.sample)) for name, s in scores.items()}
     best = min((name for name in needs if len(needs[name])), key=lambda name: needs[name][0])
-    listed = ", ".join(f"{name} {np.nanmax(s):.3f}" for name, s in scores.items())
-    reason = f"held-out nats a value: {listed}" if len(scores) > 1 else "the one family that fits"
     if c.marks:
         listed = ", ".join(f"{mark:g}" for mark in c.marks)
         reason += f"; {listed} stands apart, as a mark of what is missing does (--na)"
@@ -259,20 +264,12 @@ def _score(plain: PyTree, c: Column) -> np.ndarray:
     # A mass under a rounded law; else a density, which over a step, or over each value's part of
     # the line, is one.
     scores = held_out(rounded, x / own)
-    if c.heaped and not c.step:
-        scores = scores + np.mean(np.log(_cells(c, x) / own))
-    elif not c.heaped:
+    if c.coarse:
+        scores = scores + np.mean(np.log(cells(c.labels)[np.searchsorted(c.labels, x)] / unit))
+    elif not (c.heaped and c.step):
         scores = scores + np.log(unit / own)
     known = np.append(shares[shares > 0], rest)
     return rest * scores + np.sum(known * np.log(known))
-
-
-def _cells(c: Column, x: np.ndarray) -> np.ndarray:
-    """How much of the line is nearest to each of the values."""
-    labels = c.labels[~np.isin(c.labels, c.atoms)]
-    middles = (labels[1:] + labels[:-1]) / 2
-    ends = np.r_[2 * labels[0] - middles[0], middles, 2 * labels[-1] - middles[-1]]
-    return np.diff(ends)[np.searchsorted(labels, x)]
 
 
 def _score_whole(plain: PyTree, c: Column) -> np.ndarray:

@@ -13,6 +13,8 @@ PILED = 0.2  # of the rows at one value from which they are none either
 NO_CHANCE = 7.0  # nats
 LEAST = 10  # rows of an atom
 LUMP = 0.02  # least share of the rows of an atom
+SPARSE = 5.0  # places of a grid to a value, beyond which ties are no matter of its step
+COUNTED = 5.0  # steps from the least to the middle value, below which numbers are counted
 MANY, ROWS_A_KEY = 50, 10  # keys that are no labels: more of them, or of fewer rows each
 TIMES = 8.0  # how much commoner than its neighbours an atom is
 END = (5, 0.005, 5.0)  # the same three of an atom at an end of the range, where lumps are usual
@@ -32,6 +34,8 @@ class Column(NamedTuple):
     - `atoms`: values that many rows share, where the others form a continuum.
     - `heaped`: whether a typical value, and no atom, is shared by several rows, or one by many.
     - `marks`: those of the atoms that stand apart as marks of missing values do.
+    - `coarse`: whether ties show that `step` is not the last digit but what values lie apart by:
+      prices, or an index of few values. By the last digit a component would gain on every tie.
     """
 
     name: str
@@ -43,10 +47,18 @@ class Column(NamedTuple):
     atoms: tuple[float, ...]
     heaped: bool
     marks: tuple[float, ...] = ()
+    coarse: bool = False
 
     @property
     def whole(self) -> bool:
         return _whole(self.labels)
+
+    @property
+    def counted(self) -> bool:
+        """Whether whole numbers lie so near to their least, 0 or above, that nothing was rounded."""
+        if not self.whole or self.labels[0] < 0 or not len(self.rest):
+            return False
+        return bool(np.median(self.rest) - self.labels[0] < COUNTED * (self.step or 1.0))
 
     @property
     def rest(self) -> np.ndarray:
@@ -64,9 +76,21 @@ def column_of(x: np.ndarray, name: str = "") -> Column:
     rest = ~np.isin(labels, atoms)
     rows, most = counts[rest].sum(), counts[rest].max(initial=0)
     heaped = bool(rows >= HEAPED * rest.sum() or most > max(2, PILED * rows))
+    coarse = False
     if heaped and step is None:
         step = _apart(labels)
-    return Column(name, len(x), x[order], labels, counts, step, tuple(sorted(atoms)), heaped, marks)
+    if heaped and not atoms and len(labels) > 2:
+        usual = float(np.median(np.repeat(cells(labels), counts)))
+        if coarse := step is None or usual > SPARSE * step:
+            step = float(f"{usual:.1g}")
+    atoms = tuple(sorted(atoms))
+    return Column(name, len(x), x[order], labels, counts, step, atoms, heaped, marks, coarse)
+
+
+def cells(labels: np.ndarray) -> np.ndarray:
+    """How much of the line is nearest to each of the values, in rising order."""
+    middles = (labels[1:] + labels[:-1]) / 2
+    return np.diff(np.r_[2 * labels[0] - middles[0], middles, 2 * labels[-1] - middles[-1]])
 
 
 def step_of(labels: np.ndarray) -> float | None:

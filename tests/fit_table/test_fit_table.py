@@ -292,6 +292,21 @@ def test_a_value_of_many_rows_among_few_is_no_continuum():
     assert not column_of(np.r_[np.arange(15.0), 3.0, 3.0]).heaped
 
 
+def test_counts_stay_counts_and_an_index_of_few_values_a_number():
+    rng = np.random.default_rng(0)
+    visits = rng.poisson(rng.lognormal(0.3, 1.0, 3000))  # of no family that is tried
+    assert choose_number(visits.astype(float)).family.endswith("NegativeBinomial")
+    places = np.array(
+        [0, 3.4, 4.3, 6.9, 8.7, 9.97, 10.58, 11.84, 13.73, 17.2, 20.7, 24.1, 31, 41.4]
+    )
+    index = places[np.abs(rng.gamma(3.0, 4.0, 3000)[:, None] - places).argmin(1)]
+    c = column_of(index)
+    assert c.coarse and 1 <= c.step <= 3
+    assert choose_number(index).family.startswith("Discretised")
+    years = np.array([0.5, 2.5, 6, 9, 13, 16.5, 23])[rng.integers(0, 7, 3000)]
+    assert choose_number(years).family == "Categorical"
+
+
 def test_heavy_tails_in_units_of_a_last_digit_are_tails():
     """The scale that a score begins from is the column's own: 4 decimals are 10,000 steps of it."""
     x = np.random.default_rng(0).standard_t(2, 300)
