@@ -26,16 +26,23 @@ def _with_key(sample: Any) -> Any:
 
 
 def _of_one_number(function: Any, ends: tuple[float, float]) -> Any:
-    """The same method of one finite number; no batch of them, the ends at what is infinite."""
+    """The same method of one number of a family's domain, or a finite one; the ends beyond it."""
 
     @functools.wraps(function)
     def checked(self, x):
         x = one_event(x, (), self)
-        if not jnp.issubdtype(x.dtype, jnp.inexact):
+        if self.ranks and (domain := getattr(self, "domain", None)) is not None:
+            x = x.astype(_dtype_of(self))
+            x = jnp.floor(x) if domain.whole else x
+            safe, base = domain.safe(x, x.dtype)
+            inside, middle = base == 0, domain.inner
+        elif jnp.issubdtype(x.dtype, jnp.inexact):
+            inside, middle = jnp.isfinite(x), 0.0
+            safe = jnp.where(inside, x, 0.5)
+        else:
             return function(self, x)
-        inside = jnp.isfinite(x)
-        value = function(self, jnp.where(inside, x, 0.5))
-        beyond = jnp.where(jnp.isnan(x), x, jnp.where(x > 0, ends[1], ends[0]))
+        value = function(self, safe)
+        beyond = jnp.where(jnp.isnan(x), x, jnp.where(x > middle, ends[1], ends[0]))
         return jnp.where(inside, value, beyond.astype(value.dtype))
 
     return checked
@@ -92,6 +99,8 @@ class LogDensity(eqx.Module):
     def template(cls, *dim: Any, **settings: Any) -> Self:
         """A placeholder for a fit: all parameters are stored as 0, vectors' of this dimension.
 
+        Where axes are declared by several names, of a size for each, in the order of the fields.
+
         A combinator, which has none of its own, is called with what is given: templates of its
         parts, and settings.
         """
@@ -101,11 +110,15 @@ class LogDensity(eqx.Module):
             return cls(*dim, **settings)
         if sentence := misdeclared(cls):
             raise BrokenContractError(sentence)
-        if settings or len(dim) != any(cls.ranks.values()):
-            wanted = "the dimension of its vectors" if any(cls.ranks.values()) else "nothing"
+        axes = {f: cls._axes.get(f, ("d",) * rank) for f, rank in cls.ranks.items()}
+        names = dict.fromkeys(name for own in axes.values() for name in own)
+        if settings or len(dim) != len(names):
+            wanted = ("nothing", "the dimension of its vectors")[: len(names) + 1][-1]
+            wanted = wanted if len(names) < 2 else f"the sizes {', '.join(names)}"
             given = [*dim, *settings]
             raise TypeError(f"{cls.__name__}.template takes {wanted}; it was given {given}.")
-        return made(cls, **{field: zeros(*rank * dim) for field, rank in cls.ranks.items()})
+        sizes = dict(zip(names, dim, strict=True))
+        return made(cls, **{f: zeros(*(sizes[name] for name in own)) for f, own in axes.items()})
 
     def _replace(self, **fields: Any) -> Self:
         """The density with these fields instead of its own."""

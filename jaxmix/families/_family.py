@@ -27,3 +27,4 @@ from ._support import TRIALS as TRIALS
 from ._support import UNIT as UNIT
 from ._support import Domain as Domain
 from ._support import outside as outside
+from ._support import within as within

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Key, PyTree, Scalar
 
 from .. import _loops
 from .._density import LogDensity, one_event
+from ._factors import product
 from ._special import LOG_2_PI
 from .normal import Normal
 
@@ -117,15 +118,15 @@ class SeenFull(SeenInPart):
 
     def observed_log_prob(self, event):
         seen, residual, inverse, log_det = self._observed(event)
-        square = jnp.dot(residual, jnp.matmul(inverse, residual, precision="highest"))
+        square = jnp.dot(residual, product(inverse, residual))
         return -0.5 * (square + log_det + jnp.sum(seen).astype(event.dtype) * LOG_2_PI)
 
     def completed(self, x):
         seen, residual, inverse, _ = self._observed(x)
         covariance = self.covariance
-        slope = jnp.matmul(covariance, inverse, precision="highest")
-        mean = self.mean + jnp.matmul(slope, residual, precision="highest")
-        rest = covariance - jnp.matmul(slope, covariance, precision="highest")
+        slope = product(covariance, inverse)
+        mean = self.mean + product(slope, residual)
+        rest = covariance - product(slope, covariance)
         unseen = ~seen[:, None] & ~seen[None]
         return jnp.where(seen, x, mean), jnp.where(unseen, rest, jnp.zeros_like(rest))
 

@@ -1,6 +1,7 @@
 """Supports: where a family's events live, in words and as a test; what an event off them is worth."""
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -81,6 +82,12 @@ def outside(inside: Bool[Array, "..."], x: Float[Array, "..."]) -> Float[Array, 
     """0 on the support, -inf off it; NaN stays NaN."""
     off = jnp.where(jnp.isnan(x), x, jnp.full_like(x, -jnp.inf))
     return jnp.where(inside, jnp.zeros_like(x), off)
+
+
+def within(inside: Bool[Array, "..."], function: Callable[..., Array], *arguments: Array) -> Array:
+    """A function of numbers where they are inside its domain; inf, without a gradient, elsewhere."""
+    value = function(*(jnp.where(inside, a, jnp.ones_like(a)) for a in arguments))
+    return jnp.where(inside, value, jnp.full_like(value, jnp.inf))
 
 
 def chosen(log_probs: Array, counts: Array) -> Array:

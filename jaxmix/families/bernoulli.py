@@ -71,9 +71,7 @@ class Bernoulli(Coins):
         return jnp.where(one, log(self.logit), log(-self.logit)) + self.log_base(x)
 
     def cdf(self, x) -> Scalar:
-        x = x.astype(self.logit.dtype)
-        below = jnp.where(x < 1, jax.nn.sigmoid(-self.logit), jnp.ones_like(x))
-        return jnp.where(x < 0, jnp.zeros_like(below), below)
+        return jnp.where(x < 1, jax.nn.sigmoid(-self.logit), jnp.ones_like(x))
 
     def sample(self, key: Key[Array, ""]) -> Bool[Array, ""]:
         return jax.random.bernoulli(key, self.prob, ())

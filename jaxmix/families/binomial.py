@@ -77,12 +77,10 @@ class Binomial(Coins):
         return jnp.sum(each) - log_factorial_gap(n) + base
 
     def cdf(self, x) -> Scalar:
-        x = x.astype(self.logit.dtype)
-        wins = jnp.floor(x) - self.low
-        inside = (wins >= 0) & (wins < self.trials)
-        k = jnp.where(inside, wins, jnp.zeros_like(wins))
-        below = jax.lax.betainc(self.trials - k, k + 1, jax.nn.sigmoid(-self.logit))
-        return jnp.where(inside, below, jnp.where(wins < 0, jnp.zeros_like(k), jnp.ones_like(k)))
+        more = self.low + self.trials - x  # wins that are still possible
+        short = jax.nn.sigmoid(-self.logit)
+        below = jax.lax.betainc(jnp.maximum(more, 1), self.trials - more + 1, short)
+        return jnp.where(more > 0, below, jnp.ones_like(x))
 
     def sample(self, key: Key[Array, ""]) -> Int[Array, ""]:
         # As many coins: exact at every size, with an integer that no float has rounded.

@@ -79,7 +79,6 @@ class CensoredNormal(NormalBetween):
 
     def cdf(self, x) -> Scalar:
         below = ndtr((x - self.loc) * jnp.exp(-self.log_scale))
-        below = jnp.where(x < self.low, jnp.zeros_like(below), below)
         return jnp.where(x >= self.high, jnp.ones_like(below), below)
 
     def sample(self, key: Key[Array, ""]) -> Scalar:

@@ -63,7 +63,6 @@ class ContinuousBernoulli(ExponentialFamily):
         return slope, near, jnp.where(near, jnp.ones_like(slope), slope)
 
     def cdf(self, x):
-        x = jnp.clip(x.astype(self.logit.dtype), 0, 1)
         slope, near, safe = self._steep()
         below = jnp.expm1(-safe * x) / jnp.expm1(-safe)
         below = jnp.where(near, x * (1 + 0.5 * slope * (1 - x)), below)

@@ -34,7 +34,7 @@ class Exponential(ExponentialFamily):
         (self.log_rate,) = logs("Exponential", rate=(rate, log_rate))
 
     def cdf(self, x) -> Scalar:
-        return -jnp.expm1(-self.rate * jnp.maximum(x, 0))
+        return -jnp.expm1(-self.rate * x)
 
     def sample(self, key: Key[Array, ""]) -> Scalar:
         return self.mean * jax.random.exponential(key, (), self.log_rate.dtype)

@@ -8,10 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .. import _loops
+from ._factors import HIGHEST, product
 from ._family import LOG_2_PI, Refittable, as_float, exp_of, length_of, logs, made, one_event
 from ._moments import at_floor, diagonal_matrix
-
-HIGHEST = jax.lax.Precision.HIGHEST
 
 
 class Factors(NamedTuple):
@@ -41,7 +40,7 @@ def _orthonormal(a: Float[Array, "d r"]) -> tuple[Array, Array, Array]:
         length = peak * jnp.sqrt(jnp.sum((own / peak) ** 2))
         unit = own / length
         at = jnp.arange(rank) == k
-        along = jnp.matmul(unit, rows, precision=HIGHEST)
+        along = product(unit, rows)
         later = jnp.where(jnp.arange(rank) > k, along, jnp.zeros_like(along))
         rows = jnp.where(at[None], unit[:, None], rows - jnp.outer(unit, later))
         return rows, log_det + jnp.log(length)
@@ -95,7 +94,7 @@ class _LowRank(Refittable):
 
     @property
     def covariance(self):
-        shared = jnp.matmul(self.loadings, jnp.swapaxes(self.loadings, -1, -2), precision=HIGHEST)
+        shared = product(self.loadings, jnp.swapaxes(self.loadings, -1, -2))
         return shared + diagonal_matrix(jnp.exp(2 * self._scales()))
 
     @classmethod
@@ -110,15 +109,14 @@ class _LowRank(Refittable):
         x, log_scale = one_event(x, (self.dim,), self), self._scales()
         loadings = self.loadings * jnp.exp(-log_scale)[:, None]
         across, root, half_log_det = _orthonormal(loadings)
-        covariance = jnp.matmul(root, root.T, precision=HIGHEST)
+        covariance = product(root, root.T)
         z = (x - self.mean) * jnp.exp(-log_scale)
-        turned = lambda a, b: jnp.matmul(a, b, precision=HIGHEST)
-        at = turned(root, turned(across.T, z))
+        at = product(root, product(across.T, z))
         # What the factors leave is small beside both: of it all digits are kept, and it is solved
         # for once more, since loadings times the rounding of the factors are not small.
         rest = _exact_rest(x, self.mean, self.loadings, at) * jnp.exp(-log_scale)
-        more = turned(root, turned(across.T, rest) - turned(root.T, at))
-        rest, whole = rest - turned(loadings, more), at + more
+        more = product(root, product(across.T, rest) - product(root.T, at))
+        rest, whole = rest - product(loadings, more), at + more
         square = jnp.sum(rest * rest) + jnp.sum(whole * whole)
         head = jnp.sum(log_scale) + half_log_det + 0.5 * self.dim * LOG_2_PI
         # Beyond this the residual is rounding, magnified.
@@ -135,7 +133,7 @@ class _LowRank(Refittable):
         noise = jax.random.normal(k_noise, self.mean.shape, self.mean.dtype) * jnp.exp(
             self._scales()
         )
-        return self.mean + jnp.matmul(self.loadings, factors, precision=HIGHEST) + noise
+        return self.mean + product(self.loadings, factors) + noise
 
     def stats(self, x, origin=None):
         x = one_event(x, (self.dim,), self)

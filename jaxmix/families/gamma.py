@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
 from .._numerics import log_of
-from ._family import POSITIVE, ExponentialFamily, exp_of, logs, one_event
+from ._family import POSITIVE, ExponentialFamily, exp_of, logs, one_event, within
 from ._special import shape_of, stirling
 
 TERMS = 64  # of the series of the lower tail
@@ -72,12 +72,12 @@ class Gamma(ExponentialFamily):
         return stirling(self.shape) + self.shape * (s.log - s.excess) + self.log_base(x)
 
     def cdf(self, x) -> Scalar:
-        return jax.lax.igamma(self.shape, self.rate * jnp.maximum(x, 0))
+        return jax.lax.igamma(self.shape, self.rate * x)
 
     def log_cdf(self, x) -> Scalar:
         below = self.cdf(x)
         # Where that has no digits left, by the series of x f(x) / shape, whose terms only fall.
-        deep = (x > 0) & (below < float(jnp.finfo(below.dtype).tiny) ** 0.5)
+        deep = below < float(jnp.finfo(below.dtype).tiny) ** 0.5
         value = jnp.where(deep, x, self.mean)
         ratio = self.rate * value
         add = lambda total, k: (1 + total * ratio / (self.shape + k), None)
@@ -102,12 +102,11 @@ class Gamma(ExponentialFamily):
         return GammaMoments(head, -self.shape * jnp.exp(shift), self.shape * jnp.ones_like(shift))
 
     def log_normaliser(self, natural: GammaMoments, origin=None) -> Scalar:
+        def value(shape, slope):
+            return slope - shape * (1 + jnp.log(slope / shape)) - stirling(shape)
+
         inside = (natural.excess < 0) & (natural.log > 0)
-        shape = jnp.where(inside, natural.log, jnp.ones_like(natural.log))
-        slope = jnp.where(inside, -natural.excess, jnp.ones_like(natural.log))
-        ratio = slope / shape
-        value = shape * (ratio - 1 - jnp.log(ratio)) - stirling(shape)
-        return jnp.where(inside, value, jnp.full_like(value, jnp.inf))
+        return within(inside, value, natural.log, -natural.excess)
 
     def from_stats(self, stats: GammaMoments, origin=None) -> Self:
         log, log_excess = stats.log / stats.count, jnp.log1p(stats.excess / stats.count)

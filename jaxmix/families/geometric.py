@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Scalar
 
-from ._family import TRIALS, ExponentialFamily, logit, one_event, sigmoid_of, times
+from ._family import TRIALS, ExponentialFamily, logit, one_event, sigmoid_of, times, within
 
 
 class Trials(NamedTuple):
@@ -55,8 +55,7 @@ class Geometric(ExponentialFamily):
         return natural.count + times(value - 1, natural.failures) + base
 
     def cdf(self, x) -> Scalar:
-        x = x.astype(self.logit.dtype)
-        return -jnp.expm1(jnp.maximum(jnp.floor(x), 0) * jax.nn.log_sigmoid(-self.logit))
+        return -jnp.expm1(x * jax.nn.log_sigmoid(-self.logit))
 
     def sample(self, key: Key[Array, ""]) -> Int[Array, ""]:
         return jax.random.geometric(key, self.prob, ())
@@ -69,10 +68,8 @@ class Geometric(ExponentialFamily):
         return Trials(jax.nn.log_sigmoid(self.logit), jax.nn.log_sigmoid(-self.logit))
 
     def log_normaliser(self, natural: Trials, origin=None) -> Scalar:
-        inside = natural.failures < 0
-        failures = jnp.where(inside, natural.failures, -jnp.ones_like(natural.failures))
-        value = -jnp.log(-jnp.expm1(failures))
-        return jnp.where(inside, value, jnp.full_like(value, jnp.inf))
+        value = lambda fall: -jnp.log(-jnp.expm1(-fall))
+        return within(natural.failures < 0, value, -natural.failures)
 
     def from_stats(self, stats: Trials, origin=None) -> Self:
         return self._replace(logit=jnp.log(stats.count) - jnp.log(stats.failures))

@@ -4,9 +4,10 @@ from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.special import log_ndtr, ndtr
 from jaxtyping import Array, Float
 
-from ._family import LOG_2_PI, POSITIVE, ExponentialFamily, Moments, exp_of, logs, made
+from ._family import LOG_2_PI, POSITIVE, ExponentialFamily, Moments, exp_of, logs, made, within
 
 FAR = 8.0  # in logarithms: there, and beyond, float32 has no digit of the spread left
 
@@ -52,12 +53,13 @@ class InverseGaussian(ExponentialFamily):
 
     def log_normaliser(self, natural, origin=None):
         ratio = natural.first / natural.second
-        inside = (natural.second < 0) & (ratio > -1)
-        ratio, slope = (jnp.where(inside, a, jnp.ones_like(a)) for a in (ratio, -natural.second))
-        gap = ratio / (1 + jnp.sqrt(1 + ratio))  # of exp(origin) / mean above 1
-        log_shape = jnp.log(2 * slope) + (self.log_mean if origin is None else origin)
-        value = slope * gap * gap - 0.5 * (log_shape - LOG_2_PI)
-        return jnp.where(inside, value, jnp.full_like(value, jnp.inf))
+        centre = self.log_mean if origin is None else origin
+
+        def value(ratio, slope):
+            gap = ratio / (1 + jnp.sqrt(1 + ratio))  # of exp(origin) / mean above 1
+            return slope * gap * gap - 0.5 * (jnp.log(2 * slope) + centre - LOG_2_PI)
+
+        return within((natural.second < 0) & (ratio > -1), value, ratio, -natural.second)
 
     def from_stats(self, stats, origin=None) -> Self:
         centre, excess = self.log_mean if origin is None else origin, stats.first / stats.count
@@ -83,12 +85,9 @@ class InverseGaussian(ExponentialFamily):
         return Moments(stats.count, first, square + stats.count * rise)
 
     def cdf(self, x):
-        value, base = self.on_support(x)
-        log_shape, log_mean = self.log_shape, self.log_mean
-        root, ratio = jnp.exp(0.5 * (log_shape - jnp.log(value))), value * jnp.exp(-log_mean)
-        log_cdf = jax.scipy.stats.norm.logcdf
-        far = jnp.exp(2 * jnp.exp(log_shape - log_mean) + log_cdf(-root * (ratio + 1)))
-        return jnp.where(base == 0, jnp.exp(log_cdf(root * (ratio - 1))) + far, 0 * value)
+        root, ratio = jnp.exp(0.5 * (self.log_shape - jnp.log(x))), x * jnp.exp(-self.log_mean)
+        far = 2 * jnp.exp(self.log_shape - self.log_mean) + log_ndtr(-root * (ratio + 1))
+        return ndtr(root * (ratio - 1)) + jnp.exp(far)
 
     def sample(self, key):
         """Michael, Schucany and Haas (1976, doi 10.2307/2683801): one of two roots."""

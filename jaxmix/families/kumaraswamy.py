@@ -56,8 +56,7 @@ class Kumaraswamy(ByPowers):
         return self.log_a + self.log_b + (self.a - 1) * log - power - log_less + base
 
     def cdf(self, x):
-        below = -jnp.expm1(self.b * self._logs(x)[1])
-        return jnp.where(x <= 0, 0 * below, jnp.where(x >= 1, jnp.ones_like(below), below))
+        return -jnp.expm1(self.b * self._logs(x)[1])
 
     def sample(self, key):
         log_u = -jax.random.exponential(key, (), self.log_a.dtype)

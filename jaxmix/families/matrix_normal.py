@@ -6,16 +6,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._family import LOG_2_PI, ExponentialFamily, Moments, as_float, made, one_event
-from ._moments import diagonal_matrix, inverse_of_lower
-from .multivariate_normal import (
+from ._factors import (
     HIGHEST,
-    MultivariateNormal,
     covariance_of,
+    inverse_of_lower,
+    log_det_of,
     precision_factor,
     precision_of,
+    product,
     whitener,
-)  # fmt: skip
+)
+from ._family import LOG_2_PI, ExponentialFamily, Moments, as_float, made, one_event
+from ._moments import diagonal_matrix
+from .multivariate_normal import MultivariateNormal
 
 
 class MatrixNormal(ExponentialFamily):
@@ -44,11 +47,6 @@ class MatrixNormal(ExponentialFamily):
         self.mean, rows, columns = as_float(mean, rows, columns)
         self.row_factor, self.column_factor = precision_factor(rows), precision_factor(columns)
 
-    @classmethod
-    def template(cls, num_rows: int, num_columns: int) -> Self:
-        """A placeholder for a fit."""
-        return cls(jnp.zeros((num_rows, num_columns)), jnp.eye(num_rows), jnp.eye(num_columns))
-
     @property
     def num_parameters(self) -> int:
         n, p = self.mean.shape[-2:]
@@ -56,23 +54,18 @@ class MatrixNormal(ExponentialFamily):
 
     def _head(self):
         n, p = self.mean.shape[-2:]
-        halves = p * _log_det(self.row_factor) + n * _log_det(self.column_factor)
+        halves = p * log_det_of(self.row_factor) + n * log_det_of(self.column_factor)
         return halves - 0.5 * n * p * LOG_2_PI
 
     def log_prob(self, x):
         r = one_event(x, self.mean.shape[-2:], self) - self.mean
-        z = jnp.matmul(whitener(self.row_factor).T, r, precision=HIGHEST)
-        z = jnp.matmul(z, whitener(self.column_factor), precision=HIGHEST)
+        z = product(whitener(self.row_factor).T, r, whitener(self.column_factor))
         return self._head() - 0.5 * jnp.sum(z * z)
 
     def sample(self, key):
         z = jax.random.normal(key, self.mean.shape, self.mean.dtype)
-        left, right = (
-            inverse_of_lower(whitener(f).T) for f in (self.row_factor, self.column_factor)
-        )
-        return self.mean + jnp.matmul(
-            jnp.matmul(left, z, precision=HIGHEST), right.T, precision=HIGHEST
-        )
+        root = lambda factor: inverse_of_lower(whitener(factor).T)
+        return self.mean + product(root(self.row_factor), z, root(self.column_factor).T)
 
     def stats(self, x, origin=None):
         r = one_event(x, self.mean.shape[-2:], self)
@@ -82,7 +75,7 @@ class MatrixNormal(ExponentialFamily):
     def natural(self, origin=None):
         shift = self.mean - (self.mean if origin is None else origin)
         rows, columns = precision_of(self.row_factor), precision_of(self.column_factor)
-        linear = jnp.matmul(jnp.matmul(rows, shift, precision=HIGHEST), columns, precision=HIGHEST)
+        linear = product(rows, shift, columns)
         second = -0.5 * rows[..., :, None, :, None] * columns[..., None, :, None, :]
         return Moments(self._head() - 0.5 * jnp.sum(linear * shift, (-2, -1)), linear, second)
 
@@ -105,7 +98,7 @@ class MatrixNormal(ExponentialFamily):
         )
         rows = given("...iajb,...ab->...ij", self.column_factor) / p
         columns = given("...iajb,...ij->...ab", precision_factor(rows)) / n
-        log_det = -2 * _log_det(precision_factor(columns))  # goes to the rows
+        log_det = -2 * log_det_of(precision_factor(columns))  # goes to the rows
         unit = jnp.exp(log_det / p)[..., None, None]
         factors = precision_factor(rows * unit), precision_factor(columns / unit)
         mean = (self.mean if origin is None else origin) + shift
@@ -128,7 +121,3 @@ class MatrixNormal(ExponentialFamily):
 
 def _squares(a, b):
     return a[..., :, :, None, None] * b[..., None, None, :, :]
-
-
-def _log_det(factor):
-    return jnp.sum(jnp.diagonal(factor, axis1=-2, axis2=-1), -1)

@@ -1,7 +1,7 @@
 """Normal families of a vector with a full covariance: one each, or one tied over a stack."""
 
 import functools
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import equinox as eqx
 import jax
@@ -9,91 +9,22 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
 from .._platform import product_precision
-from ._family import LOG_2_PI, Moments, ProductForm, as_float, check_one, length_of, one_event
-from ._moments import (
-    OfMoments,
-    floor_with_rounding,
+from ._factors import (
+    HIGHEST,
+    covariance_of,
+    factor_of,
     inverse_of_lower,
-    mean_and_scatter,
+    log_det_of,
+    precision_factor,
+    precision_of,
+    whitener,
 )
+from ._family import LOG_2_PI, Moments, ProductForm, check_one, length_of, one_event
+from ._moments import OfMoments, floor_with_rounding, mean_and_scatter
 from ._pairs import matrix_of_pairs, products_of_pairs, weights_of_pairs
 from ._seen import SeenFull
 
-# Accelerators multiply float32 matrices with fewer digits unless asked.
-HIGHEST = jax.lax.Precision.HIGHEST
-
-
-def precision_factor(covariance: Float[Array, "*stack d d"]) -> Float[Array, "*stack d d"]:
-    """Upper triangular W with W W' the inverse covariance, the logarithm on its diagonal.
-
-    A covariance that is not positive definite gives NaN.
-
-    Raises:
-        ValueError: if it is no square matrix.
-    """
-    if covariance.ndim < 2 or covariance.shape[-1] != covariance.shape[-2]:
-        raise ValueError(f"A square matrix (d, d) was expected; one had shape {covariance.shape}.")
-    return factor_of_scale(jnp.linalg.cholesky(covariance))
-
-
-def factor_of_precision(precision: Float[Array, "*stack d d"]) -> Float[Array, "*stack d d"]:
-    """The same of a precision matrix: its Cholesky factor from the last coordinate to the first."""
-    turned = jnp.linalg.cholesky(precision[..., ::-1, ::-1])
-    return _mapped_diagonal(jnp.log, turned[..., ::-1, ::-1])
-
-
-def factor_of_scale(lower: Float[Array, "*stack d d"]) -> Float[Array, "*stack d d"]:
-    """The same of a covariance's lower triangular factor, whose diagonal is positive."""
-    return _mapped_diagonal(jnp.log, jnp.swapaxes(inverse_of_lower(jnp.tril(lower)), -1, -2))
-
-
-def _mapped_diagonal(function, upper):
-    diagonal = function(jnp.diagonal(upper, axis1=-2, axis2=-1))
-    on_it = jnp.eye(upper.shape[-1], dtype=bool)
-    return jnp.where(on_it, diagonal[..., None], jnp.triu(upper, 1))
-
-
-ENTRANCES = {
-    "covariance": precision_factor,
-    "scale_tril": factor_of_scale,
-    "precision": factor_of_precision,
-    "factor": jnp.triu,
-}
-
-
-def factor_of(owner: str, mean: Any, **given: Any) -> tuple[Array, Array]:
-    """Mean and stored factor from one of the forms of a covariance, or a sentence."""
-    used = [name for name, value in given.items() if value is not None]
-    if len(used) != 1:
-        raise TypeError(
-            f"{owner} takes one of {', '.join(ENTRANCES)}; it was given {', '.join(used) or 'none'}."
-        )
-    mean, matrix = as_float(mean, given[used[0]])
-    if mean.ndim < 1 or matrix.shape != 2 * mean.shape[-1:]:
-        raise ValueError(
-            f"{owner} takes a mean (d,) and a {used[0]} (d, d); it was given shapes {mean.shape} "
-            f"and {matrix.shape}. For a stack, jax.vmap the class."
-        )
-    return mean, ENTRANCES[used[0]](matrix)
-
-
 FEW = 4  # dimensions in which features are as soon made as products of matrices
-
-
-def whitener(factor: Float[Array, "*stack d d"]) -> Float[Array, "*stack d d"]:
-    """The factor with its diagonal exponentiated."""
-    return _mapped_diagonal(jnp.exp, factor)
-
-
-def precision_of(factor):
-    upper = whitener(factor)
-    return jnp.matmul(upper, jnp.swapaxes(upper, -1, -2), precision=HIGHEST)
-
-
-def covariance_of(factor):
-    upper = whitener(factor)
-    inverse = inverse_of_lower(jnp.swapaxes(upper, -1, -2))
-    return jnp.matmul(inverse, jnp.swapaxes(inverse, -1, -2), precision=HIGHEST)
 
 
 class _FullCovariance(ProductForm, OfMoments, SeenFull):
@@ -130,7 +61,7 @@ class _FullCovariance(ProductForm, OfMoments, SeenFull):
 
     @property
     def _log_det(self):
-        return jnp.sum(jnp.diagonal(self._factors, axis1=-2, axis2=-1), -1)
+        return log_det_of(self._factors)
 
     def log_prob(self, x: Float[Array, " d"]) -> Scalar:
         x = one_event(x, (self.dim,), self)

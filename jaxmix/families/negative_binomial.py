@@ -79,16 +79,12 @@ class NegativeBinomial(Refittable):
         return head - deviance(r, wins) - deviance(value, losses) + base
 
     def cdf(self, x) -> Scalar:
-        x = x.astype(self.logit.dtype)
-        below = jax.lax.betainc(self.successes, jnp.maximum(jnp.floor(x), 0) + 1, self.prob)
-        return jnp.where(x < 0, jnp.zeros_like(below), below)
+        return jax.lax.betainc(self.successes, x + 1, self.prob)
 
     def log_cdf(self, x) -> Scalar:
-        x = x.astype(self.logit.dtype)
-        r, k = self.successes, jnp.maximum(jnp.floor(x), 0)
-        head = self.log_prob(k) + jax.nn.log_sigmoid(-self.logit) + jnp.log1p(k / r)
-        prob = jnp.where(x < 0, jnp.zeros_like(x), self.prob)
-        return log_lower_beta(self.cdf(x), head, r, k + 1, prob)
+        r = self.successes
+        head = self.log_prob(x) + jax.nn.log_sigmoid(-self.logit) + jnp.log1p(x / r)
+        return log_lower_beta(self.cdf(x), head, r, x + 1, self.prob)
 
     def sample(self, key: Key[Array, ""]) -> Int[Array, ""]:
         k_rate, k_count = jax.random.split(key)

@@ -5,9 +5,10 @@ from typing import NamedTuple, Self
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from ._factors import product
 from ._family import LOG_2_PI, Moments, one_event
 from ._seen import inverse_and_log_det
-from .multivariate_normal import HIGHEST, MultivariateNormal
+from .multivariate_normal import MultivariateNormal
 from .partial_normal import Completed
 
 
@@ -57,13 +58,12 @@ class NoisyNormal(Completed):
 
     def log_prob(self, x):
         residual, inverse, log_det = self._seen(x)
-        square = jnp.dot(residual, jnp.matmul(inverse, residual, precision=HIGHEST))
+        square = jnp.dot(residual, product(inverse, residual))
         return -0.5 * (square + log_det + self.dim * LOG_2_PI)
 
     def stats(self, x, origin=None):
         residual, inverse, _ = self._seen(x)
-        gain = jnp.matmul(self.covariance, inverse, precision=HIGHEST)
-        rest = self.covariance - jnp.matmul(gain, self.covariance, precision=HIGHEST)
-        r = jnp.matmul(gain, residual, precision=HIGHEST)
-        r = r + (self.mean - (self.mean if origin is None else origin))
+        gain = product(self.covariance, inverse)
+        rest = self.covariance - product(gain, self.covariance)
+        r = product(gain, residual) + (self.mean - (self.mean if origin is None else origin))
         return Moments(jnp.ones((), r.dtype), r, r[:, None] * r[None] + rest)

@@ -18,16 +18,15 @@ from ._family import (
     logs,
     of_field,
     one_event,
+    within,
 )
 from ._moments import OfMoments, at_floor, mean_and_scatter
 
 
 def normal_log_normaliser(first: Array, second: Array) -> Array:
     """Log of the integral of exp(first r + second r^2) over the reals; inf for second >= 0."""
-    inside = second < 0
-    precision = jnp.where(inside, -2 * second, jnp.ones_like(second))
-    value = 0.5 * first * first / precision - 0.5 * jnp.log(precision) + 0.5 * LOG_2_PI
-    return jnp.where(inside, value, jnp.full_like(value, jnp.inf))
+    value = lambda precision: 0.5 * (first * first / precision - jnp.log(precision) + LOG_2_PI)
+    return within(second < 0, value, -2 * second)
 
 
 class Normal(ProductForm, OfMoments):

@@ -44,9 +44,7 @@ class Poisson(ExponentialFamily):
         return (log_factorial_gap(value) + base) - deviance(value, self.log_rate)
 
     def cdf(self, x) -> Scalar:
-        x = x.astype(self.log_rate.dtype)
-        below = jax.lax.igammac(jnp.maximum(jnp.floor(x), 0) + 1, self.rate)
-        return jnp.where(x < 0, jnp.zeros_like(below), below)
+        return jax.lax.igammac(x + 1, self.rate)
 
     def sample(self, key: Key[Array, ""]) -> Int[Array, ""]:
         return jax.random.poisson(key, self.rate, ())

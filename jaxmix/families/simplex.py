@@ -174,7 +174,7 @@ class Beta(_Concentrations):
 
     def cdf(self, x) -> Scalar:
         a, b = jnp.exp(self._log_a)
-        return jax.lax.betainc(a, b, jnp.clip(x, 0, 1))
+        return jax.lax.betainc(a, b, x)
 
     def log_cdf(self, x) -> Scalar:
         head = self.log_prob(x) + jnp.sum(self._safe_logs(x)[0]) - self.log_a

@@ -84,11 +84,8 @@ class TruncatedNormal(NormalBetween, ExponentialFamily):
         return height - self.log_scale + base
 
     def log_cdf(self, x) -> Scalar:
-        x = x.astype(self.loc.dtype)
-        whole = self._window()
-        inside = x > self.low
-        safe = jnp.clip(jnp.where(inside, x, self._middle), self.low, self.high)
-        part = self._window(high=safe)
+        inside, whole = x > self.low, self._window()
+        part = self._window(high=jnp.where(inside, x, self._middle))
         finite = (self._finite[0], True)
         below = fall(whole, (part.place - whole.place) / self.scale) + log_integral(part, finite)
         below = jnp.minimum(below - log_integral(whole, self._finite), 0)

@@ -59,9 +59,7 @@ class Weibull(ByPowers):
         return self.log_shape - jnp.log(value) + power - jnp.exp(power) + base
 
     def log_cdf(self, x):
-        value, base = self.on_support(x)
-        below = log_one_less_exp(self.shape * (jnp.log(value) - self.log_scale))
-        return jnp.where(x > 0, below, base)
+        return log_one_less_exp(self.shape * (jnp.log(x) - self.log_scale))
 
     def sample(self, key):
         draw = jax.random.exponential(key, (), self.log_shape.dtype)

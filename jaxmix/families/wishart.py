@@ -6,6 +6,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ._factors import (
+    covariance_of,
+    inverse_of_lower,
+    log_det_of,
+    precision_factor,
+    precision_of,
+    product,
+    whitener,
+)
 from ._family import (
     ExponentialFamily,
     as_float,
@@ -15,9 +24,7 @@ from ._family import (
     one_event,
     outside,
 )
-from ._moments import inverse_of_lower
 from ._special import deviance, stirling
-from .multivariate_normal import HIGHEST, covariance_of, precision_factor, precision_of, whitener
 
 
 class Scatters(NamedTuple):
@@ -55,11 +62,6 @@ class Wishart(ExponentialFamily):
         self.factor = precision_factor(df * scale)
         self.log_excess = jnp.log(df - self.dim + 1)
 
-    @classmethod
-    def template(cls, dim: int) -> Self:
-        """A placeholder for a fit."""
-        return cls(dim + 1.0, jnp.eye(dim))
-
     def _safe(self, x):
         """A matrix safe off the support, its log-determinant, and 0, -inf or NaN by the support."""
         x = one_event(x, self.factor.shape[-2:], self)
@@ -75,8 +77,8 @@ class Wishart(ExponentialFamily):
     def log_prob(self, x):
         x, log_det, base = self._safe(x)
         upper, excess = whitener(self.factor), jnp.exp(self.log_excess)
-        whole = jnp.matmul(upper.T, jnp.matmul(x, upper, precision=HIGHEST), precision=HIGHEST)
-        gap = log_det + 2 * _log_det(self.factor) - jnp.trace(whole - jnp.eye(self.dim))
+        whole = product(upper.T, x, upper)
+        gap = log_det + 2 * log_det_of(self.factor) - jnp.trace(whole - jnp.eye(self.dim))
         slope = 0.5 * self.df * gap - 0.5 * (self.dim + 1) * log_det
         return _head(excess, self.dim) + slope + base
 
@@ -86,7 +88,7 @@ class Wishart(ExponentialFamily):
 
     def natural(self, origin=None):
         half = 0.5 * self.df
-        head = half * (self.dim + 2 * _log_det(self.factor))
+        head = half * (self.dim + 2 * log_det_of(self.factor))
         head = head + _head(jnp.exp(self.log_excess), self.dim)
         return Scatters(head, half, -half[..., None, None] * precision_of(self.factor))
 
@@ -100,7 +102,7 @@ class Wishart(ExponentialFamily):
     def _gap(self, stats):
         """The mean factor, and what log|X| has on average above log|M|: not above 0."""
         factor = precision_factor(stats.matrix / stats.count[..., None, None])
-        return factor, stats.log_det / stats.count + 2 * _log_det(factor)
+        return factor, stats.log_det / stats.count + 2 * log_det_of(factor)
 
     def from_stats(self, stats, origin=None) -> Self:
         factor, gap = self._gap(stats)
@@ -119,7 +121,7 @@ class Wishart(ExponentialFamily):
 
     def on_boundary(self, floor):
         # The gap is d (d + 1) / (2 df) at many degrees of freedom; a log-determinant is rounded.
-        size = self.dim + 2 * jnp.abs(_log_det(self.factor))
+        size = self.dim + 2 * jnp.abs(log_det_of(self.factor))
         rounding = 4 * jnp.finfo(size.dtype).eps * size
         return self.dim * (self.dim + 1) / (2 * self.df) <= rounding - 2 * floor.log_det
 
@@ -129,12 +131,8 @@ class Wishart(ExponentialFamily):
         below = jnp.tril(jax.random.normal(k_normal, self.factor.shape, self.factor.dtype), -1)
         halves = 0.5 * (self.df - jnp.arange(self.dim, dtype=self.factor.dtype))
         lower = below + jnp.diag(jnp.sqrt(2 * jax.random.gamma(k_gamma, halves)))
-        root = jnp.matmul(inverse_of_lower(whitener(self.factor).T), lower, precision=HIGHEST)
-        return jnp.matmul(root, root.T, precision=HIGHEST) / self.df
-
-
-def _log_det(factor):
-    return jnp.sum(jnp.diagonal(factor, axis1=-2, axis2=-1), -1)
+        root = product(inverse_of_lower(whitener(self.factor).T), lower)
+        return product(root, root.T) / self.df
 
 
 def _head(excess, dim):

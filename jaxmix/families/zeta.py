@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .. import _loops
-from ._family import TRIALS, ExponentialFamily, Total, as_float, entrance
+from ._family import TRIALS, ExponentialFamily, Total, as_float, entrance, within
 
 
 class Zeta(ExponentialFamily):
@@ -61,15 +61,11 @@ class Zeta(ExponentialFamily):
         return Total(-_log_zeta(excess), -1 - excess)
 
     def log_normaliser(self, natural, origin=None):
-        inside = natural.total < -1
-        excess = jnp.where(inside, -1 - natural.total, jnp.ones_like(natural.total))
-        return jnp.where(inside, _log_zeta(excess), jnp.full_like(excess, jnp.inf))
+        return within(natural.total < -1, _log_zeta, -1 - natural.total)
 
     def cdf(self, x):
-        x = jnp.maximum(jnp.floor(x.astype(self.log_excess.dtype)), 0)
         above = jnp.log(jax.scipy.special.zeta(self.exponent, x + 1))
-        below = -jnp.expm1(above - _log_zeta(jnp.exp(self.log_excess)))
-        return jnp.where(x < 1, jnp.zeros_like(below), below)
+        return -jnp.expm1(above - _log_zeta(jnp.exp(self.log_excess)))
 
     def sample(self, key):
         """Devroye (1986, "Non-uniform random variate generation", X.6.1): by rejection."""

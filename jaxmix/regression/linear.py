@@ -9,13 +9,9 @@ from jaxtyping import Array, Float
 from .._density import made
 from .._numerics import as_float
 from ..families._entrances import exp_of, length_of
+from ..families._factors import covariance_of, precision_factor, whitener
 from ..families._moments import at_floor
-from ..families.multivariate_normal import (
-    MultivariateNormal,
-    covariance_of,
-    precision_factor,
-    whitener,
-)
+from ..families.multivariate_normal import MultivariateNormal
 from ..families.normal import Normal
 from .design import HIGHEST, joined, response_of, taken_apart
 from .linear_form import LinearForm, Residuals

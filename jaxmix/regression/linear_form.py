@@ -10,9 +10,9 @@ from jaxtyping import Array, Float, Scalar
 from .._exponential import ByChunk, ExponentialFamily
 from .._platform import product_precision
 from ..families._entrances import length_of
+from ..families._factors import precision_of, whitener
 from ..families._pairs import matrix_of_pairs, products_of_pairs, weights_of_pairs
 from ..families._special import LOG_2_PI
-from ..families.multivariate_normal import precision_of, whitener
 from .design import HIGHEST, chunk_with_intercept, refuse_rows, solved, with_intercept
 
 

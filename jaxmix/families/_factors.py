@@ -1,0 +1,118 @@
+"""Covariance matrices as the factor W that is stored of their inverse, W W'.
+
+W is upper triangular, with the logarithm on its diagonal, so that any numbers are one.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._numerics import as_float
+
+# Accelerators multiply float32 matrices with fewer digits unless asked.
+HIGHEST = jax.lax.Precision.HIGHEST
+
+
+def product(*matrices: Array) -> Array:
+    """The product of matrices (or of a last vector), with all digits."""
+    return functools.reduce(functools.partial(jnp.matmul, precision=HIGHEST), matrices)
+
+
+def precision_factor(covariance: Float[Array, "*stack d d"]) -> Float[Array, "*stack d d"]:
+    """Upper triangular W with W W' the inverse covariance, the logarithm on its diagonal.
+
+    A covariance that is not positive definite gives NaN.
+
+    Raises:
+        ValueError: if it is no square matrix.
+    """
+    if covariance.ndim < 2 or covariance.shape[-1] != covariance.shape[-2]:
+        raise ValueError(f"A square matrix (d, d) was expected; one had shape {covariance.shape}.")
+    return factor_of_scale(jnp.linalg.cholesky(covariance))
+
+
+def factor_of_precision(precision: Float[Array, "*stack d d"]) -> Float[Array, "*stack d d"]:
+    """The same of a precision matrix: its Cholesky factor from the last coordinate to the first."""
+    turned = jnp.linalg.cholesky(precision[..., ::-1, ::-1])
+    return _mapped_diagonal(jnp.log, turned[..., ::-1, ::-1])
+
+
+def factor_of_scale(lower: Float[Array, "*stack d d"]) -> Float[Array, "*stack d d"]:
+    """The same of a covariance's lower triangular factor, whose diagonal is positive."""
+    return _mapped_diagonal(jnp.log, jnp.swapaxes(inverse_of_lower(jnp.tril(lower)), -1, -2))
+
+
+def _mapped_diagonal(function, upper):
+    diagonal = function(jnp.diagonal(upper, axis1=-2, axis2=-1))
+    on_it = jnp.eye(upper.shape[-1], dtype=bool)
+    return jnp.where(on_it, diagonal[..., None], jnp.triu(upper, 1))
+
+
+def whitener(factor: Float[Array, "*stack d d"]) -> Float[Array, "*stack d d"]:
+    """The factor with its diagonal exponentiated."""
+    return _mapped_diagonal(jnp.exp, factor)
+
+
+def precision_of(factor):
+    upper = whitener(factor)
+    return product(upper, jnp.swapaxes(upper, -1, -2))
+
+
+def covariance_of(factor):
+    upper = whitener(factor)
+    inverse = inverse_of_lower(jnp.swapaxes(upper, -1, -2))
+    return product(inverse, jnp.swapaxes(inverse, -1, -2))
+
+
+def log_det_of(factor: Float[Array, "*stack d d"]) -> Float[Array, "*stack"]:
+    """Half the log-determinant of the precision."""
+    return jnp.sum(jnp.diagonal(factor, axis1=-2, axis2=-1), -1)
+
+
+ENTRANCES = {
+    "covariance": precision_factor,
+    "scale_tril": factor_of_scale,
+    "precision": factor_of_precision,
+    "factor": jnp.triu,
+}
+
+
+def factor_of(owner: str, mean: Any, **given: Any) -> tuple[Array, Array]:
+    """Mean and stored factor from one of the forms of a covariance, or a sentence."""
+    used = [name for name, value in given.items() if value is not None]
+    if len(used) != 1:
+        raise TypeError(
+            f"{owner} takes one of {', '.join(ENTRANCES)}; it was given {', '.join(used) or 'none'}."
+        )
+    mean, matrix = as_float(mean, given[used[0]])
+    if mean.ndim < 1 or matrix.shape != 2 * mean.shape[-1:]:
+        raise ValueError(
+            f"{owner} takes a mean (d,) and a {used[0]} (d, d); it was given shapes {mean.shape} "
+            f"and {matrix.shape}. For a stack, jax.vmap the class."
+        )
+    return mean, ENTRANCES[used[0]](matrix)
+
+
+def inverse_of_lower(lower: Float[Array, "*stack d d"]) -> Float[Array, "*stack d d"]:
+    """Inverse of lower triangular matrices: large ones by halves, so that it is matrix products.
+
+    [[A, 0], [C, B]] has the inverse [[A', 0], [-B' C A', B']] with A', B' those of A and B.
+    LAPACK puts threads to work on a large one, which then spin beside the program's own.
+    """
+    d = lower.shape[-1]
+    if d <= 8:
+        eye = jnp.broadcast_to(jnp.eye(d, dtype=lower.dtype), lower.shape)
+        return jax.lax.linalg.triangular_solve(lower, eye, left_side=True, lower=True)
+    if d % 2:
+        wide = jnp.zeros((*lower.shape[:-2], d + 1, d + 1), lower.dtype)
+        wide = wide.at[..., :d, :d].set(lower).at[..., d, d].set(1)
+        return inverse_of_lower(wide)[..., :d, :d]
+    half = d // 2
+    first, second = inverse_of_lower(
+        jnp.stack([lower[..., :half, :half], lower[..., half:, half:]])
+    )
+    below = -product(second, product(lower[..., half:, :half], first))
+    return jnp.block([[first, jnp.zeros_like(first)], [below, second]])
