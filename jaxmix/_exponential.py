@@ -104,7 +104,8 @@ class Refittable(LogDensity):
     def on_support(self, x: Any) -> tuple[Array, Array]:
         """A number by one inside the `domain` if it is off it; and 0, -inf or NaN as it is on it."""
         domain: Any = self.domain  # pyright: ignore[reportAttributeAccessIssue]
-        return domain.safe(x, getattr(self, next(iter(self.ranks))).dtype)
+        value = one_event(x, self._event_shape, self)
+        return domain.safe(value, getattr(self, next(iter(self.ranks))).dtype)
 
     @abc.abstractmethod
     def stats(self, x: PyTree, origin: Array | None = None) -> Any:
@@ -168,6 +169,11 @@ class Refittable(LogDensity):
         """Whether the leaf sits on its floor, one truth value a density of the stack."""
         del floor
         return jnp.zeros(self.stack_shape, bool)
+
+    def curvature_of_kinks(self, stats: Any) -> Self:
+        """What each parameter's kinks add to the information, which no second derivative sees."""
+        del stats
+        return jax.tree.map(jnp.zeros_like, eqx.filter(self, eqx.is_inexact_array))
 
     def at_limit(self) -> Array:
         """Whether some 1e6 events could not tell the density from a limit that it may tend to.

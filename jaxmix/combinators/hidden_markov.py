@@ -11,7 +11,7 @@ from .. import _loops
 from .._density import LogDensity, check_parts, stack_size
 from .._stack import outcome_log_probs, over_stack, pick, repeat
 from ..families.categorical import Categorical
-from ._labels import as_law, as_rows, entered
+from ._labels import as_law, as_rows, check_sized, entered
 from ._lengths import (
     SequenceEvent,
     as_sequence,
@@ -80,6 +80,7 @@ class HiddenMarkov(LogDensity):
             *entered(owner, "initial and initial_logits", initial, initial_logits)
         )
         self.transition = as_rows(owner, *entered(owner, names, transition, transition_logits))
+        check_sized(owner, self.initial, self.transition)
         self.emissions = emissions
         self.length, self.max_length = checked_length(length, "HiddenMarkov"), max_length
         size = stack_size(emissions, "The emissions of HiddenMarkov")

@@ -12,7 +12,7 @@ from .._numerics import finite_or_zero, log_mixed, logsumexp, softmax, weighted_
 from .._stack import as_one_row, outcome_log_probs, over_stack, pick, repeat, rows_log_prob
 from ..families._entrances import of_field
 from ..families.categorical import Categorical
-from ._labels import HiddenLabel, as_law, as_rows, entered, from_logs
+from ._labels import HiddenLabel, as_law, as_rows, check_sized, entered, from_logs
 from ._lengths import stack_around
 from .mixture import MixtureSameFamily
 
@@ -71,6 +71,7 @@ class JointMixture(HiddenLabel):
             stack_size(first, "The first components of JointMixture"),
             stack_size(second, "The second components of JointMixture"),
         )
+        check_sized("JointMixture", self.mixing, self.links)
         given = (*self.links.stack_shape, self.links.size)
         if given != sizes or self.mixing.size != sizes[0]:
             raise ValueError(

@@ -59,11 +59,10 @@ class Bernoulli(Coins):
         return self.prob * jax.nn.sigmoid(-self.logit)
 
     def _hot(self, x):
-        value = jnp.asarray(x).astype(self.logit.dtype)
+        value = one_event(x, (), self).astype(self.logit.dtype)
         return (value == 0, value == 1), value
 
     def log_prob(self, x) -> Scalar:
-        x = one_event(x, (), self)
         (_, one), _ = self._hot(x)
         # Chosen, and no product with a logarithm of zero, which would be NaN; of many events each
         # logarithm is taken once.

@@ -101,7 +101,7 @@ class Categorical(Refittable):
         return jax.random.categorical(key, self.logits)
 
     def stats(self, x, origin=None) -> Counts:
-        hot = x == jnp.arange(self.size)
+        hot = one_event(x, (), self) == jnp.arange(self.size)
         return Counts(jnp.ones((), self.logits.dtype), hot.astype(self.logits.dtype))
 
     def from_stats(self, stats: Counts, origin=None) -> Self:

@@ -87,6 +87,7 @@ class CensoredNormal(NormalBetween):
 
     def stats(self, x, origin=None) -> Moments:
         shift = jnp.zeros_like(self.loc) if origin is None else self.loc - origin
+        x = one_event(x, (), self)
         first = x - self.loc
         second = first * first
         for side, end, z in self._tails():

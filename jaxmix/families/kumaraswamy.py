@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._family import UNIT, Domain, exp_of, logs, made, one_event
+from ._family import UNIT, Domain, exp_of, logs, made
 from ._powers import ByPowers, Powers, best_shape, cumulants, log_if_held, shape_of_stats
 
 
@@ -46,7 +46,7 @@ class Kumaraswamy(ByPowers):
 
     def _logs(self, x):
         """log x and log(1 - x^a), safe off the support, and 0, -inf or NaN by it."""
-        value, base = self.on_support(one_event(x, (), self))
+        value, base = self.on_support(x)
         log = jnp.log(value)
         return log, _log_less(self.a * log), base
 

@@ -9,24 +9,33 @@ from jaxtyping import Array, Float, Key, Scalar
 
 from ._family import Refittable, as_float, exp_of, logs, one_event
 
-NEAR = 1e-6  # in scales: a residual below this weighs no more
+NEAR = 1e-6  # in scales: an event nearer to the old location is tied with it
 
 
 class Weighed(NamedTuple):
-    """Counts; sums of a weight u = 1 / |x - old loc|, of u r, of u r^2, and of 1 / u."""
+    """Counts; sums of a weight u = 1 / |x - old loc|, of u r, of u r^2, and of 1 / u.
+
+    Events tied with the old location have no weight, but a count and a sum of r of their own.
+    """
 
     count: Array
     weight: Array
     first: Array
     second: Array
     size: Array
+    tied: Array
+    place: Array
+
+
+def _or_one(a: Array) -> Array:
+    return jnp.where(a > 0, a, jnp.ones_like(a))
 
 
 class Laplace(Refittable):
     """Laplace density of one real number: log p(x) = -|x - loc| / scale - log(2 scale), in nats.
 
     EM treats it as a normal of random variance (Andrews and Mallows 1974): residuals are weighed
-    by the inverse of their old size, which at 1e-6 scales is taken as that.
+    by the inverse of their old size.
 
     Args:
         loc: location (mean and median), a scalar.
@@ -79,36 +88,52 @@ class Laplace(Refittable):
     def stats(self, x, origin=None) -> Weighed:
         x = one_event(x, (), self)
         r = x - (self.loc if origin is None else origin)
-        size = jnp.maximum(jnp.abs(x - self.loc), NEAR * self.scale)
-        return Weighed(jnp.ones_like(r), 1 / size, r / size, r * (r / size), size)
+        size = jnp.abs(x - self.loc)
+        tied = (size <= NEAR * self.scale).astype(r.dtype)
+        weight = (1 - tied) / jnp.where(tied > 0, 1, size)
+        return Weighed(jnp.ones_like(r), weight, r * weight, r * (r * weight), size, tied, r * tied)
+
+    def _apart(self, stats: Weighed, shift) -> Array:
+        """Bounds of the summed absolute residuals about a shifted location, exact at the old one."""
+        square = stats.second - 2 * shift * stats.first + shift * shift * stats.weight
+        return 0.5 * (square + stats.size) + jnp.abs(stats.tied * shift - stats.place)
 
     def from_stats(self, stats: Weighed, origin=None) -> Self:
-        shift = stats.first / stats.weight
-        square = stats.second - stats.first * shift
-        scale = (square + stats.size) / (2 * stats.count)
+        # Events tied with the old location hold it unless the others pull with more than their
+        # number (Vardi and Zhang 2000, doi:10.1073/pnas.97.4.1423).
+        mean = stats.first / _or_one(stats.weight)
+        place = jnp.where(stats.tied > 0, stats.place / _or_one(stats.tied), mean)
+        pull = jnp.abs(stats.first - place * stats.weight)
+        shift = place + jnp.maximum(1 - stats.tied / _or_one(pull), 0) * (mean - place)
         loc = (self.loc if origin is None else origin) + shift
-        return self._replace(loc=loc, log_scale=jnp.log(scale))
+        return self._replace(loc=loc, log_scale=jnp.log(self._apart(stats, shift) / stats.count))
 
     def expected_log_prob(self, stats: Weighed, origin=None) -> Scalar:
         shift = self.loc - (self.loc if origin is None else origin)
-        square = stats.second - 2 * shift * stats.first + shift * shift * stats.weight
         log_height = -self.log_scale - float(np.log(2))
-        return jnp.sum(stats.count * log_height - 0.5 * (square + stats.size) / self.scale)
+        return jnp.sum(stats.count * log_height - self._apart(stats, shift) / self.scale)
 
     def floor(self, stats: Weighed, share) -> Weighed:
         zero = jnp.zeros_like(stats.count)
         # By the weights and not the counts: far from a template's location both are small alike.
-        variance = (stats.second - stats.first**2 / stats.weight) / stats.weight
+        weight = _or_one(stats.weight)
+        variance = (stats.second - stats.first**2 / weight) / weight
         floor = share * variance
         none = floor <= 0  # the derivative of the root of 0 is infinite
         root = jnp.where(none, zero, jnp.sqrt(jnp.where(none, jnp.ones_like(floor), floor)))
-        return Weighed(zero, zero, zero, zero, root)
+        return Weighed(zero, zero, zero, zero, root, zero, zero)
 
     def recentre(self, stats: Weighed, old, new) -> Weighed:
         shift = old - new
         first = stats.first + shift * stats.weight
         second = stats.second + 2 * shift * stats.first + shift * shift * stats.weight
-        return Weighed(stats.count, stats.weight, first, second, stats.size)
+        place = stats.place + shift * stats.tied
+        return stats._replace(first=first, second=second, place=place)
+
+    def curvature_of_kinks(self, stats: Weighed) -> Self:
+        return self._replace(
+            loc=stats.count / self.scale**2, log_scale=jnp.zeros_like(self.log_scale)
+        )
 
     def on_boundary(self, floor: Weighed):
         return self.scale <= floor.size

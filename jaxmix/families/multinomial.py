@@ -78,7 +78,7 @@ class Multinomial(ExponentialFamily):
         return self.size - 1
 
     def _counts(self, x):
-        value = x.astype(self.logits.dtype)
+        value = one_event(x, (self.size,), self).astype(self.logits.dtype)
         whole = jnp.all((value >= 0) & (value == jnp.floor(value)))
         inside = whole & (jnp.sum(value) == self.trials)
         return jnp.where(inside, value, jnp.zeros_like(value)), outside(inside, jnp.sum(value))
@@ -89,7 +89,6 @@ class Multinomial(ExponentialFamily):
         return base + jax.lax.lgamma(n) - jnp.sum(jax.lax.lgamma(counts + 1))
 
     def log_prob(self, x: Int[Array, " k"]) -> Scalar:
-        x = one_event(x, (self.size,), self)
         counts, base = self._counts(x)
         n = jnp.asarray(self.trials, counts.dtype)
         expected = jnp.log(n) + jax.nn.log_softmax(self.logits)

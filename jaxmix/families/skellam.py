@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ._bessel import _expansion, log_mass, mean_length
-from ._family import LOG_2_PI, Domain, Refittable, exp_of, logs, made, one_event
+from ._family import LOG_2_PI, Domain, Refittable, exp_of, logs, made
 from ._special import deviance
 
 
@@ -42,7 +42,7 @@ class Skellam(Refittable):
         self.log_up, self.log_down = logs("Skellam", up=(up, log_up), down=(down, log_down))
 
     def log_prob(self, x):
-        value, base = self.on_support(one_event(x, (), self))
+        value, base = self.on_support(x)
         return _log_prob(value, self.log_up, self.log_down) + base
 
     def sample(self, key):

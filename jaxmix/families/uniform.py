@@ -51,8 +51,7 @@ class Uniform(Refittable):
         return 0
 
     def log_prob(self, x) -> Scalar:
-        x = one_event(x, (), self)
-        value = jnp.asarray(x).astype(self.low.dtype)
+        value = one_event(x, (), self).astype(self.low.dtype)
         inside = (value >= self.low) & (value <= self.high)
         return outside(inside, value) - jnp.log(self.high - self.low)
 
@@ -64,7 +63,7 @@ class Uniform(Refittable):
         return self.low + share * (self.high - self.low)
 
     def stats(self, x, origin=None) -> Total:
-        value = jnp.asarray(x).astype(self.low.dtype)
+        value = one_event(x, (), self).astype(self.low.dtype)
         return Total(jnp.ones_like(value), jnp.zeros_like(value))
 
     def from_stats(self, stats: Total, origin=None) -> Self:

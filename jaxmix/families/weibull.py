@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._family import POSITIVE, Domain, exp_of, logs, made, one_event
+from ._family import POSITIVE, Domain, exp_of, logs, made
 from ._powers import ByPowers, Powers, best_shape, cumulants, log_if_held, shape_of_stats
 from ._special import log_one_less_exp
 
@@ -54,7 +54,7 @@ class Weibull(ByPowers):
         return made(type(self), log_shape=self.log_shape - 60, log_scale=self.log_scale)
 
     def log_prob(self, x):
-        value, base = self.on_support(one_event(x, (), self))
+        value, base = self.on_support(x)
         power = self.shape * (jnp.log(value) - self.log_scale)
         return self.log_shape - jnp.log(value) + power - jnp.exp(power) + base
 

@@ -156,7 +156,12 @@ def threshold(
             for p, s, leaf in zip(split, shape, leaves, strict=True)
         ]
     )
-    values = np.asarray(jax.vmap(statistic)(events), float).reshape(a.shape)
+    values = np.asarray(jax.vmap(statistic)(events), float)
+    if values.shape != (a.size,):
+        raise ValueError(
+            f"statistic gives one number an event; of {a.size} it gave shape {values.shape}."
+        )
+    values = values.reshape(a.shape)
     order = np.random.default_rng(0).permutation(len(flat))[:max_points]
     ax.scatter(*flat[order].T, s=2, color=PALE, lw=0, label="draws")
     ax.contour(

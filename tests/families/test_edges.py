@@ -12,6 +12,8 @@ from jaxmix.em.checks import checked_data
 from jaxmix.families._bessel import concentration_of, log_mass, mean_length
 from jaxmix.families._special import log_minus_digamma, shape_of, stirling
 
+from .registry import CASES, named
+
 
 def test_probabilities_of_zero_and_one():
     assert abs(jm.Poisson(0.0).log_prob(jnp.array(0))) < 1e-6
@@ -245,3 +247,26 @@ def test_factors_beside_little_noise():
         expected = -0.5 * rest @ rest - norm - 0.5 * d * np.log(2 * np.pi)
         np.testing.assert_allclose(found, expected, rtol=2e-6)
         np.testing.assert_allclose(slope * scale, -rest[:d], atol=1e-3)
+
+
+def test_a_laplace_at_an_event_moves_on_to_the_median_whose_error_is_known():
+    x = np.array([0.0, 1.0, 2.0, 3.0, 10.0], np.float32)
+    run = jax.jit(lambda m, x: jm.em.run(m, x, floor=0.0))
+    for shift in (0.0, 1e5):
+        for start in (0.0, 1.0, 3.0, 10.0):
+            got = run(jm.Laplace(shift + start, 1.0), jnp.asarray(shift + x))
+            assert bool(got.result == jm.RESULTS.successful)
+            np.testing.assert_allclose(got.model.loc - shift, 2.0, atol=0.01)
+            np.testing.assert_allclose(got.log_likelihood, -5 * np.log(4.8) - 5, atol=1e-3)
+    even = jnp.asarray([*x, 4.0])  # whose median lies between two
+    errors = jm.em.standard_errors(jm.Laplace(2.5, 16 / 6), even)
+    np.testing.assert_allclose([errors.loc, errors.scale], 16 / 6 / 6**0.5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if hasattr(c.make(), "stats")], ids=named)
+def test_statistics_of_a_batch_are_refused_by_a_sentence(case):
+    density = case.make()
+    shape = jax.eval_shape(density.sample, jax.random.key(0))
+    for method in (density.log_prob, density.stats):
+        with pytest.raises(ValueError, match=r"(?i)one event.* jax\.vmap"):
+            method(jnp.zeros((2, *shape.shape), shape.dtype))

@@ -25,6 +25,7 @@ class Directions(NamedTuple):
     basis: Array
     live: Array
     held: Array  # parameters (p,) on a boundary: no error is known of them
+    kinks: Array  # what the information (p,) has besides second derivatives
 
 
 def tangent_basis(
@@ -40,7 +41,7 @@ def tangent_basis(
     """
     parts = take_apart(model)
     pseudo = [None] * len(parts.leaves) if prior is None else about_own_origins(parts.leaves, prior)
-    blocks, live, held = [], [], []
+    blocks, live, held, kinks = [], [], [], []
     for leaf, s, extra, floor in zip(parts.leaves, stats, pseudo, floors, strict=True):
         total = s if extra is None else jax.tree.map(jnp.add, s, extra)
         flat, unravel = ravel_pytree(total)
@@ -62,12 +63,14 @@ def tangent_basis(
         blocks.append(jnp.where(there[None], left * rows, jnp.zeros_like(left)))
         live.append(there)
         held.append(still)
+        kinks.append(ravel_pytree(leaf.curvature_of_kinks(s))[0])
     for loose in parts.loose:
         blocks.append(jnp.eye(loose.size, dtype=loose.dtype))
         live.append(jnp.ones(loose.size, bool))
         held.append(jnp.zeros(loose.size, bool))
+        kinks.append(jnp.zeros(loose.size, loose.dtype))
     return Directions(
-        jax.scipy.linalg.block_diag(*blocks), jnp.concatenate(live), jnp.concatenate(held)
+        jax.scipy.linalg.block_diag(*blocks), *map(jnp.concatenate, (live, held, kinks))
     )
 
 
@@ -136,6 +139,7 @@ class Chart(eqx.Module):
     basis: Float[Array, "p r"]
     live: Bool[Array, " r"]
     held: Bool[Array, " p"]
+    kinks: Float[Array, " p"]
     finite: Bool[Array, ""]  # whether the log-likelihood is
 
     def at(self, free: Float[Array, " r"]) -> PyTree:
@@ -187,7 +191,10 @@ def observed_information(chart: Chart, data, weights=None, prior=None) -> Float[
 
 
 def with_unit(chart: Chart, information: Float[Array, "r r"]) -> Float[Array, "r r"]:
-    """The information with 1 on the diagonal for directions that are not there."""
+    """The information, kinks in it, with 1 on the diagonal for directions that are not there."""
+    information = information + jnp.dot(
+        chart.basis.T * chart.kinks[None], chart.basis, precision="highest"
+    )
     both = chart.live[:, None] & chart.live[None]
     return jnp.where(both, information, jnp.eye(len(chart.live), dtype=information.dtype))
 
