@@ -40,21 +40,18 @@ def _advance(states, lanes, data, weights, rules, block, layout):
     """Some lanes, by their positions, at most `block` steps on; a position past the last is none."""
 
     def all_of(data, weights, states, lanes, rules):
-        one = lambda state: loop(state, data, weights, rules, block=block)
+        def further(some):
+            go = lambda state: loop(state, data, weights, rules, block=block)
+            # A single one has no axis of lanes: one of size 1 slows XLA's passes tenfold.
+            return go(some) if len(lanes) > 1 else alone(go(take(some, 0)))
+
         some = jax.tree.map(lambda a: a.at[lanes].get(mode="clip"), states)
         there = lanes < states.running.shape[0]
-        some, history = _over_lanes(one, some._replace(running=some.running & there))
+        some, history = further(some._replace(running=some.running & there))
         states = jax.tree.map(lambda a, b: a.at[lanes].set(b, mode="drop"), states, some)
         return states, history, jax.vmap(lambda s: result_of(s, rules))(states)
 
     return over_rows(all_of, layout, data, weights, states, lanes, rules)
-
-
-def _over_lanes(one, states):
-    """`vmap` over lanes; of a single one no axis of size 1, which slows XLA's passes tenfold."""
-    if states.running.shape[0] > 1:
-        return jax.vmap(one)(states)
-    return alone(one(take(states, 0)))
 
 
 class Rounds(NamedTuple):

@@ -63,35 +63,48 @@ def pass_on(
 
 
 def loop(
-    state: State, data: PyTree, weights: Array | None, rules: Rules, *, block: int
+    state: State,
+    data: PyTree,
+    weights: Array | None,
+    rules: Rules,
+    *,
+    block: int,
+    steps: Array | int | None = None,
 ) -> tuple[State, History]:
     """At most `block` further steps, and their entries of the history: the one loop of EM.
 
     A fresh state's first pass is no step: one body of a pass serves the start and all steps.
-    Without a block (0) there is no end and no history.
+    Without a block (0) there is no end and no history; `steps` is a traced end before the block's.
 
-    Under `vmap` all lanes turn together while any goes on, so that the entries of a turn have one
-    place: a loop of each lane's own would select all of the history anew at every turn.
+    Of lanes, along the state's leading axis or under `vmap`, all turn together while any goes on,
+    so that the entries of a turn have one place: a loop of each lane's own would select all of the
+    history anew at every turn. (The axis is the sooner traced.)
     """
     fresh = state.num_steps < 0
+    one = lambda state: pass_on(state, data, weights, rules)
+    over, if_lanes = (jax.vmap(one), jnp.asarray) if fresh.ndim else (one, if_mapped)
     dtype = state.penalty.dtype
-    blank = jnp.full((block + 1 if block else 0,), jnp.nan, dtype)
-    turns = jnp.where(fresh, block + 1, block)
+    blank = jnp.full((block + 1 if block else 0, *fresh.shape), jnp.nan, dtype)
+    turns = jnp.where(fresh, 1, 0) + (block if steps is None else steps)
     going = lambda state, turn: state.running & (turn < turns) if block else state.running
 
     def body(carry):
         state, history, turn = carry
-        on = if_mapped(going(state, turn))
-        new, entry = pass_on(state, data, weights, rules)
-        put = lambda trace, value: trace.at[turn].set(jnp.where(on, value.astype(dtype), jnp.nan))
+        on = if_lanes(going(state, turn))
+        new, entry = over(state)
+
+        def put(trace, value):
+            value = jnp.where(on, value.astype(dtype), jnp.nan)
+            return jax.lax.dynamic_update_index_in_dim(trace, value, turn, 0)
+
         history = jax.tree.map(put, history, entry) if block else history
         return select(on, new, state), history, turn + 1
 
-    more = lambda carry: ~unanimous(~going(carry[0], carry[2]))
+    more = lambda carry: ~unanimous(jnp.all(~going(carry[0], carry[2])))
     start = (state, History(*(blank for _ in History._fields)), jnp.zeros((), int))
     state, history, _ = _loops.while_loop(more, body, start)
     # The first pass of a fresh state is not of its history.
-    return state, jax.tree.map(lambda a: jnp.where(fresh, a[1:], a[:-1]), history)
+    return state, jax.tree.map(lambda a: jnp.where(fresh, a[1:], a[:-1]).T, history)
 
 
 @takes(max_steps=whole(0, traced=True), tol=optional(real(ends=True)), floor=real(0, ends=True))

@@ -60,11 +60,6 @@ def logit(owner: str, prob: Any, logits: Any, name: str = "prob") -> Array:
     return stored(*as_float(value))
 
 
-def length_of(field: str) -> Any:
-    """The property that is the length of a vector of parameters."""
-    return property(lambda self: getattr(self, field).shape[-1], doc=f"The length of {field}.")
-
-
 def exp_of(field: str, power: int = 1) -> Any:
     """The property of a parameter whose logarithm is stored, or of a power of it."""
     value = lambda self: jnp.exp(

@@ -14,7 +14,6 @@ from .._numerics import times as times
 from ._entrances import check_one as check_one
 from ._entrances import entrance as entrance
 from ._entrances import exp_of as exp_of
-from ._entrances import length_of as length_of
 from ._entrances import logit as logit
 from ._entrances import logs as logs
 from ._entrances import of_field as of_field

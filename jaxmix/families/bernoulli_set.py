@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, Scalar
 
 from .._numerics import logsumexp
-from ._family import length_of, logit, one_event, outside, sigmoid_of
+from ._family import logit, one_event, outside, sigmoid_of
 from ._support import chosen
 from .bernoulli import Coins
 from .categorical import Counts
@@ -34,7 +34,7 @@ class BernoulliSet(Coins):
 
     logits: Float[Array, "*stack n"]
     labels: tuple[Hashable, ...] | None = eqx.field(static=True)
-    size = length_of("logits")
+    size = property(lambda self: self.logits.shape[-1])
     probs = mean = sigmoid_of("logits")
 
     def __init__(self, probs=None, *, logits=None, labels: Sequence[Hashable] | None = None):

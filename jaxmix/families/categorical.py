@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, Scalar
 
 from .._numerics import constant, log_of
-from ._family import Refittable, as_float, entrance, length_of, one_event
+from ._family import Refittable, as_float, entrance, one_event
 
 
 class Counts(NamedTuple):
@@ -39,7 +39,7 @@ class Categorical(Refittable):
 
     logits: Float[Array, "*stack k"]
     labels: tuple[Hashable, ...] | None = eqx.field(static=True)
-    size = length_of("logits")
+    size = property(lambda self: self.logits.shape[-1])
 
     def __init__(self, probs=None, *, logits=None, labels: Sequence[Hashable] | None = None):
         log, probs = entrance("Categorical", log_of, probs=probs, logits=logits)

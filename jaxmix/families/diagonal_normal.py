@@ -15,7 +15,6 @@ from ._family import (
     as_float,
     check_one,
     exp_of,
-    length_of,
     logs,
     one_event,
 )
@@ -34,7 +33,10 @@ class _Independent(ProductForm, SeenDiagonal):
     log_scale: eqx.AbstractVar[Array]
     scale = exp_of("log_scale")
     variance = exp_of("log_scale", 2)
-    dim = length_of("mean")
+
+    @property
+    def dim(self) -> int:
+        return self.mean.shape[-1]
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, " d"]:
         z = jax.random.normal(key, self.mean.shape, self.mean.dtype)

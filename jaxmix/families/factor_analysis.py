@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from .. import _loops
 from ._factors import HIGHEST, product
-from ._family import LOG_2_PI, Refittable, as_float, exp_of, length_of, logs, made, one_event
+from ._family import LOG_2_PI, Refittable, as_float, exp_of, logs, made, one_event
 from ._moments import at_floor, diagonal_matrix
 
 
@@ -84,8 +84,8 @@ class _LowRank(Refittable):
     log_scale: eqx.AbstractVar[Array]
     scale = exp_of("log_scale")
     about: ClassVar[str] = "mean"
-    dim = length_of("mean")
-    rank = length_of("loadings")
+    dim = property(lambda self: self.mean.shape[-1])
+    rank = property(lambda self: self.loadings.shape[-1])
 
     def _scales(self):
         """Logarithms of the noise's scales, a coordinate each."""

@@ -14,7 +14,6 @@ from ._family import (
     as_float,
     check_one,
     entrance,
-    length_of,
     one_event,
     outside,
 )
@@ -43,7 +42,7 @@ class Multinomial(ExponentialFamily):
 
     logits: Float[Array, "*stack k"]
     trials: int = eqx.field(static=True)
-    size = length_of("logits")
+    size = property(lambda self: self.logits.shape[-1])
 
     def __init__(self, trials: int, probs=None, *, logits=None):
         log, probs = entrance("Multinomial", log_of, probs=probs, logits=logits)

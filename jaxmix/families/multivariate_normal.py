@@ -19,7 +19,7 @@ from ._factors import (
     precision_of,
     whitener,
 )
-from ._family import LOG_2_PI, Moments, ProductForm, check_one, length_of, one_event
+from ._family import LOG_2_PI, Moments, ProductForm, check_one, one_event
 from ._moments import OfMoments, floor_with_rounding, mean_and_scatter
 from ._pairs import matrix_of_pairs, products_of_pairs, weights_of_pairs
 from ._seen import SeenFull
@@ -37,7 +37,10 @@ class _FullCovariance(ProductForm, OfMoments, SeenFull):
 
     mean: eqx.AbstractVar[Array]
     factor: eqx.AbstractVar[Array]
-    dim = length_of("mean")
+
+    @property
+    def dim(self) -> int:
+        return self.mean.shape[-1]
 
     @property
     def _factors(self) -> Array:

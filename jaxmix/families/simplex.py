@@ -13,7 +13,6 @@ from ._family import (
     ExponentialFamily,
     check_one,
     exp_of,
-    length_of,
     logs,
     newton_maximum,
     one_event,
@@ -204,7 +203,7 @@ class Dirichlet(_Concentrations):
 
     log_concentration: Float[Array, "*stack d"]
     concentration = exp_of("log_concentration")
-    dim = length_of("log_concentration")
+    dim = property(lambda self: self.log_concentration.shape[-1])
 
     def __init__(self, concentration=None, *, log_concentration=None):
         pair = concentration, log_concentration

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
 from ._directions import Direction, Directions, above, carried, until_taken
-from ._family import Domain, as_float, length_of, logs, one_event, outside
+from ._family import Domain, as_float, logs, one_event, outside
 
 
 class VonMisesFisher(Direction):
@@ -33,7 +33,7 @@ class VonMisesFisher(Direction):
 
     direction: Float[Array, "*stack d"]
     log_concentration: Float[Array, "*stack"]
-    dim = length_of("direction")
+    dim = property(lambda self: self.direction.shape[-1])
 
     def __init__(self, mean_direction, concentration=None, *, log_concentration=None):
         (log,) = logs("VonMisesFisher", concentration=(concentration, log_concentration))

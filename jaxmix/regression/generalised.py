@@ -20,7 +20,6 @@ from jaxtyping import Array, Float, Scalar
 
 from .._exponential import ByChunk
 from .._platform import product_precision
-from ..families._entrances import length_of
 from ..families._pairs import matrix_of_pairs, products_of_pairs
 from .design import (
     HIGHEST,
@@ -86,7 +85,7 @@ class GeneralisedLinear(ByChunk):
     coefficients: eqx.AbstractVar[Array]
     intercept: eqx.AbstractVar[Array]
     offset: eqx.AbstractVar[bool]
-    num_features = length_of("coefficients")
+    num_features = property(lambda self: self.coefficients.shape[-1])
 
     @abc.abstractmethod
     def local_log_prob(

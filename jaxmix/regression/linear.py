@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from .._density import made
 from .._numerics import as_float
-from ..families._entrances import exp_of, length_of
+from ..families._entrances import exp_of
 from ..families._factors import covariance_of, precision_factor, whitener
 from ..families._moments import at_floor
 from ..families.multivariate_normal import MultivariateNormal
@@ -112,7 +112,7 @@ class MultivariateLinearRegression(LinearForm):
     coefficients: Float[Array, "*stack r p"]
     intercept: Float[Array, "*stack r"]
     factor: Float[Array, "*stack r r"]
-    num_responses = length_of("intercept")
+    num_responses = property(lambda self: self.intercept.shape[-1])
 
     def __init__(self, coefficients, intercept, covariance):
         self.coefficients, self.intercept, covariance = as_float(

@@ -9,7 +9,6 @@ from jaxtyping import Array, Float, Scalar
 
 from .._exponential import ByChunk, ExponentialFamily
 from .._platform import product_precision
-from ..families._entrances import length_of
 from ..families._factors import precision_of, whitener
 from ..families._pairs import matrix_of_pairs, products_of_pairs, weights_of_pairs
 from ..families._special import LOG_2_PI
@@ -37,7 +36,7 @@ class LinearForm(ByChunk, ExponentialFamily):
 
     coefficients: eqx.AbstractVar[Array]
     intercept: eqx.AbstractVar[Array]
-    num_features = length_of("coefficients")
+    num_features = property(lambda self: self.coefficients.shape[-1])
 
     @property
     @abc.abstractmethod

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from ... import _loops
 from ..._compile import BY_LIBRARY, Effort, Quick
 from ..._exponential import ExponentialFamily, ProductForm, Refittable
 from ..._results import NAMES
@@ -27,7 +26,7 @@ from ..entry import Options, check_support
 from ..expected import log_likelihood
 from ..parts import take_apart
 from ..priors.prior import Prior, floors_prior
-from ..run import pass_on
+from ..run import loop
 from ..solution import Fit, answer, entropy
 from ..solver import PlainEM, Rules, result_of
 from ..state import History, State, begin
@@ -100,31 +99,11 @@ class Lanes(NamedTuple):
     entropy: Any
 
 
-def _advanced(states, data, weights, rules: Rules, block) -> tuple[Lanes, History]:
-    """Restarts at most `block` steps further, and their traces, a row a restart.
-
-    One loop is around all of them, so that an entry of the traces is a slice.
-    """
-    one = lambda state: pass_on(state, data, weights, rules)
-    dtype = states.penalty.dtype
-    empty = jnp.full((SHORT, *states.running.shape), jnp.nan, dtype)
-
-    def body(carry):
-        states, traces, count = carry
-        going = states.running
-        choose = lambda new, old: jnp.where(jnp.expand_dims(going, range(1, old.ndim)), new, old)
-        is_step = going & (states.num_steps >= 0)  # a first pass is none
-        further, entry = jax.vmap(one)(states)
-        row = lambda value: jnp.where(is_step, value.astype(dtype), jnp.nan)
-        put = lambda trace, value: jax.lax.dynamic_update_index_in_dim(trace, row(value), count, 0)
-        states = jax.tree.map(choose, further, states)
-        return states, jax.tree.map(put, traces, entry), count + jnp.where(jnp.any(is_step), 1, 0)
-
-    more = lambda carry: jnp.any(carry[0].running) & (carry[2] < block)
-    begun = (states, History(*(empty for _ in History._fields)), jnp.zeros((), int))
-    states, traces, _ = _loops.while_loop(more, body, begun)
+def _advanced(states, data, weights, rules: Rules, steps) -> tuple[Lanes, History]:
+    """Restarts at most so many `steps` further, and their traces, a row a restart."""
+    states, history = loop(states, data, weights, rules, block=SHORT, steps=steps)
     codes = jax.vmap(lambda state: result_of(state, rules)._value)(states)
-    return Lanes(states, codes, jax.vmap(_entropy_of)(states)), jax.tree.map(jnp.transpose, traces)
+    return Lanes(states, codes, jax.vmap(_entropy_of)(states)), history
 
 
 advanced, advanced_wide = Quick(_advanced), Quick(_advanced, options=BY_LIBRARY)
