@@ -14,6 +14,7 @@ from .family import log_table, parts_of
 from .levels import importance_of, log_pooled
 from .pilot import Pilot, Search
 from .result import flatten_values
+from .totals import log_norms
 from .values import values_at
 
 
@@ -121,4 +122,4 @@ def _log_size(f, targets, draws: Draws, dtype) -> Array:
     if f is None:
         return jnp.zeros(draws.num_draws, dtype)
     values, _ = flatten_values(values_at(f, targets, draws.events), draws.num_draws, dtype)
-    return jnp.log(jnp.sqrt(jnp.sum(values**2, 1)))
+    return log_norms(values)

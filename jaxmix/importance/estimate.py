@@ -250,8 +250,9 @@ def _with_table(
     matrix = None
     if covariance:
         if self_normalised:
-            scale = jnp.where(sums.shift > -jnp.inf, sums.mass_shift - sums.shift, 0)
-            ratio = summary.value * jnp.exp(scale)[:, None]
+            scale = sums.mass_shift[:, None] - sums.shift
+            known = jnp.isfinite(summary.log_value) & jnp.isfinite(scale)
+            ratio = summary.sign * jnp.exp(jnp.where(known, summary.log_value + scale, -jnp.inf))
             y = y - ratio[None] * mass[:, :, None]
         matrix = _covariance(strata, y, w, sums, summary, self_normalised, r_eff)
     return summary, upper, pareto, _wrong(flat, jnp.log(size)), matrix
@@ -294,8 +295,9 @@ def _covariance(strata, y, w, sums, summary: Summary, self_normalised, r_eff):
     scaled = centred * _shares(strata, w)[:, :, None] * factor
     log_scale = sums.shift
     if self_normalised:
-        log_scale = sums.shift - jnp.where(jnp.isfinite(summary.log_mass), summary.log_mass, 0)
-    flat = (scaled * jnp.exp(log_scale)[None, :, None]).reshape(y.shape[0], -1)
+        log_mass = jnp.where(jnp.isfinite(summary.log_mass), summary.log_mass, 0)
+        log_scale = sums.shift - log_mass[:, None]
+    flat = (scaled * jnp.exp(log_scale)[None]).reshape(y.shape[0], -1)
     unknown = jnp.repeat(summary.undrawn > 0, y.shape[2])
     product = jnp.matmul(flat.T, flat, precision="highest")
     return jnp.where(unknown[:, None] | unknown[None, :], jnp.inf, product)

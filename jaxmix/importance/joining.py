@@ -64,8 +64,8 @@ def _common(shift: Array, known: Array) -> tuple[Array, Array]:
 
 
 def _scaled(t: Any, scale: Array, mass_scale: Array) -> Any:
-    """One block's totals over the common scales (j,), without what has no axis of proposals."""
-    terms, mass = scale[None, :, None], mass_scale[None, :]
+    """One block's totals over the common scales, without what has no axis of proposals."""
+    terms, mass = scale[None], mass_scale[None, :]
     return t._replace(
         shift=None,
         mass_shift=None,

@@ -7,6 +7,7 @@ from jaxtyping import Array
 
 from .._compile import of_few_numbers
 from .._numerics import logsumexp
+from .totals import log_norms
 
 ENOUGH = 0.15  # effective share of a level's draws
 ARRIVED = 0.07  # the same of those in the event itself
@@ -43,7 +44,7 @@ def importance_of(log_f: Array, log_p: Array, log_q: Array) -> tuple[Array, Arra
 def of_targets(values: Array, log_p: Array) -> tuple[Array, Array, Array]:
     """log |f| (n,), and weights and effective number of draws from each target, as many of each."""
     log_q = logsumexp(log_p) - float(np.log(log_p.shape[1]))
-    log_f = jnp.log(jnp.sqrt(jnp.sum(values**2, 1)))
+    log_f = log_norms(values)
     return log_f, *importance_of(log_f, log_p, log_q)
 
 

@@ -105,7 +105,13 @@ class Estimate(eqx.Module):
         finite = lambda r: np.isfinite(r["value"]) or np.isfinite(r["log_value"])
         bad = names(lambda r: not finite(r))
         if bad:
-            found.append(f"{_list(bad)}: the value is not finite; f or a log-density gave NaN.")
+            found.append(
+                f"{_list(bad)}: the value is not finite; f or a log-density gave NaN or overflowed."
+            )
+        unknown = lambda r: not (np.isfinite(r["std_error"]) or np.isfinite(r["log_std_error"]))
+        open_ended = names(lambda r: finite(r) and r["hits"] and not r["undrawn"] and unknown(r))
+        if open_ended:
+            found.append(f"{_list(open_ended)}: the error is not finite; it may have overflowed.")
         undrawn = names(lambda r: r["value_index"] == 0 and r["undrawn"] > 0)
         if undrawn:
             found.append(

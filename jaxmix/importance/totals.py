@@ -6,21 +6,21 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._numerics import finite_or_zero
+from .._numerics import finite_or_zero, logsumexp
 from .tables import Ratios, Strata
 
 
 class Totals(NamedTuple):
     """Sums over draws of the terms f(x) p_j(x) / q_j(x), by proposal k, target j and value m.
 
-    Terms are divided by exp(shift[j]); a shift of -inf says that all are 0. `square` sums squares
+    Terms are divided by exp(shift[j, m]); a shift of -inf says that all are 0. `square` sums squares
     about the proposal's own mean, `cross` products of terms and masses about theirs.
     `joining.merge` merges two of them. `unreached` is `()`, which is part of the structure, where
     the proposals were not adapted to the event itself.
     """
 
     counts: Float[Array, " k"]
-    shift: Float[Array, " j"]
+    shift: Float[Array, "j m"]
     mean: Float[Array, "k j m"]
     square: Float[Array, "k j m"]
     size: Float[Array, "k j m"]
@@ -63,6 +63,12 @@ def terms(values: Array, ratios: Ratios):
     relative, inside = ratios.relative, ratios.inside
     hit = jnp.any(values != 0, 1)[:, None] & inside
     (shift, log_largest), (mass_shift, _) = _peak(relative, hit), _peak(relative, inside)
+    # In units of its largest no value of f is too large or too small for a square.
+    counted = jnp.any(inside, 1)[:, None]
+    unit = jnp.max(jnp.where(counted, jnp.abs(jax.lax.stop_gradient(values)), 0), 0)
+    unit = jnp.where((unit > 0) & (unit < jnp.inf), unit, jnp.ones_like(unit))
+    unit = jnp.minimum(unit, 1 / jnp.finfo(unit.dtype).tiny)  # its reciprocal is a number too
+    values = values / unit[None, :]
 
     def over(mask, peak):
         scaled = jnp.exp(jnp.where(mask, relative - peak, jnp.zeros_like(relative)))
@@ -76,7 +82,7 @@ def terms(values: Array, ratios: Ratios):
     else:
         y = over(hit, shift)[:, :, None] * jnp.where(hit[:, :, None], values[:, None, :], 0)
     mass = jnp.where(inside, over(inside, mass_shift), 0)
-    return y, log_largest[0], mass, mass_shift[0]
+    return y, log_largest[0][:, None] + jnp.log(unit)[None, :], mass, mass_shift[0]
 
 
 def _peak(relative, mask):
@@ -143,7 +149,7 @@ def summarise(
     effect = jnp.ones_like(t.counts) if r_eff is None else r_eff
     mass_variance = _stratified(t.counts[:, None], effect[:, None], w, t.mass_square, t.mass)
     counts, w3, effect = t.counts[:, None, None], w[:, :, None], effect[:, None, None]
-    log_scale = t.shift[:, None]
+    log_scale = t.shift
     if self_normalised:
         seen = mass > 0
         ratio = value / jnp.where(seen, mass, jnp.full_like(mass, jnp.nan))[:, None]
@@ -151,7 +157,7 @@ def summarise(
         square = t.square - 2 * wide * t.cross + wide**2 * t.mass_square[:, :, None]
         centred = t.mean - wide * t.mass[:, :, None]
         variance = _stratified(counts, effect, w3, square, centred) / mass[:, None] ** 2
-        value, log_scale = ratio, (t.shift - jnp.where(seen, t.mass_shift, 0))[:, None]
+        value, log_scale = ratio, t.shift - jnp.where(seen, t.mass_shift, 0)[:, None]
     else:
         variance = _stratified(counts, effect, w3, t.square, t.mean)
     safe = jnp.maximum(counts, jnp.ones_like(counts))
@@ -197,6 +203,11 @@ def _log_size(x):
     nothing = x == 0
     log = jnp.log(jnp.abs(jnp.where(nothing, jnp.ones_like(x), x)))
     return jnp.where(nothing, jnp.full_like(log, -jnp.inf), log)
+
+
+def log_norms(values: Array) -> Array:
+    """Half the logarithm of each row's sum of squares, of values of any size."""
+    return 0.5 * logsumexp(2 * _log_size(values))
 
 
 def _relative(error, x):

@@ -16,6 +16,7 @@ from .draws import Draws, checked_draws
 from .family import is_single, log_table
 from .result import flatten_values
 from .tables import Table, log_mixtures
+from .totals import log_norms
 from .values import values_at
 
 CRITERIA = ("sum", "minimax", "each")
@@ -108,7 +109,7 @@ def _moments(table: Table, family: Array, flat: Array) -> tuple[Array, Array]:
     """Ratios p_k / q (n, k), and each target's squared terms (n, j), relative to its value."""
     log_q = log_mixtures(table.log_proposals, table.shares[None, :])
     ratios = jnp.exp(family - log_q)
-    log_f = jnp.log(jnp.sqrt(jnp.sum(flat**2, 1, keepdims=True)))
+    log_f = log_norms(flat)[:, None]
     log_terms = jnp.where(table.log_targets > -jnp.inf, table.log_targets + log_f, -jnp.inf) - log_q
     peak = jnp.max(log_terms, 0, keepdims=True)
     terms = jnp.exp(log_terms - finite_or_zero(peak))
@@ -219,10 +220,9 @@ def second_moments(
     if weights is None and family.shape[1] == 1:
         w = jnp.ones_like(family[0])
     log_new = log_mixtures(family, w[None, :])
-    squares = jnp.sum(flat**2, 1, keepdims=True)
-    used = (squares > 0) & (table.log_targets > -jnp.inf)
-    log_f = jnp.log(jnp.where(squares > 0, squares, jnp.ones_like(squares)))
-    joint = log_f + 2 * jnp.where(used, table.log_targets, 0) - log_q - log_new
+    log_f = log_norms(flat)[:, None]
+    used = (log_f > -jnp.inf) & (table.log_targets > -jnp.inf)
+    joint = 2 * (log_f + jnp.where(used, table.log_targets, 0)) - log_q - log_new
     out = log_mean_exp(jnp.where(used, joint, -jnp.inf), 0)
     single = is_single(targets)
     return out[0] if single else out

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 import jaxmix as jm
 
@@ -33,6 +34,27 @@ def test_ties_and_few_draws_have_their_own_tails(weights, least, most):
 
     value, slope = jax.jit(jax.value_and_grad(total))(log_w)
     assert np.isfinite(value) and np.isfinite(slope).all()
+
+
+@pytest.mark.parametrize("self_normalised", [False, True])
+def test_values_and_errors_of_any_units_are_those_of_double_precision(self_normalised):
+    draws = imp.draw(jax.random.key(0), jm.Normal(1.0, 1.5), 2000)
+    units = np.array([1e-30, 1e-20, 1.0, 1e20, 1e30, 1e38])
+    f = lambda x: (
+        jnp.asarray(units, x.dtype)
+        * jnp.tile(jnp.stack([jnp.where(x > 1, 1 + 0 * x, 0 * x), 0.1 * x]), 3)
+    )
+    found = jm.imp_est(f, jm.Normal(0.0, 1.0), draws, self_normalised=self_normalised)
+    x = np.asarray(draws.events, float)
+    w = norm.pdf(x) / norm.pdf(x, 1.0, 1.5)
+    terms = np.where(np.arange(6) % 2 == 0, x[:, None] > 1, 0.1 * x[:, None])
+    value = (w @ terms) / (w.sum() if self_normalised else len(x))
+    residual = w[:, None] * (terms - value if self_normalised else terms)
+    error = residual.std(0, ddof=1) / len(x) ** 0.5 / (w.mean() if self_normalised else 1)
+    np.testing.assert_allclose(found.value / units, value, rtol=1e-3)
+    np.testing.assert_allclose(found.std_error / units, error, rtol=1e-3)
+    np.testing.assert_allclose(found.log_std_error, error / abs(value), rtol=2e-3)
+    assert not found.problems()
 
 
 def test_tails_of_a_chain_are_longer():
