@@ -2,10 +2,10 @@
 
 In this order: `solver` (and why a loop stops), `state`, `run` (the step and the one compiled loop;
 `accelerate` has further solvers); `parts`, `expected`, `product_form`, `chunks` (a pass; `sharded`:
-over devices); `m_step`; `entry`, `checks` (what a call is given); `fit`, `drive`, `in_memory`,
-`stream`, `online` (the one loop on the host; `batches`, `solution` are what it reads and gives);
-`solve`, `residual` (rest). Rooms of their own are `search` (the starts of a fit, and
-which of them go on), `priors` and `uncertainty`.
+over devices); `m_step`; `entry`, `checks` (what a call is given); `fit`, `drive`, `in_memory` (the
+one loop on the host; `solution` is what it gives); `solve`, `residual` (rest). Rooms of their own
+are `search` (the starts of a fit, and which of them go on), `streaming` (data that do not fit in
+memory), `priors` and `uncertainty`.
 
 - leaf: a density that an M-step refits from statistics; a stack of them is one leaf.
 - loose arrays: parameters without statistics, moved by a gradient step.
@@ -31,8 +31,6 @@ from .fit import fit as fit
 from .m_step import MStep as MStep
 from .m_step import m_step as m_step
 from .m_step import recentre as recentre
-from .online import Online as Online
-from .online import online as online
 from .priors.conjugacy import InverseGamma as InverseGamma
 from .priors.conjugacy import InverseWishart as InverseWishart
 from .priors.conjugacy import NormalInverseGamma as NormalInverseGamma
@@ -59,6 +57,8 @@ from .solver import Proposal as Proposal
 from .solver import Solver as Solver
 from .solver import Verdict as Verdict
 from .state import History as History
+from .streaming.online import Online as Online
+from .streaming.online import online as online
 from .uncertainty.bootstrap import Bootstrap as Bootstrap
 from .uncertainty.bootstrap import bootstrap as bootstrap
 from .uncertainty.bootstrap import matched as matched

@@ -27,7 +27,7 @@ from .priors.prior import DEFAULT_FLOOR, Prior
 from .search.padding import alike
 from .solution import Fit
 from .solver import Solver
-from .stream import fit_source
+from .streaming.stream import fit_source
 
 
 @on_host("call jm.em.run, the pure function under it.")

@@ -81,24 +81,27 @@ def loop(
     history anew at every turn. (The axis is the sooner traced.)
     """
     fresh = state.num_steps < 0
-    one = lambda state: pass_on(state, data, weights, rules)
-    over, if_lanes = (jax.vmap(one), jnp.asarray) if fresh.ndim else (one, if_mapped)
+    lanes = fresh.ndim > 0
     dtype = state.penalty.dtype
     blank = jnp.full((block + 1 if block else 0, *fresh.shape), jnp.nan, dtype)
     turns = jnp.where(fresh, 1, 0) + (block if steps is None else steps)
     going = lambda state, turn: state.running & (turn < turns) if block else state.running
 
+    def further(state, on):
+        new, entry = pass_on(state, data, weights, rules)
+        return select(on, new, state), entry
+
     def body(carry):
         state, history, turn = carry
-        on = if_lanes(going(state, turn))
-        new, entry = over(state)
+        on = going(state, turn) if lanes else if_mapped(going(state, turn))
+        state, entry = (jax.vmap(further) if lanes else further)(state, on)
 
         def put(trace, value):
             value = jnp.where(on, value.astype(dtype), jnp.nan)
             return jax.lax.dynamic_update_index_in_dim(trace, value, turn, 0)
 
         history = jax.tree.map(put, history, entry) if block else history
-        return select(on, new, state), history, turn + 1
+        return state, history, turn + 1
 
     more = lambda carry: ~unanimous(jnp.all(~going(carry[0], carry[2])))
     start = (state, History(*(blank for _ in History._fields)), jnp.zeros((), int))

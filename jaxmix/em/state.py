@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from .._trees import difference, spread, take, zero_sum
+from .._trees import difference, take, zero_sum
 from ..combinators._buckets import Buckets
 from .expected import Expected
 from .m_step import GradientState, Maximised, expected_gain, gradient_state, maximise
@@ -119,8 +119,8 @@ def _steered(model: PyTree) -> tuple[Array, Any]:
 
 
 def select(which: Array, one: PyTree, other: PyTree) -> PyTree:
-    """One tree or the other, of one structure; of lanes each its own."""
-    choose = lambda a, b: jnp.where(spread(which, b.ndim), a, b) if eqx.is_array(b) else b
+    """One tree or the other, of one structure."""
+    choose = lambda a, b: jnp.where(which, a, b) if eqx.is_array(b) else b
     return jax.tree.map(choose, one, other)
 
 

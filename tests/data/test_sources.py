@@ -8,7 +8,7 @@ import pyarrow.parquet
 import pytest
 
 import jaxmix as jm
-from jaxmix.em.batches import Pieces, ahead, sampled
+from jaxmix.em.streaming.batches import Pieces, ahead, sampled
 
 X = np.arange(46, dtype=np.float32).reshape(23, 2)
 

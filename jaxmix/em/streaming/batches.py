@@ -9,8 +9,8 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from .._hooks import TakesRows
-from .._trees import num_rows, take
+from ..._hooks import TakesRows
+from ..._trees import num_rows, take
 
 AHEAD = 2  # pieces read beyond the one in use
 

@@ -10,25 +10,25 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
-from .._hooks import TakesRows
-from .._results import name
-from .._trees import alone, as_sums, float_of, in_numpy, merged, num_rows, take, values_of
+from ..._hooks import TakesRows
+from ..._results import name
+from ..._trees import alone, as_sums, float_of, in_numpy, merged, num_rows, take, values_of
+from ..checks import checked_data, of_dtype
+from ..chunks import rows_of_chunk
+from ..drive import Keeper, Progress, belonging, drive
+from ..entry import Options, row_log_probs
+from ..expected import Expected, expect, log_likelihood
+from ..in_memory import fit_arrays
+from ..m_step import maximise
+from ..parts import take_apart
+from ..priors.prior import FLOOR_ROWS
+from ..search.initialise import has_zeros, supported
+from ..search.restarts import GOES, SEARCH_ROWS, Searched, continued, floor_prior, table_of
+from ..sharded import everyone, together
+from ..solution import Fit, Restarts, answer, entropy
+from ..solver import result_of
+from ..state import begin, judge, propose
 from .batches import Pieces, ahead, sampled
-from .checks import checked_data, of_dtype
-from .chunks import rows_of_chunk
-from .drive import Keeper, Progress, belonging, drive
-from .entry import Options, row_log_probs
-from .expected import Expected, expect, log_likelihood
-from .in_memory import fit_arrays
-from .m_step import maximise
-from .parts import take_apart
-from .priors.prior import FLOOR_ROWS
-from .search.initialise import has_zeros, supported
-from .search.restarts import GOES, SEARCH_ROWS, Searched, continued, floor_prior, table_of
-from .sharded import everyone, together
-from .solution import Fit, Restarts, answer, entropy
-from .solver import result_of
-from .state import begin, judge, propose
 
 
 def _as_values(sums: Any) -> Expected:

@@ -11,19 +11,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from .._hooks import Source
-from .._refuse import on_host
-from .._results import RESULTS
-from .._sharding import on_automatic_axes
-from .._trees import float_of, in_numpy
+from ..._hooks import Source
+from ..._refuse import on_host
+from ..._results import RESULTS
+from ..._sharding import on_automatic_axes
+from ..._trees import float_of, in_numpy
+from ..checks import checked_data, of_dtype
+from ..drive import Progress, drive
+from ..expected import expect
+from ..m_step import refit
+from ..parts import recentred, take_apart
+from ..priors.prior import DEFAULT_FLOOR, Prior, about_own_origins, floor_prior
+from ..search.restarts import SEARCH_ROWS
 from .batches import Pieces, ahead, sampled
-from .checks import checked_data, of_dtype
-from .drive import Progress, drive
-from .expected import expect
-from .m_step import refit
-from .parts import recentred, take_apart
-from .priors.prior import DEFAULT_FLOOR, Prior, about_own_origins, floor_prior
-from .search.restarts import SEARCH_ROWS
 
 
 class OnlineState(eqx.Module):

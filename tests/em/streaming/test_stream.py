@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 import jaxmix as jm
-from jaxmix.em import drive, stream
+from jaxmix.em import drive
+from jaxmix.em.streaming import stream
 
 STEPS = {"init": "given", "max_steps": 12, "tol": None}
 
