@@ -260,6 +260,8 @@ def _score(plain: PyTree, c: Column) -> np.ndarray:
     inner, own = (plain.value, plain.unit) if isinstance(plain, Scaled) else (plain, unit)
     if isinstance(plain, StudentT):  # its scale begins at 1, and moves by a factor a step
         own = float(np.subtract(*np.quantile(x, [0.75, 0.25]))) or unit
+    elif plain.candidate is not None:
+        own = 1.0  # what declares itself may hold in the column's own unit alone
     rounded = Discretised.template(inner, unit / own) if c.heaped and c.step else inner
     # A mass under a rounded law; else a density, which over a step, or over each value's part of
     # the line, is one.

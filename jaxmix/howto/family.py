@@ -16,10 +16,13 @@ log p(x) = <natural, stats(x)> + log_base(x).
   `template()` has zeros for all, `template(dim)` where there are vectors; where zeros are no start
   of Newton's ascent, give `jm.mixture_of` a density of your own.
 - An event of two numbers is an array (2,), its domain `jm.Domain("two angles", dim=2)`; a fit checks
-  the shape of data by the domain, `jm.encode` their values too.
+  the shape of data by the domain, `jm.encode` their values too. Events that a table holds as something
+  else than numbers have one registration, `jm.event_kind`.
 - `jm.check_density(density)` tests the contract (see `jm.ExponentialFamily`) of one density and of a
   stack, on draws of `sample(self, key)`, which gives one event; without `sample` give it `event=`,
   and it tests less.
+- `cdf(self, x)`, or `log_cdf`, opens `quantile`, `jm.Truncated` and `jm.Censored`; of a family with
+  a `domain`, x lies in it, and whole numbers are rounded down.
 - Properties `mean` and `variance` are those that mixtures ask for; `log_normaliser(self, natural,
   origin=None)` opens `jm.kl_divergence`. `candidate = "counts"` in the class (or numbers, skewed,
   tails, shares) has `jm.infer_template` try it for such columns of a table.

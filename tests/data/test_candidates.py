@@ -29,9 +29,31 @@ class Logarithmic(jm.ExponentialFamily):
         return -jnp.log(x * jnp.ones_like(self.logit))
 
 
+class Pareto(jm.ExponentialFamily):
+    """log p(x) = log a - (a + 1) log x for x > 1, which is none in another unit."""
+
+    log_a: jax.Array
+    ranks: ClassVar[dict[str, int]] = {"log_a": 0}
+    domain = jm.Domain("a number above 1", low=1.0, open=True)
+
+    def stats(self, x, origin=None):
+        value, _ = self.on_support(x)
+        return jm.Total(jnp.ones_like(value), jnp.log(value))
+
+    def natural(self, origin=None):
+        return jm.Total(self.log_a, -1 - jnp.exp(self.log_a))
+
+
+LAWS = [
+    (Logarithmic, "counts", st.logser(0.93)),
+    (jm.InverseGaussian, "skewed", st.invgauss(2.0, scale=1e5)),
+    (Pareto, "skewed", st.pareto(3.0)),
+]
+
+
 @pytest.mark.parametrize(
     ("family", "kind", "law"),
-    [(Logarithmic, "counts", st.logser(0.93)), (jm.InverseGaussian, "skewed", st.invgauss(2.0))],
+    LAWS,
     ids=lambda value: getattr(value, "__name__", None),
 )
 def test_a_family_that_declares_itself_is_chosen_where_it_is_right(monkeypatch, family, kind, law):
