@@ -73,7 +73,8 @@ def _of_cells(x: np.ndarray, step: np.ndarray, shares, means, variances) -> np.n
     )
     low, high = np.where(low > 0, -high, low), np.where(low > 0, -low, high)  # of small tails
     above, below = norm.logcdf(high), norm.logcdf(low)
-    return logsumexp(np.sum(above + np.log1p(-np.exp(below - above)), -1) + np.log(shares), axis=1)
+    masses = np.sum(above + np.log1p(-np.exp(below - above)), -1)
+    return np.asarray(logsumexp(masses + np.log(shares), axis=1))
 
 
 def _ours(x: np.ndarray, k: int) -> tuple[Callable, Callable, Any]:

@@ -26,13 +26,27 @@ UNIT = rf"(\d){S}?([A-Za-zµ°²³/]{{1,8}})$"
 TIMES = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "mn": 1e6, "B": 1e9, "bn": 1e9, "G": 1e9, "T": 1e12}
 LIMIT = rf"^[<>≤≥]=?{S}*([\d.+-])"
 CLOCK = r"(?i)^(\d{1,3}):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))? *(?:([ap])\.?m\.?)?$"
+ODD_SPACE = rf"\d(?:{S}|[{QUOTES}])(?:\d{{1,2}}(?:\D|$)|\d{{4}})|\d{{4}}(?:{S}|[{QUOTES}])\d"
 SPACE = rf"(\d)(?:{S}|[{QUOTES}])(\d{{3}})"
+# Digits of Arabic, Persian, Devanagari and full width, and their marks.
+DIGITS = (0x660, 0x6F0, 0x966, 0xFF10)
+ELSEWHERE = str.maketrans(
+    "".join(chr(first + i) for first in DIGITS for i in range(10))
+    + "\u066b\u066c\uff0e\uff0c\uff05",
+    "0123456789" * len(DIGITS) + ".,.,%",
+)
 LIKELY = rf"^\D{{0,8}}\d(?:[\d.,{QUOTES}]|{S})*\D{{0,9}}$|\d[eE][+-]?\d+$"  # at a glance
 MANY = 10  # numbers in three decimals from which another reading of them is told
 SHOWN = 3
 SOME = 10  # different numbers beside which a few other texts are no labels
 LABELS, ROWS_A_LABEL = 50, 10  # texts that are labels, numbers or not: so few, of so many rows
 GLANCE = 200  # texts of which some are numbers, or the column is none
+
+
+def in_ascii(texts: Any) -> Any:
+    """Texts with the digits that other scripts have for 0 to 9."""
+    there = texts.str.contains("[" + "".join(map(chr, ELSEWHERE)) + "]")
+    return texts.str.translate(ELSEWHERE) if there.any() else texts
 
 
 class Reading(NamedTuple):
@@ -111,8 +125,11 @@ def reading_of(
         point, group = _marks(bodies, mark)
     if _values(bodies, point, group).isna().any():
         return None
-    percent = texts[~odd].str.endswith("%").all()
-    kind = "percentage" if percent else "money" if money else "number"
+    percent = texts[~odd].str.endswith("%")
+    kind = "percentage" if percent.any() else "money" if money else "number"
+    if percent.any() and not percent.all():  # 0.12 beside 12%, or 12 beside 12%
+        values = _values(bodies, point, group).abs()
+        kind = "share" if values[~percent].max() <= 1 < values[percent].max() else kind
     absent = tuple(sorted([*gone, *texts[odd]]))
     return Reading(kind, point, group, absent, unit=unit, factors=factors)
 
@@ -130,6 +147,8 @@ def numbers_of(texts: Any, reading: Reading) -> Any:
     values = _values(
         _plain(texts, reading.unit, reading.factors), reading.decimal, reading.thousands
     )
+    if reading.kind == "share":
+        values[texts.str.endswith("%")] /= 100
     if reading.factors:
         ended = _has(texts, UNIT)
         values[ended] *= np.array([TIMES.get(unit, np.nan) for unit in _unit(texts[ended])])
@@ -171,6 +190,13 @@ def said_of(name: str, levels: Any, reading: Reading, count: Callable) -> list[s
         )
     if shown is None and len(there) >= MANY and there.str.match(rf"^[+-]?{GROUPED['.']}$").all():
         said.append(f"{name}: {there.iloc[0]!r} has decimals; --thousands . reads it otherwise.")
+    bare = there[~there.str.endswith("%")] if reading.kind == "percentage" else there[:0]
+    if len(bare):
+        said.append(f"{name}: {bare.iloc[0]!r} has no %, and was read as so many percent too.")
+    symbols = sorted(set(there.str.extract(f"({SYMBOL})")[0].dropna()))
+    if reading.kind == "money" and len(symbols) > 1:
+        listed = ", ".join(symbols[:SHOWN])
+        said.append(f"{name}: amounts in {listed} were taken as they are, at no rate of exchange.")
     limits = there[_has(there, LIMIT)]
     if len(limits) and limits.iloc[0] != shown:
         said.append(f"{name}: {limits.iloc[0]!r} was read as its limit, {told(limits.iloc[0])}.")
@@ -205,9 +231,11 @@ def _plain(texts: Any, unit: str = "", factors: bool = False) -> Any:
     if negative.any():
         texts = ("-" + _sub(inside, MONEY, r"\1")).where(negative, texts)
     texts = _sub(texts, r"^([\d.,]+)-$", r"-\1")
+    odd = _has(texts, ODD_SPACE)  # groups that are no thousands: of a telephone number
+    plain = texts
     for _ in range(2):  # what one pass takes as an end is the next one's beginning
-        texts = _sub(texts, SPACE, r"\1\2")
-    return texts
+        plain = _sub(plain, SPACE, r"\1\2")
+    return texts.where(odd, plain)
 
 
 def _marks(cells: Any, mark: str) -> tuple[str, str]:

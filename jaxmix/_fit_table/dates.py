@@ -27,6 +27,7 @@ def are_dates(levels: Any) -> bool:
 def numbers_are_dates(column: Any) -> bool:
     """Whether whole numbers are dates such as 20240131."""
     x = column.dropna().to_numpy()
+    x = x.astype(float) if x.dtype.kind == "f" else x  # half of one holds no such number
     if x.dtype.kind not in "iuf" or len(x) < FEW or not ((x >= 17000101) & (x < 22000101)).all():
         return False
     month, day = x // 100 % 100, x % 100
@@ -64,6 +65,9 @@ def days(column: Any, origin: str = "", day_first: bool = False) -> tuple[Any, R
 
 def said_of(name: str, column: Any, since: Any, reading: Reading) -> list[str]:
     said = ", the day before the month" if reading.day_first else ""
+    if column.dtype.kind not in "Miuf" and not said and column.str.match(DAY_OR_MONTH).any():
+        late = column.str.match(r"^\d{1,2}[-/.](?:1[3-9]|[23]\d)[-/.]").any()
+        said = f", the month before the day{'' if late else ', though either may be first'}"
     lines = [f"{name}: dates{said}, read as days since {reading.origin}."]
     if reading.day_first and column.str.match(r"^\d{1,2}[-/.](?:1[3-9]|[23]\d)[-/.]").any():
         lines.append(f"{name}: some have the month first, since they can't have it second.")

@@ -2,8 +2,10 @@
 
 import csv
 import functools
+import re
 import sys
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +16,7 @@ from .long import piece_rows
 
 COLUMNAR = {".parquet": "parquet", ".pq": "parquet", ".feather": "feather", ".arrow": "feather"}
 LINES = (".jsonl", ".ndjson")
+FEW = 2  # rows of a sheet that is a title page, where another has more
 SHEETS = (".xlsx", ".xls", ".ods")
 
 
@@ -44,20 +47,35 @@ def pieces_of(files: list[Path], kind: str, notes: list[str]) -> Pieces:
         read = functools.partial(read_json, files[0], lines=kind != ".json")
         rows = piece_rows(16)
         return Pieces(lambda whole: iter([read()]) if whole else read(chunksize=rows))
-    source = sheet(files[0], notes) if kind in SHEETS else files[0] if files else None
+    source = files[0] if files else None
+    if source is not None and kind in SHEETS:
+        source = sheet(source, notes)
+    elif source is not None and source.suffix.lower() == ".zip":
+        source = _member(source)
     text = opened(sys.stdin.buffer.read() if source is None else source, notes)
     rows = piece_rows(text.width)
     read = lambda whole: iter([text.read()]) if whole else text.read(chunksize=rows)
     return Pieces(read, text.mark, text.out)
 
 
+def _member(path: Path) -> Path | bytes:
+    """A packed text, or its bytes where a Macintosh packed what is hidden along with it."""
+    with zipfile.ZipFile(path) as packed:
+        names = [name for name in packed.namelist() if not name.endswith("/")]
+        shown = [name for name in names if not re.search(r"(^|/)(\.|__MACOSX/)", name)]
+        return packed.read(shown[0]) if len(shown) == 1 < len(names) else path
+
+
 def sheet(path: Path, notes: list[str]) -> bytes:
-    """The first sheet as text, whose titles, units and second headers are looked for alike."""
+    """The first sheet of some rows as text: titles, units, second headers are looked for alike."""
     import pandas as pd
 
     with pd.ExcelFile(path) as book:
-        first, *others = book.sheet_names
-        cells = pd.read_excel(book, sheet_name=first, header=None, dtype=object).dropna(how="all")
+        cells_of = lambda name: pd.read_excel(book, sheet_name=name, header=None, dtype=object)
+        sheets = ((name, cells_of(name).dropna(how="all")) for name in book.sheet_names)
+        found = next(((name, cells) for name, cells in sheets if len(cells) > FEW), None)
+        first, cells = found or (book.sheet_names[0], cells_of(0).dropna(how="all"))
+        others = [name for name in book.sheet_names if name != first]
     if others:
         notes.append(f"The sheet {first!r} was read, and not {', '.join(map(repr, others))}.")
     line = lambda value: " ".join(value.split()) if isinstance(value, str) else value

@@ -1,7 +1,11 @@
 """What the command line is given: files of every usual kind, and a range of numbers."""
 
+import gzip
 import json
+import lzma
 import re
+import zipfile
+import zlib
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from glob import glob
@@ -17,6 +21,7 @@ from .long import Drawn, drawn, is_long
 from .pieces import COLUMNAR, LINES, SHEETS, pieces_of
 from .texts import read_columns
 
+BROKEN = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, zipfile.BadZipFile)
 TEXT = (".csv", ".tsv", ".txt", ".tab", ".dat")
 PARQUET = (".parquet", ".pq")
 KINDS = (*TEXT, *COLUMNAR, *LINES, ".json", *SHEETS)
@@ -143,7 +148,7 @@ def _sentences(name: str, kind: str, pd: Any) -> Iterator[None]:
     """Errors of those who read files, as sentences."""
     try:
         yield
-    except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+    except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError, *BROKEN) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         reason = reason.removeprefix("Error tokenizing data. C error: ")
         raise ValueError(f"{name} can't be read as {kind}: {reason}.") from error

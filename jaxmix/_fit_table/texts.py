@@ -7,9 +7,9 @@ import numpy as np
 
 from . import dates
 from .alive import at_work
-from .amounts import ABSENT, Reading, is_absent, parsed, reading_of, said_of
+from .amounts import ABSENT, Reading, in_ascii, is_absent, parsed, reading_of, said_of
 
-NUMBERS = ("number", "money", "percentage", "time of a clock")
+NUMBERS = ("number", "money", "percentage", "share", "time of a clock")
 UNREAD = Reading().kind
 
 
@@ -62,8 +62,12 @@ def read_columns(
     for name in frame.columns:
         at_work("Reading columns", name)
         column, levels = frame[name], levels_of(frame[name])
-        if pd.api.types.infer_dtype(column, skipna=True) == "integer" and column.dtype == object:
-            column = column.astype(float)  # with more digits than an integer of the machine's
+        held = pd.api.types.infer_dtype(column, skipna=True) if column.dtype == object else ""
+        if held in ("integer", "decimal"):
+            column = column.astype(float)  # with more digits than a number of the machine's
+        elif held == "time":
+            column = pd.to_timedelta(column.astype("string")) / pd.Timedelta(hours=1)
+            said.append(f"{name}: times of a clock, read as hours.")
         if column.dtype.kind == "m":
             column = column / pd.Timedelta(days=1)
             said.append(f"{name}: spans of time, read as days.")
@@ -73,10 +77,11 @@ def read_columns(
             columns[name], found[name] = dates.days(column)
             said += dates.said_of(name, column, columns[name], found[name])
         elif levels is not None:
-            texts = levels.texts
+            texts = in_ascii(levels.texts)
             reading = reading_of(texts, column.count(), mark, na, decimal, thousands)
             there = texts[~is_absent(texts, na)]
             if reading is not None:
+                levels = levels._replace(texts=texts)
                 values = pd.Series(_numbers(levels, reading, name), frame.index)
                 columns[name], found[name] = values.to_numpy(), reading
                 rows = lambda gone, at=levels: int(
@@ -148,5 +153,6 @@ def _as_before(column: Any, levels: Levels | None, reading: Reading) -> Any:
     if levels is None:
         return column if reading.kind in NUMBERS else _without(column, set(reading.na))
     if reading.kind in NUMBERS:
+        levels = levels._replace(texts=in_ascii(levels.texts))
         return _numbers(levels, reading, str(column.name))
     return levels.labels(reading.na)

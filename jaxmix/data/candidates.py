@@ -33,6 +33,8 @@ MAX_LEVELS = 12  # of numbers with decimals: no hours or days
 FEW = 3  # of them that are labels whatever the scores
 ROWS_A_LABEL = 10
 ROUNDED = 0.02  # nats a value that a rounded law has to gain over those of counts, for a count
+LEAST_SIZE = 1e-100  # of numbers, as of their reciprocals
+DIGITS_LEFT = 100  # places between the least and the largest value, below which these are lost
 TIE = 2.0  # nats over the values scored, within which the simplest of the families is taken
 
 
@@ -158,6 +160,11 @@ def choose_number(x: np.ndarray, name: str = "", only: str | None = None) -> Cho
     """
     if not np.all(np.isfinite(x)):
         return Chosen("ignored", None, "it holds infinities")
+    size = float(np.abs(x).max())
+    if size and not LEAST_SIZE < size < 1 / LEAST_SIZE:
+        return Chosen("ignored", None, "its squares have no place in 64 bits: take another unit")
+    if 0 < np.ptp(x) < DIGITS_LEFT * np.spacing(size):
+        return Chosen("ignored", None, "its values differ in digits alone that 64 bits do not hold")
     c = column_of(x, name)
     if len(c.labels) == 1:
         return Chosen("ignored", None, f"every value is {float(c.labels[0]):g}")
@@ -205,7 +212,8 @@ def _best(c: Column, only: str | None) -> Chosen:
         scores |= {name: score() for name, (_, score) in tried.items() if name not in scores}
     scores = {name: s for name, s in scores.items() if np.isfinite(s).any()}
     if not scores:
-        return Chosen("ignored", None, f"{only or 'no family'} does not hold all of its values")
+        held = f"{only} does not hold" if only else "no family holds"
+        return Chosen("ignored", None, f"{held} all of its values")
     listed = ", ".join(f"{name} {np.nanmax(s):.3f}" for name, s in scores.items())
     reason = f"held-out nats a value: {listed}" if len(scores) > 1 else "the one family that fits"
     if c.counted:

@@ -94,8 +94,9 @@ def _near(numbers: dict[Any, np.ndarray], wanted: Collection) -> dict[Any, str]:
     x = np.where(there, x, 0)
     mean = x.sum(1) / np.maximum(there.sum(1), 1)
     x = np.where(there, x - mean[:, None], 0)
-    norm = np.sqrt((x * x).sum(1))
-    x = x / np.where(norm > 0, norm, 1)[:, None]
+    for size in (lambda x: np.abs(x).max(1), lambda x: np.sqrt((x * x).sum(1))):
+        norm = size(x)  # of numbers up to 1, whose squares do not overflow
+        x = x / np.where(norm > 0, norm, 1)[:, None]
     close = np.abs(x @ x.T)
     rank = np.argsort(np.argsort(x, 1), 1) - 0.5 * (len(few) - 1)
     alike = np.abs(rank @ rank.T) / np.maximum((rank * rank).sum(1), 1)[:, None] > NEAR

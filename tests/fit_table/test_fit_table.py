@@ -3,7 +3,10 @@
 import gzip
 import subprocess
 import sys
-import time
+import time as clock
+import zipfile
+from datetime import time
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -56,6 +59,18 @@ def _read(folder, text, name="t.csv", **options):
         ("a;n\n1.250;1\n12.400;2\n", {"decimal": "."}, {"a": [1.25, 12.4], "n": [1, 2]}),
         ("a\tb\n1 234,5\t1\n2 000,25\t2\n", {}, {"a": [1234.5, 2000.25], "b": [1, 2]}),
         ("# made\n\na,b\n1,2\n", {}, {"a": [1], "b": [2]}),
+        ("s,n\n12.5%,1\n0.25,2\n", {}, {"s": [0.125, 0.25]}),
+        ("s,n\n12.5%,1\n25,2\n", {}, {"s": [12.5, 25]}),
+        (
+            "t,n\n+49 30 3661351,1\n+49 30 2661352,2\n",
+            {},
+            {"t": ["+49 30 3661351", "+49 30 2661352"]},
+        ),
+        (
+            "a\tg\n\u0663\u066b\u0665\t\u0663\u063a\n\uff11\u0662\tx\n",
+            {},
+            {"a": [3.5, 12], "g": ["\u0663\u063a", "x"]},
+        ),
         ("g,x\nNone,1\nNA,2\n", {}, {"g": ["None", "NA"], "x": [1, 2]}),
         ("g,x\nNA,1\nu,NA\n", {}, {"g": [None, "u"], "x": [1, None]}),
         ("g,x\nnil,1\nu,2\n", {"na": ["nil"]}, {"g": [None, "u"], "x": [1, 2]}),
@@ -187,6 +202,28 @@ def test_events_kept_on_disk_are_those_of_the_table(tmp_path):
         keep(tmp_path / "again", [frame[:20], odd], template, 50)
 
 
+def test_numbers_and_times_of_a_database_and_sheets_behind_a_title_page(tmp_path):
+    table = pd.DataFrame({"price": [Decimal("1.25"), None], "at": [time(6, 30), time(18, 0)]})
+    table.to_parquet(tmp_path / "t.parquet")
+    found = read_table(tmp_path / "t.parquet").frame
+    np.testing.assert_array_equal(found.to_numpy(float), [[1.25, 6.5], [np.nan, 18]])
+    with pd.ExcelWriter(tmp_path / "t.xlsx") as book:
+        for name, rows in (("about", ["made by"]), ("data", [1, 2, 3])):
+            pd.DataFrame({"a": rows}).to_excel(book, sheet_name=name, index=False)
+    sheet = read_table(tmp_path / "t.xlsx")
+    assert sheet.frame["a"].tolist() == [1, 2, 3] and "not 'about'" in sheet.notes[0]
+
+
+def test_a_packed_text_with_what_a_macintosh_adds_and_one_that_is_cut(tmp_path):
+    with zipfile.ZipFile(tmp_path / "t.zip", "w") as packed:
+        packed.writestr("t.csv", "a,b\n1,2\n3,4\n")
+        packed.writestr("__MACOSX/._t.csv", "?")
+    assert read_table(tmp_path / "t.zip").frame["b"].tolist() == [2, 4]
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"a,b\n1,2\n" * 99)[:-20])
+    with pytest.raises(ValueError, match=r"t\.csv\.gz can't be read as gz"):
+        read_table(tmp_path / "t.csv.gz")
+
+
 def test_spans_of_time_are_days(tmp_path):
     pd.DataFrame({"t": pd.to_timedelta([12, 36], unit="h")}).to_parquet(tmp_path / "t.parquet")
     assert read_table(tmp_path / "t.parquet").frame["t"].tolist() == [0.5, 1.5]
@@ -198,6 +235,13 @@ def test_dates_in_digits_stay_with_the_names_of_their_rows(tmp_path):
     frame = read_table(path).frame
     assert frame.index.tolist() == [f"r{i}" for i in range(12)]
     assert frame["when"].tolist() == list(range(12))
+
+
+def test_dates_and_currencies_that_may_be_others_are_said(tmp_path):
+    text = "d,p\n01/02/2024,$1\n03/04/2024,€2\n"
+    dates, money, mixed = _read(tmp_path, text).notes
+    assert "either may be first" in dates and "money" in money and "$, €" in mixed
+    assert "either" not in str(_read(tmp_path, "d,x\n01/22/2024,1\n03/04/2024,2\n").notes)
 
 
 def test_what_was_guessed_is_said(tmp_path):
@@ -290,6 +334,19 @@ def test_a_value_of_many_rows_among_few_is_no_continuum():
     column = column_of(executions)
     assert column.heaped and column.atoms == () and column.step == 1
     assert not column_of(np.r_[np.arange(15.0), 3.0, 3.0]).heaped
+
+
+def test_numbers_beyond_what_64_bits_can_tell_apart_are_left_out():
+    x = np.random.default_rng(0).lognormal(size=100)
+    for numbers, why in (
+        (1e300 * x, "squares"),
+        (1e-300 * x, "squares"),
+        (2.0**63 + 5000 * x, "digits"),
+    ):
+        assert choose_number(np.trunc(numbers) if why == "digits" else numbers).reason.count(why)
+    assert copies_among({"a": 1e300 * x, "b": -2e299 * x}) == {
+        "b": "it is a in another unit (correlation 1.00000)"
+    }
 
 
 def test_counts_stay_counts_and_an_index_of_few_values_a_number():
@@ -608,7 +665,7 @@ def test_what_lasts_is_said_while_it_lasts(monkeypatch, capsys):
     monkeypatch.setattr(alive, "SECONDS", 0.02)
     with alive.said_while_it_lasts():
         alive.at_work("Reading", "5 rows")
-        time.sleep(0.3)
+        clock.sleep(0.3)
     said = capsys.readouterr().out.splitlines()
     assert set(said) == {"Reading: 5 rows (0 s)"}
 
