@@ -14,7 +14,7 @@ from .._numerics import as_array
 from .._refuse import checked_key
 from .._sharding import gathered
 from .._stack import over_stack, pick
-from .family import Unreached, family_size, parts_of
+from .family import Unreached, as_densities, family_size, parts_of
 from .tables import Strata
 
 FEW = 30_000  # draws times numbers of a density: quickly made whatever the compiler's effort
@@ -65,7 +65,7 @@ class Draws(eqx.Module):
             >>> jm.importance.Draws.of(jnp.zeros((2, 5)), family).num_draws
             10
         """
-        events = gathered(jax.tree.map(as_array, events))
+        events, proposals = gathered(jax.tree.map(as_array, events)), as_densities(proposals)
         shapes = {jnp.shape(a)[:2] for a in jax.tree.leaves(events)}
         size = family_size(proposals)
         if len(shapes) != 1 or len(next(iter(shapes))) != 2:
@@ -136,7 +136,7 @@ def draw(key: Key[Array, ""], proposals: PyTree, num_draws) -> Draws:
         >>> jm.importance.draw(jax.random.key(0), family, [100, 50]).num_draws
         150
     """
-    key = checked_key(key, "draw")
+    key, proposals = checked_key(key, "draw"), as_densities(proposals)
     parts = parts_of(proposals, "proposals")
     size = sum(part.size for part in parts)
     in_doubles(num_draws, "num_draws of draw")  # or a sentence

@@ -17,6 +17,7 @@ from .._product_form import common_origin, far_log_probs, is_far, sorted_by
 from .._product_form import log_probs as product_log_probs
 from .._sharding import gathered
 from .._stack import outcome_log_probs, over_stack
+from ..adapters import as_density
 from ..combinators import MixtureSameFamily
 from .blocks import over_blocks
 
@@ -36,10 +37,21 @@ class Part(eqx.Module):
     single: bool = eqx.field(static=True)
 
 
+def as_densities(given: PyTree) -> PyTree:
+    """The same, distributions of other libraries as densities."""
+    if type(given) in (list, tuple):
+        return type(given)(as_densities(entry) for entry in given)
+    density = as_density(given)
+    # Made by `jax.vmap` it does not know of the axis that its parameters have in front.
+    stacked = density is not given and tuple(getattr(density.distribution, "batch_shape", ()))
+    return jax.vmap(as_density)(given) if stacked else density
+
+
 def is_single(density: PyTree) -> bool:
     """Whether this is one density and no stack (or list)."""
     if isinstance(density, list | tuple):
         return False
+    density = as_densities(density)
     if isinstance(density, LogDensity):
         return density.stack_shape == ()
     return all(a.ndim == 0 for a in jax.tree.leaves(density) if eqx.is_array(a))
@@ -47,7 +59,7 @@ def is_single(density: PyTree) -> bool:
 
 def parts_of(densities: PyTree, role: str) -> list[Part]:
     """A stack, one density, or a list of stacks and densities, as numbered parts."""
-    densities = gathered(densities)
+    densities = gathered(as_densities(densities))
     if isinstance(densities, list | tuple):
         if not densities:
             raise ValueError(f"{role} must hold at least one density; the list is empty.")

@@ -139,6 +139,25 @@ def test_stacks_are_made_by_vmap_and_batches_refused():
         take(jm.Normal(0, 1))
 
 
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype")
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_targets_and_proposals_of_importance_sampling_as_they_are(library):
+    of = {
+        "numpyro": "numpyro.distributions",
+        "distrax": "distrax",
+        "tfp": "tensorflow_probability.substrates.jax.distributions",
+        "flowjax": "flowjax.distributions",
+    }
+    normal = pytest.importorskip(of[library]).Normal
+    draws = jm.importance.draw(jax.random.key(KEY), normal(2.0, 1.0), 500)
+    found = jm.imp_est(lambda x: x > 2, [normal(0.0, 1.0), jm.Normal(1.0, 1.0)], draws)
+    gap = abs(np.asarray(found.value) - st.norm.sf([2.0, 1.0]))
+    assert (gap < 4 * np.asarray(found.std_error)).all()
+    if library == "numpyro":  # a stack made by `jax.vmap` is one here too
+        stack = jax.vmap(normal)(jnp.array([0.0, 1.0]), jnp.ones(2))
+        np.testing.assert_allclose(jm.imp_est(lambda x: x > 2, stack, draws).value, found.value)
+
+
 class Peak(eqx.Module):
     """A user's own density: two methods, no base class (a logistic)."""
 
