@@ -8,10 +8,10 @@ from ._lazy import lazily as _lazily
 # Densities of one event; `jax.vmap` adds every batch axis.
 from ._density import LogDensity as LogDensity
 from ._exponential import ExponentialFamily as ExponentialFamily
-from ._exponential import Moments as Moments
-from ._exponential import Total as Total
+from ._refittable import Moments as Moments
+from ._refittable import Total as Total
 from .families._support import Domain as Domain
-from ._exponential import Refittable as Refittable
+from ._refittable import Refittable as Refittable
 from ._events import event_kind as event_kind
 from ._check import Checked as Checked
 from ._check import check_density as check_density

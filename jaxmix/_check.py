@@ -1,33 +1,32 @@
 """The contract of a log-density, run on a user's own class."""
 
-import copy
-import math
 from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from ._arguments import takes, whole
+from ._check_clauses import (
+    Check,
+    check_draws,
+    check_slopes,
+    check_values,
+    not_a_pytree,
+    not_a_scalar,
+    unlike,
+)
 from ._check_numbers import evaluate
 from ._check_stack import stack_breach
 from ._density import is_density
-from ._exponential import ExponentialFamily, Refittable
-from ._refuse import NO_PYTREE, is_opaque, misdeclared
+from ._exponential import ExponentialFamily
+from ._refittable import Refittable
+from ._refuse import misdeclared
 from ._stand_ins import Tilted
 from .em.parts import take_apart
 
 NUM_DRAWS = 2000
-SIGMAS = 5.0  # of a mean over draws: beyond the largest of a hundred parameters by chance
-
-
-class Check(NamedTuple):
-    """One clause of the contract: what was asked, and what was found ("" where it holds)."""
-
-    asks: str
-    found: str
 
 
 class Checked(NamedTuple):
@@ -120,7 +119,7 @@ def _run(density, event, key, num_draws, regular) -> Checked:
     done = lambda: Checked(name, checks, skipped)
     if not clause("It has a method log_prob.", "" if is_density(density) else "It has none."):
         return done()
-    if not clause("It is a pytree of arrays.", _not_a_pytree(density)):
+    if not clause("It is a pytree of arrays.", not_a_pytree(density)):
         return done()
     if isinstance(density, Refittable):
         asks = "Its `ranks` say the rank of its parameters."
@@ -151,18 +150,18 @@ def _run(density, event, key, num_draws, regular) -> Checked:
         "In a fit, where its parts know `log_prob` alone, it is defined.", _in_a_fit(density, one)
     )
     parameters, static = eqx.partition(density, eqx.is_inexact_array)
-    if not clause("log_prob of one event is a floating scalar.", _not_a_scalar(value, parameters)):
+    if not clause("log_prob of one event is a floating scalar.", not_a_scalar(value, parameters)):
         return done()
     if samples:
-        clause("sample gives an event like the one given.", _unlike(drawn, one))
+        clause("sample gives an event like the one given.", unlike(drawn, one))
     else:
         skipped.append(Check("sample draws from the density.", "It has no sample."))
     seen = evaluate(parameters, static, event, key, num_draws if samples else 0)
-    _check_values(seen, clause)
+    check_values(seen, clause)
     if jax.tree.leaves(parameters):
-        _check_slopes(seen, jax.tree.leaves(parameters)[0].dtype, clause)
+        check_slopes(seen, jax.tree.leaves(parameters)[0].dtype, clause)
     if samples:
-        _check_draws(seen, regular, clause, skipped)
+        check_draws(seen, regular, clause, skipped)
     asks = "Its M-step does not fall below its parameters."
     if isinstance(density, Refittable) and not samples:
         skipped.append(Check(asks, "It has no sample."))
@@ -175,20 +174,6 @@ def _run(density, event, key, num_draws, regular) -> Checked:
     return done()
 
 
-def _not_a_pytree(density) -> str:
-    leaves, structure = jax.tree.flatten(density)
-    if is_opaque(density):
-        return NO_PYTREE
-    odd = [leaf for leaf in leaves if not eqx.is_array_like(leaf) and not callable(leaf)]
-    if odd:
-        return f"It holds a {type(odd[0]).__name__}, {odd[0]!r}: make that field static."
-    try:
-        alike = structure == jax.tree.structure(copy.deepcopy(density))
-    except Exception:  # an array has no truth value
-        alike = False
-    return "" if alike else "A static field is unlike its copy: arrays belong in ordinary fields."
-
-
 def _in_a_fit(density, event) -> str:
     parts = take_apart(density)
     tilted = [Tilted(leaf, leaf.zero_stats(), leaf.origin) for leaf in parts.leaves]
@@ -197,86 +182,3 @@ def _in_a_fit(density, event) -> str:
     except Exception as error:
         return f"It raises: {error}"
     return ""
-
-
-def _not_a_scalar(value, parameters) -> str:
-    if not hasattr(value, "shape") or value.shape != ():
-        return f"It gives {value}: add what axes of ONE event are left; `jax.vmap` makes batches."
-    if not jnp.issubdtype(value.dtype, jnp.inexact):
-        return f"It has dtype {value.dtype}."
-    own = [leaf.dtype for leaf in jax.tree.leaves(parameters)]
-    if own and value.dtype != jnp.result_type(*own):
-        return f"It has dtype {value.dtype} with parameters of {jnp.result_type(*own)}."
-    return ""
-
-
-def _unlike(drawn, event) -> str:
-    shapes = lambda tree: jax.tree.map(lambda a: (jnp.shape(a), jnp.result_type(a)), tree)
-    return "" if shapes(drawn) == shapes(event) else f"It gives {drawn}; the event is {event}."
-
-
-def _check_values(seen, clause) -> None:
-    alone = float(seen["alone"])
-    values = np.append(np.asarray(seen.get("values", [])), alone)
-    bad = values[np.isnan(values) | (values == np.inf)]
-    clause("log_prob is a number.", f"It is {bad[0]} at an event." if bad.size else "")
-    for many, over in (("rows", "events"), ("stack", "a stack of densities")):
-        batch = np.asarray(seen[many])
-        same = np.allclose(batch, alone, rtol=1e-4, atol=1e-4, equal_nan=True)
-        found = "" if same else f"Alone {alone}, in a batch {batch}."
-        clause(f"It is the same under vmap over {over}.", found)
-
-
-def _check_slopes(seen, dtype, clause) -> None:
-    forward, reverse, slope = (float(seen[k]) for k in ("forward", "reverse", "difference"))
-    # Rounding of the two ends over the step, and the third derivative times the step squared.
-    size = 1 + abs(float(seen["alone"])) + abs(slope)
-    tolerance = 50 * float(jnp.finfo(dtype).eps) ** (2 / 3) * size
-    clause(
-        "Its derivatives, forward and reverse, are its slope.",
-        ""
-        if max(abs(forward - slope), abs(reverse - slope)) <= tolerance
-        else f"Along one direction: jvp {forward}, grad {reverse}, slope {slope}.",
-    )
-
-
-def _far(mean_zero: Array) -> float:
-    """The largest mean of any parameter's values over the draws, in standard errors."""
-    values = np.asarray(mean_zero, np.float64).reshape(len(mean_zero), -1)
-    mean, error = values.mean(0), values.std(0, ddof=1) / math.sqrt(len(values))
-    noise = np.finfo(np.float32).eps * np.abs(values).max(0, initial=0.0)
-    return float(np.max(np.abs(mean) / np.maximum(error, noise + np.finfo(float).tiny), initial=0))
-
-
-def _worst(tree) -> tuple[str, float]:
-    flat = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return max(
-        ((jax.tree_util.keystr(path), _far(a)) for path, a in flat),
-        key=lambda pair: math.inf if math.isnan(pair[1]) else pair[1],
-        default=("", 0.0),
-    )
-
-
-def _check_draws(seen, regular, clause, skipped) -> None:
-    flat = [np.asarray(a) for a in jax.tree.leaves(seen["draws"])]
-    again = [np.asarray(a) for a in jax.tree.leaves(seen["again"])]
-    same = all(np.array_equal(a, b, equal_nan=True) for a, b in zip(flat, again, strict=True))
-    clause("sample gives the same draw for the same key.", "" if same else "It does not.")
-    where, far = _worst(seen["score"])
-    asks = "Its score has mean 0 over its own draws: it integrates to 1, and sample draws from it."
-    if regular:
-        clause(asks, "" if far < SIGMAS else f"The mean in {where} is {far:.1f} errors from 0.")
-    else:
-        skipped.append(Check(asks, "Its support moves with its parameters."))
-    asks = "The gradient along its draws is the score-function gradient."
-    if "path" not in seen:
-        skipped.append(Check(asks, "It does not say that it is reparametrised."))
-        return
-    centred = np.asarray(seen["values"], np.float64)
-    centred = centred - centred.mean()
-    wide = lambda a: centred.reshape((-1,) + (1,) * (np.ndim(a) - 1))
-    gap = jax.tree.map(
-        lambda p, s: np.asarray(p) - np.asarray(s) * wide(s), seen["path"], seen["score"]
-    )
-    where, far = _worst(gap)
-    clause(asks, "" if far < SIGMAS else f"In {where} they differ by {far:.1f} standard errors.")

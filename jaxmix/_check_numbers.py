@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ._check_stack import MOST_EVENTS
-from ._exponential import Refittable
+from ._refittable import Refittable
 from ._trees import take
 
 

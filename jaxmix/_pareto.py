@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Scalar
 
 from ._arguments import numbers, real
 from ._compile import of_few_numbers
-from ._numerics import finite_or_zero
+from ._log_sums import finite_or_zero
 from ._sharding import gathered
 from ._trees import is_traced
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from . import _loops
-from ._exponential import ProductForm
+from ._chunkwise import ProductForm
 from ._numerics import largest_mapped
 from ._platform import product_precision
 from ._stack import over_stack, pick, stack_axes

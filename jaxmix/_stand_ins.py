@@ -13,10 +13,10 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from ._density import LogDensity
-from ._exponential import Refittable, tilt
 from ._loops import marked
 from ._numerics import tree_vdot
 from ._platform import product_precision
+from ._refittable import Refittable, tilt
 from ._stack import lent, outcome_log_probs, release, release_all, rows_total
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, Key, PyTree, Scalar
 
 from ._arguments import density, key, rows, takes, whole
 from ._exponential import ExponentialFamily
-from ._numerics import weighted_logsumexp
+from ._log_sums import weighted_logsumexp
 from ._stack import pick
 from .combinators._conditioning import plain
 from .combinators.mixture import MixtureSameFamily

@@ -12,7 +12,7 @@ from scipy import stats as sps
 from scipy.special import logsumexp as sp_logsumexp
 
 import jaxmix as jm
-from jaxmix._numerics import log_mean_exp, logsumexp
+from jaxmix._log_sums import log_mean_exp, logsumexp
 from jaxmix._trees import Sum, add, compensated_sum, difference, merge
 
 
@@ -188,7 +188,7 @@ def test_dtypes_follow_the_data():
 
 def test_second_derivatives_of_sums_of_nothing_are_0():
     """All terms at -inf, in one of two sums: its slope is 0, and so is its own slope."""
-    from jaxmix._numerics import log_mixed, logsumexp, weighted_logsumexp
+    from jaxmix._log_sums import log_mixed, logsumexp, weighted_logsumexp
 
     def some(a, function):
         terms = jnp.stack([jnp.stack([a, 2 * a]), jnp.full(2, -jnp.inf) + a])

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxmix._numerics import logsumexp
+from jaxmix._log_sums import logsumexp
 from jaxmix._product_form import by_density, common_origin, feature_sums, log_probs
 from jaxmix.em.chunks import chunk_rows, take_chunk
 from jaxmix.em.expected import expect

@@ -11,7 +11,7 @@ from jaxtyping import Array, PyTree
 from scipy.special import ndtr, ndtri
 
 from .._compile import of_few_numbers
-from .._numerics import weighted_logsumexp, weighted_softmax
+from .._log_sums import weighted_logsumexp, weighted_softmax
 from .._stack import outcome_log_probs
 from ..combinators import Mixture, MixtureSameFamily
 from ..combinators import Optional as OptionalField

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from .._compile import Quick
-from .._exponential import Refittable
+from .._refittable import Refittable
 from .._refuse import on_host
 from .._results import RESULTS
 from .._sharding import on_automatic_axes

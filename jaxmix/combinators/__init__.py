@@ -1,5 +1,6 @@
 """Densities made of densities."""
 
+from ._abstract_mixture import AbstractMixture as AbstractMixture
 from ._lengths import SequenceEvent as SequenceEvent
 from .censored import Censored as Censored
 from .censored import IntervalEvent as IntervalEvent
@@ -17,7 +18,6 @@ from .hierarchical import HierarchicalMixture as HierarchicalMixture
 from .hurdle import Hurdle as Hurdle
 from .joint import JointMixture as JointMixture
 from .markov import MarkovChain as MarkovChain
-from .mixture import AbstractMixture as AbstractMixture
 from .mixture import Mixture as Mixture
 from .mixture import MixtureSameFamily as MixtureSameFamily
 from .mixture import mixture_of as mixture_of

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import PyTree, Scalar
 
 from .._density import LogDensity
-from .._exponential import Refittable
+from .._refittable import Refittable
 from .._stack import has_shared, over_stack
 from .._trees import is_traced, take
 from .composite import Composite

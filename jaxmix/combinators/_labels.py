@@ -10,14 +10,8 @@ from jaxtyping import Array, Float, PyTree, Scalar
 
 from .._density import LogDensity, is_density
 from .._hooks import TellsParts, TellsPosterior
-from .._numerics import (
-    as_array,
-    finite_or_zero,
-    logsumexp,
-    softmax,
-    weighted_logsumexp,
-    weighted_softmax,
-)
+from .._log_sums import finite_or_zero, logsumexp, softmax, weighted_logsumexp, weighted_softmax
+from .._numerics import as_array
 from .._stack import Held, of_arrays
 from ..families._entrances import entrance
 from ..families.categorical import Categorical

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, PyTree, Scalar
 
 from .._density import is_density
-from .._numerics import logsumexp
+from .._log_sums import logsumexp
 from .._stand_ins import constant
 from ..families._support import Domain
 from .hurdle import domain_of_value

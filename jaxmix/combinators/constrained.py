@@ -11,8 +11,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
-from .._exponential import Refittable
 from .._newton import newton_maximum
+from .._refittable import Refittable
 from .._trees import spread
 from ..families._entrances import of_field
 from ._forwarding import Forwarding

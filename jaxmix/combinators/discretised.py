@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree, Scalar
 
 from .._density import LogDensity, as_part, one_event
-from .._numerics import logsumexp
+from .._log_sums import logsumexp
 from ..families._entrances import of_field
 from ..families._support import Domain
 from .hurdle import domain_of_value

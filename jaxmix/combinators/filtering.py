@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree, Scalar
 
 from .. import _loops
-from .._numerics import log_and_safe, logsumexp, unanimous
+from .._log_sums import log_and_safe, logsumexp
+from .._numerics import unanimous
 from .._platform import product_precision, sizes
 
 

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from .._exponential import Moments, Refittable
+from .._refittable import Moments, Refittable
 from .constrained import (
     SCALES,
     Constrained,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
 from .._density import check_parts, stack_size
-from .._numerics import log_mixed, weighted_logsumexp
+from .._log_sums import log_mixed, weighted_logsumexp
 from .._stack import outcome_log_probs, over_stack, pick, repeat, rows_log_prob, rows_total
 from ..families._entrances import of_field
 from ..families.categorical import Categorical

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
 from .._density import check_parts, stack_size
-from .._numerics import finite_or_zero, log_mixed, logsumexp, softmax, weighted_logsumexp
+from .._log_sums import finite_or_zero, log_mixed, logsumexp, softmax, weighted_logsumexp
 from .._stack import as_one_row, outcome_log_probs, over_stack, pick, repeat, rows_log_prob
 from ..families._entrances import of_field
 from ..families.categorical import Categorical

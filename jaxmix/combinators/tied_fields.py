@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._exponential import Moments, Refittable
+from .._refittable import Moments, Refittable
 from .constrained import (
     SCALES,
     Constrained,

@@ -11,10 +11,11 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from .._arguments import in_doubles, numbers
+from .._chunkwise import ProductForm
 from .._density import LogDensity, reads_real
-from .._exponential import ProductForm, check_declared
 from .._hooks import TakesNaN
 from .._numerics import constant, native
+from .._refittable import check_declared
 from .._refuse import BrokenContractError
 from .._stack import of_arrays
 from .._trees import float_of, is_traced

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from .._exponential import Refittable
 from .._platform import in_context, sizes
+from .._refittable import Refittable
 from .._trees import num_rows, take
 from ..combinators._lengths import SequenceEvent
 from .parts import take_apart

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from .. import _loops
+from .._chunkwise import ByChunk
 from .._compile import Quick
 from .._density import LogDensity
-from .._exponential import ByChunk
 from .._hooks import ByRows, Labelled
 from .._sharding import on_automatic_axes
 from .._stack import of_arrays, rows_log_prob

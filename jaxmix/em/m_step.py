@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from .. import _loops
-from .._exponential import ExponentialFamily, Refittable
+from .._exponential import ExponentialFamily
 from .._numerics import tree_vdot
+from .._refittable import Refittable
 from .._sharding import on_automatic_axes
 from .._stack import of_arrays, stack_axes
 from .._trees import spread

@@ -15,7 +15,8 @@ from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-from .._exponential import ByChunk, Refittable
+from .._chunkwise import ByChunk
+from .._refittable import Refittable
 from .._stack import Held
 from .._stand_ins import StandIn
 from ..combinators.frozen import Frozen

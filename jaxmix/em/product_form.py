@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from .._chunkwise import ByChunk, ProductForm
 from .._density import LogDensity
-from .._exponential import ByChunk, ProductForm, Refittable
 from .._numerics import unanimous
 from .._product_form import (
     by_density,
@@ -29,6 +29,7 @@ from .._product_form import (
     sorted_by,
     zero_sums,
 )
+from .._refittable import Refittable
 from .._stack import Held
 from .._stand_ins import Known, Tilted, TiltedProduct
 from .._trees import spread

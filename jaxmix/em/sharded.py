@@ -19,7 +19,7 @@ from jaxtyping import PyTree
 
 from .. import _loops
 from .._arguments import rows, takes
-from .._exponential import Refittable
+from .._refittable import Refittable
 from .._refuse import on_host
 from .._stack import stack_axes
 from .._trees import in_numpy, is_sum, map_sums, merge, merged, num_rows, take

@@ -1,16 +1,16 @@
 """The words that a family is written in, together."""
 
+from .._chunkwise import ProductForm as ProductForm
 from .._density import LogDensity as LogDensity
 from .._density import made as made
 from .._density import one_event as one_event
 from .._exponential import ExponentialFamily as ExponentialFamily
-from .._exponential import Moments as Moments
-from .._exponential import ProductForm as ProductForm
-from .._exponential import Refittable as Refittable
-from .._exponential import Total as Total
 from .._newton import newton_maximum as newton_maximum
 from .._numerics import as_float as as_float
 from .._numerics import times as times
+from .._refittable import Moments as Moments
+from .._refittable import Refittable as Refittable
+from .._refittable import Total as Total
 from ._entrances import check_one as check_one
 from ._entrances import entrance as entrance
 from ._entrances import exp_of as exp_of

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._exponential import Moments, Refittable
+from .._refittable import Moments, Refittable
 from .._trees import spread
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, Scalar
 
-from .._numerics import logsumexp
+from .._log_sums import logsumexp
 from ._family import ExponentialFamily, logit, one_event, sigmoid_of
 from ._support import TRUTH
 from .categorical import Counts

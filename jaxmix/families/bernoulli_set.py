@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, Scalar
 
-from .._numerics import logsumexp
+from .._log_sums import logsumexp
 from ._family import logit, one_event, outside, sigmoid_of
 from ._support import chosen
 from .bernoulli import Coins

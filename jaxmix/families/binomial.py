@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Scalar
 
-from .._numerics import logsumexp
+from .._log_sums import logsumexp
 from ._family import Domain, logit, one_event, sigmoid_of
 from ._special import deviance, log_factorial_gap
 from ._support import whole

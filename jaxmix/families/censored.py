@@ -9,8 +9,8 @@ from jax.scipy.special import log_ndtr, ndtr
 from jaxtyping import Array, Float, Key, Scalar
 
 from .._density import one_event
-from .._exponential import Moments
 from .._numerics import tree_vdot
+from .._refittable import Moments
 from ._between import NormalBetween
 from ._moments import at_floor, mean_and_scatter
 from .normal import LOG_2_PI, Normal

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Scalar
 
-from .._numerics import log_of, logsumexp
+from .._log_sums import logsumexp
+from .._numerics import log_of
 from ._family import (
     Domain,
     ExponentialFamily,

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Scalar
 
 from .._density import one_event
-from .._exponential import Moments, Refittable
+from .._refittable import Moments, Refittable
 from ._entrances import entrance, of_field
 from ._seen import SeenDiagonal, SeenFull
 from ._support import Domain

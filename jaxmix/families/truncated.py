@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Array, Float, Key, Scalar
 
 from .._density import one_event
-from .._exponential import ExponentialFamily, Moments
+from .._exponential import ExponentialFamily
 from .._newton import newton_maximum
+from .._refittable import Moments
 from ._between import NormalBetween, middle
 from ._moments import mean_and_scatter
 from ._special import LOG_2_PI

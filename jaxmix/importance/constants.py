@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, Scalar
 
 from .._arguments import numbers, optional, real, takes, whole
 from .._compile import of_few_numbers
-from .._numerics import finite_or_zero, logsumexp
+from .._log_sums import finite_or_zero, logsumexp
 from .._pareto import efficiency, pareto_k
 from .._sharding import varying
 from .checks import as_table, checked_counts

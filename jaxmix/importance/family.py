@@ -9,10 +9,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from .._arguments import rows
+from .._chunkwise import ProductForm
 from .._compile import of_few_numbers
 from .._density import LogDensity, is_density, stack_size
-from .._exponential import ProductForm
-from .._numerics import logsumexp, unanimous
+from .._log_sums import logsumexp
+from .._numerics import unanimous
 from .._product_form import common_origin, far_log_probs, is_far, sorted_by
 from .._product_form import log_probs as product_log_probs
 from .._sharding import gathered

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Array
 
 from .._compile import of_few_numbers
-from .._numerics import logsumexp
+from .._log_sums import logsumexp
 from .totals import log_norms
 
 ENOUGH = 0.15  # effective share of a level's draws

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from .._arguments import numbers, takes
-from .._numerics import finite_or_zero, logsumexp, unanimous
+from .._log_sums import finite_or_zero, logsumexp
+from .._numerics import unanimous
 from .._platform import product_precision
 from .._sharding import gathered
 

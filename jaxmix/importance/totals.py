@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._numerics import finite_or_zero, logsumexp
+from .._log_sums import finite_or_zero, logsumexp
 from .tables import Ratios, Strata
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int, PyTree, Scalar
 
 from .._arguments import numbers, optional, real, takes, whole
 from .._compile import of_few_numbers
-from .._numerics import finite_or_zero, log_mean_exp
+from .._log_sums import finite_or_zero, log_mean_exp
 from .._refuse import forward_only
 from .._sharding import varying
 from .._trees import is_traced

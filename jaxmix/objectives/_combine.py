@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Scalar
 
 from .._arguments import numbers, takes
-from .._numerics import finite_or_zero, logsumexp, logsumexp_and_softmax
+from .._log_sums import finite_or_zero, logsumexp, logsumexp_and_softmax
 from .._sharding import gathered
 
 

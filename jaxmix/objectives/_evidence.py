@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from .._arguments import arrays, numbers, takes, whole
 from .._arguments import function as of_one
 from .._closures import arrays_held, in_one_program
-from .._numerics import log_mean_exp, softmax
+from .._log_sums import log_mean_exp, softmax
 from .._pareto import pareto_k
 from .._results import RESULTS
 from .._sharding import aligned, gathered, on_its_mesh

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._numerics import softmax
+from .._log_sums import softmax
 from ._combine import Combined, Term, combine
 
 GUIDE_RULES = {

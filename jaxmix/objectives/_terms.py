@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from .._numerics import logsumexp_and_softmax, softmax
+from .._log_sums import logsumexp_and_softmax, softmax
 from ._combine import Combined, replaced, select
 
 MOST_SUBSETS = 20_000

@@ -10,11 +10,12 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from .._density import check_parts, stack_size
 from .._hooks import ChecksRows
-from .._numerics import weighted_logsumexp
+from .._log_sums import weighted_logsumexp
 from .._stack import over_stack, pick, repeat
+from ..combinators._abstract_mixture import AbstractMixture
 from ..combinators._conditioning import split
 from ..combinators._labels import from_logs
-from ..combinators.mixture import AbstractMixture, MixtureSameFamily
+from ..combinators.mixture import MixtureSameFamily
 from .lifted import covariates_of, table_of
 from .multinomial import MultinomialRegression
 

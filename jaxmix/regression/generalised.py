@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Scalar
 
-from .._exponential import ByChunk
+from .._chunkwise import ByChunk
 from .._platform import product_precision
 from ..families._pairs import matrix_of_pairs, products_of_pairs
 from .design import (

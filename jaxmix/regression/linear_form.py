@@ -7,7 +7,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Scalar
 
-from .._exponential import ByChunk, ExponentialFamily
+from .._chunkwise import ByChunk
+from .._exponential import ExponentialFamily
 from .._platform import product_precision
 from ..families._factors import precision_of, whitener
 from ..families._pairs import matrix_of_pairs, products_of_pairs, weights_of_pairs

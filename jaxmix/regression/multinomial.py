@@ -6,7 +6,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._numerics import as_float, logsumexp
+from .._log_sums import logsumexp
+from .._numerics import as_float
 from ..families._support import whole
 from ..families.categorical import Categorical
 from .design import response_of

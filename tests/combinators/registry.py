@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxmix as jm
-from jaxmix._exponential import Refittable
+from jaxmix._refittable import Refittable
 
 ROWS = 24
 

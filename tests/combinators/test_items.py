@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxmix as jm
-from jaxmix._numerics import log_mixed
+from jaxmix._log_sums import log_mixed
 
 FAR = jnp.array([[0.0, -200.0, -300.0], [-400.0, 0.0, -jnp.inf], [-1.0, -2.0, -jnp.inf]]).T
 

@@ -9,7 +9,7 @@ from scipy import stats as sps
 from scipy.special import logsumexp as sp_logsumexp
 
 import jaxmix as jm
-from jaxmix._exponential import tilt
+from jaxmix._refittable import tilt
 from jaxmix.em.expected import expect
 from jaxmix.em.m_step import maximise
 

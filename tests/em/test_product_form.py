@@ -13,7 +13,7 @@ from scipy import stats as sps
 from scipy.special import logsumexp as sp_logsumexp
 
 import jaxmix as jm
-from jaxmix._exponential import ProductForm
+from jaxmix._chunkwise import ProductForm
 from jaxmix._product_form import common_origin, is_far
 from jaxmix.em import expected as passes
 from jaxmix.em.parts import fields_asked

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import jaxmix as jm
-from jaxmix._exponential import Total
+from jaxmix._refittable import Total
 from jaxmix.em.priors.prior import pooled_stats
 
 

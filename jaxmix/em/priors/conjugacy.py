@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from ... import _loops
-from ..._exponential import Moments, Refittable, Total
+from ..._refittable import Moments, Refittable, Total
 from ..._stack import over_stack
 from ..._trees import is_traced
 from ...combinators.constrained import Constrained

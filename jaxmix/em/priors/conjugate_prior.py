@@ -12,7 +12,7 @@ from ... import _loops
 from ..._arguments import density, optional, real, takes
 from ..._arguments import rows as rows_of
 from ..._compile import Quick
-from ..._exponential import Refittable
+from ..._refittable import Refittable
 from ..._sharding import on_automatic_axes
 from ..._trees import is_traced, spread
 from ...combinators.constrained import Constrained

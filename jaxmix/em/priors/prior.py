@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from ... import _loops
-from ..._exponential import Refittable
+from ..._refittable import Refittable
 from ..._stand_ins import Blank
 from ..._trees import float_of, num_rows, spread, take
 from ...combinators._columns import Fold, fold_of

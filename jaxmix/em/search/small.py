@@ -15,8 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from ..._chunkwise import ProductForm
 from ..._compile import BY_LIBRARY, Effort, Quick
-from ..._exponential import ExponentialFamily, ProductForm, Refittable
+from ..._exponential import ExponentialFamily
+from ..._refittable import Refittable
 from ..._results import NAMES
 from ..._trees import alone, float_of, in_numpy, num_rows, take
 from ...combinators import Composite, MixtureSameFamily, SequenceEvent

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from ..._exponential import Moments, Total
 from ..._hooks import SaysDomain
+from ..._refittable import Moments, Total
 from ...families import LogNormal
 from ...families._directions import Direction
 from ...families.gamma import GammaMoments
