@@ -58,9 +58,9 @@ def fit(
 
     Restarts go on in rounds of a few steps. Between two, those leave that have ended, that can no
     longer be the best, or that are on their way to where a better one is; `fit.restarts` says so of
-    each. Of more than 16,384 rows all of that happens on a sample, and the best one or two go on
-    over all rows. A restart that collapsed ranks below every clean one. With `validation`, every
-    restart is run to its end.
+    each. Of more than 4,096 rows (up to 16,384 where parameters or components are many) all of that
+    happens on a sample, and the best one or two go on over all rows. A restart that collapsed ranks
+    below every clean one. With `validation`, every restart is run to its end.
 
     Sequences of unequal lengths are passed over in groups of like lengths, where that saves work.
 

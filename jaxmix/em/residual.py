@@ -72,13 +72,14 @@ def _(primals, tangents):
     still = jax.tree.map(is_none, tangents[1:4], is_leaf=is_none)
     # A derivative keeps several times the arrays of a pass, and all directions go through a chunk
     # at once: it holds the fewer rows.
-    chunk_size = max(64, chunk_rows(given[0], given[1], None) // max(8, directions))
+    chunk_size = max(64, chunk_rows(given[0], given[1], None) // max(8, 2 * directions))
     fixed, varied = eqx.partition(tuple(given), still)
     along = eqx.filter(tangents[1:4], True)
 
     def again(varied):
         model, data, weights = eqx.combine(varied, fixed)
-        brief = is_brief(model, data) and num_rows(data) * width(model) * directions <= BRIEF
+        work = num_rows(data) * width(model) * max(16, directions)
+        brief = is_brief(model, data) and work <= BRIEF
         found = expect(model, data, weights, chunk_size=chunk_size, cut=True, residual=brief)
         return found.weight, found.stats, found.gradient
 

@@ -20,8 +20,9 @@ from ..._compile import Quick
 from ..._platform import sizes
 from ..._results import FAILED
 from ..._trees import float_of, num_rows, take
-from ..chunks import densities
+from ..chunks import densities, width
 from ..entry import check_support
+from ..parts import parameters
 from ..priors import prior
 from ..sharded import layout_of, over_rows
 from ..solution import Restarts
@@ -31,7 +32,8 @@ from .seeds import seeds
 
 GOES, DROPPED = -1, -2  # verdicts; that on a twin is the lane which it follows
 SHORT = 50  # steps of a short run, after which only the best few go on where steps are dear
-SEARCH_ROWS = 16_384
+SEARCH_ROWS = 16_384  # of a sample at most, and a quarter of them at least:
+ROWS_A_PARAMETER, ROWS_A_PAIR = 32, 256  # and of densities in the widest stack
 # Rows x densities x restarts up to which ...
 QUICK = 30_000  # ... steps cost less than looks, and lanes are judged after a short run only
 CHEAP = 4_000_000  # ... every lane that may still win goes on
@@ -244,9 +246,16 @@ def told(fates: np.ndarray, codes: list[str]) -> list[str]:
     ]
 
 
+def search_rows(template: PyTree) -> int:
+    """Rows of the sample on which the restarts of such a model are searched."""
+    size = eqx.filter_eval_shape(lambda model: parameters(model)[0], template).size
+    wanted = max(ROWS_A_PARAMETER * size, ROWS_A_PAIR * width(template) ** 2)
+    return min(SEARCH_ROWS, max(SEARCH_ROWS // 4, wanted))
+
+
 def search(key, template, data, weights, options, go) -> tuple[Searched, Restarts, Any]:
     """The lanes that went on to the end, the table of all restarts, and the prior."""
-    rows, many = num_rows(data), options.num_restarts
+    rows, many, few = num_rows(data), options.num_restarts, search_rows(template)
     k_start, k_rows = jax.random.split(key)
     models = starts(k_start, template, data, weights, many)
     lift = lambda m: _supported(m, template, data, weights, layout_of(data)) if has_zeros(m) else m
@@ -255,17 +264,17 @@ def search(key, template, data, weights, options, go) -> tuple[Searched, Restart
     full = options.prior
     if full is None:
         full = floor_prior(template, data, weights, options.floor)
-    if rows <= SEARCH_ROWS:
+    if rows <= few:
         most = many if rows * densities(template) * many <= CHEAP else 4
         found = go.run(models, data, weights, options.rules(full), most=most)
         return found, table_of(found), full
-    index = jax.random.choice(k_rows, rows, (SEARCH_ROWS,), replace=False)
+    index = jax.random.choice(k_rows, rows, (few,), replace=False)
     part = take(data, index)
     part_weights = None if weights is None else weights[index]
     shorter = options._replace(max_steps=min(SHORT, options.max_steps)).rules(full)
     short = go.run(models, part, part_weights, shorter, "search", most=many)
     now = standing(short.state, short.history, short.codes, 0)
-    chosen, fates = finalists(now, SEARCH_ROWS)
+    chosen, fates = finalists(now, few)
     pair = np.resize(chosen, min(2, many))
     best = lift(take(short.state.model, jnp.asarray(pair)))
     found = go.run(best, data, weights, options.rules(full), most=many, used=len(chosen))
