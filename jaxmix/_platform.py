@@ -120,7 +120,8 @@ def products_in(precision: str | None) -> AbstractContextManager:
         >>> with jm.products_in("bf16x6"):
         ...     _, stats = jm.em.expected_stats(jm.Normal(0, 1), jnp.array([1.0, 3.0]))
     """
-    if precision is not None and precision not in PRECISIONS:
+    known = isinstance(precision, str) and precision in PRECISIONS
+    if precision is not None and not known:
         names = ", ".join(f'"{name}"' for name in PRECISIONS)
         raise ValueError(f"precision must be None or one of {names}; it was {precision!r}.")
     if precision in UNKNOWN.get(platform(), ()):

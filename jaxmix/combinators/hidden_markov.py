@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree, Scalar
 
 from .. import _loops
+from .._arguments import named, optional
 from .._density import LogDensity, check_parts, stack_size
 from .._stack import outcome_log_probs, over_stack, pick, repeat
 from ..families.categorical import Categorical
@@ -72,8 +73,7 @@ class HiddenMarkov(LogDensity):
         initial_logits=None, transition_logits=None, length=None, max_length=None,
         driven: str | None = None,
     ):  # fmt: skip
-        if driven not in (None, "transitions", "both"):
-            raise ValueError(f'driven must be None, "transitions" or "both"; it was {driven!r}.')
+        optional(named("transitions", "both"))(driven, "driven")
         self.driven = driven
         owner, names = "HiddenMarkov", "transition and transition_logits"
         self.initial = as_law(

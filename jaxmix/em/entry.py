@@ -75,7 +75,7 @@ def check_steps(assignment: str, stopping: str = "gain") -> None:
 
 def check_named(name: str, value: Any, *known: str) -> None:
     """Refuse an option that has none of the values known."""
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         *others, last = (f'"{one}"' for one in known)
         raise ValueError(f"{name} must be {', '.join(others)} or {last}; it was {value!r}.")
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from .._arguments import named
 from .._compile import of_few_numbers
 from .._k_means import lloyd, plus_plus
 from .._trees import take
@@ -47,8 +48,7 @@ def shape_for(dim: int, covariance: str | None, inflation, shrinkage, df) -> Sha
     """The default covariance of a dimension, or the one asked for."""
     if covariance is None:
         covariance = "low_rank" if dim >= LOW_RANK_FROM else "full"
-    if covariance not in SHAPES:
-        raise ValueError(f"covariance must be one of {', '.join(SHAPES)}; it was {covariance!r}.")
+    named(*SHAPES)(covariance, "covariance")
     if df is not None and covariance == "low_rank":
         raise ValueError("Student-t proposals have a full or a diagonal covariance, not low_rank.")
     return Shape(covariance, inflation, shrinkage, df)

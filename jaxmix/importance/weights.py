@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree, Scalar
 
-from .._arguments import numbers, optional, real, takes, whole
+from .._arguments import named, numbers, optional, real, takes, whole
 from .._compile import of_few_numbers
 from .._log_sums import finite_or_zero, log_mean_exp
 from .._refuse import forward_only
@@ -40,7 +40,7 @@ class OptimalWeights(NamedTuple):
     num_steps: Int[Array, ""]
 
 
-@takes(floor=real(0, 1, ends=True), max_steps=whole(1), tol=real(0))
+@takes(criterion=named(*CRITERIA), floor=real(0, 1, ends=True), max_steps=whole(1), tol=real(0))
 def optimal_weights(
     f,
     targets: PyTree,
@@ -80,8 +80,6 @@ def optimal_weights(
         >>> bool(best.weights[1] > 0.9), bool(best.gap < 0.01)
         (True, True)
     """
-    if criterion not in CRITERIA:
-        raise ValueError(f"criterion must be one of {', '.join(CRITERIA)}; it was {criterion!r}.")
     given, (draws, table, flat) = draws, _looked_at(f, targets, draws)
     family = table.log_proposals
     if proposals is not None or is_traced(given.proposals):  # the draws are held, not the family

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 
-from .._arguments import made_by, optional, real, takes, whole
+from .._arguments import made_by, named, optional, real, takes, whole
 from ._combine import Blocks, Prefixes
 from ._draws import configures
 from ._laws import OPTIMAL_RATIO, GeometricLevels, HarmonicCounts, InfiniteVarianceWarning
@@ -27,8 +27,7 @@ class Multilevel(RandomObjective):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.kind not in KINDS:
-            raise ValueError(f"kind was {self.kind!r}; it is one of {KINDS}.")
+        named(*KINDS)(self.kind, "kind")
 
     @property
     def expected_cost(self) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 from jax.scipy.special import ndtri
 from jaxtyping import PyTree
 
-from ..._arguments import function, real, takes
+from ..._arguments import function, named, real, takes
 from ..._progress import Bar
 from ..amis import Rounds
 from ..draws import Draws
@@ -142,8 +142,7 @@ def check_draws(draws, pilot, method) -> None:
             raise ValueError(
                 f"{role} must come from jm.importance.draw; it is a {type(given).__name__}."
             )
-    if method not in ("betting", "normal"):
-        raise ValueError(f'method is "betting" or "normal"; it is {method!r}.')
+    named("betting", "normal")(method, "method")
     if pilot is None:
         if method == "betting":
             raise ValueError(
