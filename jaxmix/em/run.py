@@ -207,7 +207,11 @@ def _in_blocks(
     model, data, weights, prior, floor, max_steps, tol,
     assignment, solver, stopping, history_size, chunk_size,
 ) -> Solution:  # fmt: skip
-    def whole(model, data, weights, prior, floor, max_steps, tol):
+    # A traced number of a solver goes in with the others: a block closes over none.
+    arrays, rest = eqx.partition(solver, eqx.is_array)
+
+    def whole(model, data, weights, prior, floor, max_steps, tol, arrays):
+        solver = eqx.combine(arrays, rest)
         prior = floor_prior(model, data, weights, floor) if prior is None else prior
         items = items_of_one_row(data)
         # In nats an item, where there is one single row.
@@ -225,7 +229,7 @@ def _in_blocks(
             result_of(state, rules),
         )
 
-    numbers = (floor, max_steps, tol)
+    numbers = (floor, max_steps, tol, arrays)
     return in_blocks(whole, lanes_of(model, data))(model, data, weights, prior, *numbers)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree, Scalar
 
@@ -110,6 +111,33 @@ class Solver(eqx.Module):
     @abstractmethod
     def settle(self, memory: Any, verdict: Verdict) -> PyTree:
         """The memory after the pass that judged the proposal."""
+
+
+def checked(solver: Solver, given: Any, before: PyTree, params: Array) -> Any:
+    """A proposal, or None, and the memory, as a solver gave them.
+
+    Raises:
+        TypeError: for no proposal, parameters of another shape, or another memory than `init` made.
+    """
+    name = type(solver).__name__
+    pair = type(given) is tuple and len(given) == 2
+    if not (pair and isinstance(given[0], Proposal | None)):
+        kinds = ", ".join(type(one).__name__ for one in (given if pair else (given,)))
+        raise TypeError(
+            f"{name}.propose must give a jm.em.Proposal or None, and the memory; it gave {kinds}."
+        )
+    proposal, memory = given
+    if proposal is not None and jnp.shape(proposal.params) != params.shape:
+        raise TypeError(
+            f"{name}.propose must give parameters of shape {params.shape}; it gave "
+            f"{jnp.shape(proposal.params)}."
+        )
+    had, has = jax.tree.map(jnp.shape, before), jax.tree.map(jnp.shape, memory)
+    if had != has:
+        raise TypeError(
+            f"{name} must give back a memory of the shapes that init made, {had}; it gave {has}."
+        )
+    return given
 
 
 class Rules(NamedTuple):

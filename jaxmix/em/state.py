@@ -22,6 +22,7 @@ from .solver import (
     Rules,
     Solver,
     Verdict,
+    checked,
     ends,
     far,
     finite_change,
@@ -144,7 +145,8 @@ def propose(state: State, data: PyTree, weights: Array | None, rules: Rules) -> 
         return jnp.where(jnp.isfinite(slope), slope, jnp.zeros_like(slope))
 
     point = Point(here, finite_change(there, here), gradient, state.gain)
-    proposal, memory = solver.propose(state.memory, point)
+    found = solver.propose(state.memory, point)
+    proposal, memory = checked(solver, found, state.memory, here)
     if proposal is None:
         return Trial(plain, memory, None, near)
     proposal = proposal._replace(is_jump=proposal.is_jump & ~state.plain_next & ~first)
@@ -253,6 +255,7 @@ def _settled(
     )
     same = jax.tree.map(lambda a, b: a.astype(b.dtype), same, entry)
     memory = rules.solver.settle(new.memory, Verdict(is_jump, fell))
+    memory = checked(rules.solver, (None, memory), old.memory, jump.params)[1]
     memory = select(first, old.memory, memory)
     plain_next = small if guards else fell | small
     kept = kept._replace(running=going, memory=memory, plain_next=plain_next)

@@ -147,3 +147,49 @@ def test_unknown_options_are_refused():
             run(*first, jm.Normal(0.0, 1.0), jnp.ones(3), accelerate="anderson", **given)
         with pytest.raises(ValueError, match='stopping must be "gain" or "aitken"'):
             run(*first, jm.Normal(0.0, 1.0), jnp.ones(3), stopping="never", **given)
+
+
+class Overrelaxed(jm.em.Solver):
+    """EM steps times a factor."""
+
+    factor: float | jax.Array
+
+    def init(self, params):
+        return jnp.zeros((), params.dtype)
+
+    def propose(self, memory, point):
+        ahead = point.params + self.factor * point.step
+        return jm.em.Proposal(ahead, jnp.asarray(True), jnp.inf), memory
+
+    def settle(self, memory, verdict):
+        return memory
+
+
+def test_a_solvers_numbers_are_mapped_over(problem):
+    x, start = problem
+    run = lambda factor: jm.em.run(start, x[:200], accelerate=Overrelaxed(factor))
+    each = jax.vmap(run)(jnp.array([1.0, 1.6]))
+    assert each.num_steps[1] < each.num_steps[0]
+    np.testing.assert_allclose(*each.log_likelihood, atol=200 * 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("gives", "sentence"),
+    [
+        (lambda memory, point: (point.params, memory), "must give a jm.em.Proposal or None"),
+        (
+            lambda memory, point: (jm.em.Proposal(point.params[:2], True, jnp.inf), memory),
+            r"of shape \(15,\); it gave \(2,\)",
+        ),
+        (lambda memory, point: (None, point.params), "must give back a memory of the shapes"),
+    ],
+)
+def test_a_solver_that_gives_something_else_is_told(problem, gives, sentence):
+    x, start = problem
+
+    class Odd(Overrelaxed):
+        def propose(self, memory, point):
+            return gives(memory, point)
+
+    with pytest.raises(TypeError, match=f"Odd.*{sentence}"):
+        jm.em.run(start, x, accelerate=Odd(1.0))

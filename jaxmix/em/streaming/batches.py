@@ -24,6 +24,22 @@ class Piece(NamedTuple):
     count: int
 
 
+def batches_of(source: Any) -> Iterator[tuple[int, PyTree]]:
+    """A source's batches, numbered, each of arrays with an axis of rows.
+
+    Raises:
+        ValueError: for one that holds anything else.
+    """
+    for number, batch in enumerate(source.batches()):
+        for leaf in jax.tree.leaves(batch):
+            if not getattr(leaf, "shape", ()):
+                raise ValueError(
+                    f"Batch {number} must hold arrays with a leading axis of rows, such as "
+                    f"np.asarray(batch); it holds {leaf!r:.60}."
+                )
+        yield number, batch
+
+
 class Pieces:
     """A source's batches, cut and padded to the length of its first, in the dtypes of a sample.
 
@@ -39,10 +55,10 @@ class Pieces:
     ):
         self.source, self.like = source, like
         self.float_type, self.weights = float_type, weights
-        first = next(iter(source.batches()), None)
+        first = next(batches_of(source), None)
         if first is None:
             raise ValueError("The data are empty: the source has no batches.")
-        self.capacity = num_rows(first)
+        self.capacity = num_rows(first[1])
 
     @property
     def shapes(self) -> tuple[PyTree, jax.ShapeDtypeStruct]:
@@ -54,7 +70,7 @@ class Pieces:
 
     def __iter__(self) -> Iterator[Piece]:
         done = 0
-        for number, batch in enumerate(self.source.batches()):
+        for number, batch in batches_of(self.source):
             rows = self._converted(batch, number)
             total = num_rows(rows)
             for start in range(0, total, self.capacity):
@@ -153,7 +169,7 @@ def sampled(source: Any, wanted: int) -> tuple[PyTree, int]:
         return source.take(_spread(rows, wanted)), rows
     kept, every, rows = [], 1, 0
     held = 0
-    for batch in source.batches():
+    for _, batch in batches_of(source):
         size = num_rows(batch)
         part = jax.tree.map(lambda a, o=-rows % every, e=every: np.asarray(a)[o::e], batch)
         rows += size

@@ -115,7 +115,8 @@ def online(
 
     Args:
         model: the start, such as that of a fit to a sample; or an earlier outcome, which goes on
-            with its statistics, prior and step lengths as if both sources were one.
+            with its statistics, prior and step lengths as if both sources were one, and with its
+            average.
         source: a `jm.data` source, or a list or other iterable of batches, which is read into
             memory; rows should come in no order.
         passes: how often to read it.

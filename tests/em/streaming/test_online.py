@@ -84,3 +84,9 @@ def test_an_interrupt_keeps_what_was_learned():
     read = found.num_rows
     assert 0 < read < 800 and found.log_likelihood.shape == (read // 100,)
     np.testing.assert_allclose(found.model.mean, x[:read].mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("batch", [[1.0, 2.0], ["a", "b"], np.float32(1)])
+def test_batches_that_are_no_arrays_are_refused(batch):
+    with pytest.raises(ValueError, match="Batch 0 must hold arrays with a leading axis"):
+        jm.em.online(jm.Normal(0.0, 1.0), [batch])
