@@ -21,6 +21,25 @@ class Powers(NamedTuple):
     first: Array
     second: Array
 
+    def own_shape(self) -> Array:
+        """The shape that statistics were taken at; 0 where there is none."""
+        return self.shape / jnp.where(self.count > 0, self.count, jnp.ones_like(self.count))
+
+    def cumulants(self) -> tuple[Array, Array, Array]:
+        """Logarithm of the sum of powers, and its first and second derivatives in the shape."""
+        none = self.power == 0
+        power = jnp.where(none, jnp.ones_like(self.power), self.power)
+        mean, square = self.first / power, self.second / power
+        # Of more than rounding: about an origin far away no digit of the difference is left.
+        spread = jnp.maximum(square - mean * mean, jnp.finfo(mean.dtype).eps * square)
+        return jnp.log(power), mean, spread
+
+    def log_power_at(self, shape: Array) -> Array:
+        """Logarithm of the sum of powers at another shape, to second order."""
+        level, mean, spread = self.cumulants()
+        shift = shape - self.own_shape()
+        return level + shift * (mean + 0.5 * shift * spread)
+
 
 class ByPowers(Refittable):
     """A family whose first field is the logarithm of a shape, and whose M-step is a Newton step.
@@ -38,7 +57,7 @@ class ByPowers(Refittable):
         return getattr(self, next(iter(self.ranks)))
 
     def floor(self, stats: Powers, share) -> Powers:
-        _, mean, spread = cumulants(stats)
+        _, mean, spread = stats.cumulants()
         shape = stats.shape / stats.count
         width = 1 / best_shape(shape, mean - stats.log / stats.count, spread)
         return self.zero_stats()._replace(log=-jnp.sqrt(share) * width)
@@ -48,28 +67,13 @@ class ByPowers(Refittable):
 
     def recentre(self, stats: Powers, old, new) -> Powers:
         move = old - new
-        lift = jnp.exp(shape_of_stats(stats) * move)
+        lift = jnp.exp(stats.own_shape() * move)
         second = stats.second + move * (2 * stats.first + move * stats.power)
         first = stats.first + move * stats.power
         log = stats.log + stats.count * move
         return Powers(
             stats.count, stats.shape, log, *(lift * s for s in (stats.power, first, second))
         )
-
-
-def shape_of_stats(stats: Powers) -> Array:
-    """The shape that statistics were taken at; 0 where there is none."""
-    return stats.shape / jnp.where(stats.count > 0, stats.count, jnp.ones_like(stats.count))
-
-
-def cumulants(stats: Powers) -> tuple[Array, Array, Array]:
-    """Logarithm of the sum of powers, and its first and second derivatives in the shape."""
-    none = stats.power == 0
-    power = jnp.where(none, jnp.ones_like(stats.power), stats.power)
-    mean, square = stats.first / power, stats.second / power
-    # Of more than rounding: about an origin far away no digit of the difference is left.
-    spread = jnp.maximum(square - mean * mean, jnp.finfo(mean.dtype).eps * square)
-    return jnp.log(power), mean, spread
 
 
 def best_shape(old: Array, slope: Array, bend: Array) -> Array:

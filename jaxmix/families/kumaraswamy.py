@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ._family import UNIT, Domain, exp_of, logs, made
-from ._powers import ByPowers, Powers, best_shape, cumulants, log_if_held, shape_of_stats
+from ._powers import ByPowers, Powers, best_shape, log_if_held
 
 
 class Kumaraswamy(ByPowers):
@@ -75,29 +75,28 @@ class Kumaraswamy(ByPowers):
 
     def _beside(self, stats: Powers, origin):
         """What w adds beside b w: its sum, and the derivatives of that in a."""
-        lift = jnp.exp(shape_of_stats(stats) * origin)
+        lift = jnp.exp(stats.own_shape() * origin)
         first = stats.first + origin * stats.power
         second = stats.second + origin * (2 * stats.first + origin * stats.power)
         return lift * stats.power, lift * first, lift * second
 
     def from_stats(self, stats: Powers, origin=None) -> Self:
         origin = self.origin if origin is None else origin
-        level, mean, spread = cumulants(stats)
-        old = stats.shape / stats.count
+        _, mean, spread = stats.cumulants()
+        old = stats.own_shape()
         # Beside b w stands w, convex in a: by its parabola, or by its tangent, which lies below.
         _, tangent, curve = (s / stats.count for s in self._beside(stats, origin))
         slope, bend = mean - stats.log / stats.count - tangent, spread - curve
         fall = slope - old * bend
         bend = jnp.where((fall > 0) & (fall * fall + 4 * bend > 0), bend, spread)
         a = best_shape(old, slope, bend)
-        level = level - jnp.log(stats.count) + (a - old) * (mean + 0.5 * (a - old) * spread)
+        level = stats.log_power_at(a) - jnp.log(stats.count)
         return made(type(self), log_a=log_if_held(a, origin), log_b=-level - a * origin)
 
     def expected_log_prob(self, stats: Powers, origin=None):
         origin = self.origin if origin is None else origin
-        level, mean, spread = cumulants(stats)
-        shift = self.a - shape_of_stats(stats)
-        power = level + shift * (mean + 0.5 * shift * spread) + self.a * origin + self.log_b
+        shift = self.a - stats.own_shape()
+        power = stats.log_power_at(self.a) + self.a * origin + self.log_b
         power = jnp.where(stats.count > 0, jnp.exp(power), jnp.zeros_like(power))
         w, tangent, curve = self._beside(stats, origin)
         head = stats.count * (self.log_a + self.log_b) + self.a * (stats.log + stats.count * origin)

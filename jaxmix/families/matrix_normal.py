@@ -17,11 +17,11 @@ from ._factors import (
     whitener,
 )
 from ._family import LOG_2_PI, ExponentialFamily, Moments, as_float, made, one_event
-from ._moments import diagonal_matrix
+from ._moments import OfMoments, mean_and_scatter
 from .multivariate_normal import MultivariateNormal
 
 
-class MatrixNormal(ExponentialFamily):
+class MatrixNormal(ExponentialFamily, OfMoments):
     """Normal density of a matrix (n, p): cov(X_ia, X_jb) = rows_ij columns_ab.
 
     log p(X) = -tr(columns^-1 (X - mean)' rows^-1 (X - mean)) / 2 - (n p log(2 pi) + p log|rows|
@@ -67,57 +67,40 @@ class MatrixNormal(ExponentialFamily):
         root = lambda factor: inverse_of_lower(whitener(factor).T)
         return self.mean + product(root(self.row_factor), z, root(self.column_factor).T)
 
+    # Statistics are those of the matrix as one vector, row after row.
+
     def stats(self, x, origin=None):
-        r = one_event(x, self.mean.shape[-2:], self)
-        r = r - (self.mean if origin is None else origin)
-        return Moments(jnp.ones((), r.dtype), r, _squares(r, r))
+        r = one_event(x, self.mean.shape[-2:], self) - (self.mean if origin is None else origin)
+        flat = r.ravel()
+        return Moments(jnp.ones((), r.dtype), flat, flat[:, None] * flat[None])
 
     def natural(self, origin=None):
         shift = self.mean - (self.mean if origin is None else origin)
         rows, columns = precision_of(self.row_factor), precision_of(self.column_factor)
-        linear = product(rows, shift, columns)
+        linear = _flat(product(rows, shift, columns))
         second = -0.5 * rows[..., :, None, :, None] * columns[..., None, :, None, :]
-        return Moments(self._head() - 0.5 * jnp.sum(linear * shift, (-2, -1)), linear, second)
+        head = self._head() - 0.5 * jnp.sum(linear * _flat(shift), -1)
+        return Moments(head, linear, second.reshape(*linear.shape, linear.shape[-1]))
 
     def log_normaliser(self, natural, origin=None):
-        *stack, n, p = natural.first.shape
-        flat = natural.first.reshape(*stack, n * p), natural.second.reshape(*stack, n * p, n * p)
-        vector = made(MultivariateNormal, mean=flat[0], factor=flat[1])  # of the same size
-        return vector.log_normaliser(Moments(natural.count, *flat))
-
-    def _scatter(self, stats):
-        """Mean residual (n, p) and covariance (n, p, n, p)."""
-        count = stats.count[..., None, None]
-        shift = stats.first / count
-        return shift, stats.second / count[..., None, None] - _squares(shift, shift)
+        vector = made(MultivariateNormal, mean=natural.first, factor=natural.second)  # of its size
+        return vector.log_normaliser(natural)
 
     def from_stats(self, stats, origin=None) -> Self:
-        (n, p), (shift, scatter) = self.mean.shape[-2:], self._scatter(stats)
-        given = lambda which, factor: jnp.einsum(
-            which, scatter, precision_of(factor), precision=HIGHEST
-        )
-        rows = given("...iajb,...ab->...ij", self.column_factor) / p
-        columns = given("...iajb,...ij->...ab", precision_factor(rows)) / n
+        (n, p), (_, shift, scatter) = self.mean.shape[-2:], mean_and_scatter(stats)
+        scatter = scatter.reshape(*stats.count.shape, n, p, n, p)
+        given = lambda which, matrix: jnp.einsum(which, scatter, matrix, precision=HIGHEST)
+        rows = given("...iajb,...ab->...ij", precision_of(self.column_factor)) / p
+        columns = given("...iajb,...ij->...ab", precision_of(precision_factor(rows))) / n
         log_det = -2 * log_det_of(precision_factor(columns))  # goes to the rows
         unit = jnp.exp(log_det / p)[..., None, None]
+        mean = (self.mean if origin is None else origin) + shift.reshape(self.mean.shape)
         factors = precision_factor(rows * unit), precision_factor(columns / unit)
-        mean = (self.mean if origin is None else origin) + shift
-        return made(type(self), mean=mean, row_factor=factors[0], column_factor=factors[1])
-
-    def floor(self, stats, share):
-        *stack, n, p = stats.first.shape
-        scatter = self._scatter(stats)[1].reshape(*stack, n * p, n * p)
-        own = diagonal_matrix(share * jnp.diagonal(scatter, axis1=-2, axis2=-1))
-        zeros = jax.tree.map(jnp.zeros_like, stats)
-        return zeros._replace(second=own.reshape(*stack, n, p, n, p))
+        return self._replace(mean=mean, row_factor=factors[0], column_factor=factors[1])
 
     def recentre(self, stats, old, new):
-        shift, count = old - new, stats.count[..., None, None]
-        cross = _squares(stats.first, shift)
-        turned = jnp.moveaxis(cross, (-4, -3), (-2, -1))
-        second = stats.second + cross + turned + count[..., None, None] * _squares(shift, shift)
-        return Moments(stats.count, stats.first + count * shift, second)
+        return super().recentre(stats, _flat(old), _flat(new))
 
 
-def _squares(a, b):
-    return a[..., :, :, None, None] * b[..., None, None, :, :]
+def _flat(matrix):
+    return matrix.reshape(*matrix.shape[:-2], -1)

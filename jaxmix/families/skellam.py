@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ._bessel import _expansion, log_mass, mean_length
-from ._family import LOG_2_PI, Domain, Refittable, exp_of, logs, made
+from ._family import LOG_2_PI, Domain, Refittable, exp_of, logs
 from ._special import deviance
 
 
@@ -46,17 +46,16 @@ class Skellam(Refittable):
         return _log_prob(value, self.log_up, self.log_down) + base
 
     def sample(self, key):
-        keys, rates = jax.random.split(key), (self.up, self.down)
-        up, down = (jax.random.poisson(k, rate) for k, rate in zip(keys, rates, strict=True))
-        return up - down
+        k_up, k_down = jax.random.split(key)
+        return jax.random.poisson(k_up, self.up) - jax.random.poisson(k_down, self.down)
 
     def stats(self, x, origin=None):
         value, _ = self.on_support(x)
         return TwoCounts(jnp.ones_like(value), *_expected(value, self.log_up, self.log_down))
 
     def from_stats(self, stats, origin=None) -> Self:
-        logs = (jnp.log(s) - jnp.log(stats.count) for s in (stats.up, stats.down))
-        return made(type(self), **dict(zip(self.ranks, logs, strict=True)))
+        log = lambda total: jnp.log(total) - jnp.log(stats.count)
+        return self._replace(log_up=log(stats.up), log_down=log(stats.down))
 
     def expected_log_prob(self, stats, origin=None):
         given = stats.up * self.log_up + stats.down * self.log_down
@@ -72,15 +71,13 @@ def _parts(x, log_up, log_down):
 def _expected(x, log_up, log_down):
     size, kappa, _ = _parts(x, log_up, log_down)
     least = 0.5 * kappa * mean_length(2 * size + 2, kappa)[0]
-    return jnp.where(x > 0, size, 0 * size) + least, jnp.where(x < 0, size, 0 * size) + least
+    return jnp.maximum(x, 0) + least, jnp.maximum(-x, 0) + least
 
 
 @jax.custom_jvp
 def _log_prob(x, log_up, log_down):
     size, kappa, s = _parts(x, log_up, log_down)
-    log_more, log_less = (
-        jnp.where(x < 0, a, b) for a, b in ((log_down, log_up), (log_up, log_down))
-    )
+    log_more, log_less = jnp.where(x < 0, log_down, log_up), jnp.where(x < 0, log_up, log_down)
     # Far out by Debye's expansion, whose exponent is two Poisson deviances; near by the recurrence.
     less = 0.5 * kappa * (kappa / (s + size))
     far = -deviance(less + size, log_more) - deviance(less, log_less)

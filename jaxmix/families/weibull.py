@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ._family import POSITIVE, Domain, exp_of, logs, made
-from ._powers import ByPowers, Powers, best_shape, cumulants, log_if_held, shape_of_stats
+from ._powers import ByPowers, Powers, best_shape, log_if_held
 from ._special import log_one_less_exp
 
 
@@ -72,18 +72,15 @@ class Weibull(ByPowers):
         return Powers(one, self.shape * one, v, w, w * v, w * v * v)
 
     def from_stats(self, stats: Powers, origin=None) -> Self:
-        level, mean, spread = cumulants(stats)
-        old = stats.shape / stats.count
-        shape = best_shape(old, mean - stats.log / stats.count, spread)
-        level = level - jnp.log(stats.count) + (shape - old) * (mean + 0.5 * (shape - old) * spread)
+        _, mean, spread = stats.cumulants()
+        shape = best_shape(stats.own_shape(), mean - stats.log / stats.count, spread)
+        level = stats.log_power_at(shape) - jnp.log(stats.count)
         log_scale = (self.log_scale if origin is None else origin) + level / shape
         log_shape = log_if_held(shape, log_scale)
         return made(type(self), log_shape=log_shape, log_scale=log_scale)
 
     def expected_log_prob(self, stats: Powers, origin=None):
-        level, mean, spread = cumulants(stats)
-        shift = self.shape - shape_of_stats(stats)
         moved = self.shape * (self.log_scale - (self.log_scale if origin is None else origin))
-        power = jnp.exp(level + shift * (mean + 0.5 * shift * spread) - moved)
+        power = jnp.exp(stats.log_power_at(self.shape) - moved)
         power = jnp.where(stats.count > 0, power, jnp.zeros_like(power))
         return jnp.sum(stats.count * (self.log_shape - moved) + self.shape * stats.log - power)

@@ -15,13 +15,13 @@ from ..families.bernoulli import Bernoulli
 from ..families.gamma import Gamma
 from ..families.negative_binomial import NegativeBinomial
 from ..families.poisson import Poisson
-from .design import response_of
 from .generalised import GeneralisedLinear
 
 
 class _OnePredictor(GeneralisedLinear):
-    """A regression with one linear predictor."""
+    """A regression with one linear predictor, of counts unless another support is declared."""
 
+    responses: ClassVar[Any] = COUNT
     coefficients: Float[Array, "*stack p"]
     intercept: Float[Array, "*stack"]
     offset: bool = eqx.field(static=True)
@@ -36,12 +36,6 @@ class _OnePredictor(GeneralisedLinear):
         shapes = (1.0,) * len(cls.shapes)
         make: Any = cls
         return make(jnp.zeros(num_features), 0.0, *shapes, offset=offset)
-
-    def _scalar(self, y):
-        return response_of(y, (), self.intercept.dtype)
-
-    def response(self, y):
-        return COUNT.safe(self._scalar(y), self.intercept.dtype)
 
     def predictor(self, x: Float[Array, " p"], offset: Any = 0.0) -> Array:
         """The linear predictor at covariates, offset included."""
@@ -66,8 +60,7 @@ class LogisticRegression(_OnePredictor):
         Array(-0.6931, dtype=float32)
     """
 
-    def response(self, y):
-        return TRUTH.safe(self._scalar(y), self.intercept.dtype)
+    responses = TRUTH
 
     def local_log_prob(self, y, eta, shapes):
         return y * eta[0] - jax.nn.softplus(eta[0])
@@ -120,6 +113,7 @@ class GammaRegression(_OnePredictor):
         Array(-2., dtype=float32)
     """
 
+    responses = POSITIVE
     shapes: ClassVar[tuple[str, ...]] = ("log_shape",)
 
     log_shape: Float[Array, "*stack"]
@@ -128,9 +122,6 @@ class GammaRegression(_OnePredictor):
     def __init__(self, coefficients, intercept, shape, *, offset: bool = False):
         self.coefficients, self.intercept, shape = as_float(coefficients, intercept, shape)
         self.log_shape, self.offset = jnp.log(shape), offset
-
-    def response(self, y):
-        return POSITIVE.safe(self._scalar(y), self.intercept.dtype)
 
     def local_log_prob(self, y, eta, shapes):
         k = jnp.exp(shapes[0])

@@ -26,6 +26,7 @@ from .design import (
     chunk_with_intercept,
     joined,
     refuse_rows,
+    response_of,
     solved,
     taken_apart,
     with_intercept,
@@ -75,10 +76,10 @@ class GeneralisedLinear(ByChunk):
     """The base of regressions whose M-step is a Newton step.
 
     A family states `local_log_prob(y, eta, shapes)` of a response that is on its support,
-    `response(y)`: the response made safe to differentiate at, and 0, -inf or NaN by its support,
-    `given`, and which of its fields are `shapes`.
+    the support itself, `responses`, `given`, and which of its fields are `shapes`.
     """
 
+    responses: ClassVar[Any]  # the `Domain` of a response
     shapes: ClassVar[tuple[str, ...]] = ()
     ascends: ClassVar[bool] = False
 
@@ -93,9 +94,10 @@ class GeneralisedLinear(ByChunk):
     ) -> Scalar:
         """Log-density of a response at its linear predictors, in nats."""
 
-    @abc.abstractmethod
     def response(self, y: Any) -> tuple[Array, Array]:
         """The response of one event, replaced off the support, and 0, -inf or NaN."""
+        dtype = self.intercept.dtype
+        return self.responses.safe(response_of(y, (), dtype), dtype)
 
     @abc.abstractmethod
     def given(self, x: Float[Array, " p"], offset: Any = 0.0) -> Any:

@@ -10,7 +10,6 @@ from .._log_sums import logsumexp
 from .._numerics import as_float
 from ..families._support import whole
 from ..families.categorical import Categorical
-from .design import response_of
 from .generalised import GeneralisedLinear
 
 
@@ -46,13 +45,8 @@ class MultinomialRegression(GeneralisedLinear):
         """A placeholder for a fit, of a label with `size` outcomes."""
         return cls(jnp.zeros((size - 1, num_features)), jnp.zeros(size - 1), offset=offset)
 
-    @property
-    def size(self) -> int:
-        return self.intercept.shape[-1] + 1
-
-    def response(self, y):
-        dtype = self.intercept.dtype
-        return whole(0, self.size - 1).safe(response_of(y, (), dtype), dtype)
+    size = property(lambda self: self.intercept.shape[-1] + 1)
+    responses = property(lambda self: whole(0, self.size - 1))
 
     def local_log_prob(self, y, eta, shapes):
         every = _with_reference(eta)
