@@ -4,7 +4,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ._compile import Effort, compilation_cache
@@ -37,15 +37,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--given", action="append", metavar="COLUMNS", help="its covariates, with commas between"
     )
     fitting.add_argument("--weights", metavar="COLUMN", help="a column of case weights")
-    fitting.add_argument("--prior", type=float, default=0.0, help="pseudo-rows for each density")
-    fitting.add_argument("--decimal", choices=[".", ","], help="the mark before decimals")
-    fitting.add_argument("--thousands", help="the mark between thousands")
-    fitting.add_argument("--date-parts", action="store_true", help="add months, days and hours")
-    fitting.add_argument("--restarts", type=int, default=16, help="starts for each K")
     fitting.add_argument(
-        "--resamples", type=int, default=6, help="of the rows, to see whether the groups come back"
+        "--prior", type=_from(0.0), default=0.0, help="pseudo-rows for each density"
     )
-    fitting.add_argument("--seed", type=int, default=0, help="of the starts")
+    fitting.add_argument("--decimal", choices=[".", ","], help="the mark before decimals")
+    fitting.add_argument(
+        "--thousands",
+        choices=[".", ",", " ", "'", "\u2019", "_"],
+        help="the mark between thousands",
+    )
+    fitting.add_argument("--date-parts", action="store_true", help="add months, days and hours")
+    fitting.add_argument("--restarts", type=_from(1), default=16, help="starts for each K")
+    fitting.add_argument(
+        "--resamples",
+        type=_from(0),
+        default=6,
+        help="of the rows, to see whether the groups come back",
+    )
+    fitting.add_argument("--seed", type=_from(0), default=0, help="of the starts")
     fitting.add_argument("--only-summary", action="store_true", help="a report and a model only")
     fitting.add_argument(
         "--joint", action="store_true", help="try correlated numbers as one normal density"
@@ -62,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )  # fmt: skip
     for command in (fitting, applying):
         command.add_argument(
-            "--memory", type=float, metavar="GB",
+            "--memory", type=_from(0.001), metavar="GB",
             help="what the table may need in memory: a longer one is read in pieces, again and "
             "again; half of what is free if it is not given",
         )  # fmt: skip
@@ -94,6 +103,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.exit(2, f"{_sentence(trouble)}\n")
     except KeyboardInterrupt:
         parser.exit(130, "\nInterrupted.\n")
+
+
+def _from(least: float) -> Callable[[str], float]:
+    """What reads a finite number from a least one up, whole ones where that is whole."""
+
+    def number(text: str) -> float:
+        value = type(least)(text)
+        if not least <= value < float("inf"):
+            raise argparse.ArgumentTypeError(f"a number from {least} up was expected, not {text}")
+        return value
+
+    return number
 
 
 def _sentence(trouble: Exception) -> str:

@@ -155,20 +155,6 @@ def numbers_of(texts: Any, reading: Reading) -> Any:
     return values
 
 
-def parsed(levels: Any, reading: Reading, name: str) -> Any:
-    """A column's different texts as numbers, NaN where one is missing.
-
-    Raises:
-        ValueError: for a text that is no such number.
-    """
-    gone = is_absent(levels, reading.na)
-    values = numbers_of(levels, reading).where(~gone)
-    bad = levels[values.isna() & ~gone]
-    if len(bad):
-        raise ValueError(f"{name}: {bad.iloc[0]!r} is no {reading.kind}.")
-    return values
-
-
 def said_of(name: str, levels: Any, reading: Reading, count: Callable) -> list[str]:
     """What is to be told of a column of texts that was read as numbers."""
     there = levels[~levels.isin(list(reading.na))]

@@ -7,7 +7,7 @@ import numpy as np
 
 from . import dates
 from .alive import at_work
-from .amounts import ABSENT, Reading, in_ascii, is_absent, parsed, reading_of, said_of
+from .amounts import ABSENT, Reading, in_ascii, is_absent, numbers_of, reading_of, said_of
 
 NUMBERS = ("number", "money", "percentage", "share", "time of a clock")
 UNREAD = Reading().kind
@@ -117,12 +117,22 @@ def read_columns(
 
 
 def _numbers(levels: Levels, reading: Reading, name: str) -> np.ndarray:
-    """A column of numbers, whole ones as such where none is missing."""
+    """A column of numbers, whole ones as such where none is missing.
+
+    Raises:
+        ValueError: for a text that is no such number.
+    """
     texts = levels.texts
     if len(texts) and not (levels.codes < 0).any() and texts.str.match(r"^[+-]?\d{1,18}$").all():
         if not is_absent(texts, reading.na).any():
             return texts.astype("int64").to_numpy()[levels.codes]
-    return levels.spread(parsed(texts, reading, name))
+    gone = is_absent(texts, reading.na)
+    values = numbers_of(texts, reading).where(~gone)
+    bad = np.flatnonzero(values.isna() & ~gone)
+    if bad.size:
+        row = int(np.argmax(levels.codes == bad[0]))
+        raise ValueError(f"Row {row}, {name}: {texts.iloc[bad[0]]!r} is no {reading.kind}.")
+    return levels.spread(values)
 
 
 def _labels(name: str, levels: Levels, na: set[str]) -> tuple[Any, Reading, list[str]]:

@@ -212,8 +212,11 @@ def _best(c: Column, only: str | None) -> Chosen:
         scores |= {name: score() for name, (_, score) in tried.items() if name not in scores}
     scores = {name: s for name, s in scores.items() if np.isfinite(s).any()}
     if not scores:
-        held = f"{only} does not hold" if only else "no family holds"
-        return Chosen("ignored", None, f"{held} all of its values")
+        one = next((f for f in families if f.name == only), None)
+        held = one is None or one.template(c).domain.holds(c.labels)
+        value = "" if np.all(held) else f", such as {c.labels[np.argmin(held)]:g}"
+        named = f"{only} does not hold" if only else "no family holds"
+        return Chosen("ignored", None, f"{named} all of its values{value}")
     listed = ", ".join(f"{name} {np.nanmax(s):.3f}" for name, s in scores.items())
     reason = f"held-out nats a value: {listed}" if len(scores) > 1 else "the one family that fits"
     if c.counted:

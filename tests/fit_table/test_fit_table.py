@@ -18,6 +18,7 @@ import pytest
 import scipy.stats
 
 import jaxmix as jm
+from jaxmix.__main__ import main
 from jaxmix._fit_table import alive, pieces, read
 from jaxmix._fit_table.apply import _patterns, apply
 from jaxmix._fit_table.describe import described, share
@@ -242,6 +243,26 @@ def test_dates_and_currencies_that_may_be_others_are_said(tmp_path):
     dates, money, mixed = _read(tmp_path, text).notes
     assert "either may be first" in dates and "money" in money and "$, €" in mixed
     assert "either" not in str(_read(tmp_path, "d,x\n01/22/2024,1\n03/04/2024,2\n").notes)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--restarts", "0"), ("--resamples", "-1"), ("--prior", "nan"), ("--prior", "-1"),
+     ("--memory", "0"), ("--seed", "-1"), ("--thousands", "xx"), ("--components", "5:2")],
+)  # fmt: skip
+def test_an_option_without_a_meaning_is_refused_before_the_file_is_opened(option, value, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", "absent.csv", option, value])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and option in said and value in said, said
+
+
+def test_a_text_or_number_that_does_not_fit_is_named_with_its_place(tmp_path):
+    read = _read(tmp_path, "x,y\n1.5%,1\n2%,2\n")
+    with pytest.raises(ValueError, match="Row 1, x: 'no' is no percentage"):
+        _read(tmp_path, "x,y\n1%,1\nno,2\n", readings=read.readings)
+    with pytest.raises(ValueError, match=r"is no Gamma: Gamma does not hold .* such as -2"):
+        jm.infer_template(pd.DataFrame({"x": [-2.0, *range(1, 40)]}), families={"x": "Gamma"})
 
 
 def test_what_was_guessed_is_said(tmp_path):
