@@ -106,10 +106,7 @@ class Kumaraswamy(ByPowers):
 def _log_less(log):
     """log(1 - exp(log)) for log < 0, to its own digits at both ends (Maechler 2012)."""
     steep = log < -0.6931472
-    far, near = (
-        jnp.where(steep, log, -jnp.ones_like(log)),
-        jnp.where(steep, -jnp.ones_like(log), log),
-    )
+    far, near = jnp.where(steep, log, -1.0), jnp.where(steep, -1.0, log)
     return jnp.where(steep, jnp.log1p(-jnp.exp(far)), jnp.log(-jnp.expm1(near)))
 
 

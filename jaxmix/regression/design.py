@@ -11,7 +11,6 @@ from jaxtyping import Array, Float
 from .identified import check_design, numbered
 
 EVENT = "(y, x), a response and its vector of covariates"
-HIGHEST = jax.lax.Precision.HIGHEST
 
 
 def taken_apart(event: Any, num_features: int, offset: bool, dtype) -> tuple[Any, Array, Array]:

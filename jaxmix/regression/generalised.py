@@ -20,9 +20,9 @@ from jaxtyping import Array, Float, Scalar
 
 from .._chunkwise import ByChunk
 from .._platform import product_precision
+from ..families._factors import HIGHEST
 from ..families._pairs import matrix_of_pairs, products_of_pairs
 from .design import (
-    HIGHEST,
     chunk_with_intercept,
     joined,
     refuse_rows,

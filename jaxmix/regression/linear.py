@@ -9,11 +9,11 @@ from jaxtyping import Array, Float
 from .._density import made
 from .._numerics import as_float
 from ..families._entrances import exp_of
-from ..families._factors import covariance_of, precision_factor, whitener
+from ..families._factors import HIGHEST, covariance_of, precision_factor, product, whitener
 from ..families._moments import at_floor
 from ..families.multivariate_normal import MultivariateNormal
 from ..families.normal import Normal
-from .design import HIGHEST, joined, response_of, taken_apart
+from .design import joined, response_of, taken_apart
 from .linear_form import LinearForm, Residuals
 
 
@@ -155,7 +155,5 @@ class MultivariateLinearRegression(LinearForm):
         # In units of the floor's own diagonal: responses have units of their own.
         scale = jnp.sqrt(jnp.diagonal(floor.square, axis1=-2, axis2=-1))
         white = whitener(self.factor) * jnp.where(scale > 0, scale, 1)[..., :, None]
-        precisions = jnp.linalg.eigvalsh(
-            jnp.matmul(white, jnp.swapaxes(white, -1, -2), precision=HIGHEST)
-        )
+        precisions = jnp.linalg.eigvalsh(product(white, jnp.swapaxes(white, -1, -2)))
         return (precisions[..., -1] >= 0.5) & jnp.any(scale > 0, -1)

@@ -10,10 +10,10 @@ from jaxtyping import Array, Float, Scalar
 from .._chunkwise import ByChunk
 from .._exponential import ExponentialFamily
 from .._platform import product_precision
-from ..families._factors import precision_of, whitener
+from ..families._factors import HIGHEST, precision_of, product, whitener
 from ..families._pairs import matrix_of_pairs, products_of_pairs, weights_of_pairs
 from ..families._special import LOG_2_PI
-from .design import HIGHEST, chunk_with_intercept, refuse_rows, solved, with_intercept
+from .design import chunk_with_intercept, refuse_rows, solved, with_intercept
 
 
 class Residuals(NamedTuple):
@@ -128,7 +128,7 @@ class LinearForm(ByChunk, ExponentialFamily):
     def natural(self, origin=None) -> Residuals:
         shift = self.origin - (self.origin if origin is None else origin)
         precision = precision_of(self.factor_of_errors)
-        pulled = jnp.matmul(precision, shift, precision=HIGHEST)  # (r, q)
+        pulled = product(precision, shift)  # (r, q)
         outer = jnp.einsum("...rq,...rp->...qp", shift, pulled, precision=HIGHEST)
         cross = jnp.swapaxes(pulled, -1, -2)
         return Residuals(self._head, -0.5 * weights_of_pairs(outer), cross, -0.5 * precision)
@@ -143,7 +143,7 @@ class LinearForm(ByChunk, ExponentialFamily):
         """Residual statistics about coefficients that are less by `shift` (..., q, r)."""
         shift = jnp.swapaxes(old - new, -1, -2)
         gram = matrix_of_pairs(stats.gram, self.num_features + 1)
-        moved = jnp.matmul(gram, shift, precision=HIGHEST)
+        moved = product(gram, shift)
         once = _inner(shift, stats.cross)
         square = stats.square + once + jnp.swapaxes(once, -1, -2) + _inner(shift, moved)
         return stats._replace(cross=stats.cross + moved, square=square)
