@@ -51,7 +51,8 @@ def _of_one_number(function: Any, ends: tuple[float, float]) -> Any:
 class LogDensity(eqx.Module):
     """The base of the house's densities; a user's class needs only the methods, not the base.
 
-    - `log_prob(x)`: log-density of one event, in nats.
+    - `log_prob(x)`: log-density of one event, in nats. `jax.vmap(density.log_prob)(xs)` is of many,
+      of arrays: a pandas Series, which JAX doesn't map over, goes in as `jnp.asarray(series)`.
     - `sample(key)`: one event.
     - `reparametrised`: whether `sample` carries the gradient in the parameters.
     - `normalised`: whether it integrates to 1, where a class says so (see `is_normalised`).

@@ -37,7 +37,11 @@ class HiddenLabel(LogDensity):
         return weighted_logsumexp(*self.log_parts(x))
 
     def posterior(self, x: PyTree) -> Float[Array, " k"]:
-        """Probability of each label given one event."""
+        """Probability of each label given one event.
+
+        All are 0 where no label's log-density is finite: off the support, or so far out that each
+        is below the least number of its dtype.
+        """
         is_held = lambda node: isinstance(node, Held)
         if any(map(is_held, jax.tree.leaves(self, is_leaf=is_held))):
             return _posterior(self, x)

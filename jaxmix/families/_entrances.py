@@ -51,6 +51,12 @@ def logs(owner: str, **given: tuple[Any, Any]) -> tuple[Array, ...]:
         entrance(owner, **{name: pair[0], f"log_{name}": pair[1]}) for name, pair in given.items()
     ]
     values = as_float(*(value for _, value in pairs))
+    if len({value.shape for value in values} - {()}) > 1:
+        shapes = " and ".join(str(value.shape) for value in values)
+        raise ValueError(
+            f"{owner} takes one number for each of {', '.join(given)}; the shapes were {shapes}. "
+            "For a stack, jax.vmap the class."
+        )
     return tuple(log(value) for (log, _), value in zip(pairs, values, strict=True))
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Key, Scalar
 
 from ._family import LOG_2_PI, Refittable, as_float, exp_of, logs, one_event
 from ._moments import at_floor
-from ._special import log_minus_digamma, shape_of, stirling
+from ._special import log_lower_beta, log_minus_digamma, shape_of, stirling
 
 LIMIT = 1e5  # degrees of freedom beyond which a fit doesn't go: a normal, to 1e-10 nats
 
@@ -113,12 +113,25 @@ class StudentT(Refittable):
         ratio, half = jnp.abs(z) / jnp.sqrt(self.df), jnp.full_like(z, 0.5)
         # Near the centre by what lies nearer to it: 1 less a square that is lost in the sum.
         near = ratio < 1
-        square = jnp.where(near, ratio, jnp.zeros_like(z)) ** 2
+        square = jnp.where(near & (z != 0), ratio, jnp.full_like(z, 0.5)) ** 2
         inner = jax.lax.betainc(half, 0.5 * self.df, square / (1 + square))
         outer = 1 / jnp.where(near, jnp.ones_like(z), ratio)
         outer = jax.lax.betainc(0.5 * self.df, half, outer * outer / (1 + outer * outer))
         tail = 0.5 * jnp.where(near, 1 - inner, outer)
-        return jnp.where(z < 0, tail, 1 - tail)
+        # At the centre by the density, whose derivative the incomplete beta function hides.
+        centre = jnp.abs(z) < float(jnp.finfo(z.dtype).eps) ** 0.5
+        rise = (x - self.loc) * jnp.exp(self.log_prob(x))
+        return jnp.where(centre, 0.5 + rise, jnp.where(z < 0, tail, 1 - tail))
+
+    def log_cdf(self, x) -> Scalar:
+        # Half an incomplete beta function at 1 / (1 + z^2 / df) in either tail.
+        size = jnp.abs(x - self.loc)
+        a, far = 0.5 * self.df, jnp.where(size > 0, size, jnp.ones_like(size))
+        share = jnp.maximum(jnp.exp(-self._log1p_square(far)), jnp.finfo(far.dtype).tiny)
+        head = self.log_prob(self.loc + far) + jnp.log(far) - jnp.log(a)
+        both = 2 * self.cdf(self.loc - size)
+        tail = log_lower_beta(both, head, a, jnp.full_like(a, 0.5), share) - float(np.log(2))
+        return jnp.where(x < self.loc, tail, jnp.log1p(-jnp.exp(tail)))
 
     def sample(self, key: Key[Array, ""]) -> Scalar:
         draw = jax.random.t(key, self.df, (), self.loc.dtype)

@@ -74,6 +74,8 @@ def mixture(
             "plot.mixture draws numbers (n,) or vectors (n, d); the data have shape "
             f"{values.shape} and dtype {values.dtype}. plot.assignments draws any event."
         )
+    if not np.isfinite(values).any():
+        raise ValueError(f"There is nothing to draw: of {values.size} numbers of x none is finite.")
     dim = 1 if values.ndim == 1 else values.shape[1]
     names = list(names) if names is not None else [f"x[{i}]" for i in range(dim)]
     if len(names) != dim:

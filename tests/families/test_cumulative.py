@@ -68,3 +68,13 @@ def test_a_quantile_moves_with_the_level_and_the_parameters(x64):
 def test_where_there_is_none_it_is_said():
     with pytest.raises(NotImplementedError, match="cdf"):
         jm.MultivariateNormal.template(2).cdf(0.0)
+
+
+def test_the_logarithm_reaches_the_tails_of_a_student_and_a_slope_its_centre():
+    log_cdf = jax.jit(lambda df, x: jm.StudentT(df, 1.0, 2.0).log_cdf(x))
+    for df in (0.5, 2.0, 3.0):
+        z = np.array([-1e30, -1e20, -1e10, -40.0, -1.0, 0.0, 5.0])
+        got = [log_cdf(df, np.float32(1 + 2 * v)) for v in z]
+        np.testing.assert_allclose(got, st.t(df).logcdf(z), rtol=2e-4, atol=1e-5)
+    slope = jax.grad(lambda x: jm.StudentT(3.0, 0.0, 1.0).cdf(x))
+    np.testing.assert_allclose(slope(0.0), st.t(3).pdf(0), rtol=1e-5)
