@@ -18,8 +18,9 @@ from ..em.search.padding import bucket_of_components, narrowed, widened
 from . import _covariances as cov
 from ._base import MissingAllowed, MixtureAnswers, not_negative
 from ._engine import BLOCK, Climb, begin, climb, joint_log_probs
-from ._k_means import STARTS, starting_groups
-from ._rows import checked_weights, filled, padded, padded_weights, precision
+from ._k_means import STARTS
+from ._rows import checked_weights, padded, padded_weights, precision
+from ._starts import given_start, start_of
 
 
 class GaussianMixture(MixtureAnswers, MissingAllowed):
@@ -117,14 +118,14 @@ class GaussianMixture(MixtureAnswers, MissingAllowed):
                 f"Expected n_samples >= n_components but got n_components = {self.n_components}, "
                 f"n_samples = {there}"
             )
-        given = self._given(x.shape[1], x.dtype)
+        given = given_start(self, x.shape[1], x.dtype)
         warm = self.warm_start and hasattr(self, "converged_")
         random = check_random_state(self.random_state)
         best, best_rank, best_trace = None, (False, -np.inf), np.zeros(0)
         with precision(x.dtype):
             data = padded(x), padded_weights(weights, len(x), x.dtype)
             for number in range(1 if warm else self.n_init):
-                start = self._last(x.dtype) if warm else self._start(x, weights, given, random)
+                start = self._last(x.dtype) if warm else start_of(self, x, weights, given, random)
                 partial = bool(np.isnan(x).any())
                 model = cov.mixture_from(start, self.covariance_type, partial=partial)
                 bound = self.lower_bound_ if warm else -np.inf
@@ -146,52 +147,6 @@ class GaussianMixture(MixtureAnswers, MissingAllowed):
         not_negative("reg_covar", self.reg_covar)
         whole(0)(self.max_iter, "max_iter")
         whole(1)(self.n_init, "n_init")
-
-    def _given(self, dim: int, dtype: Any) -> tuple:
-        """The user's start: weights, means and precision factors, None where there is none."""
-        k = self.n_components
-        shapes = ((k,), (k, dim), cov.shape_of(self.covariance_type, k, dim))
-        names = ("weights_init", "means_init", "precisions_init")
-        found = []
-        for name, shape in zip(names, shapes, strict=True):
-            value = getattr(self, name)
-            if value is None:
-                found.append(None)
-                continue
-            value = np.asarray(value, dtype)
-            if value.shape != shape:
-                raise ValueError(f"{name} must have shape {shape}; it was {value.shape}.")
-            if not np.isfinite(value).all():
-                raise ValueError(f"{name} holds values that are not finite.")
-            found.append(value)
-        weights, means, precisions = found
-        if weights is not None and ((weights < 0).any() or abs(weights.sum() - 1) > 1e-4):
-            raise ValueError(
-                f"weights_init must be probabilities that add up to 1; it was {weights}."
-            )
-        if precisions is None:
-            return weights, means, None
-        try:
-            factors = cov.factors_from_precisions(precisions, self.covariance_type)
-        except np.linalg.LinAlgError as error:
-            raise ValueError("precisions_init must be positive definite.") from error
-        if not np.isfinite(factors).all() or (
-            self.covariance_type in ("diag", "spherical") and (precisions <= 0).any()
-        ):
-            raise ValueError("precisions_init must be positive.")
-        return weights, means, factors
-
-    def _start(self, x, weights, given, random) -> tuple:
-        """Weights, means and precision factors of a start; what the user gave comes first."""
-        if all(part is not None for part in given):
-            return given
-        groups = starting_groups(x, self.n_components, self.init_params, weights, random)
-        found = cov.estimate(filled(x, weights), groups, self.reg_covar, self.covariance_type)
-        factors = given[2]
-        if factors is None:
-            factors = cov.factors_of(found[2], self.covariance_type)
-        pick = lambda mine, theirs: theirs if mine is None else mine
-        return pick(given[0], found[0]), pick(given[1], found[1]), factors
 
     def _last(self, dtype: Any) -> tuple:
         parts = (self.weights_, self.means_, self.precisions_cholesky_)
