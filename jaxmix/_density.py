@@ -114,8 +114,8 @@ class LogDensity(eqx.Module):
         axes = {f: cls._axes.get(f, ("d",) * rank) for f, rank in cls.ranks.items()}
         names = dict.fromkeys(name for own in axes.values() for name in own)
         if settings or len(dim) != len(names):
-            wanted = ("nothing", "the dimension of its vectors")[: len(names) + 1][-1]
-            wanted = wanted if len(names) < 2 else f"the sizes {', '.join(names)}"
+            wanted = f"the sizes {', '.join(names)}" if names else "nothing"
+            wanted = "the dimension of its vectors" if len(names) == 1 else wanted
             given = [*dim, *settings]
             raise TypeError(f"{cls.__name__}.template takes {wanted}; it was given {given}.")
         sizes = dict(zip(names, dim, strict=True))
