@@ -63,6 +63,10 @@ def fit_table(path: Path, folder: Path, asked: Asked) -> None:
         ValueError: for a file or a column that can't be used, by a sentence.
         OSError: for a file that can't be read, or a folder that can't be written.
     """
+    if asked.given is not None and asked.response is None:
+        raise ValueError("--given names covariates of a --response, and there is none.")
+    if asked.decimal is not None and asked.decimal == asked.thousands:
+        raise ValueError(f"--decimal and --thousands are both {asked.decimal!r}.")
     if not asked.dry_run:
         door(folder)
     read = read_table(

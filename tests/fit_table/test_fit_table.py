@@ -257,6 +257,13 @@ def test_an_option_without_a_meaning_is_refused_before_the_file_is_opened(option
     assert ended.value.code == 2 and option in said and value in said, said
 
 
+@pytest.mark.parametrize("words", [("--given", "x"), ("--decimal", ",", "--thousands", ",")])
+def test_options_that_contradict_one_another_are_refused(words, capsys):
+    with pytest.raises(SystemExit):
+        main(["fit", "absent.csv", *words])
+    assert all(word in capsys.readouterr().err for word in words if word.startswith("-"))
+
+
 def test_a_text_or_number_that_does_not_fit_is_named_with_its_place(tmp_path):
     read = _read(tmp_path, "x,y\n1.5%,1\n2%,2\n")
     with pytest.raises(ValueError, match="Row 1, x: 'no' is no percentage"):
