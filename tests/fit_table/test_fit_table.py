@@ -261,7 +261,8 @@ def test_an_option_without_a_meaning_is_refused_before_the_file_is_opened(option
 def test_options_that_contradict_one_another_are_refused(words, capsys):
     with pytest.raises(SystemExit):
         main(["fit", "absent.csv", *words])
-    assert all(word in capsys.readouterr().err for word in words if word.startswith("-"))
+    said = capsys.readouterr().err
+    assert all(word in said for word in words if word.startswith("-")), said
 
 
 def test_a_text_or_number_that_does_not_fit_is_named_with_its_place(tmp_path):
