@@ -14,7 +14,7 @@ from .._refittable import Moments
 from ._between import NormalBetween, middle
 from ._moments import mean_and_scatter
 from ._special import LOG_2_PI
-from ._support import outside
+from ._support import outside, within
 from ._window import Window, fall, log_integral, window
 
 
@@ -110,10 +110,8 @@ class TruncatedNormal(NormalBetween, ExponentialFamily):
     def log_normaliser(self, natural: Moments, origin=None) -> Scalar:
         """As of every family; inf, too, where no normal density is there to be cut off."""
         origin = self.origin if origin is None else origin
-        inside = natural.second < 0
-        second = jnp.where(inside, natural.second, -jnp.ones_like(natural.second))
-        value = self._log_total(natural.first, jnp.sqrt(-0.5 / second), origin, 1.0)
-        return jnp.where(inside, value, jnp.full_like(value, jnp.inf))
+        total = lambda fall: self._log_total(natural.first, jnp.sqrt(0.5 / fall), origin, 1.0)
+        return within(natural.second < 0, total, -natural.second)
 
     def _log_total(self, slope, scale, origin, unit) -> Array:
         """Log of the integral of exp(slope r - (r / scale)^2 / 2), r = (x - origin) / unit."""

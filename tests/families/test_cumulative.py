@@ -65,6 +65,13 @@ def test_a_quantile_moves_with_the_level_and_the_parameters(x64):
     np.testing.assert_allclose(slopes, [1, z, 2 / st.norm.pdf(z)], rtol=1e-10)
 
 
+@pytest.mark.parametrize("density", [jm.Gamma(2.0, 1.0), jm.Beta(2.0, 3.0)], ids=["gamma", "beta"])
+def test_its_slope_is_the_density_and_none_off_the_support(density):
+    x = jnp.array([-3.0, 0.3])
+    slopes = jax.jit(jax.vmap(jax.grad(density.cdf)))(x)
+    np.testing.assert_allclose(slopes, [0, np.exp(density.log_prob(0.3))], rtol=1e-5)
+
+
 def test_where_there_is_none_it_is_said():
     with pytest.raises(NotImplementedError, match="cdf"):
         jm.MultivariateNormal.template(2).cdf(0.0)
