@@ -205,7 +205,8 @@ def of_several(rule: Rule) -> Rule:
     """A list of what the rule reads."""
 
     def read(value, name):
-        if isinstance(value, str) or not isinstance(value, list | tuple | range | np.ndarray):
+        several = isinstance(value, list | tuple | range | np.ndarray)
+        if not several or getattr(value, "ndim", 1) == 0:
             raise TypeError(f"{name} is a list; it was {shown(value)}.")
         return [rule(one, f"each of {name}") for one in value]
 

@@ -79,7 +79,7 @@ class Laplace(Refittable):
 
     def log_cdf(self, x) -> Scalar:
         z = (x - self.loc) * jnp.exp(-self.log_scale)
-        above = jnp.log1p(-0.5 * jnp.exp(-jnp.maximum(z, 0)))
+        above = jnp.log1p(-0.5 * jnp.exp(-jnp.where(z < 0, 0, z)))
         return jnp.where(z < 0, z - float(np.log(2)), above)
 
     def sample(self, key: Key[Array, ""]) -> Scalar:

@@ -85,3 +85,4 @@ def test_the_logarithm_reaches_the_tails_of_a_student_and_a_slope_its_centre():
         np.testing.assert_allclose(got, st.t(df).logcdf(z), rtol=2e-4, atol=1e-5)
     slope = jax.grad(lambda x: jm.StudentT(3.0, 0.0, 1.0).cdf(x))
     np.testing.assert_allclose(slope(0.0), st.t(3).pdf(0), rtol=1e-5)
+    np.testing.assert_allclose(jax.grad(jm.Laplace(1.0, 2.0).log_cdf)(1.0), 0.5, rtol=1e-5)
