@@ -25,6 +25,7 @@ def copies_among(columns: dict[Any, Any], wanted: Collection = ()) -> dict[Any, 
     seen: dict[bytes, Any] = {}
     labels: dict[Any, np.ndarray] = {}
     numbers: dict[Any, np.ndarray] = {}
+    flags: dict[Any, np.ndarray] = {}
     for name, values in columns.items():
         codes = _codes(values)
         if codes is None:
@@ -41,7 +42,9 @@ def copies_among(columns: dict[Any, Any], wanted: Collection = ()) -> dict[Any, 
                 continue
         if isinstance(values, np.ndarray) and values.dtype.kind in "iuf" and many > 10:
             numbers[name] = np.asarray(values, float)
-    found |= _near(numbers, wanted)
+        elif isinstance(values, np.ndarray) and values.dtype.kind in "iufb" and many == 2:
+            flags[name] = np.asarray(values, float)
+    found |= _near(numbers, wanted) | _sums(flags, wanted)  # of flags one of which is always up
     return found | _sums({n: x for n, x in numbers.items() if n not in found}, wanted)
 
 

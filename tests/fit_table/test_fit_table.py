@@ -420,6 +420,14 @@ def test_copies_recodings_and_other_units_are_named():
     assert found["cubed"] == "it is a function of other" and found["sum"].endswith("c, other")
 
 
+def test_the_last_of_flags_one_of_which_is_always_up_is_left_out():
+    which = np.random.default_rng(0).integers(0, 3, 90)
+    flags = {name: (which == i).astype(int) for i, name in enumerate("abc")}
+    assert copies_among(flags) == {"c": "it is a sum of a, b"}
+    assert copies_among(flags | {"c": (which > 0).astype(int)}) == {"c": "it recodes a"}
+    assert copies_among({name: flags[name] for name in "ab"}) == {}
+
+
 def test_templates_from_rows_and_records_within_records():
     rows = [{"at": {"x": "uv"[i % 2]}, "g": "nop"[i % 3]} for i in range(30)]
     got = jm.infer_template(rows)
