@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
-from ._arguments import takes, whole
+from ._arguments import arrays, optional, takes, whole
 from ._check_clauses import (
     Check,
     check_draws,
@@ -51,7 +51,7 @@ class Checked(NamedTuple):
         return "\n".join(line.rstrip() for line in lines)
 
 
-@takes("check the density outside.", num_draws=whole(2))
+@takes("check the density outside.", event=optional(arrays), num_draws=whole(2))
 def check_density(
     density: PyTree,
     event: PyTree = None,
