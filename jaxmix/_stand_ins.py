@@ -14,7 +14,7 @@ from jaxtyping import PyTree
 
 from ._density import LogDensity
 from ._loops import marked
-from ._numerics import tree_vdot
+from ._numerics import native, tree_vdot
 from ._platform import product_precision
 from ._refittable import Refittable, tilt
 from ._stack import lent, outcome_log_probs, release, release_all, rows_total
@@ -61,7 +61,7 @@ def constant(part: PyTree) -> PyTree:
     whole = jax.tree.map(
         lambda node: node.leaf if is_stand_in(node) else node, lent(part), is_leaf=is_stand_in
     )
-    still = lambda a: jax.lax.stop_gradient(a) if eqx.is_inexact_array(a) else a
+    still = lambda a: jax.lax.stop_gradient(native(a)) if eqx.is_inexact_array(a) else a
     return jax.tree.map(still, whole)
 
 
