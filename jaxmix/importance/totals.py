@@ -58,17 +58,25 @@ def mean_and_residual(strata: Strata, values: Array) -> tuple[Array, Array]:
     return mean, values - strata.to_rows(mean)
 
 
+def in_units(values: Float[Array, "n m"], counted: Array | None = None) -> tuple[Array, Array]:
+    """Values in units (m,) in which none is too large for a square, or all too small; log units.
+
+    A unit is 1, exactly, unless the largest value that counts is beyond 1 / eps^2 or below eps^2.
+    """
+    sizes = jnp.abs(jax.lax.stop_gradient(values))
+    finite = jnp.isfinite(sizes) if counted is None else counted & jnp.isfinite(sizes)
+    largest = jnp.max(jnp.where(finite, sizes, jnp.zeros_like(sizes)), 0)
+    eps = float(jnp.finfo(values.dtype).eps)
+    unit = largest / jnp.clip(largest, eps**2, eps**-2)
+    unit = jnp.where(unit > 0, unit, jnp.ones_like(unit))
+    return values / unit[None, :], jnp.log(unit)
+
+
 def terms(values: Array, ratios: Ratios):
     """Terms f p / q and masses p / q, each over its own scale: (terms, shift, masses, shift)."""
     relative, inside = ratios.relative, ratios.inside
     hit = jnp.any(values != 0, 1)[:, None] & inside
     (shift, log_largest), (mass_shift, _) = _peak(relative, hit), _peak(relative, inside)
-    # In units of its largest no value of f is too large or too small for a square.
-    counted = jnp.any(inside, 1)[:, None]
-    unit = jnp.max(jnp.where(counted, jnp.abs(jax.lax.stop_gradient(values)), 0), 0)
-    unit = jnp.where((unit > 0) & (unit < jnp.inf), unit, jnp.ones_like(unit))
-    unit = jnp.minimum(unit, 1 / jnp.finfo(unit.dtype).tiny)  # its reciprocal is a number too
-    values = values / unit[None, :]
 
     def over(mask, peak):
         scaled = jnp.exp(jnp.where(mask, relative - peak, jnp.zeros_like(relative)))
@@ -82,7 +90,7 @@ def terms(values: Array, ratios: Ratios):
     else:
         y = over(hit, shift)[:, :, None] * jnp.where(hit[:, :, None], values[:, None, :], 0)
     mass = jnp.where(inside, over(inside, mass_shift), 0)
-    return y, log_largest[0][:, None] + jnp.log(unit)[None, :], mass, mass_shift[0]
+    return y, log_largest[0], mass, mass_shift[0]
 
 
 def _peak(relative, mask):
@@ -92,15 +100,15 @@ def _peak(relative, mask):
     return finite, jnp.where(peak == -jnp.inf, peak, finite)
 
 
-def totals(strata: Strata, values: Array, ratios: Ratios) -> Totals:
-    """Totals of one block of draws; `values` are f(x_n), flattened to (n, m)."""
+def totals(strata: Strata, values: Array, ratios: Ratios, log_unit: Array) -> Totals:
+    """Totals of one block of draws; `values` are f(x_n) in units, flattened to (n, m)."""
     y, shift, mass, mass_shift = terms(values, ratios)
     mean, residual = mean_and_residual(strata, y)
     mass_mean, mass_residual = mean_and_residual(strata, mass)
     still = jax.lax.stop_gradient
     return Totals(
         counts=strata.counts.astype(y.dtype),
-        shift=shift,
+        shift=shift[:, None] + log_unit[None, :],
         mean=mean,
         square=sum_by_stratum(strata, residual**2),
         size=mean_and_residual(strata, jnp.abs(y))[0],

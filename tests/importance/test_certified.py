@@ -342,7 +342,7 @@ def _rounds():
         ({"pilot": "draws"}, "draws are the draws themselves"),
         ({"pilot": None}, "Betting needs a pilot"),
         ({"delta": 1.5}, "between 0 and 1"),
-        ({"method": "bootstrap"}, '"betting" or "normal"'),
+        ({"method": "bootstrap"}, "method is one of betting, normal"),
         ({"grid": lambda: jax.vmap(jm.Laplace)(jnp.zeros(3), jnp.ones(3))}, "no exponential family"),
         ({"grid": lambda: jax.vmap(jm.Poisson)(jnp.array([0.0, 1.0]))}, "on the boundary"),
         ({"grid": lambda: jax.vmap(jm.Poisson)(jnp.array([0.5, 1.0]))}, "they are Poisson and Normal"),
