@@ -27,6 +27,7 @@ from jaxmix._tour.evidence import evidence
 from jaxmix._tour.integrals import integrals
 from jaxmix._tour.records import records
 from jaxmix.datasets import penguins
+from tests._browser import BROWSER, opened
 
 
 def test_penguins_table():
@@ -209,6 +210,7 @@ def test_fit_reads_a_table_of_mixed_columns(tmp_path, capsys):
     assert "A mixture of 2 over birds.csv" in report and "fields.png" in report
     page = (out / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 2 and "form 2 groups" in page
+    _seen_in_a_browser(out / "report.html", tmp_path)
 
     # The rows again as new ones.
     main(["apply", str(out / "model.npz"), str(path), "--out", str(tmp_path / "new")])
@@ -222,6 +224,16 @@ def test_fit_reads_a_table_of_mixed_columns(tmp_path, capsys):
     assert "has no column" in capsys.readouterr().err
     pictures = {path.name for path in out.glob("*.png")}
     assert pictures == {"fields.png", "assignments.png", "history.png"}
+
+
+def _seen_in_a_browser(page, folder):
+    if BROWSER is None:
+        return
+    seen, pixels = opened(page, folder)
+    assert "form 2 groups" in seen["text"] and "#" not in seen["text"]  # markdown was set
+    assert len(seen["pictures"]) == 2 and min(seen["pictures"]) > 300
+    assert max(seen["tables"]) > 3 and seen["overflow"] <= 0
+    assert pixels.std() > 0.05  # there is ink
 
 
 def _file(folder, name, content):
