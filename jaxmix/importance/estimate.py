@@ -232,13 +232,12 @@ def _plain(sample: Sample, weights, truths, self_normalised, r_eff):
 def _with_table(
     sample: Sample, weights, controls, truths, self_normalised, smooth, covariance, r_eff
 ):
-    table, strata = sample.table, sample.strata
-    flat, log_unit = sample.in_units
+    table, flat, strata = sample.table, sample.values, sample.strata
     w = _weights(sample, weights)
     ratios = ratios_to_mixtures(table.log_targets, table.log_proposals, strata, w)
     if smooth:
         ratios = _smoothed(ratios)
-    sums = totals(strata, flat, ratios, log_unit)
+    sums = totals(strata, flat, ratios)
     y, _, mass, _ = terms(flat, ratios)
     size = jax.lax.stop_gradient(jnp.abs(y) * _shares(strata, w)[:, :, None])
     pareto = _pareto(jnp.log(size))

@@ -14,7 +14,7 @@ from .blocks import divisor, map_blocks, over_blocks
 from .family import Part, log_probs
 from .joining import gathered
 from .tables import Ratios, Strata, Table, ratios_to_mixtures
-from .totals import Totals, in_units, totals
+from .totals import Totals, totals
 
 
 class Densities(eqx.Module):
@@ -47,13 +47,6 @@ class Sample(NamedTuple):
         """All log-densities at once."""
         log_targets, log_proposals = over_blocks(self.look, self.rows)
         return Table(log_targets, log_proposals, *self.strata)
-
-    @property
-    def in_units(self) -> tuple[Array, Array]:
-        """Values in units of their own, and the units' logarithms; see `totals.in_units`."""
-        if isinstance(self.look, Given):  # f was not asked: off the support it may be anything
-            return in_units(self.values, jnp.any(self.rows[0] > -jnp.inf, 1)[:, None])
-        return in_units(self.values)
 
 
 class Form(NamedTuple):
@@ -113,8 +106,7 @@ def sweep(sample: Sample, weights: Float[Array, "j k"]) -> tuple[Totals, Float[A
     Draws of equal counts go block by block, and no table is kept; what is not used of the
     result is not computed.
     """
-    look, rows, _, strata = sample
-    values, log_unit = sample.in_units
+    look, rows, values, strata = sample
     layout = _layout(strata)
     counts = jnp.maximum(strata.counts, jnp.ones_like(strata.counts))
     log_shares = jax.lax.stop_gradient(jnp.log(weights.T / counts[:, None].astype(weights.dtype)))
@@ -134,7 +126,7 @@ def sweep(sample: Sample, weights: Float[Array, "j k"]) -> tuple[Totals, Float[A
 
         ratios = over_blocks(ratios_of, (rows, strata.stratum))
         logs = log_terms(values, ratios, strata.to_rows(log_shares))
-        return totals(strata, values, ratios, log_unit), logs
+        return totals(strata, values, ratios), logs
 
     size, each = layout
 
@@ -143,8 +135,7 @@ def sweep(sample: Sample, weights: Float[Array, "j k"]) -> tuple[Totals, Float[A
         own = Strata(stratum, jnp.full(size, each), each)
         shares = jax.lax.dynamic_slice_in_dim(log_shares, stratum[0], size)
         ratios = ratios_to_mixtures(*look(rows), own, weights)
-        sums = totals(own, values, ratios, log_unit)
-        return sums, log_terms(values, ratios, own.to_rows(shares))
+        return totals(own, values, ratios), log_terms(values, ratios, own.to_rows(shares))
 
     if values.shape[0] != size * each:  # backwards, a block is computed again rather than kept
         one = jax.checkpoint(one)

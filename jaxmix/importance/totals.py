@@ -58,23 +58,36 @@ def mean_and_residual(strata: Strata, values: Array) -> tuple[Array, Array]:
     return mean, values - strata.to_rows(mean)
 
 
-def in_units(values: Float[Array, "n m"], counted: Array | None = None) -> tuple[Array, Array]:
-    """Values in units (m,) in which none is too large for a square, or all too small; log units.
+def _units(values: Array, relative: Array, inside: Array) -> Array:
+    """Units of the values (m,), in which no term's square over- or underflows.
 
-    A unit is 1, exactly, unless the largest value that counts is beyond 1 / eps^2 or below eps^2.
+    They are 1, exactly, unless the largest value is beyond 1 / eps^2 or below eps^2: only then is
+    it asked which values have a weight, and what they are worth by it.
     """
-    sizes = jnp.abs(jax.lax.stop_gradient(values))
-    finite = jnp.isfinite(sizes) if counted is None else counted & jnp.isfinite(sizes)
-    largest = jnp.max(jnp.where(finite, sizes, jnp.zeros_like(sizes)), 0)
-    eps = float(jnp.finfo(values.dtype).eps)
-    unit = largest / jnp.clip(largest, eps**2, eps**-2)
-    unit = jnp.where(unit > 0, unit, jnp.ones_like(unit))
-    return values / unit[None, :], jnp.log(unit)
+    sizes, relative = jax.lax.stop_gradient((jnp.abs(values), relative))
+    sizes = jnp.where(jnp.isfinite(sizes), sizes, jnp.zeros_like(sizes))
+    largest = jnp.max(sizes, 0)
+    info = jnp.finfo(values.dtype)
+    least, tiny = float(info.eps) ** 2, float(info.tiny)
+    plain = jnp.all((largest == 0) | ((largest >= least) & (largest <= 1 / least)))
+
+    def by_weight():
+        rows = jnp.max(jnp.where(inside, relative - _peak(relative, inside)[0], -jnp.inf), 1)
+        counted = jnp.where((rows > -jnp.inf)[:, None], sizes, jnp.zeros_like(sizes))
+        unit = jnp.exp(jnp.max(jnp.log(counted) + rows[:, None], 0))
+        # Neither a value over its unit overflows, nor the unit's reciprocal.
+        unit = jnp.clip(unit, jnp.max(counted, 0) * tiny, 1 / tiny)
+        return jnp.where(unit > 0, unit, jnp.ones_like(unit))
+
+    as_other = lambda: jnp.ones_like(largest) + jnp.max(jnp.zeros_like(relative))
+    return jax.lax.cond(plain, as_other, by_weight)
 
 
 def terms(values: Array, ratios: Ratios):
     """Terms f p / q and masses p / q, each over its own scale: (terms, shift, masses, shift)."""
     relative, inside = ratios.relative, ratios.inside
+    unit = _units(values, relative, inside)
+    values = values / unit[None, :]
     hit = jnp.any(values != 0, 1)[:, None] & inside
     (shift, log_largest), (mass_shift, _) = _peak(relative, hit), _peak(relative, inside)
 
@@ -90,7 +103,7 @@ def terms(values: Array, ratios: Ratios):
     else:
         y = over(hit, shift)[:, :, None] * jnp.where(hit[:, :, None], values[:, None, :], 0)
     mass = jnp.where(inside, over(inside, mass_shift), 0)
-    return y, log_largest[0], mass, mass_shift[0]
+    return y, log_largest[0][:, None] + jnp.log(unit)[None, :], mass, mass_shift[0]
 
 
 def _peak(relative, mask):
@@ -100,15 +113,15 @@ def _peak(relative, mask):
     return finite, jnp.where(peak == -jnp.inf, peak, finite)
 
 
-def totals(strata: Strata, values: Array, ratios: Ratios, log_unit: Array) -> Totals:
-    """Totals of one block of draws; `values` are f(x_n) in units, flattened to (n, m)."""
+def totals(strata: Strata, values: Array, ratios: Ratios) -> Totals:
+    """Totals of one block of draws; `values` are f(x_n), flattened to (n, m)."""
     y, shift, mass, mass_shift = terms(values, ratios)
     mean, residual = mean_and_residual(strata, y)
     mass_mean, mass_residual = mean_and_residual(strata, mass)
     still = jax.lax.stop_gradient
     return Totals(
         counts=strata.counts.astype(y.dtype),
-        shift=shift[:, None] + log_unit[None, :],
+        shift=shift,
         mean=mean,
         square=sum_by_stratum(strata, residual**2),
         size=mean_and_residual(strata, jnp.abs(y))[0],

@@ -31,16 +31,13 @@ POSITIVE = (
 def values_at(f: Any, targets: PyTree, events: PyTree) -> PyTree:
     """f at each draw; draws off the support of all targets do not count, nor are shown to f.
 
-    Values given as arrays are 0 there.
+    Values given as arrays are what they are.
     """
-    parts = parts_of(targets, "targets")
-    if not all(_is_positive(part.density) for part in parts):
-        log_targets = log_table(targets, events, "targets")
-        if not callable(f):
-            return _without_others(log_targets, f)
-        events = _on_support(log_targets, events)
     if not callable(f):
         return f
+    parts = parts_of(targets, "targets")
+    if not all(_is_positive(part.density) for part in parts):
+        events = _on_support(log_table(targets, events, "targets"), events)
     event = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), events)
     return jax.vmap(refusing_slopes(_checked(f), event))(events)
 
@@ -68,17 +65,3 @@ def _on_support(log_targets: Array, events: PyTree) -> PyTree:
     inside = jnp.any(jax.lax.stop_gradient(log_targets) > -jnp.inf, 1)
     rows = jnp.where(inside, jnp.arange(inside.shape[0]), jnp.argmax(inside))
     return take(events, rows)
-
-
-@jax.jit
-def _without_others(log_targets: Array, values: PyTree) -> PyTree:
-    """Values of rows off the support of every target, replaced by 0."""
-    inside = jnp.any(jax.lax.stop_gradient(log_targets) > -jnp.inf, 1)
-
-    def counted(leaf):
-        if jnp.shape(leaf)[:1] != inside.shape:  # is refused with the others
-            return leaf
-        mask = inside.reshape(-1, *(1,) * (jnp.ndim(leaf) - 1))
-        return jnp.where(mask, leaf, jnp.zeros_like(leaf))
-
-    return jax.tree.map(counted, values)

@@ -57,6 +57,26 @@ def test_values_and_errors_of_any_units_are_those_of_double_precision(self_norma
     assert not found.problems()
 
 
+def test_the_error_is_right_where_the_largest_values_have_the_least_weight():
+    draws = imp.draw(jax.random.key(0), jm.Normal(0.0, 5.0), 4000)
+    found = jm.imp_est(
+        lambda x: jnp.exp(jnp.minimum(0.45 * x**2, 76.0)), jm.Normal(0.0, 1.0), draws
+    )
+    x = np.asarray(draws.events, float)
+    terms = norm.pdf(x) / norm.pdf(x, 0.0, 5.0) * np.exp(np.minimum(0.45 * x**2, 76.0))
+    np.testing.assert_allclose(found.value, terms.mean(), rtol=1e-4)
+    np.testing.assert_allclose(found.std_error, terms.std(ddof=1) / len(x) ** 0.5, rtol=1e-4)
+
+
+def test_given_values_off_the_support_do_not_count():
+    draws = imp.draw(jax.random.key(0), jm.Normal(0.0, 5.0), 4000)
+    inside = (draws.events > 0) & (draws.events < 1)
+    given = jnp.where(inside, draws.events, jnp.finfo(draws.events.dtype).max)
+    found = jm.imp_est(given, jm.Uniform(0.0, 1.0), draws)
+    terms = np.where(inside, draws.events / norm.pdf(draws.events, 0.0, 5.0), 0.0)
+    np.testing.assert_allclose(found.std_error, terms.std(ddof=1) / len(terms) ** 0.5, rtol=1e-4)
+
+
 def test_tails_of_a_chain_are_longer():
     log_w = jnp.log1p(jax.random.pareto(jax.random.key(0), 2.0, (4000,)))
     assert imp.pareto_k(log_w, r_eff=0.25) != imp.pareto_k(log_w)
