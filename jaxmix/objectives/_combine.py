@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Scalar
 
 from .._arguments import numbers, takes
 from .._log_sums import finite_or_zero, logsumexp, logsumexp_and_softmax
-from .._sharding import gathered
+from .._sharding import gathered, varying
 
 
 class Combined(NamedTuple):
@@ -270,4 +270,5 @@ def _affine_scan(scale, added):
         ahead = lambda a: a.at[place + (1 << k)].get(mode="fill", fill_value=0)
         return factor * ahead(factor), total + factor * ahead(total)
 
-    return jax.lax.fori_loop(0, (place.size - 1).bit_length(), double, (scale, added))[1]
+    start = varying(lambda windows: double(0, windows), (scale, added))
+    return jax.lax.fori_loop(0, (place.size - 1).bit_length(), double, start)[1]

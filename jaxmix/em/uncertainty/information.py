@@ -56,7 +56,9 @@ def tangent_basis(
         moves = moves / rows
         # Statistics have units too, and those of a rare outcome a slope whose square may overflow.
         moves = moves / _or_one(jnp.max(jnp.abs(moves), axis=0, keepdims=True))
-        left = jnp.linalg.svd(moves / _lengths(moves, 0), full_matrices=False)[0]
+        # Vectors of equal singular values have no derivative: no two columns have one length.
+        apart = jnp.linspace(1, 2, moves.shape[1], dtype=moves.dtype)[None]
+        left = jnp.linalg.svd(moves / (_lengths(moves, 0) * apart), full_matrices=False)[0]
         left = left[:, : free_parameters(leaf)]
         # Singular values come largest first: those of the directions lost are the last.
         there = jnp.arange(left.shape[1]) < left.shape[1] - lost
@@ -77,11 +79,10 @@ def tangent_basis(
 def _units(leaf: Any, stats: Any) -> Array:
     """What each parameter (p, 1) is known to within by complete data; 1 where they don't tell."""
     flat, build = parameters(leaf)
-    slope = jax.grad(lambda v: build(v).expected_log_prob(stats, leaf.origin))
-    along = lambda e: jnp.vdot(e, jax.jvp(slope, (flat,), (e,))[1])
-    told = -jax.vmap(along)(jnp.eye(flat.size, dtype=flat.dtype))
+    second = jax.hessian(lambda v: build(v).expected_log_prob(stats, leaf.origin))
+    told = -jnp.diagonal(second(flat))
     told = jnp.where((told > 0) & jnp.isfinite(told), told, jnp.ones_like(told))
-    return 1 / jnp.sqrt(told)[:, None]
+    return 1 / jnp.sqrt(jax.lax.stop_gradient(told))[:, None]  # what they span has none of it
 
 
 def _held(leaf: Any, off: Array, again: Any) -> tuple[Array, Array]:
@@ -242,10 +243,13 @@ def inverse_root(chart: Chart, information: Float[Array, "r r"]) -> tuple[Array,
     """R (r, r) with R R' the inverse, NaN where it is not positive definite; what that comes to."""
     scale = jnp.sqrt(jnp.abs(jnp.diagonal(information)))
     scale = jnp.where(scale > 0, scale, jnp.ones_like(scale))
-    values, vectors = jnp.linalg.eigh(information / scale[:, None] / scale[None])
+    scaled = information / scale[:, None] / scale[None]
+    values = jnp.linalg.eigvalsh(jax.lax.stop_gradient(scaled))
     least = information.shape[0] * jnp.finfo(information.dtype).eps * jnp.max(values)
     regular = jnp.all(jnp.isfinite(values)) & (values[0] > least)
-    root = vectors / jnp.sqrt(values)[None] / scale[:, None]
+    # Vectors of equal eigenvalues have no derivative; a triangle has.
+    triangle, one = jnp.linalg.cholesky(scaled), jnp.eye(len(scaled), dtype=scaled.dtype)
+    root = jax.scipy.linalg.solve_triangular(triangle, one, lower=True).T / scale[:, None]
     code = RESULTS.where(regular, RESULTS.successful, RESULTS.singular_information)
     code = RESULTS.where(chart.finite, code, RESULTS.nonfinite)
     return jnp.where(regular & chart.finite, root, jnp.full_like(root, jnp.nan)), code
