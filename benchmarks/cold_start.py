@@ -242,17 +242,22 @@ PEERS = (scikit_learn, gmmx, dynamax)
 CASES = {case.__name__: case for case in (*OURS, *PEERS)}
 
 
+def kept_in(cache: str) -> dict[str, str]:
+    """The environment of a process that keeps every compiled program in a folder."""
+    return {
+        "JAX_COMPILATION_CACHE_DIR": cache,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+
+
 def alone(case: str, checkout: str | None, cache: str | None) -> dict[str, list[float]]:
     """One case in a process of its own, with this package or another checkout's."""
     shell = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
     here = os.getcwd() if checkout is None else checkout
     shell["PYTHONPATH"] = here
     if cache is not None:
-        shell |= {
-            "JAX_COMPILATION_CACHE_DIR": cache,
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-        }
+        shell |= kept_in(cache)
     line = [sys.executable, os.path.abspath(__file__), "--alone", case]
     done = subprocess.run(line, env=shell, capture_output=True, text=True, check=False)
     if done.returncode:

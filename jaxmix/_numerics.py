@@ -114,6 +114,11 @@ def times(count: Array, log: Array) -> Array:
     return jnp.where(none, jnp.zeros_like(count * safe), count * safe)
 
 
+def or_one(a: Array) -> Array:
+    """What is above 0, and 1 elsewhere: to divide by."""
+    return jnp.where(a > 0, a, jnp.ones_like(a))
+
+
 def zeros(*shape: int) -> Array:
     """Zeros of the default floating dtype; no program makes them."""
     return constant(np.zeros(shape), jnp.result_type(float))

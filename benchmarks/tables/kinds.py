@@ -27,6 +27,7 @@ import numpy as np
 import pandas as pd
 
 import jaxmix as jm
+from benchmarks.cold_start import kept_in
 from jaxmix._fit_table.choose import FEW_ROWS, choose
 from jaxmix._page import quickly_compiled
 from jaxmix.datasets import penguins
@@ -156,11 +157,7 @@ def cold_and_warm(table: str) -> str:
     """What `fit` prints in a process with an empty cache, and in the next."""
     words = [sys.executable, "-m", "benchmarks.tables.kinds", "--one", table]
     with tempfile.TemporaryDirectory() as cache:
-        more = os.environ | {
-            "JAX_COMPILATION_CACHE_DIR": cache,
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-        }
+        more = os.environ | kept_in(cache)
         run = lambda: subprocess.run(words, env=more, capture_output=True, text=True, check=True)
         cold, warm = (run().stdout.splitlines()[-1] for _ in range(2))
     return f"{cold}; warm {warm.partition(', ')[2]}"

@@ -83,7 +83,7 @@ def encoded(model: PyTree, rows: Any, first: int = 0) -> PyTree:
         where = _from(first, next(iter(columns.values())))
         parts = [_encode(part, columns[name], where.inner(name)) for name, part in record.items()]
         return _record(record, parts)
-    rows = rows if getattr(rows, "ndim", 0) and isinstance(rows, np.ndarray) else _listed(rows)
+    rows = rows if isinstance(rows, np.ndarray) and rows.ndim else _listed(rows)
     if len(rows) == 0:
         raise ValueError("There are no rows to encode.")
     return _encode(record, rows, _from(first, rows))

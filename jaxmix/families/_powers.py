@@ -5,6 +5,7 @@ from typing import ClassVar, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from .._numerics import or_one
 from ._family import Refittable
 
 
@@ -23,7 +24,7 @@ class Powers(NamedTuple):
 
     def own_shape(self) -> Array:
         """The shape that statistics were taken at; 0 where there is none."""
-        return self.shape / jnp.where(self.count > 0, self.count, jnp.ones_like(self.count))
+        return self.shape / or_one(self.count)
 
     def cumulants(self) -> tuple[Array, Array, Array]:
         """Logarithm of the sum of powers, and its first and second derivatives in the shape."""

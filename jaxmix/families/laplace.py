@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, Scalar
 
+from .._numerics import or_one
 from ._family import Refittable, as_float, exp_of, logs, one_event
 
 NEAR = 1e-6  # in scales: an event nearer to the old location is tied with it
@@ -25,10 +26,6 @@ class Weighed(NamedTuple):
     size: Array
     tied: Array
     place: Array
-
-
-def _or_one(a: Array) -> Array:
-    return jnp.where(a > 0, a, jnp.ones_like(a))
 
 
 class Laplace(Refittable):
@@ -101,10 +98,10 @@ class Laplace(Refittable):
     def from_stats(self, stats: Weighed, origin=None) -> Self:
         # Events tied with the old location hold it unless the others pull with more than their
         # number (Vardi and Zhang 2000, doi:10.1073/pnas.97.4.1423).
-        mean = stats.first / _or_one(stats.weight)
-        place = jnp.where(stats.tied > 0, stats.place / _or_one(stats.tied), mean)
+        mean = stats.first / or_one(stats.weight)
+        place = jnp.where(stats.tied > 0, stats.place / or_one(stats.tied), mean)
         pull = jnp.abs(stats.first - place * stats.weight)
-        shift = place + jnp.maximum(1 - stats.tied / _or_one(pull), 0) * (mean - place)
+        shift = place + jnp.maximum(1 - stats.tied / or_one(pull), 0) * (mean - place)
         loc = (self.loc if origin is None else origin) + shift
         return self._replace(loc=loc, log_scale=jnp.log(self._apart(stats, shift) / stats.count))
 
@@ -116,7 +113,7 @@ class Laplace(Refittable):
     def floor(self, stats: Weighed, share) -> Weighed:
         zero = jnp.zeros_like(stats.count)
         # By the weights and not the counts: far from a template's location both are small alike.
-        weight = _or_one(stats.weight)
+        weight = or_one(stats.weight)
         variance = (stats.second - stats.first**2 / weight) / weight
         floor = share * variance
         none = floor <= 0  # the derivative of the root of 0 is infinite

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, Scalar
 
+from .._numerics import or_one
 from ._family import LOG_2_PI, Refittable, as_float, exp_of, logs, one_event
 from ._moments import at_floor
 from ._special import log_lower_beta, log_minus_digamma, shape_of, stirling
@@ -126,7 +127,7 @@ class StudentT(Refittable):
     def log_cdf(self, x) -> Scalar:
         # Half an incomplete beta function at 1 / (1 + z^2 / df) in either tail.
         size = jnp.abs(x - self.loc)
-        a, far = 0.5 * self.df, jnp.where(size > 0, size, jnp.ones_like(size))
+        a, far = 0.5 * self.df, or_one(size)
         share = jnp.maximum(jnp.exp(-self._log1p_square(far)), jnp.finfo(far.dtype).tiny)
         head = self.log_prob(self.loc + far) + jnp.log(far) - jnp.log(a)
         both = 2 * self.cdf(self.loc - size)

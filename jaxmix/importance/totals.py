@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._log_sums import finite_or_zero, logsumexp
+from .._numerics import or_one
 from .tables import Ratios, Strata
 
 
@@ -77,7 +78,7 @@ def _units(values: Array, relative: Array, inside: Array) -> Array:
         unit = jnp.exp(jnp.max(jnp.log(counted) + rows[:, None], 0))
         # Neither a value over its unit overflows, nor the unit's reciprocal.
         unit = jnp.clip(unit, jnp.max(counted, 0) * tiny, 1 / tiny)
-        return jnp.where(unit > 0, unit, jnp.ones_like(unit))
+        return or_one(unit)
 
     as_other = lambda: jnp.ones_like(largest) + jnp.max(jnp.zeros_like(relative))
     return jax.lax.cond(plain, as_other, by_weight)
@@ -214,7 +215,7 @@ def _stratified(counts, effect, w, square, mean):
     safe = jnp.where(several, counts - 1, jnp.ones_like(counts))
     variance = jnp.where(several, square / safe, mean**2)
     # A proposal that has weight but gave no draw cannot be left out of the estimate.
-    at_least_one = jnp.where(counts > 0, counts, jnp.ones_like(counts)) * effect
+    at_least_one = or_one(counts) * effect
     drawn = jnp.where((counts == 0) & (w > 0), jnp.inf, w**2 * variance / at_least_one)
     return jnp.sum(drawn, 0)
 

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from .._compile import of_few_numbers
+from .._trees import num_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes as Axes
@@ -61,9 +62,14 @@ def thinned(x: np.ndarray) -> np.ndarray:
     return x[:: max(1, -(-len(x) // MAX_POINTS))]
 
 
-def responsibilities(model: Any, x) -> np.ndarray:
-    """Posterior probabilities of the components, (n, k)."""
-    return each(model, "posterior", x)
+def responsibilities(model: Any, x: Any, given: Any = None, name: str = "x") -> np.ndarray:
+    """Posterior probabilities of the components, (n, k), or those given of as many rows."""
+    if given is None:
+        return each(model, "posterior", x)
+    given = np.asarray(given)
+    if len(given) != num_rows(x):
+        raise ValueError(f"posterior has {len(given)} rows where {name} has {num_rows(x)}.")
+    return given
 
 
 def each(model: Any, method: str, x) -> Any:

@@ -6,7 +6,6 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._arguments import having, numbers, optional, rows, takes
-from .._trees import num_rows
 from ._canvas import DRAWN, Axes, axes_or_new, colours, responsibilities, thinned
 
 
@@ -42,9 +41,7 @@ def assignments(
         'posterior probability'
     """
     ax = axes_or_new(ax)
-    posterior = responsibilities(model, x) if posterior is None else np.asarray(posterior)
-    if len(posterior) != num_rows(x):
-        raise ValueError(f"posterior has {len(posterior)} rows where x has {num_rows(x)}.")
+    posterior = responsibilities(model, x, posterior)
     palette = colours(posterior.shape[1])
     vectors = getattr(x, "ndim", 0) == 2 and x.shape[1] >= 2
     if vectors:

@@ -11,7 +11,6 @@ from jaxtyping import PyTree
 from .. import _events
 from .._arguments import numbers, optional, rows, takes
 from .._hooks import Labelled, Marginalises
-from .._trees import num_rows
 from ..combinators import Censored, IntervalEvent, MarkovChain, OptionalEvent, Sequence
 from ..combinators import Optional as OptionalField
 from ..combinators._conditioning import plain
@@ -69,9 +68,7 @@ def fields(
         )
     events = dict(data) if isinstance(data, dict) else dict(enumerate(data))
     names = list(events) if names is None else list(names)
-    posterior = responsibilities(model, data) if posterior is None else np.asarray(posterior)
-    if len(posterior) != num_rows(data):
-        raise ValueError(f"posterior has {len(posterior)} rows where data has {num_rows(data)}.")
+    posterior = responsibilities(model, data, posterior, "data")
     palette = colours(posterior.shape[1])
     across = 2 if len(names) == 4 else min(3, len(names))
     down = -(-len(names) // across)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PyTree
 
+from ..._numerics import or_one
 from ..._results import RESULTS
 from ..._stack import stack_axes
 from ..._trees import num_rows, spread
@@ -55,7 +56,7 @@ def tangent_basis(
         rows = _units(leaf, total)
         moves = moves / rows
         # Statistics have units too, and those of a rare outcome a slope whose square may overflow.
-        moves = moves / _or_one(jnp.max(jnp.abs(moves), axis=0, keepdims=True))
+        moves = moves / or_one(jnp.max(jnp.abs(moves), axis=0, keepdims=True))
         # Vectors of equal singular values have no derivative: no two columns have one length.
         apart = jnp.linspace(1, 2, moves.shape[1], dtype=moves.dtype)[None]
         left = jnp.linalg.svd(moves / (_lengths(moves, 0) * apart), full_matrices=False)[0]
@@ -125,11 +126,7 @@ def _infinite(leaf: Any, arrays: PyTree) -> PyTree:
 
 def _lengths(matrix, axis):
     """Lengths of rows or columns, 1 for a zero one: coordinates and statistics have units."""
-    return _or_one(jnp.sqrt(jnp.sum(matrix * matrix, axis=axis, keepdims=True)))
-
-
-def _or_one(lengths):
-    return jnp.where(lengths > 0, lengths, jnp.ones_like(lengths))
+    return or_one(jnp.sqrt(jnp.sum(matrix * matrix, axis=axis, keepdims=True)))
 
 
 class Chart(eqx.Module):
@@ -242,7 +239,7 @@ def louis_information(chart: Chart, data, weights=None, prior=None) -> Float[Arr
 def inverse_root(chart: Chart, information: Float[Array, "r r"]) -> tuple[Array, RESULTS]:
     """R (r, r) with R R' the inverse, NaN where it is not positive definite; what that comes to."""
     scale = jnp.sqrt(jnp.abs(jnp.diagonal(information)))
-    scale = jnp.where(scale > 0, scale, jnp.ones_like(scale))
+    scale = or_one(scale)
     scaled = information / scale[:, None] / scale[None]
     values = jnp.linalg.eigvalsh(jax.lax.stop_gradient(scaled))
     least = information.shape[0] * jnp.finfo(information.dtype).eps * jnp.max(values)

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PyTree
 
 from ..._density import is_density
+from ..._numerics import or_one
 from ..._results import RESULTS
 from ..parts import parameters
 
@@ -72,7 +73,7 @@ class Record(eqx.Module):
             return pushed
         # In units of the greatest: of a small or a great error no square is held by float32.
         unit = jnp.max(jnp.abs(pushed), -1, keepdims=True, initial=0)
-        unit = jnp.where(unit > 0, unit, jnp.ones_like(unit))
+        unit = or_one(unit)
         return jnp.sqrt(jnp.sum((pushed / unit) ** 2, -1)) * unit[..., 0]
 
     def covariance_of(self, function: Callable[[PyTree], Array]) -> Float[Array, "a a"]:
