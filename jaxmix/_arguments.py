@@ -39,15 +39,17 @@ def takes(outside: str = "", /, **rules: Rule) -> Callable[[Callable[P, R]], Cal
                 bound = signature.bind(*args, **kwargs)
             except TypeError:
                 return function(*args, **kwargs)  # Python's own words
-            for argument, rule in rules.items():
-                if argument in bound.arguments:
-                    read = rule(bound.arguments[argument], f"{argument} of {name}")
-                    bound.arguments[argument] = read
+            bound.arguments.update(each_read(rules, bound.arguments, f" of {name}"))
             return function(*bound.args, **bound.kwargs)
 
         return on_host(outside)(checked) if outside else checked
 
     return mark
+
+
+def each_read(rules: dict[str, Rule], given: Any, owner: str = "") -> dict[str, Any]:
+    """What the rules read of the values that are given by these names."""
+    return {k: rule(given[k], f"{k}{owner}") for k, rule in rules.items() if k in given}
 
 
 def shown(value: Any) -> str:

@@ -20,6 +20,11 @@ def is_long(node) -> bool:
     return (type(node) is list and len(node) > 1000) or hasattr(node, "__next__")
 
 
+def leaves_of(arguments: PyTree) -> list:
+    """The leaves of what a function is given, tables of rows left whole."""
+    return jax.tree.leaves(arguments, is_leaf=is_long)
+
+
 def on_host(instead: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Mark a function that looks at values: under `jit`, `vmap` or `grad` it refuses.
 
@@ -30,8 +35,7 @@ def on_host(instead: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     def mark(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
         def refusing(*args: P.args, **kwargs: P.kwargs) -> R:
-            leaves = jax.tree.leaves((args, kwargs), is_leaf=is_long)
-            if any(isinstance(leaf, Tracer) for leaf in leaves):
+            if any(isinstance(leaf, Tracer) for leaf in leaves_of((args, kwargs))):
                 raise TypeError(
                     f"{function.__name__} looks at values and runs on the host; it was called "
                     f"inside jit, vmap or grad: {instead}"

@@ -12,7 +12,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 from ._loops import marked, over_axes, varies_on
-from ._refuse import is_long
+from ._refuse import is_long, leaves_of
 
 C = TypeVar("C", bound=PyTree)
 P = ParamSpec("P")
@@ -153,8 +153,7 @@ def on_automatic_axes(
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        leaves = jax.tree.leaves((args, kwargs), is_leaf=is_long)
-        arrays = [leaf for leaf in leaves if isinstance(leaf, jax.Array)]
+        arrays = [leaf for leaf in leaves_of((args, kwargs)) if isinstance(leaf, jax.Array)]
         around = jax.sharding.get_abstract_mesh()
         if names := frozenset().union(*(varies_on(jax.typeof(a)) for a in arrays)):
             if not checked:

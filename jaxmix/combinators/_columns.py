@@ -5,6 +5,7 @@ itself. Columns of one family and one kind of event are the same computation on 
 a fit evaluates them as one density stacked over them, and gives back the record it was given.
 """
 
+import dataclasses
 from typing import Any, NamedTuple, Self
 
 import equinox as eqx
@@ -71,11 +72,14 @@ class Columns(LogDensity):
 
 
 class Fold(NamedTuple):
-    """Which fields of a record are alike: their names, group by group; every one else's name."""
+    """Which fields of a record are alike: their names, group by group; every one else's name.
 
-    groups: tuple[tuple, ...]
-    others: tuple
-    is_dict: bool
+    Without groups all is as it was.
+    """
+
+    groups: tuple[tuple, ...] = ()
+    others: tuple = ()
+    is_dict: bool = False
 
     def _stacked(self, fields: Any, axis: int) -> tuple[tuple, dict]:
         """What each group's fields hold, stacked by way of the host, and the other fields."""
@@ -83,18 +87,24 @@ class Fold(NamedTuple):
         groups = tuple(jax.tree.map(stack, *(fields[n] for n in names)) for names in self.groups)
         return groups, {name: fields[name] for name in self.others}
 
-    def data(self, data: PyTree) -> ColumnsEvent:
+    def data(self, data: PyTree) -> PyTree:
         """Rows of the record, with each group stacked."""
+        if not self.groups:
+            return data
         return ColumnsEvent(*self._stacked(data, 1), self.groups, self.is_dict)
 
     def model(self, model: PyTree, other: PyTree = None) -> PyTree:
         """The model, or another of its structure, with like columns stacked as the innermost axis."""
         other = model if other is None else other
+        if not self.groups:
+            return other
         depth, fields = len(_inner(model).stack_shape), dict(_inner(other).items())
         return _with(other, Columns(*self._stacked(fields, depth)))
 
     def unfolded(self, model: PyTree, template: PyTree) -> PyTree:
         """The record of a folded model, in the template's own order."""
+        if not self.groups:
+            return model
         columns, record = _inner(model), _inner(template)
         depth, parts = len(record.stack_shape), dict(columns.others)
         xp: Any = jnp if is_traced(columns) else np  # on the host nothing is compiled
@@ -107,12 +117,18 @@ class Fold(NamedTuple):
         found = Composite(dict(zip(names, inner, strict=True)) if self.is_dict else inner)
         return _with(model, found)
 
+    def undone(self, found: Any, template: PyTree) -> Any:
+        """An outcome whose model is folded, as that of the template's record."""
+        return dataclasses.replace(found, model=self.unfolded(found.model, template))
 
-def fold_of(model: PyTree, data: PyTree) -> Fold | None:
-    """The like columns of a record, or of a mixture of records; None where too few are alike."""
+
+def fold_of(model: PyTree, data: PyTree) -> Fold:
+    """The like columns of a record, or of a mixture of records: on the host, of concrete arrays."""
     record = _inner(model)
-    if not isinstance(record, Composite):
-        return None
+    arrays = [a for a in jax.tree.leaves((model, data)) if isinstance(a, jax.Array)]
+    spread = is_traced(arrays) or any(len(a.devices()) > 1 for a in arrays)
+    if spread or not isinstance(record, Composite):
+        return Fold()
     alike: dict[Any, list] = {}
     others = []
     for name, part in record.items():
@@ -123,8 +139,6 @@ def fold_of(model: PyTree, data: PyTree) -> Fold | None:
         kind = (structure, *((a.shape, a.dtype) for a in leaves))
         alike.setdefault(kind, []).append(name)
     groups = tuple(tuple(names) for names in alike.values() if len(names) >= MANY)
-    if not groups:
-        return None
     others += [name for names in alike.values() if len(names) < MANY for name in names]
     return Fold(groups, tuple(others), isinstance(record.parts, dict))
 

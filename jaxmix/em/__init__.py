@@ -37,9 +37,9 @@ from .priors.conjugacy import NormalInverseGamma as NormalInverseGamma
 from .priors.conjugacy import NormalInverseWishart as NormalInverseWishart
 from .priors.conjugacy import PseudoEvents as PseudoEvents
 from .priors.conjugacy import PseudoRows as PseudoRows
+from .priors.conjugacy import Ridge as Ridge
 from .priors.conjugate_prior import conjugate_prior as conjugate_prior
 from .priors.prior import Prior as Prior
-from .priors.ridge import Ridge as Ridge
 from .run import Solution as Solution
 from .run import run as run
 from .run import step as step
@@ -63,11 +63,11 @@ from .uncertainty.bootstrap import Bootstrap as Bootstrap
 from .uncertainty.bootstrap import bootstrap as bootstrap
 from .uncertainty.bootstrap import matched as matched
 from .uncertainty.errors import Interval as Interval
+from .uncertainty.errors import Posterior as Posterior
 from .uncertainty.errors import influence as influence
+from .uncertainty.errors import posterior as posterior
 from .uncertainty.errors import profile as profile
 from .uncertainty.errors import standard_errors as standard_errors
-from .uncertainty.posterior import Posterior as Posterior
-from .uncertainty.posterior import posterior as posterior
 from .uncertainty.record import Record as Record
 
 __dir__ = _directory(globals())

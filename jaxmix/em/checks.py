@@ -114,7 +114,7 @@ def checked_data(data: PyTree, template: PyTree) -> PyTree:
     data = floating(as_arrays(data), template)
     check_event(data, template)
     for path, array in jax.tree_util.tree_flatten_with_path(data)[0]:
-        _check_finite(array, path, nan=_has(template, _takes_nan), inf=_has(template, _takes_inf))
+        _check_finite(array, path, template)
     return data
 
 
@@ -217,13 +217,16 @@ def _module_of(array: Array) -> Any:
     return np if array.size <= FEW and len(array.devices()) == 1 else jnp
 
 
-def _check_finite(array: Array, path: tuple, *, nan: bool, inf: bool) -> None:
+def _check_finite(array: Array, path: tuple, template: PyTree) -> None:
     if not jnp.issubdtype(array.dtype, jnp.inexact) or array.size == 0:
         return
     xp = _module_of(array)
     values = xp.asarray(array)
-    wrong = xp.zeros(values.shape, bool)
-    bad = (wrong if inf else xp.isinf(values)) | (wrong if nan else xp.isnan(values))
+    bad = ~xp.isfinite(values)
+    if not bool(xp.any(bad)):
+        return
+    bad &= ~(xp.isinf(values) & _has(template, _takes_inf))
+    bad &= ~(xp.isnan(values) & _has(template, _takes_nan))
     rows = xp.any(bad.reshape(array.shape[0], -1), axis=1)
     if bool(xp.any(rows)):
         row = int(xp.argmax(rows))

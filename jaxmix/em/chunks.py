@@ -4,6 +4,7 @@ Of the rows of a pass a scan takes a chunk at a time; of many fits under one `vm
 until its slowest fit has ended.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from .._compile import Quick
 from .._platform import in_context, sizes
 from .._refittable import Refittable
 from .._trees import num_rows, take
@@ -118,6 +120,9 @@ def is_brief(model: PyTree, data: PyTree, *_: Any) -> bool:
     sizes = [math.prod(getattr(a, "shape", ())) for a in jax.tree.leaves(data)]
     whole = sum(sizes) * width(model)
     return isinstance(whole, int) and whole <= BRIEF
+
+
+brief = functools.partial(Quick, when=is_brief)  # a decorator
 
 
 def lanes_of(model: PyTree, data: PyTree, most_rows: int | None = None) -> int:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from .._arguments import optional, real
+from .._arguments import Rule, each_read, named, optional, real, whole
 from .._density import check_parts, is_density
 from .._hooks import ChecksRows
 from .._stack import pick
@@ -51,33 +51,19 @@ class Options(NamedTuple):
         )  # fmt: skip
 
 
-def check_options(options: Options, key: Any) -> None:
-    """Refuse options that mean nothing.
+ASSIGNMENT, STOPPING, FLOOR = named("soft", "hard"), named("gain", "aitken"), real(0, ends=True)
+RULES: dict[str, Rule] = {
+    "num_restarts": whole(1), "init": named("search", "given"), "assignment": ASSIGNMENT,
+    "max_steps": whole(0), "tol": optional(real(ends=True)), "stopping": STOPPING, "floor": FLOOR,
+}  # fmt: skip
 
-    Raises:
-        ValueError: naming the option.
-    """
-    check_named("init", options.init, "search", "given")
+
+def checked_options(options: Options, key: Any) -> Options:
+    """The options as they are read; or a sentence that names one that means nothing."""
+    read = each_read(RULES, options._asdict())
     if options.init == "search" and key is None:
         raise ValueError('fit needs a key, such as jax.random.key(0), unless init="given".')
-    check_steps(options.assignment, options.stopping)
-    optional(real(ends=True))(options.tol, "tol")
-    real(0, ends=True)(options.floor, "floor")
-    if options.num_restarts < 1 or options.max_steps < 0:
-        raise ValueError("num_restarts must be at least 1 and max_steps at least 0.")
-
-
-def check_steps(assignment: str, stopping: str = "gain") -> None:
-    """Refuse an unknown assignment or stopping rule."""
-    check_named("assignment", assignment, "soft", "hard")
-    check_named("stopping", stopping, "gain", "aitken")
-
-
-def check_named(name: str, value: Any, *known: str) -> None:
-    """Refuse an option that has none of the values known."""
-    if not isinstance(value, str) or value not in known:
-        *others, last = (f'"{one}"' for one in known)
-        raise ValueError(f"{name} must be {', '.join(others)} or {last}; it was {value!r}.")
+    return options._replace(**read)
 
 
 def enter(
@@ -95,7 +81,7 @@ def enter(
     check_model(model, data, name)
     if any(isinstance(a, np.ma.MaskedArray) for a in jax.tree.leaves(data)):
         data = checked_data(data, model)  # what is masked is missing: in a fit it is refused alike
-    data = floating(as_series(as_arrays(data), model), model)
+    data = floating(as_rows(data, model), model)
     check_event(data, model)
     return data, checked_weights(weights, num_rows(data), float_of(data))
 
@@ -113,11 +99,13 @@ def items_of_one_row(data: PyTree) -> Any | None:
     return jnp.maximum(1, sum(lengths[1:], lengths[0]))
 
 
-def as_series(data: PyTree, model: PyTree) -> PyTree:
-    """Items of a hidden chain by themselves, as whole sequences: many rows of them, or one series.
+def as_rows(data: PyTree, model: PyTree) -> PyTree:
+    """Data as arrays, and items of a hidden chain by themselves as whole sequences.
 
-    Which of the two is read off the shape of one item, as the emissions take it.
+    Whether they are many rows or one series is read off the shape of one item, as the emissions
+    take it.
     """
+    data = as_arrays(data)
     chain = plain(model)
     chain = getattr(chain, "filled", chain)
     if not isinstance(chain, HiddenMarkov) or hasattr(data, "length"):
@@ -149,14 +137,15 @@ def check_model(model: Any, data: Any, name: str = "model") -> None:
             f"The {name} is the class {model.__name__}: a density was expected, such as "
             f"jm.{model.__name__}.{example}."
         )
+    swapped = is_density(data)
     if not is_density(model):
         raise ValueError(
             f"The {name} comes before the data: they are swapped."
-            if is_density(data)
+            if swapped
             else f"The {name} must be a density, with a method log_prob; it is a "
             f"{type(model).__name__}."
         )
-    if is_density(data) or isinstance(data, type):
+    if swapped or isinstance(data, type):
         raise ValueError(
             f"The data are a density, {getattr(data, '__name__', type(data).__name__)}: arrays with "
             "a leading axis of rows were expected."
@@ -218,12 +207,16 @@ def check_support(model: PyTree, data: PyTree, weights: Array | None) -> None:
     off = off if weights is None else off & (weights > 0)
     if bool(jnp.any(off)):
         row = int(jnp.argmax(off))
-        record = data.record() if isinstance(data, ColumnsEvent) else data
-        event = jax.tree.map(lambda a: np.asarray(a[row]).tolist(), record)
         raise ValueError(
-            f"Row {row}, {event}, has probability 0 under every component "
+            f"Row {row}, {shown_row(data, row)}, has probability 0 under every component "
             f"({int(off.sum())} such rows): {_supports(model, data)}"
         )
+
+
+def shown_row(data: PyTree, row: int) -> PyTree:
+    """One row as it was given, in Python's numbers."""
+    record = data.record() if isinstance(data, ColumnsEvent) else data
+    return jax.tree.map(lambda a: np.asarray(a[row]).tolist(), record)
 
 
 def _supports(model: PyTree, data: PyTree) -> str:

@@ -9,9 +9,7 @@ from jaxtyping import Array, PyTree
 
 from .. import _loops
 from .._chunkwise import ByChunk
-from .._compile import Quick
-from .._density import LogDensity
-from .._hooks import ByRows, Labelled
+from .._hooks import ByRows
 from .._sharding import on_automatic_axes
 from .._stack import of_arrays, rows_log_prob
 from .._trees import (
@@ -26,14 +24,14 @@ from .._trees import (
 )
 from ..combinators._buckets import Buckets
 from ..combinators._columns import ColumnsEvent
-from .chunks import chunk_rows, is_brief, take_chunk
+from .chunks import brief, chunk_rows, take_chunk
 from .entry import enter
-from .parts import Parts, events_asked, take_apart
+from .parts import events_asked, take_apart
 from .product_form import (
     Beforehand,
     CommonOrigin,
     FarApart,
-    OwnOrigin,
+    Look,
     all_near,
     has_product_form,
     ways_of,
@@ -56,24 +54,6 @@ class Expected(NamedTuple):
     gradient: list[Array]
 
 
-class HardAssigned(LogDensity):
-    """A mixture that gives each event wholly to its best component."""
-
-    mixture: Any
-
-    def log_prob(self, x):
-        joint = self.mixture.joint_log_probs(x)
-        return joint[jnp.argmax(jax.lax.stop_gradient(joint))]
-
-
-def harden(model: PyTree) -> PyTree:
-    """Replace the outermost mixtures by hard assignments."""
-    is_mixture = lambda n: isinstance(n, Labelled)
-    return jax.tree.map(
-        lambda n: HardAssigned(n) if is_mixture(n) else n, model, is_leaf=is_mixture
-    )
-
-
 def pieces(data: PyTree, weights: Array | None, count: int, chunk: int, dtype) -> tuple:
     """Copies of rows and weights, so many chunks; the last is filled with its last row at 0."""
     rows = num_rows(data)
@@ -84,63 +64,6 @@ def pieces(data: PyTree, weights: Array | None, count: int, chunk: int, dtype) -
 
     weights = jnp.ones(rows, dtype) if weights is None else weights
     return jax.tree.map(lambda a: cut(a, a[-1:]), data), cut(weights, jnp.zeros(1, weights.dtype))
-
-
-class Look(NamedTuple):
-    """How a chunk is evaluated: a model in parts, each leaf in its own way (see `product_form`).
-
-    `tilts` are zeros: a pass is taken at them, and differentiated there.
-    """
-
-    parts: Parts
-    ways: list[OwnOrigin]
-    tilts: list[Any]
-    hard: bool
-    by_rows: bool  # the model lays out the rows of a chunk by itself
-
-    def log_probs(self, tilts, loose, known, rows) -> tuple[Array, ...]:
-        """Log-densities of a chunk's rows, as they are assigned and as the model has them.
-
-        Each leaf is replaced by what stands for it: under a tilt, or as the log-densities that are
-        known of it, an array with a leading axis of rows.
-        """
-
-        def tilted(known):
-            each = zip(self.ways, tilts, known, strict=True)
-            return self.parts.model([way.part(t, log_probs) for way, t, log_probs in each], loose)
-
-        if self.by_rows:
-            return (rows_log_prob(tilted([()] * len(self.ways)), rows),)
-
-        def row(known, x):
-            model = tilted(known)
-            soft = model.log_prob(x)
-            return (harden(model).log_prob(x), soft) if self.hard else (soft,)
-
-        return jax.vmap(row)(known, rows)
-
-    def sums(
-        self, rows: PyTree, weights: Array
-    ) -> tuple[tuple[Array, ...], list[Any], list[Array]]:
-        """What a chunk adds: weighed log-densities, sums of each leaf, the loose arrays' gradient.
-
-        All from one gradient of the weighed log-likelihood: in the tilts and in the log-densities
-        known beforehand it is the statistics (of the latter the responsibilities, by which features
-        are summed), in the loose arrays their own.
-        """
-        features = [way.features(rows) for way in self.ways]
-        known = [way.log_probs(f) for way, f in zip(self.ways, features, strict=True)]
-
-        def loss(tilts, loose, known):
-            values = self.log_probs(tilts, loose, known, rows)
-            # Selection before the product: 0 times -inf is NaN.
-            weighed = tuple(jnp.where(weights > 0, v, jnp.zeros_like(v)) * weights for v in values)
-            return jnp.sum(weighed[0]), weighed
-
-        slope = jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)
-        (_, values), (slopes, gradient, shares) = slope(self.tilts, self.parts.loose, known)
-        each = zip(self.ways, slopes, shares, features, strict=True)
-        return values, [way.sums(*rest) for way, *rest in each], gradient
 
 
 def expect(
@@ -179,19 +102,18 @@ def expect(
     count = -(-rows // chunk)
 
     def scan(ways):
-        look = Look(parts, ways, [way.zero_tilt() for way in ways], hard, by_rows)
+        look = Look(parts, ways, hard, by_rows)
         steps = pieces(data, weights, count, chunk, dtype) if cut else jnp.arange(count)
         piece = lambda step: step if cut else take_chunk(data, weights, step, chunk, dtype)
         body = lambda totals, step: (merged(totals, look.sums(*piece(step))), None)
         lanes = (jnp.zeros(chunk, dtype),) * (2 if hard else 1)
-        empty = (lanes, [way.zero_sums() for way in ways], parts.loose)
+        empty = (lanes, look.no_sums(), parts.loose)
         # Differentiated, a chunk is computed again and not kept: memory stays that of a chunk.
         again = jax.checkpoint(body, prevent_cse=False)
         (values, sums, gradient), _ = _loops.scan(again, zero_sum(empty), steps)
         objective, soft = compensated_sum(values[0]), compensated_sum(values[-1])
         sums, gradient = values_of((sums, gradient))
-        stats = [way.stats(s) for way, s in zip(ways, sums, strict=True)]
-        return soft, objective, stats, gradient
+        return soft, objective, look.stats(sums), gradient
 
     ahead = any(isinstance(leaf, ByChunk) or has_product_form(leaf) for leaf in leaves)
     events: list[Any] = [None] * len(leaves)
@@ -262,10 +184,8 @@ def expected_stats(
     return _expected_stats(of_arrays(model), data, weights, chunk_size)
 
 
-def _in_structure(model, data, weights, chunk_size):
+@brief
+def _expected_stats(model, data, weights, chunk_size):
     expected = expect(model, data, weights, chunk_size=chunk_size)
     tree = take_apart(model).model(expected.stats, expected.gradient)
     return expected.log_likelihood.value, tree
-
-
-_expected_stats = Quick(_in_structure, is_brief)

@@ -13,13 +13,13 @@ from .._platform import with_precision
 from .._refuse import checked_key, on_host
 from .._sharding import on_automatic_axes
 from .accelerate import solver_of
-from .checks import as_arrays, of_dtype
+from .checks import of_dtype
 from .entry import (
     Options,
-    as_series,
+    as_rows,
     check_model,
-    check_options,
     check_start,
+    checked_options,
     items_of_one_row,
 )
 from .in_memory import fit_alike, fit_arrays
@@ -110,7 +110,7 @@ def fit(
         validation, num_restarts, init, assignment, max_steps, tol, solver, stopping, prior,
         floor, checkpoint, progress, throw,
     )  # fmt: skip
-    check_options(options, key)
+    options = checked_options(options, key)
     streams = isinstance(data, Source)
     check_model(template, data, "template")
     if key is not None:
@@ -119,7 +119,7 @@ def fit(
         check_start(template)
     if streams:
         return fit_source(key, template, data, weights, options)
-    data = as_series(as_arrays(data), template)
+    data = as_rows(data, template)
     items = items_of_one_row(data)
     if items is None:
         return fit_arrays(key, template, data, weights, options)
@@ -158,14 +158,13 @@ def fit_together(
         return None
     for template in templates:
         check_model(template, data, "template")
-    data = as_series(as_arrays(data), templates[0])
+    data = as_rows(data, templates[0])
     if items_of_one_row(data) is not None or len(alike([of_dtype(t, data) for t in templates])) > 1:
         return None
     given = DEFAULTS | options
     weights, solver = given.pop("weights"), solver_of(given.pop("accelerate"))
     del given["precision"]  # held by the decorator
-    chosen = Options(solver=solver, **given)
-    check_options(chosen, keys[0])
+    chosen = checked_options(Options(solver=solver, **given), keys[0])
     return fit_alike(keys, templates, data, weights, chosen, room)
 
 

@@ -1,6 +1,5 @@
 """Arrays in memory: lanes (restarts) side by side in rounds of steps, and the best one's answer."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +12,6 @@ from jaxtyping import Array, Key, PyTree
 from .._results import names
 from .._trees import alone, float_of, in_numpy, num_rows, take
 from ..combinators._buckets import bucketed
-from ..combinators._columns import Fold
 from .checks import checked_data, checked_weights, of_dtype
 from .chunks import densities, rows_of_chunk, width
 from .drive import Keeper, Progress, belonging, drive
@@ -132,8 +130,8 @@ def fit_arrays(
     """`jm.fit` over arrays in memory, on one device or spread over several."""
     layout, template = layout_of(data), of_dtype(template, data)
     data, weights, options, fold = _entered(template, data, weights, options, layout)
-    model = template if fold is None else fold.model(template)
-    return _unfolded(fold, template, _fit_checked(key, model, data, weights, options, layout))
+    found = _fit_checked(key, fold.model(template), data, weights, options, layout)
+    return fold.undone(found, template)
 
 
 def fit_alike(keys, templates, data, weights, options: Options, room: int) -> list[Fit] | None:
@@ -143,11 +141,11 @@ def fit_alike(keys, templates, data, weights, options: Options, room: int) -> li
     templates = [of_dtype(template, data) for template in templates]
     widest = max(templates, key=width)
     data, weights, options, fold = _entered(widest, data, weights, options, None)
-    models = templates if fold is None else list(map(fold.model, templates))
+    models = list(map(fold.model, templates))
     if not suits(max(models, key=width), data, weights, options):
         return None
     found = fits(keys, models, data, weights, options, room)
-    return [_unfolded(fold, t, fit) for t, fit in zip(templates, found, strict=True)]
+    return [fold.undone(fit, t) for t, fit in zip(templates, found, strict=True)]
 
 
 def _entered(template, data, weights, options: Options, layout):
@@ -155,21 +153,10 @@ def _entered(template, data, weights, options: Options, layout):
     data = checked_data(placed(data, layout), template)
     weights = placed(checked_weights(weights, num_rows(data), float_of(data)), layout)
     check_rows(template, data, weights, options.prior)
-    fold = None
-    if layout is None:
-        fold, prior = folded(options.prior, template, data)
-        options = options._replace(prior=prior)
-    if (held := options.validation) is not None:
-        held = checked_data(held, template)
-        options = options._replace(validation=held if fold is None else fold.data(held))
-    return data if fold is None else fold.data(data), weights, options, fold
-
-
-def _unfolded(fold: Fold | None, template: PyTree, fit: Fit) -> Fit:
-    """The fit of the record that the template is."""
-    if fold is None:
-        return fit
-    return dataclasses.replace(fit, model=fold.unfolded(fit.model, template))
+    fold, prior = folded(options.prior, template, data)
+    held = options.validation
+    held = None if held is None else fold.data(checked_data(held, template))
+    return fold.data(data), weights, options._replace(prior=prior, validation=held), fold
 
 
 def _fit_checked(key, template, data, weights, options: Options, layout) -> Fit:

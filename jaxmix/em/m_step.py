@@ -13,7 +13,6 @@ from .._numerics import tree_vdot
 from .._refittable import Refittable
 from .._sharding import on_automatic_axes
 from .._stack import of_arrays, stack_axes
-from .._trees import spread
 from .expected import Expected, log_likelihood
 from .parts import is_part, take_apart
 from .priors.prior import Prior, expected_under, without_means
@@ -80,10 +79,10 @@ class Maximised(NamedTuple):
 
 def keep(use: Array, new: Array, old: Array) -> Array:
     """The new statistics for the densities of a stack to use, the old ones for the others."""
-    return jnp.where(spread(use, new.ndim), new, old)
+    return jnp.where(jnp.expand_dims(use, range(use.ndim, new.ndim)), new, old)
 
 
-def keep_densities(use: Array, new: PyTree, old: PyTree) -> PyTree:
+def keep_densities(use: Array, new: PyTree, old: PyTree, axes: PyTree = None) -> PyTree:
     """The new parameters for the densities of a stack to use; what these share, for any of them."""
 
     def choose(own, n, o):
@@ -91,18 +90,18 @@ def keep_densities(use: Array, new: PyTree, old: PyTree) -> PyTree:
             return n
         return keep(jnp.any(use, axis=tuple(range(own, use.ndim))), n, o)
 
-    return jax.tree.map(choose, stack_axes(old), new, old)
+    return jax.tree.map(choose, stack_axes(old) if axes is None else axes, new, old)
 
 
-def finite(leaf: Refittable, use: Array) -> Array:
+def finite(leaf: Refittable, use: Array, axes: PyTree = None) -> Array:
     """Densities of a stack without NaN, or infinite parameters where these mean nothing."""
-    owned = jax.tree.leaves(stack_axes(leaf))
+    owned = jax.tree.leaves(stack_axes(leaf) if axes is None else axes)
     for own, array in zip(owned, jax.tree.leaves(leaf), strict=True):
         if not eqx.is_inexact_array(array):
             continue
         fine = ~jnp.isnan(array) if leaf.zero_is_valid else jnp.isfinite(array)
         fine = jnp.all(fine, axis=tuple(range(own, array.ndim)))
-        use = use & spread(fine, use.ndim)
+        use = use & jnp.expand_dims(fine, range(fine.ndim, use.ndim))
     return use
 
 
@@ -131,9 +130,9 @@ def refit(
         still = jax.tree.map(jnp.zeros_like, total)._replace(count=at_mean)
         more = leaf.recentre(still, new.origin, origin)
         new = leaf.from_stats(jax.tree.map(jnp.add, total, more), origin)
-    alive = _alive(total, weight)
-    use = finite(new, alive)
-    return keep_densities(use, new, leaf), jnp.sum(~alive), jnp.sum(alive & ~use)
+    alive, axes = _alive(total, weight), stack_axes(leaf)
+    use = finite(new, alive, axes)
+    return keep_densities(use, new, leaf, axes), jnp.sum(~alive), jnp.sum(alive & ~use)
 
 
 def refit_all(

@@ -6,7 +6,7 @@ the log-likelihood is the responsibilities R (rows, densities), and `F R` the st
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from jaxtyping import Array, PyTree
 
 from .._chunkwise import ByChunk, ProductForm
 from .._density import LogDensity
+from .._hooks import Labelled
 from .._numerics import unanimous
 from .._product_form import (
     by_density,
@@ -30,9 +31,10 @@ from .._product_form import (
     zero_sums,
 )
 from .._refittable import Refittable
-from .._stack import Held
+from .._stack import Held, rows_log_prob
 from .._stand_ins import Known, Tilted, TiltedProduct
 from .._trees import spread
+from .parts import Parts
 
 
 class OwnOrigin:
@@ -237,3 +239,84 @@ def all_near(ways: list[OwnOrigin]) -> Array:
     """Whether every stack is near its one origin, and in every lane."""
     far = [jnp.any(way.far) for way in ways if isinstance(way, CommonOrigin)]
     return unanimous(~jnp.any(jnp.stack(far)))
+
+
+class HardAssigned(LogDensity):
+    """A mixture that gives each event wholly to its best component."""
+
+    mixture: Any
+
+    def log_prob(self, x):
+        joint = self.mixture.joint_log_probs(x)
+        return joint[jnp.argmax(jax.lax.stop_gradient(joint))]
+
+
+def harden(model: PyTree) -> PyTree:
+    """Replace the outermost mixtures by hard assignments."""
+    is_mixture = lambda n: isinstance(n, Labelled)
+    return jax.tree.map(
+        lambda n: HardAssigned(n) if is_mixture(n) else n, model, is_leaf=is_mixture
+    )
+
+
+class Look(NamedTuple):
+    """How a chunk is evaluated: a model in parts, each leaf in its own way."""
+
+    parts: Parts
+    ways: list[OwnOrigin]
+    hard: bool
+    by_rows: bool  # the model lays out the rows of a chunk by itself
+
+    def log_probs(self, tilts, loose, known, rows) -> tuple[Array, ...]:
+        """Log-densities of a chunk's rows, as they are assigned and as the model has them.
+
+        Each leaf is replaced by what stands for it: under a tilt, or as the log-densities that are
+        known of it, an array with a leading axis of rows.
+        """
+
+        def tilted(known):
+            each = zip(self.ways, tilts, known, strict=True)
+            return self.parts.model([way.part(t, log_probs) for way, t, log_probs in each], loose)
+
+        if self.by_rows:
+            return (rows_log_prob(tilted([()] * len(self.ways)), rows),)
+
+        def row(known, x):
+            model = tilted(known)
+            soft = model.log_prob(x)
+            return (harden(model).log_prob(x), soft) if self.hard else (soft,)
+
+        return jax.vmap(row)(known, rows)
+
+    def sums(
+        self, rows: PyTree, weights: Array
+    ) -> tuple[tuple[Array, ...], list[Any], list[Array]]:
+        """What a chunk adds: weighed log-densities, sums of each leaf, the loose arrays' gradient.
+
+        All from one gradient of the weighed log-likelihood: in the tilts and in the log-densities
+        known beforehand it is the statistics (of the latter the responsibilities, by which features
+        are summed), in the loose arrays their own.
+        """
+        features = [way.features(rows) for way in self.ways]
+        known = [way.log_probs(f) for way, f in zip(self.ways, features, strict=True)]
+
+        def loss(tilts, loose, known):
+            values = self.log_probs(tilts, loose, known, rows)
+            # Selection before the product: 0 times -inf is NaN.
+            weighed = tuple(jnp.where(weights > 0, v, jnp.zeros_like(v)) * weights for v in values)
+            return jnp.sum(weighed[0]), weighed
+
+        # A pass is taken at tilts of 0, and differentiated there.
+        tilts = [way.zero_tilt() for way in self.ways]
+        slope = jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)
+        (_, values), (slopes, gradient, shares) = slope(tilts, self.parts.loose, known)
+        each = zip(self.ways, slopes, shares, features, strict=True)
+        return values, [way.sums(*rest) for way, *rest in each], gradient
+
+    def no_sums(self) -> list[Any]:
+        """What no chunk adds to the sums of each leaf."""
+        return [way.zero_sums() for way in self.ways]
+
+    def stats(self, sums: list[Any]) -> list[Any]:
+        """Each leaf's statistics from its sums."""
+        return [way.stats(own) for way, own in zip(self.ways, sums, strict=True)]

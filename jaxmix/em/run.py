@@ -1,6 +1,5 @@
 """EM as a pure function: one loop, padded traces, a result code; for `jit`, `vmap` and `grad`."""
 
-import dataclasses
 from typing import NamedTuple
 
 import equinox as eqx
@@ -10,18 +9,25 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from .. import _loops
-from .._arguments import optional, real, takes, whole
-from .._compile import Quick
+from .._arguments import takes, whole
 from .._numerics import if_mapped, unanimous
 from .._platform import with_precision
 from .._refuse import forward_only
 from .._results import RESULTS
 from .._sharding import on_automatic_axes
 from .._stack import of_arrays
-from .._trees import is_traced
 from .accelerate import solver_of
-from .chunks import in_blocks, is_brief, lanes_of
-from .entry import check_rows, check_start, check_steps, enter, items_of_one_row
+from .chunks import brief, in_blocks, lanes_of
+from .entry import (
+    ASSIGNMENT,
+    FLOOR,
+    RULES,
+    STOPPING,
+    check_rows,
+    check_start,
+    enter,
+    items_of_one_row,
+)
 from .expected import expect
 from .m_step import GradientState, maximise
 from .priors.prior import DEFAULT_FLOOR, Prior, floor_prior, folded
@@ -110,7 +116,10 @@ def loop(
     return state, jax.tree.map(lambda a: jnp.where(fresh, a[1:], a[:-1]).T, history)
 
 
-@takes(max_steps=whole(0, traced=True), tol=optional(real(ends=True)), floor=real(0, ends=True))
+@takes(
+    max_steps=whole(0, traced=True), tol=RULES["tol"], assignment=ASSIGNMENT, stopping=STOPPING,
+    floor=FLOOR, history_size=whole(1),
+)  # fmt: skip
 @on_automatic_axes
 @with_precision
 def run(
@@ -169,56 +178,40 @@ def run(
         True
     """
     del precision  # held by the decorator
-    check_steps(assignment, stopping)
     solver = solver_of(accelerate, model)
-    if history_size < 1:
-        raise ValueError(
-            f"history_size bounds the steps and must be at least 1; it was {history_size}."
-        )
     data, weights = enter(model, data, weights)
     check_start(model)
     check_rows(model, data, weights, prior)
     model = of_arrays(model)
-    tol = -np.inf if tol is None else tol
     # Numbers go in as arrays, so that others compile nothing; they yield to the model's dtype.
-    numbers = jax.tree.map(
-        lambda n: n if isinstance(n, jax.Array) else jax.device_put(n), (floor, max_steps, tol)
+    floor, max_steps, tol = jax.tree.map(
+        lambda n: n if isinstance(n, jax.Array) else jax.device_put(n),
+        (floor, max_steps, -np.inf if tol is None else tol),
     )
-    fold, record = None, model
-    arrays = [a for a in jax.tree.leaves((model, data, weights, prior)) if isinstance(a, jax.Array)]
-    if not (is_traced(arrays) or any(len(a.devices()) > 1 for a in arrays)):
-        fold, prior = folded(prior, model, data)  # a program that does not grow with the columns
-    if fold is not None:
-        model, data = fold.model(model), fold.data(data)
-    solution = _run(
-        model, data, weights, prior, *numbers,
-        assignment, solver, stopping, history_size, chunk_size,
-    )  # fmt: skip
-    if fold is not None:
-        solution = dataclasses.replace(solution, model=fold.unfolded(solution.model, record))
+    fold, prior = folded(prior, model, data)  # a program that does not grow with the columns
+    rules = Rules(solver, prior, max_steps, tol, stopping, assignment, chunk_size)
+    solution = _run(fold.model(model), fold.data(data), weights, floor, rules, history_size)
     return forward_only(
-        solution,
+        fold.undone(solution, model),
         "em.run ends when it has converged, and has no reverse-mode derivative: call em.solve, "
         "which is differentiated implicitly, or take a forward-mode one (jax.jvp, jax.jacfwd).",
     )
 
 
-def _in_blocks(
-    model, data, weights, prior, floor, max_steps, tol,
-    assignment, solver, stopping, history_size, chunk_size,
-) -> Solution:  # fmt: skip
-    # A traced number of a solver goes in with the others: a block closes over none.
-    arrays, rest = eqx.partition(solver, eqx.is_array)
+@brief
+def _run(model, data, weights, floor, rules: Rules, history_size: int) -> Solution:
+    # A block closes over no traced number, of a user's solver neither.
+    arrays, rest = eqx.partition(rules, eqx.is_array)
 
-    def whole(model, data, weights, prior, floor, max_steps, tol, arrays):
-        solver = eqx.combine(arrays, rest)
+    def whole(model, data, weights, floor, arrays):
+        rules = eqx.combine(arrays, rest)
+        prior, tol, items = rules.prior, rules.tol, items_of_one_row(data)
         prior = floor_prior(model, data, weights, floor) if prior is None else prior
-        items = items_of_one_row(data)
         # In nats an item, where there is one single row.
-        each = tol if items is None else tol * items.astype(tol.dtype)
-        most = jnp.minimum(max_steps, history_size)
-        rules = Rules(solver, prior, most, each, stopping, assignment, chunk_size)
-        start = begin(model, data, weights, solver)
+        tol = tol if items is None else tol * items.astype(tol.dtype)
+        most = jnp.minimum(rules.max_steps, history_size)
+        rules = rules._replace(prior=prior, max_steps=most, tol=tol)
+        start = begin(model, data, weights, rules.solver)
         state, history = loop(start, data, weights, rules, block=history_size)
         return Solution(
             state.model,
@@ -229,13 +222,10 @@ def _in_blocks(
             result_of(state, rules),
         )
 
-    numbers = (floor, max_steps, tol, arrays)
-    return in_blocks(whole, lanes_of(model, data))(model, data, weights, prior, *numbers)
+    return in_blocks(whole, lanes_of(model, data))(model, data, weights, floor, arrays)
 
 
-_run = Quick(_in_blocks, is_brief)
-
-
+@takes(assignment=ASSIGNMENT)
 @on_automatic_axes
 def step(
     model: PyTree,
@@ -265,15 +255,12 @@ def step(
         >>> float(model.mean)
         2.0
     """
-    check_steps(assignment)
     data, weights = enter(model, data, weights)
     return _step(of_arrays(model), data, state, weights, assignment, prior)
 
 
-def _one_step(model, data, state, weights, assignment, prior):
+@brief
+def _step(model, data, state, weights, assignment, prior):
     expected = expect(model, data, weights, assignment=assignment)
     new = maximise(model, expected, data, weights, prior, state)
     return new.model, new.state, StepInfo(expected.log_likelihood.value, new.num_emptied)
-
-
-_step = Quick(_one_step, is_brief)

@@ -9,12 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from .._compile import Quick
 from .._hooks import Labelled
 from .._results import FAILED, RESULTS, code_of, message, name
 from .._trees import take
 from ..combinators._labels import posterior_of
-from .chunks import densities, is_brief, map_rows
+from .chunks import brief, densities, map_rows
 from .parts import num_parameters
 from .sharded import Layout, opened, over_rows, pooled
 from .state import History
@@ -101,7 +100,8 @@ def entropy(
     return float(_entropy(model, data, weights, layout))
 
 
-def _summed(model, data, weights, layout):
+@brief
+def _entropy(model, data, weights, layout):
     def of_one(model, x):
         share = posterior_of(model, x)
         none = share == 0
@@ -116,9 +116,6 @@ def _summed(model, data, weights, layout):
         return pooled(jnp.sum(values), axes)
 
     return over_rows(total, layout, data, weights, model)
-
-
-_entropy = Quick(_summed, is_brief)
 
 
 def trimmed(history: list[Any], steps: int) -> History:

@@ -9,13 +9,14 @@ import jax.numpy as jnp
 from jax.scipy.sparse.linalg import gmres
 from jaxtyping import Array, PyTree
 
+from .._arguments import named, takes
 from .._compile import Quick
 from .._platform import with_precision
 from .._results import RESULTS
 from .._sharding import on_automatic_axes
 from .accelerate import solver_of
 from .chunks import is_brief
-from .entry import check_named, check_start, enter
+from .entry import check_start, enter
 from .parts import parameters, take_apart
 from .priors.prior import DEFAULT_FLOOR, Prior, floor_prior
 from .residual import Pass, jacobian, pass_of, residual
@@ -167,6 +168,7 @@ def _is_none(node) -> bool:
     return node is None
 
 
+@takes(linear_solve=named("auto", "dense", "gmres"))
 @on_automatic_axes
 @with_precision
 def fixed_point(
@@ -192,7 +194,6 @@ def fixed_point(
         True
     """
     del precision  # held by the decorator
-    check_named("linear_solve", linear_solve, "auto", "dense", "gmres")
     data, weights = enter(model, data, weights)
     check_start(model)
     vector, (outcome, _) = _rest(

@@ -253,7 +253,7 @@ def followed(trend: Array, gain: Array) -> Array:
     return jnp.where(gain > 0, mean, jnp.inf)
 
 
-def is_slow(state: Any, rules: Rules) -> Array:
+def is_slow(state: Any, noise: Array, rules: Rules) -> Array:
     """Whether small gains are so nearly constant that much is still to come, or even grow.
 
     Their rate is that of the geometric sequence whose running mean stands to its last term as here,
@@ -261,18 +261,17 @@ def is_slow(state: Any, rules: Rules) -> Array:
     """
     if rules.stopping != "gain":
         return jnp.asarray(False)
-    gain, expected = state.gain, state.expected
+    gain = state.gain
     share = (1 - MEMORY) * gain / state.trend
-    rate = MEMORY / jnp.maximum(1 - share, 0) - noise_of(expected) / gain
+    rate = MEMORY / jnp.maximum(1 - share, 0) - noise / gain
     rest = jnp.where(rate < 1, gain * rate / (1 - rate), jnp.inf)
-    return (gain > 0) & (rest > MUCH * rules.tol) & (rest * expected.rows > NATS)
+    return (gain > 0) & (rest > MUCH * rules.tol) & (rest * state.expected.rows > NATS)
 
 
-def ends(left, gain, expected, rules: Rules) -> Array:
+def ends(left: Array, gain: Array, noise: Array, rules: Rules) -> Array:
     """Whether too little is left, or gains can no longer be told from rounding."""
     if rules.stopping == "rest":
         return jnp.asarray(False)
-    noise = noise_of(expected)
     # Without a tolerance nothing but the number of steps (or NaN) ends the loop.
     return (rules.tol > -jnp.inf) & ((left < rules.tol) | (gain < noise))
 
@@ -285,11 +284,13 @@ def result_of(state: Any, rules: Rules) -> RESULTS:
     noise = noise_of(expected)
     met = (state.left < rules.tol) & ((state.left > 0) | (rules.tol >= noise))
     code = RESULTS.where(
-        state.running | ~ends(state.left, state.gain, expected, rules),
+        state.running | ~ends(state.left, state.gain, noise, rules),
         RESULTS.max_steps_reached,
         RESULTS.where(met, RESULTS.successful, RESULTS.tolerance_below_noise),
     )
-    code = RESULTS.where((code == RESULTS.successful) & is_slow(state, rules), RESULTS.slow, code)
+    code = RESULTS.where(
+        (code == RESULTS.successful) & is_slow(state, noise, rules), RESULTS.slow, code
+    )
     code = RESULTS.where(
         (code != RESULTS.max_steps_reached) & at_limit(state.model), RESULTS.drifting, code
     )

@@ -28,6 +28,7 @@ from .solver import (
     finite_change,
     followed,
     nearness,
+    noise_of,
     to_come,
 )
 
@@ -196,7 +197,7 @@ def judge(state: State, trial: Trial, expected: Expected, rules: Rules) -> tuple
         num_steps=steps,
         num_emptied=trial.maximised.num_emptied,
         num_collapsed=trial.maximised.num_collapsed,
-        running=finite & more & ~ends(left, gain, expected, rules),
+        running=finite & more & ~ends(left, gain, noise_of(expected), rules),
     )
     broken = jnp.full_like(gain, jnp.nan)
     back = state._replace(gain=broken, memory=trial.memory, running=jnp.zeros_like(finite))

@@ -12,10 +12,10 @@ def mean_and_scatter(stats: Moments) -> tuple[Array, Array, Array]:
 
     The second moment is that of each coordinate, or a matrix.
     """
-    count, ndim = stats.count, stats.second.ndim
-    first = stats.first / spread(count, stats.first.ndim)
-    second = stats.second / spread(count, ndim)
-    if ndim > first.ndim:
+    count = stats.count
+    each = lambda total: total / jnp.expand_dims(count, range(count.ndim, total.ndim))
+    first, second = each(stats.first), each(stats.second)
+    if second.ndim > first.ndim:
         return count, first, second - first[..., :, None] * first[..., None, :]
     # Of more than rounding: about an origin far away no digit of the difference is left, which
     # would be no estimate, and a mean that is one would be lost with it.

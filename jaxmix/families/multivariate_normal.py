@@ -91,9 +91,10 @@ class _FullCovariance(ProductForm, OfMoments, SeenFull):
 
     def natural(self, origin=None) -> Moments:
         shift = self.mean - (self.mean if origin is None else origin)
-        precision = precision_of(self._factors)
+        upper = whitener(self._factors)
+        precision = jnp.einsum("...ik,...jk->...ij", upper, upper, precision=HIGHEST)
         linear = jnp.einsum("...ij,...j->...i", precision, shift, precision=HIGHEST)
-        whitened = jnp.einsum("...ij,...i->...j", whitener(self._factors), shift, precision=HIGHEST)
+        whitened = jnp.einsum("...ij,...i->...j", upper, shift, precision=HIGHEST)
         head = self._log_det - 0.5 * jnp.sum(whitened**2, -1) - 0.5 * self.dim * LOG_2_PI
         return Moments(head, linear, self._for_each(-0.5 * precision))
 

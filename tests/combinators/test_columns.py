@@ -13,6 +13,8 @@ from jaxmix.combinators._columns import fold_of
 from jaxmix.em.expected import expect
 from jaxmix.em.parts import num_parameters
 from jaxmix.em.priors.prior import folded
+from jaxmix.em.streaming import stream
+from jaxmix.em.uncertainty import errors
 
 ROWS = 60
 
@@ -47,7 +49,7 @@ def test_program_does_not_grow_with_the_columns():
         x, model = _numbers(columns), _mixture(columns, rng)
         data = {f"c{i}": x[:, i] for i in range(columns)}
         fold = fold_of(model, data)
-        assert fold is not None
+        assert fold.groups
         wide, events = fold.model(model), fold.data(data)
         counts.append(_equations(jax.make_jaxpr(lambda m, d: expect(m, d))(wide, events).jaxpr))
         assert num_parameters(wide) == num_parameters(model) == 4 * columns + 1
@@ -102,13 +104,42 @@ def test_run_and_priors_hold_to_stacked_columns(monkeypatch):
     data = {f"c{i}": x[:, i] for i in range(3)}
     monkeypatch.setattr(_columns, "MANY", 3)
     like = jm.em.conjugate_prior(model, data, rows=2.0)
-    assert folded(None, model, data)[0] is not None and folded(like, model, data)[0] is not None
+    assert folded(None, model, data)[0].groups and folded(like, model, data)[0].groups
     still = [None] * len(like.stats)
     unlike = like._replace(at_mean=[*still[:2], jnp.ones(2), *still[3:]])
-    assert folded(unlike, model, data) == (None, unlike)
+    fold, prior = folded(unlike, model, data)
+    assert not fold.groups and prior is unlike
     found = [jm.em.run(model, data, prior=like, max_steps=20)]
     monkeypatch.setattr(_columns, "MANY", 10)
     found.append(jm.em.run(model, data, prior=like, max_steps=20))
     assert jax.tree.structure(found[0].model) == jax.tree.structure(model)
     for one, other in zip(*map(jax.tree.leaves, found), strict=True):
         np.testing.assert_allclose(one, other, rtol=2e-4, atol=1e-4)
+
+
+def test_errors_and_sources_hold_to_stacked_columns(monkeypatch):
+    """The same answers as without stacks, by a program that does not grow with the columns."""
+    sizes = []
+    for columns in (8, 16):
+        x, model = _numbers(columns), _mixture(columns, np.random.default_rng(2))
+        data = {f"c{i}": x[:, i] for i in range(columns)}
+        fold = fold_of(model, data)
+        of = lambda m, d: errors._errors.__wrapped__(m, d, None, None, "observed").columns_
+        sizes.append(_equations(jax.make_jaxpr(of)(fold.model(model), fold.data(data)).jaxpr))
+    assert sizes[0] == sizes[1]
+    x, model = _numbers(3), _mixture(3, np.random.default_rng(2))
+    data, seen, found = {f"c{i}": x[:, i] for i in range(3)}, [], []
+    given = {"init": "given", "max_steps": 30, "validation": data}
+    absorb = stream._absorb
+    monkeypatch.setattr(stream, "_absorb", lambda *args: seen.append(args[1]) or absorb(*args))
+    for many in (3, 10):
+        monkeypatch.setattr(_columns, "MANY", many)
+        source = jm.data.Arrays(data, batch_size=25)
+        fit = jm.fit(None, model, source, **given)
+        moves = np.asarray(jm.em.standard_errors(fit.model, data).columns_)
+        found.append((fit.model, fit.validation_log_likelihood, moves @ moves.T))
+        assert jax.tree.structure(fit.model) == jax.tree.structure(model)
+    kinds = [type(m.components) for m in seen]
+    assert kinds[0] is _columns.Columns and kinds[-1] is jm.Composite
+    for one, other in zip(*map(jax.tree.leaves, found), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.stats as st
 
 import jaxmix as jm
-from jaxmix.em.entry import as_series
+from jaxmix.em.entry import as_rows
 
 FIRST = np.array([0.5, 0.3, 0.2])
 MOVES = np.array([[0.8, 0.2, 0.0], [0.1, 0.6, 0.3], [0.25, 0.25, 0.5]])
@@ -137,7 +137,7 @@ def test_a_long_series_by_itself_is_one_row_whose_data_are_its_items(x64):
     np.testing.assert_allclose(found, whole, rtol=1e-9)
     vectors = jm.HiddenMarkov.template(jm.DiagonalNormal.template(2), 2)
     one = jnp.stack([x, x], 1)
-    sizes = [as_series(d, vectors).length.tolist() for d in (one, one.reshape(3, 100, 2))]
+    sizes = [as_rows(d, vectors).length.tolist() for d in (one, one.reshape(3, 100, 2))]
     assert sizes == [[300], [100, 100, 100]]
 
 

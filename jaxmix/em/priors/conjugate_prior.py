@@ -19,7 +19,6 @@ from ...combinators.constrained import Constrained
 from ...combinators.tied import Borrowed
 from ..checks import floating
 from ..parts import take_apart
-from . import ridge as ridge  # its law is among those of a family
 from .conjugacy import NEWTON_STEPS, Pseudo, PseudoRows, pseudo_statistics
 from .prior import Prior, blank_stats, floor_prior, floors_of, pooled_stats
 

@@ -1,6 +1,5 @@
 """A prior as pseudo-statistics, and the default one: a floor under every density's variance."""
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +9,7 @@ from jaxtyping import Array, PyTree
 from ... import _loops
 from ..._refittable import Refittable
 from ..._stand_ins import Blank
-from ..._trees import float_of, num_rows, spread, take
+from ..._trees import float_of, num_rows, take
 from ...combinators._columns import Fold, fold_of
 from ..chunks import SYMBOLIC, take_chunk
 from ..parts import is_part, take_apart
@@ -54,11 +53,10 @@ def blank_stats(
     parts = take_apart(model)
     tilts = [leaf.zero_stats() for leaf in parts.leaves]
     origins = [leaf.origin for leaf in parts.leaves] if origins is None else origins
-    drawn = [None] * len(parts.leaves) if seeds is None else seeds
-    levels = [
-        jnp.broadcast_to(jnp.asarray(level, float_of(leaf)), leaf.stack_shape)
-        for leaf in parts.leaves
-    ]
+    drawn = levels = [None] * len(parts.leaves)
+    if seeds is not None:
+        wide = lambda leaf: jnp.broadcast_to(jnp.asarray(level, float_of(leaf)), leaf.stack_shape)
+        drawn, levels = seeds, list(map(wide, parts.leaves))
 
     def loss(tilts, data, weights):
         blanks = [
@@ -135,12 +133,14 @@ def floor_prior(model: PyTree, data: PyTree, weights: Array | None, share: float
 
 def floors_prior(leaves, pooled, origins, weights: Array | None, share: Array) -> Prior:
     """A share of pooled statistics as a prior, in the unit of the case weights."""
-    # None where no row has the field: a share of nothing is no number.
-    seen = lambda a, s: jnp.where(spread(s.count > 0, a.ndim), a, jnp.zeros_like(a))
-    floors = [
-        jax.tree.map(functools.partial(seen, s=s), leaf.floor(s, share))
-        for leaf, s in zip(leaves, pooled, strict=True)
-    ]
+
+    def of(leaf, stats):
+        # None where no row has the field: a share of nothing is no number.
+        seen = lambda a: jnp.where(jnp.expand_dims(there, range(there.ndim, a.ndim)), a, 0)
+        there = stats.count > 0
+        return jax.tree.map(seen, leaf.floor(stats, share))
+
+    floors = list(map(of, leaves, pooled))
     if weights is None:
         return Prior(floors, origins)
     # Scatter that the weights' unit does not move, beside statistics that it does.
@@ -197,21 +197,20 @@ def expected_under(leaf: Refittable, stats: Any, origin: Any) -> Array:
     return jnp.sum(leaf.expected_log_prob(stats, origin))
 
 
-def folded(prior: Prior | None, model: PyTree, data: PyTree) -> tuple[Fold | None, Prior | None]:
+def folded(prior: Prior | None, model: PyTree, data: PyTree) -> tuple[Fold, Prior | None]:
     """How like columns of a record are stacked, and a prior of the stacked record.
 
-    No fold where too few columns are alike, or where like ones have unlike priors: pseudo-events
-    at the mean of some of them, say.
+    As they are where like ones have unlike priors: pseudo-events at the mean of some, say.
     """
     fold = fold_of(model, data)
-    if fold is None or prior is None:
+    if not fold.groups or prior is None:
         return fold, prior
     parts, none = take_apart(model), [None] * len(prior.stats)
     each = (prior.stats, prior.origins, prior.at_mean or none, prior.floors or none)
     try:
         columns = fold.model(model, parts.model(list(zip(*each, strict=True)), parts.loose))
     except ValueError:  # of trees that don't match
-        return None, prior
+        return Fold(), prior
     nodes, structure = jax.tree.flatten(fold.model(model), is_leaf=is_part)
     places = zip(nodes, structure.flatten_up_to(columns), strict=True)
     found = [place for node, place in places if isinstance(node, Refittable)]

@@ -1,8 +1,8 @@
 """Batches of one shape from any source, read ahead by a thread while the device works."""
 
-import queue
-import threading
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +11,7 @@ from jaxtyping import PyTree
 
 from ..._hooks import TakesRows
 from ..._trees import num_rows, take
+from ...combinators._columns import Fold
 
 AHEAD = 2  # pieces read beyond the one in use
 
@@ -48,12 +49,18 @@ class Pieces:
         like: a few rows as the fit wants them: structure, trailing shapes, dtypes.
         float_type: the dtype of weights.
         weights: case weights of all rows, or None.
+        fold: how like columns of the rows are stacked.
     """
 
     def __init__(
-        self, source: Any, like: PyTree, float_type: Any, weights: np.ndarray | None = None
+        self,
+        source: Any,
+        like: PyTree,
+        float_type: Any,
+        weights: np.ndarray | None = None,
+        fold: Fold | None = None,
     ):
-        self.source, self.like = source, like
+        self.source, self.like, self.fold = source, like, fold or Fold()
         self.float_type, self.weights = float_type, weights
         first = next(batches_of(source), None)
         if first is None:
@@ -64,7 +71,8 @@ class Pieces:
     def shapes(self) -> tuple[PyTree, jax.ShapeDtypeStruct]:
         """Shapes and dtypes of a piece's rows and weights."""
         rows = jax.tree.map(
-            lambda a: jax.ShapeDtypeStruct((self.capacity, *a.shape[1:]), a.dtype), self.like
+            lambda a: jax.ShapeDtypeStruct((self.capacity, *a.shape[1:]), a.dtype),
+            self.fold.data(take(self.like, slice(1))),
         )
         return rows, jax.ShapeDtypeStruct((self.capacity,), self.float_type)
 
@@ -111,7 +119,7 @@ class Pieces:
 
         weights = np.zeros(self.capacity, self.float_type)
         weights[:count] = 1 if self.weights is None else self.weights[done : done + count]
-        return Piece(jax.tree.map(cut, rows), weights, done, count)
+        return Piece(self.fold.data(jax.tree.map(cut, rows)), weights, done, count)
 
 
 def ahead(pieces: Any, depth: int = AHEAD) -> Iterator[Any]:
@@ -119,41 +127,14 @@ def ahead(pieces: Any, depth: int = AHEAD) -> Iterator[Any]:
 
     An error in the thread is raised here; a caller that stops early stops the thread.
     """
-    ready: queue.Queue = queue.Queue(maxsize=depth)
-    stop = threading.Event()
-    end = object()
-
-    def put(item) -> bool:
-        while not stop.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def work():
-        try:
-            for piece in pieces:
-                if not put((piece, None)):
-                    return
-            put((end, None))
-        except BaseException as error:
-            put((end, error))
-
-    thread = threading.Thread(target=work, name="jaxmix-reader", daemon=True)
-    thread.start()
+    left, end, reader = iter(pieces), object(), ThreadPoolExecutor(1, "jaxmix-reader")
+    coming = deque(reader.submit(next, left, end) for _ in range(depth))
     try:
-        while True:
-            piece, error = ready.get()
-            if error is not None:
-                raise error
-            if piece is end:
-                return
+        while (piece := coming.popleft().result()) is not end:
+            coming.append(reader.submit(next, left, end))
             yield piece
     finally:
-        stop.set()
-        thread.join()
+        reader.shutdown(cancel_futures=True)
 
 
 def sampled(source: Any, wanted: int) -> tuple[PyTree, int]:

@@ -11,13 +11,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from ..._arguments import takes, whole
 from ..._hooks import Source
-from ..._refuse import on_host
 from ..._results import RESULTS
 from ..._sharding import on_automatic_axes
 from ..._trees import float_of, in_numpy
 from ..checks import checked_data, of_dtype
 from ..drive import Progress, drive
+from ..entry import ASSIGNMENT, FLOOR
 from ..expected import expect
 from ..m_step import refit
 from ..parts import recentred, take_apart
@@ -91,7 +92,12 @@ def _from_average(model, average, prior, rows):
     return parts.model(_refitted(parts.leaves, average, prior, rows), parts.loose)
 
 
-@on_host("add up jm.em.expected_stats in a scan of your own.")
+@takes(
+    "add up jm.em.expected_stats in a scan of your own.",
+    passes=whole(1),
+    assignment=ASSIGNMENT,
+    floor=FLOOR,
+)
 @on_automatic_axes
 def online(
     model: PyTree | Online,
@@ -146,8 +152,6 @@ def online(
     """
     if not 0.5 < power <= 1:
         raise ValueError(f"power must be above 1/2 and at most 1; it was {power!r}.")
-    if passes < 1:
-        raise ValueError(f"passes must be at least 1; it was {passes!r}.")
     if not isinstance(source, Source):
         if hasattr(source, "shape") or not isinstance(source, Iterable) or isinstance(source, str):
             raise ValueError(

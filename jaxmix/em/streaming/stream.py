@@ -16,12 +16,12 @@ from ..._trees import alone, as_sums, float_of, in_numpy, merged, num_rows, take
 from ..checks import checked_data, of_dtype
 from ..chunks import rows_of_chunk
 from ..drive import Keeper, Progress, belonging, drive
-from ..entry import Options, row_log_probs
+from ..entry import Options, row_log_probs, shown_row
 from ..expected import Expected, expect, log_likelihood
 from ..in_memory import fit_arrays
 from ..m_step import maximise
 from ..parts import take_apart
-from ..priors.prior import FLOOR_ROWS
+from ..priors.prior import FLOOR_ROWS, folded
 from ..search.initialise import has_zeros, supported
 from ..search.restarts import GOES, SEARCH_ROWS, Searched, continued, floor_prior, table_of
 from ..sharded import everyone, together
@@ -94,7 +94,7 @@ class Stream:
             bad = ~np.isfinite(values) & (piece.weights[: piece.count] > 0)
             if np.any(bad):
                 row = int(np.argmax(bad))
-                event = jax.tree.map(lambda a, r=row: a[r].tolist(), piece.rows)
+                event = shown_row(piece.rows, row)
                 raise ValueError(
                     f"Row {piece.first + row}, {event}, has log-density {values[row]} under the "
                     "start: it is not finite, or off the support of every component."
@@ -123,22 +123,22 @@ def fit_source(
             f"{type(template).__name__} has arrays without sufficient statistics, which a streamed "
             "fit cannot move: wrap that part in jm.frozen, or fit data in memory."
         )
-    float_type = float_of(sample)
+    fold, prior = folded(options.prior, template, sample)
     case_weights = None if weights is None else np.asarray(weights)
-    pieces = Pieces(source, in_numpy(sample), float_type, case_weights)
-    given = options.init == "given"
+    pieces = Pieces(source, in_numpy(sample), float_of(sample), case_weights, fold)
     belongs = belonging(key, template, sample, rows, options)
     belongs["processes"] = jax.process_count()
-    searched = None
-    if given:
-        start = of_dtype(template, sample)
-    else:
+    searched, blank = None, fold.model(of_dtype(template, sample))
+    start, held = blank, options.validation
+    if options.init == "search":
         search = options._replace(checkpoint=None, throw=False)
         searched = fit_arrays(key, template, sample, None, search)
-        start = searched.model
-    prior = options.prior
+        start = fold.model(searched.model)
     if prior is None:
-        prior = floor_prior(start, _few(source, sample, template), None, options.floor)
+        few = fold.data(_few(source, sample, template))
+        prior = floor_prior(start, few, None, options.floor)
+    if held is not None:
+        options = options._replace(validation=fold.data(checked_data(held, template)))
     with Progress(options.max_steps, options.progress) as bar:
         stream = Stream(pieces, start, options.assignment, bar)
         keeper, state, trace = None, None, []
@@ -148,15 +148,16 @@ def fit_source(
             state, trace = keeper.resume(_begin, start, *first)
         if state is None:
             if options.init == "search" and has_zeros(start):  # one pass more, for the labels
-                whole = stream.expect(of_dtype(template, sample))
-                start = start if whole is None else _supported(start, template, whole)
+                whole = stream.expect(blank)
+                start = start if whole is None else _supported(start, blank, whole)
             state = _begin(start, *first)
         rules = options.rules(prior)
         step = functools.partial(_step, stream, rules)
         state, trace = drive(step, state, trace, bar, keeper)
         if bool(state.num_steps < 0):  # not one pass was made
             raise KeyboardInterrupt
-        return _finished(state, trace, stream, rules, options, searched, num_rows(sample))
+        found = _finished(state, trace, stream, rules, options, searched, num_rows(sample))
+        return fold.undone(found, template)
 
 
 def _step(stream, rules, state, trace):
@@ -211,8 +212,7 @@ def _finished(state, trace, stream, rules, options, searched, sample_rows) -> Fi
     found = Searched(in_numpy(alone(state)), trace, codes, np.full(1, GOES), np.zeros(1, int))
     held, table = None, table_of(found)
     if options.validation is not None:
-        data = checked_data(options.validation, state.model)
-        held = np.asarray(log_likelihood(state.model, data).value)[None]
+        held = np.asarray(log_likelihood(state.model, options.validation).value)[None]
     if searched is not None:
         table = _told(searched, table, weight / sample_rows, held)
     entropy_of = lambda model, _: stream.sum_of(functools.partial(entropy, model))

@@ -1,22 +1,28 @@
-"""How sure a fit is: errors from the information, influence of rows, profiles."""
+"""How sure a fit is: errors from the information, influence of rows, profiles, the posterior."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PyTree
+import numpy as np
+from jaxtyping import Array, Float, PyTree, Scalar
 
 from ... import _loops
+from ..._arguments import named, takes
 from ..._compile import Quick
 from ..._hooks import Labelled
 from ..._results import RESULTS
 from ..._sharding import everywhere, on_automatic_axes
 from ..._trees import float_of
-from ..chunks import is_brief
-from ..entry import check_named, enter
-from ..priors.prior import Prior
+from ...combinators._columns import Fold
+from ..chunks import brief, is_brief
+from ..entry import enter
+from ..parts import parameters
+from ..priors.prior import Prior, folded
 from .information import (
+    Chart,
     chart,
     inverse_root,
     louis_information,
@@ -27,10 +33,34 @@ from .information import (
 from .record import Record
 
 
-def _of_kind(model, data, weights, prior, kind):
+def _entered(model, data, weights, prior) -> tuple[Fold, tuple]:
+    """The arguments as programs take them, and how like columns were stacked for it."""
+    data, weights = everywhere(enter(model, data, weights))
+    fold, prior = folded(prior, model, data)
+    return fold, (fold.model(model), fold.data(data), weights, prior)
+
+
+def _of_record(found: Record, fold: Fold, model: PyTree) -> Record:
+    """Errors of a folded model's parameters at the paths of the record's own."""
+    if not fold.groups:
+        return found
+    vector, build = parameters(found.model_)
+    places = fold.unfolded(build(jnp.arange(vector.size, dtype=vector.dtype)), model)
+    order = np.asarray(parameters(places)[0]).astype(int)
+    held = None if found.held_ is None else found.held_[order]
+    return Record(model, found.columns_[order], found.result, held, found.summed_)
+
+
+def _about(model, data, weights, prior, find=observed_information):
+    """The chart about a fit, a root of its covariance there, and what that came to."""
     at = chart(model, data, weights, prior)
+    return at, *inverse_root(at, find(at, data, weights, prior))
+
+
+@brief
+def _errors(model, data, weights, prior, kind):
     find = louis_information if kind == "louis" else observed_information
-    root, result = inverse_root(at, find(at, data, weights, prior))
+    at, root, result = _about(model, data, weights, prior, find)
     if kind == "sandwich":
         each = scores(at, data)
         each = each if weights is None else each * weights[:, None]
@@ -44,9 +74,7 @@ def _of_kind(model, data, weights, prior, kind):
     return Record(model, jnp.dot(at.basis, root, precision="highest"), result, at.held)
 
 
-_errors = Quick(_of_kind, is_brief)
-
-
+@takes(kind=named("observed", "louis", "sandwich"))
 @on_automatic_axes
 def standard_errors(
     model: PyTree,
@@ -91,11 +119,10 @@ def standard_errors(
         >>> errors.mean.round(4), errors.scale.round(4)
         (Array(0.5, dtype=float32), Array(0.3536, dtype=float32))
     """
-    check_named("kind", kind, "observed", "louis", "sandwich")
     if kind == "louis" and not isinstance(model, Labelled):
         raise ValueError(f"Louis's identity is for mixtures; {type(model).__name__} is none.")
-    data, weights = everywhere(enter(model, data, weights))
-    return _errors(model, data, weights, prior, kind)
+    fold, given = _entered(model, data, weights, prior)
+    return _of_record(_errors(*given, kind), fold, model)
 
 
 @on_automatic_axes
@@ -116,20 +143,17 @@ def influence(
         >>> jm.em.influence(jm.Normal(0, 1), x).mean.tolist()
         [-0.250, 0.250, -0.250, 0.250]
     """
-    data, weights = everywhere(enter(model, data, weights))
-    return _influence(model, data, weights, prior)
+    fold, given = _entered(model, data, weights, prior)
+    return _of_record(_influence(*given), fold, model)
 
 
-def _moved(model, data, weights, prior):
-    at = chart(model, data, weights, prior)
-    root, result = inverse_root(at, observed_information(at, data, weights, prior))
+@brief
+def _influence(model, data, weights, prior):
+    at, root, result = _about(model, data, weights, prior)
     moves = jnp.dot(root, jnp.dot(scores(at, data), root, precision="highest").T)
     return Record(
         model, jnp.dot(at.basis, moves, precision="highest"), result, at.held, summed_=False
     )
-
-
-_influence = Quick(_moved, is_brief)
 
 
 class Interval(NamedTuple):
@@ -181,7 +205,8 @@ def profile(
     return _profile(model, data, function, at, weights, prior, max_steps)
 
 
-def _ends(model, data, function, level, weights, prior, max_steps) -> Interval:
+@brief
+def _profile(model, data, function, level, weights, prior, max_steps) -> Interval:
     at = chart(model, data, weights, prior)
     target = lambda free: function(at.at(free))
     value = lambda free: objective(at.at(free), data, weights, prior)
@@ -219,4 +244,78 @@ def _ends(model, data, function, level, weights, prior, max_steps) -> Interval:
     return Interval(lower, upper, RESULTS.where(sound == RESULTS.successful, code, sound))
 
 
-_profile = Quick(_ends, is_brief)
+class Posterior(eqx.Module):
+    """Log-likelihood plus log-prior about a fit, in free coordinates; the fit itself is at 0.
+
+    The coordinates are linear in the unconstrained parameters (means, logarithms of scales, K - 1
+    for K weights), and the log-density is with respect to them: where the prior is flat, it is
+    flat in these.
+
+    - `origin`: zeros (r,).
+    - `covariance`: (r, r), the inverse of the observed information, a metric for a sampler; NaN
+      with `singular_information` as the `result` where there is none.
+    """
+
+    chart: Chart
+    data: PyTree
+    weights: Array | None
+    prior: Prior | None
+    covariance: Float[Array, "r r"]
+    result: RESULTS
+
+    @property
+    def origin(self) -> Float[Array, " r"]:
+        return self.chart.origin
+
+    def log_density(self, position: Float[Array, " r"]) -> Scalar:
+        """Log-likelihood of the data plus log-density of the prior, in nats."""
+        return _log_density(self, position)
+
+    def model(self, position: Float[Array, " r"]) -> PyTree:
+        """The model at a position."""
+        return self.chart.at(position)
+
+
+def posterior(
+    model: PyTree, data: PyTree, *, weights: Array | None = None, prior: Prior | None = None
+) -> Posterior:
+    """The log-posterior about a fit, for a sampler such as those of blackjax.
+
+    Components that may change places make the posterior multimodal, and without a prior it may be
+    improper: a chain that starts at the fit explores the mode it is in.
+
+    Args:
+        model: a fit at its maximum, such as `em.solve` gives.
+        data: events, stacked along a leading axis.
+        weights: case weights (rows,).
+        prior: pseudo-statistics, if the fit used any.
+
+    Returns:
+        A `Posterior`.
+
+    Example:
+        >>> import jax, jaxmix as jm, jax.numpy as jnp
+        >>> x = jnp.array([-1.0, 1.0, -1.0, 1.0])
+        >>> post = jm.em.posterior(jm.Normal(0, 1), x)
+        >>> post.log_density(post.origin).round(3), post.covariance.shape
+        (Array(-5.676, dtype=float32), (2, 2))
+    """
+    data, weights = everywhere(enter(model, data, weights))
+    at, covariance, result = _covariance(model, data, weights, prior)
+    return Posterior(at, data, weights, prior, covariance, result)
+
+
+@on_automatic_axes
+@brief
+def _covariance(model, data, weights, prior):
+    at, root, result = _about(model, data, weights, prior)
+    return at, jnp.dot(root, root.T, precision="highest"), result
+
+
+def _objective(about, position):
+    return objective(about.chart.at(position), about.data, about.weights, about.prior)
+
+
+_log_density = on_automatic_axes(
+    Quick(_objective, lambda about, _: is_brief(about.chart.model, about.data))
+)

@@ -17,7 +17,14 @@ from ..chunks import chunk_rows, map_rows
 from ..expected import expect, log_likelihood
 from ..m_step import sound
 from ..parts import free_parameters, parameters, take_apart
-from ..priors.prior import DEFAULT_FLOOR, Prior, about_own_origins, floors_of, log_prior
+from ..priors.prior import (
+    DEFAULT_FLOOR,
+    Prior,
+    about_own_origins,
+    floor_prior,
+    floors_of,
+    log_prior,
+)
 
 
 class Directions(NamedTuple):
@@ -153,24 +160,11 @@ class Chart(eqx.Module):
 def chart(model, data, weights=None, prior=None) -> Chart:
     """The free coordinates about a model."""
     expected = expect(model, data, weights)
-    leaves = take_apart(model).leaves
-    if prior is None:
-        floors = [_own_floor(leaf, s) for leaf, s in zip(leaves, expected.stats, strict=True)]
-    else:
-        floors = floors_of(prior) or [leaf.zero_stats() for leaf in leaves]
+    default = floor_prior(model, data, weights, DEFAULT_FLOOR) if prior is None else prior
+    floors = floors_of(default) or [leaf.zero_stats() for leaf in take_apart(model).leaves]
     found = tangent_basis(model, expected.stats, prior, floors, expected.weight)
     finite = jnp.isfinite(expected.log_likelihood.value)
     return Chart(model, parameters(model)[0], *found, finite)
-
-
-def _own_floor(leaf: Any, stats: Any) -> Any:
-    """The default floor under a stack, from its pooled statistics: no pass over the data."""
-    depth = len(leaf.stack_shape)
-    first = lambda a: jnp.broadcast_to(a[(slice(0, 1),) * depth], a.shape)
-    new = None if leaf.origin is None else jax.tree.map(first, leaf.origin)
-    moved = leaf.recentre(stats, leaf.origin, new)
-    total = lambda a: jnp.broadcast_to(jnp.sum(a, tuple(range(depth)), keepdims=True), a.shape)
-    return leaf.floor(jax.tree.map(total, moved), DEFAULT_FLOOR)
 
 
 def objective(model, data, weights=None, prior=None, chunk_size=None) -> Array:

@@ -63,7 +63,7 @@ def test_bad_arguments_are_refused():
     source = jm.data.Arrays(np.ones(4, np.float32))
     with pytest.raises(ValueError, match="power must be above 1/2"):
         jm.em.online(jm.Normal(0.0, 1.0), source, power=0.5)
-    with pytest.raises(ValueError, match="passes must be at least 1"):
+    with pytest.raises(ValueError, match="passes of online is a positive whole"):
         jm.em.online(jm.Normal(0.0, 1.0), source, passes=0)
 
 

@@ -225,7 +225,7 @@ def test_components_are_matched_in_stacks_and_in_lists():
 
 def test_a_wrong_kind_is_told():
     x = jnp.array([-1.0, 1.0])
-    with pytest.raises(ValueError, match="kind must be"):
+    with pytest.raises(ValueError, match="kind of standard_errors is one of"):
         jm.em.standard_errors(jm.Normal(0, 1), x, kind="fisher")
     with pytest.raises(ValueError, match="for mixtures; Normal is none"):
         jm.em.standard_errors(jm.Normal(0, 1), x, kind="louis")
