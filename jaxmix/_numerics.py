@@ -107,6 +107,14 @@ def _(primals, tangents):
     return logit_of(p), jnp.where(spread == 0, jnp.zeros_like(moved), moved)
 
 
+def log_shares(counts: Float[Array, "... k"]) -> Float[Array, "... k"]:
+    """Logarithms of shares of a whole, -inf for a count of 0, in which no derivative is taken."""
+    none = counts == 0  # replaced before the logarithm, whose derivative is infinite there
+    safe = jnp.where(none, jnp.ones_like(counts), counts)
+    whole = jnp.sum(jnp.where(none, jnp.zeros_like(counts), counts), -1, keepdims=True)
+    return jnp.where(none, -jnp.inf, jnp.log(safe) - jnp.log(whole))
+
+
 def times(count: Array, log: Array) -> Array:
     """The product count * log, where 0 times -inf is 0, and so is its gradient."""
     none = count == 0

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, Scalar
 
 from .._log_sums import logsumexp
+from .._numerics import log_of
 from ._family import ExponentialFamily, logit, one_event, sigmoid_of
 from ._support import TRUTH
 from .categorical import Counts
@@ -25,7 +26,7 @@ class Coins(ExponentialFamily):
         return Counts(jnp.zeros(self.stack_shape, outcomes.dtype), outcomes)
 
     def from_stats(self, stats: Counts, origin=None) -> Self:
-        (field,), log = self.ranks, jnp.log(stats.outcomes)
+        (field,), log = self.ranks, log_of(stats.outcomes)
         return self._replace(**{field: log[..., 1] - log[..., 0]})
 
     def floor(self, stats: Counts, share) -> Counts:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, Scalar
 
-from .._numerics import constant, log_of
+from .._numerics import constant, log_of, log_shares
 from ._family import Refittable, as_float, entrance, one_event
 
 
@@ -105,12 +105,7 @@ class Categorical(Refittable):
         return Counts(jnp.ones((), self.logits.dtype), hot.astype(self.logits.dtype))
 
     def from_stats(self, stats: Counts, origin=None) -> Self:
-        # Replaced before the logarithm: the derivative of log 0 is infinite, unused or not.
-        none = stats.outcomes == 0
-        safe = jnp.where(none, jnp.ones_like(stats.outcomes), stats.outcomes)
-        whole = jnp.log(jnp.sum(stats.outcomes, -1, keepdims=True))
-        logits = jnp.where(none, -jnp.inf, jnp.log(safe) - whole)
-        return self._replace(logits=logits)
+        return self._replace(logits=log_shares(stats.outcomes))
 
     def expected_log_prob(self, stats: Counts, origin=None) -> Scalar:
         none = stats.outcomes == 0  # 0 log 0 is 0

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Scalar
 
+from .._numerics import log_of
 from ._family import TRIALS, ExponentialFamily, logit, one_event, sigmoid_of, times, within
 
 
@@ -72,7 +73,7 @@ class Geometric(ExponentialFamily):
         return within(natural.failures < 0, value, -natural.failures)
 
     def from_stats(self, stats: Trials, origin=None) -> Self:
-        return self._replace(logit=jnp.log(stats.count) - jnp.log(stats.failures))
+        return self._replace(logit=jnp.log(stats.count) - log_of(stats.failures))
 
     def floor(self, stats: Trials, share) -> Trials:
         return Trials(jnp.zeros_like(stats.count), share * (1 + stats.failures / stats.count))

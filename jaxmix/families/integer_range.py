@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Scalar
 
-from .._numerics import log_of
+from .._numerics import log_of, log_shares
 from ._family import (
     Domain,
     Refittable,
@@ -117,9 +117,7 @@ class IntegerCategorical(_IntegerRange):
         return self.size - 1
 
     def from_stats(self, stats: Counts, origin=None) -> Self:
-        log = jnp.log(stats.outcomes)
-        logits = log - jnp.log(jnp.sum(stats.outcomes, -1, keepdims=True))
-        return self._replace(logits=logits)
+        return self._replace(logits=log_shares(stats.outcomes))
 
 
 class SpikeAndSlab(_IntegerRange):
@@ -184,7 +182,7 @@ class SpikeAndSlab(_IntegerRange):
         at_spike = jnp.sum(jnp.where(hot, stats.outcomes, jnp.zeros_like(share)), -1)
         others = jnp.sum(jnp.where(hot, jnp.zeros_like(share), stats.outcomes), -1)
         spike = (self.low + best).astype(self.spike.dtype)
-        return self._replace(spike=spike, logit=jnp.log(at_spike) - jnp.log(others))
+        return self._replace(spike=spike, logit=log_of(at_spike) - log_of(others))
 
     def floor(self, stats: Counts, share) -> Counts:
         even = jnp.ones_like(stats.outcomes) * share / self.size

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Scalar
 
 from .._log_sums import logsumexp
-from .._numerics import log_of
+from .._numerics import log_of, log_shares
 from ._family import (
     Domain,
     ExponentialFamily,
@@ -110,8 +110,7 @@ class Multinomial(ExponentialFamily):
         return self.trials * logsumexp(natural.outcomes)
 
     def from_stats(self, stats: Counts, origin=None) -> Self:
-        logits = jnp.log(stats.outcomes) - jnp.log(jnp.sum(stats.outcomes, -1, keepdims=True))
-        return self._replace(logits=logits)
+        return self._replace(logits=log_shares(stats.outcomes))
 
     def floor(self, stats: Counts, share) -> Counts:
         even = jnp.full_like(stats.outcomes, self.trials / self.size)

@@ -60,7 +60,7 @@ class Poisson(ExponentialFamily):
         return jnp.exp(natural.total)
 
     def from_stats(self, stats: Total, origin=None) -> Self:
-        return self._replace(log_rate=jnp.log(stats.total) - jnp.log(stats.count))
+        return self._replace(log_rate=log_of(stats.total) - jnp.log(stats.count))
 
     def floor(self, stats: Total, share) -> Total:
         return Total(jnp.zeros_like(stats.count), share * (1 + stats.total / stats.count))

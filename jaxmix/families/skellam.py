@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._numerics import log_of, times
 from ._bessel import _expansion, log_mass, mean_length
 from ._family import LOG_2_PI, Domain, Refittable, exp_of, logs
 from ._special import deviance
@@ -54,11 +55,11 @@ class Skellam(Refittable):
         return TwoCounts(jnp.ones_like(value), *_expected(value, self.log_up, self.log_down))
 
     def from_stats(self, stats, origin=None) -> Self:
-        log = lambda total: jnp.log(total) - jnp.log(stats.count)
+        log = lambda total: log_of(total) - jnp.log(stats.count)
         return self._replace(log_up=log(stats.up), log_down=log(stats.down))
 
     def expected_log_prob(self, stats, origin=None):
-        given = stats.up * self.log_up + stats.down * self.log_down
+        given = times(stats.up, self.log_up) + times(stats.down, self.log_down)
         return jnp.sum(given - stats.count * (self.up + self.down))
 
 

@@ -270,3 +270,31 @@ def test_statistics_of_a_batch_are_refused_by_a_sentence(case):
     for method in (density.log_prob, density.stats):
         with pytest.raises(ValueError, match=r"(?i)one event.* jax\.vmap"):
             method(jnp.zeros((2, *shape.shape), shape.dtype))
+
+
+ROWS = np.array([[1, 0, 0], [0, 1, 0], [0, 1, 0], [1, 0, 0]])
+
+
+@pytest.mark.parametrize("call", [jm.em.step, jm.em.solve])
+@pytest.mark.parametrize(
+    ("density", "data", "counts"),
+    [
+        (jm.Categorical(jnp.ones(3) / 3), ROWS.argmax(1), ROWS[:, None]),
+        (jm.IntegerCategorical(jnp.ones(3) / 3), ROWS.argmax(1), ROWS[:, None]),
+        (jm.Multinomial(1, jnp.ones(3) / 3), ROWS, ROWS[:, None]),
+        (jm.BernoulliSet(jnp.ones(3) / 2), ROWS, np.stack([ROWS, 1 - ROWS], -1)),
+        (jm.Binomial(2, 0.5), np.full(4, 2), np.array([[[2, 0]]] * 4)),
+        (jm.Poisson(1.0), np.zeros(4, int), np.zeros((4, 1, 1))),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, jm.LogDensity) else "",
+)
+def test_an_outcome_never_seen_has_no_share_in_a_derivative(density, data, counts, call):
+    """Of log p(x_0) = sum_k c_0k log(S_k / S) after an M-step, in the weights of the rows."""
+    fitted = lambda w: call(density, jnp.asarray(data), weights=w)
+    model = (lambda w: fitted(w)[0]) if call is jm.em.step else fitted
+    got = jax.grad(lambda w: model(w).log_prob(jnp.asarray(data)[0]))(jnp.ones(4))
+    total = counts.sum(0)
+    share = counts / np.where(total == 0, 1, total) - counts.sum(-1, keepdims=True) / max(
+        total.sum(-1).max(), 1
+    )
+    np.testing.assert_allclose(got, (counts[0] * share).sum((1, 2)), atol=1e-6)

@@ -158,3 +158,13 @@ def test_errors_in_any_unit(kind):
         spread = 2.0 if kind == "observed" else fourth - 1
         expected = 0.5 * own[0] * (spread / rows_seen) ** 0.5
         np.testing.assert_allclose(float(errors.parts[0].scale) / unit, expected, rtol=1e-3)
+
+
+def test_a_chain_of_which_one_row_is_free():
+    """Two of three rows have a single outcome; of the third, 2 of 4 moves go either way."""
+    data = jm.SequenceEvent(jnp.array([[0, 1, 0, 1, 2, 2, 2, 2]] * 2), jnp.array([8, 8]))
+    model = jm.em.run(jm.MarkovChain.template(3), data, floor=0.0).model
+    errors = jm.em.standard_errors(model, data)
+    assert bool(errors.result == jm.RESULTS.successful)
+    right = [[0, 0, 0], [binomial(0.5, 4), 0, binomial(0.5, 4)], [0, 0, 0]]
+    np.testing.assert_allclose(errors.transition.probs, right, rtol=1e-3)
