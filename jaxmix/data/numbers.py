@@ -1,6 +1,5 @@
 """Numbers as a family's domain has them, and the words for what is not one of them."""
 
-import warnings
 from datetime import date, time, timedelta
 from itertools import compress
 from typing import Any, NamedTuple
@@ -8,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from .._warn import warn
 from ..families._support import Domain
 
 LOST = 1e-3  # standard deviations of a field, from which its rounding to float32 is told
@@ -115,8 +115,7 @@ def _check_digits(domain: Domain, array: np.ndarray, where: Where) -> None:
         lost = np.nanmax(np.abs(array - array.astype(np.float32)))
         if lost > LOST * spread > 0:
             place = f"field {where.field}" if where.field else "the data"
-            warnings.warn(
+            warn(
                 f"{place}: float32 moves values by up to {lost / spread:.1e} standard deviations. "
-                "Centre them first, or enable x64.",
-                stacklevel=2,
+                "Centre them first, or enable x64."
             )

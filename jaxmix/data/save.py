@@ -5,7 +5,6 @@ A path that ends in `.safetensors` is written in that format, any other as a Num
 
 import dataclasses
 import json
-import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from .._density import made
 from .._refuse import on_host
 from .._results import RESULTS
 from .._results import name as name_of_result
+from .._warn import warn
 from ..combinators.held_fields import HeldFields
 from ..combinators.tied import Hole
 from ..combinators.tied_fields import TiedFields
@@ -161,10 +161,9 @@ def _tell_lost_digits(path: Path, contents: dict[str, np.ndarray]) -> None:
     off = [np.abs(a - a.astype(a.dtype.str.replace("8", "4")).astype(a.dtype)).max() for a in wide]
     large = [float(o / max(np.abs(a).max(), 1e-300)) for o, a in zip(off, wide, strict=True)]
     if max(large, default=0.0) > 0:
-        warnings.warn(
+        warn(
             f"{path} was written with 64 bits and is read with 32: parameters move by up to "
-            f"{max(large):.1e} of their size. Enable x64 before loading to keep every digit.",
-            stacklevel=3,
+            f"{max(large):.1e} of their size. Enable x64 before loading to keep every digit."
         )
 
 

@@ -1,7 +1,6 @@
 """Data as a user has them, as JAX arrays; bad input gets a sentence before any work."""
 
 import functools
-import warnings
 from typing import Any
 
 import equinox as eqx
@@ -19,6 +18,7 @@ from .._refittable import check_declared
 from .._refuse import BrokenContractError
 from .._stack import of_arrays
 from .._trees import float_of, is_traced
+from .._warn import warn
 from ..combinators._conditioning import plain
 from ..combinators.censored import Censored
 from ..families._support import Domain
@@ -98,10 +98,9 @@ def _tell_of_lost_digits(host: np.ndarray, array: Array, path: tuple) -> None:
     worst = np.max(lost / np.where(spread > 0, spread, 1), initial=0.0)
     if worst == 0:
         return
-    warnings.warn(
+    warn(
         f"{where(path)}: float64 values were rounded to float32 (by at most {worst:.1e} "
-        "standard deviations of a column). Centre the data first, or enable x64, to keep more.",
-        stacklevel=5,
+        "standard deviations of a column). Centre the data first, or enable x64, to keep more."
     )
 
 

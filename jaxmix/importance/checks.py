@@ -1,7 +1,5 @@
 """What an estimate is given, looked at before any work."""
 
-import warnings
-
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -10,6 +8,7 @@ from .._arguments import numbers
 from .._pareto import refuse_symbolic
 from .._sharding import gathered
 from .._trees import is_traced
+from .._warn import warn
 
 DRAWS_PER_VARIATE = 50
 
@@ -20,10 +19,9 @@ def check_controls(controls: Array, self_normalised: bool) -> None:
         raise ValueError("Control variates need targets of known mass; drop self_normalised.")
     per_variate = controls.shape[0] / controls.shape[1]
     if per_variate < DRAWS_PER_VARIATE:
-        warnings.warn(
+        warn(
             f"{controls.shape[1]} control variates are fitted on {per_variate:.0f} draws "
-            f"each; below {DRAWS_PER_VARIATE} they may cost more than they gain.",
-            stacklevel=4,
+            f"each; below {DRAWS_PER_VARIATE} they may cost more than they gain."
         )
 
 

@@ -1,12 +1,12 @@
 """Unbiased estimates of log p(x): multilevel (single term, Russian roulette) and SUMO."""
 
 import math
-import warnings
 from dataclasses import dataclass
 
 import jax.numpy as jnp
 
 from .._arguments import made_by, named, optional, real, takes, whole
+from .._warn import warn
 from ._combine import Blocks, Prefixes
 from ._draws import configures
 from ._laws import OPTIMAL_RATIO, GeometricLevels, HarmonicCounts, InfiniteVarianceWarning
@@ -175,10 +175,9 @@ def sumo(
     """
     law = HarmonicCounts() if law is None else law
     if not law.finite_variance:
-        warnings.warn(
+        warn(
             "SUMO under this law is unbiased but has infinite variance: its sample variance "
             "never settles. jm.multilevel() is unbiased with finite variance and cost.",
             InfiniteVarianceWarning,
-            stacklevel=3,
         )
     return Sumo(law, base_samples, model_gradient, guide_gradient)

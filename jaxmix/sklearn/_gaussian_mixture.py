@@ -1,6 +1,5 @@
 """Gaussian mixtures with scikit-learn's interface."""
 
-import warnings
 from typing import Any
 
 import jax.numpy as jnp
@@ -12,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._arguments import named, whole
 from .._results import FAILED
 from .._trees import in_numpy
+from .._warn import warn
 from ..combinators import MixtureSameFamily
 from ..em.chunks import is_brief
 from ..em.search.padding import bucket_of_components, narrowed, widened
@@ -194,18 +194,16 @@ class GaussianMixture(MixtureAnswers, MissingAllowed):
 
     def _tell(self) -> None:
         if self.result_ in FAILED:
-            warnings.warn(
+            warn(
                 "A component collapsed: its covariance is singular, so it kept its last one, and "
                 "the likelihood means little. Raise reg_covar or use fewer components.",
                 ConvergenceWarning,
-                stacklevel=3,
             )
         elif self.result_ == "max_steps_reached" and self.max_iter > 0:
-            warnings.warn(
+            warn(
                 f"The best of {self.n_init} starts did not converge in {self.max_iter} steps. Raise "
                 "max_iter or tol, or try another start.",
                 ConvergenceWarning,
-                stacklevel=3,
             )
 
     @property

@@ -1,6 +1,5 @@
 """k-means with scikit-learn's interface."""
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from sklearn.utils import Tags, check_random_state
 
 from .._arguments import whole
 from .._k_means import canonical_order, lloyd, plus_plus
+from .._warn import warn
 from ._base import MissingAllowed, not_negative
 from ._rows import checked_weights, filled
 
@@ -164,11 +164,10 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Mi
         self._n_features_out = self.n_clusters
         distinct = len(np.unique(self.labels_))
         if distinct < self.n_clusters:
-            warnings.warn(
+            warn(
                 f"Number of distinct clusters ({distinct}) found smaller than n_clusters "
                 f"({self.n_clusters}). Possibly due to duplicate points in X.",
                 ConvergenceWarning,
-                stacklevel=2,
             )
         return self
 

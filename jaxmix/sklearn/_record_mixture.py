@@ -1,6 +1,5 @@
 """Mixtures over the columns of any table, with scikit-learn's interface."""
 
-import warnings
 from typing import Any
 
 import jax
@@ -15,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from .._arguments import whole
 from .._results import message, name
 from .._trees import num_rows, take
+from .._warn import warn
 from ..combinators import Composite, mixture_of
 from ..data import decode, encode, infer_template
 from ..data.tables import column_names, is_table
@@ -113,7 +113,7 @@ class RecordMixture(MixtureAnswers, MissingAllowed):
         self.n_iter_ = max(1, found.num_steps)
         self.lower_bound_ = float(found.log_likelihood) / found.num_data
         if not self.converged_:
-            warnings.warn(message(found.result), ConvergenceWarning, stacklevel=2)
+            warn(message(found.result), ConvergenceWarning)
         return self
 
     def _table(self, X: Any, *, fitting: bool = False) -> Any:
