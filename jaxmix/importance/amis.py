@@ -10,12 +10,11 @@ from jaxtyping import Array, Key, PyTree
 from .._arguments import takes, whole
 from .._refuse import checked_key, on_host
 from .draws import Draws, concatenate, draw
-from .family import log_table, parts_of
-from .levels import importance_of, log_pooled
+from .family import parts_of
+from .levels import importance_of
 from .pilot import Pilot, Search
-from .result import flatten_values
 from .totals import log_norms
-from .values import values_at
+from .values import flat_values
 
 
 class Rounds(NamedTuple):
@@ -93,33 +92,26 @@ def amis(
         targets, num_components, defensive, covariance, inflation, shrinkage, df, defence=start
     )
     proposals, counts, records = [search.defence], num_draws, []
-    kept = frame = shape = pilot = None
+    kept = pilot = None
     for _ in range(num_rounds):
         k_draw, k_fit, key = jax.random.split(key, 3)
         new = draw(k_draw, proposals, counts)
         kept = new if kept is None else concatenate(kept, new)
-        if frame is None:
-            frame, shape = search.look(new.events, 1)
-        log_p = log_table(targets, kept.events)
-        log_q = log_pooled(log_table(kept.proposals, kept.events), kept.counts)
-        log_f = _log_size(f, targets, kept, log_q.dtype)
+        if kept is new:
+            search.look(new.events, 1)
+        log_p, log_q = search.weigh(kept)
+        log_f = jnp.zeros_like(log_q)
+        if f is not None:
+            log_f = log_norms(flat_values(f, targets, kept, log_q.dtype))
         log_w, ess = importance_of(log_f, log_p, log_q)
         if not float(ess) > 0:
             raise ValueError(
                 f"None of the {kept.num_draws} draws of the first rounds hit (or f is not "
                 "finite); raise num_draws, or give a start that reaches further."
             )
-        fitted, wide = search.refit(k_fit, kept.events, log_w, frame, shape, None)
-        proposals, weights = search.proposals(fitted, None, wide, frame, shape)
+        proposals, weights = search.proposals(*search.refit(k_fit, kept.events, log_w))
         best = search.best_weights(kept, log_p, log_f, proposals)
         records.append({"width": 0.0, "ess": float(ess) / kept.num_draws})
         counts = search.counts(weights, num_draws)
         pilot = Pilot(proposals, best, kept.num_draws, list(records), True)
     return Rounds(kept, pilot)  # pyright: ignore[reportArgumentType]
-
-
-def _log_size(f, targets, draws: Draws, dtype) -> Array:
-    if f is None:
-        return jnp.zeros(draws.num_draws, dtype)
-    values, _ = flatten_values(values_at(f, targets, draws.events), draws.num_draws, dtype)
-    return log_norms(values)

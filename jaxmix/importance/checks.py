@@ -87,7 +87,7 @@ def checked_counts(counts, rows: int, size: int) -> Array:
 
 def checked_efficiencies(r_eff, size: int, dtype) -> Array | None:
     """Effective draws a draw of each proposal (k,); None where all are independent."""
-    if isinstance(r_eff, int | float) and r_eff == 1:
+    if r_eff is None or (isinstance(r_eff, int | float) and r_eff == 1):
         return None
     r_eff = numbers()(r_eff, "r_eff").astype(dtype)
     if r_eff.shape not in ((), (size,)):

@@ -1,7 +1,5 @@
 """Where an event is likeliest, by the gradient of its score (the design points of FORM)."""
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,13 +11,6 @@ from .mixtures import Fitted, Frame
 STEPS = 7
 REACH = 5.0  # of the starts, in units of the targets' scale
 APART = 1.0  # two points nearer than this, in units of the targets' scale, are one
-
-
-class Found(NamedTuple):
-    """Starting components at design points, None if the score has no usable gradient."""
-
-    fitted: Fitted | None
-    calls: int
 
 
 @of_few_numbers
@@ -55,10 +46,10 @@ def _search(score, frame: Frame, starts: Array, scalar: bool):
     return points, usable[-1] & jnp.isfinite(miss) & (miss < 0.5) & (along > 0.95)
 
 
-def design_points(key, score, frame: Frame, num: int, scalar: bool) -> Found:
-    """Components at the likeliest points of {score > 0}, from random starts.
+def design_points(key, score, frame: Frame, num: int, scalar: bool) -> tuple[Fitted | None, int]:
+    """Components at the likeliest points of {score > 0}, from random starts, and calls of the score.
 
-    Each gradient counts as two calls of the score.
+    None if it has no usable gradient; each gradient counts as two calls.
     """
     dim = frame.origin.shape[0]
     starts = max(16, 4 * num)
@@ -76,24 +67,18 @@ def design_points(key, score, frame: Frame, num: int, scalar: bool) -> Found:
         if good[i] and apart and len(chosen) < num:
             chosen.append(int(i))
     if not chosen:
-        return Found(None, calls)
-    kept = points[np.resize(chosen, num)]  # points repeat where there are too few
+        return None, calls
+    turn = np.resize(np.arange(len(chosen)), num)  # points repeat where there are too few
+    kept = points[chosen][turn]
     beta = np.sqrt((kept**2).sum(1))
     # The probability of a half-space at this distance, with a bound on the spread of weights.
     share = np.exp(-np.minimum(0.5 * (beta**2 - (beta**2).min()), 3))
-    share = (
-        share
-        / np.bincount(np.resize(np.arange(len(chosen)), num))[
-            np.resize(np.arange(len(chosen)), num)
-        ]
-    )
+    share = share / np.bincount(turn)[turn]
     dtype = frame.origin.dtype
-    return Found(
-        Fitted(
-            jnp.asarray(share / share.sum(), dtype),
-            frame.origin[None] + frame.scale[None] * jnp.asarray(kept, dtype),
-            jnp.broadcast_to(jnp.diag(frame.scale**2)[None], (num, dim, dim)),
-            jnp.ones(num, dtype),
-        ),
-        calls,
+    found = Fitted(
+        jnp.asarray(share / share.sum(), dtype),
+        frame.origin[None] + frame.scale[None] * jnp.asarray(kept, dtype),
+        jnp.broadcast_to(jnp.diag(frame.scale**2)[None], (num, dim, dim)),
+        jnp.ones(num, dtype),
     )
+    return found, calls

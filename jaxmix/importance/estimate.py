@@ -14,21 +14,15 @@ from .._density import is_normalised
 from .._pareto import pareto_k, psis, refuse_symbolic
 from .._platform import with_precision
 from .._sharding import gathered
-from .checks import (
-    check_controls,
-    checked_efficiencies,
-    checked_weights,
-    refuse_nan,
-)
+from .checks import check_controls, checked_efficiencies, refuse_nan
 from .controls import with_controls
 from .draws import Draws, checked_draws
-from .family import is_single, log_table, parts_of
-from .result import Estimate, flatten_values, make_estimate, of_held
-from .sweep import Densities, Given, Sample, form_of, numbers_looked_at, sweep
+from .family import is_single, log_table
+from .result import Estimate, make_estimate, of_held
+from .sweep import Given, Sample, as_sample, looked_at, numbers_looked_at, sweep, weight_bound
 from .tables import Ratios, Strata, Table, ratios_to_mixtures
-from .totals import Summary, Totals, mean_and_residual, summarise, terms, totals
-from .upper import hit_limits, weight_bound
-from .values import values_at
+from .totals import Summary, mean_and_residual, summarise, terms, totals
+from .upper import hit_limits
 
 
 @with_precision
@@ -99,28 +93,17 @@ def imp_est(
     """
     del precision  # held by the decorator
     draws, given = jax.lax.stop_gradient(checked_draws(draws)), draws
-    values = values_at(f, targets, draws.events)
-    look = Densities(parts_of(targets, "targets"), parts_of(draws.proposals, "proposals"))
+    look, values = looked_at(f, targets, draws)
     log_controls = None
     if control_variates is True:
         log_controls = log_table(draws.proposals, draws.events)
     elif control_variates is not False:
         log_controls = log_table(control_variates, draws.events, "control_variates")
+    normalised = tuple(is_normalised(p.density) for p in look.targets for _ in range(p.size))
     out = _estimate(
-        look,
-        draws.events,
-        values,
-        draws.strata,
-        weights,
-        log_controls,
-        self_normalised,
-        smooth,
-        covariance,
-        is_single(targets),
-        r_eff,
-        tuple(is_normalised(part.density) for part in look.targets for _ in range(part.size)),
-        draws.reached,
-    )
+        look, draws.events, values, draws.strata, weights, log_controls, self_normalised, smooth,
+        covariance, is_single(targets), r_eff, normalised, draws.reached,
+    )  # fmt: skip
     return of_held(out, given.proposals)
 
 
@@ -158,104 +141,72 @@ def from_table(
         Array([0.5], dtype=float32)
     """
     table, values, log_controls = gathered((table, values, log_controls))
+    rows = table.log_targets, table.log_proposals
     out = _estimate(
-        Given(),
-        (table.log_targets, table.log_proposals),
-        values,
-        table.strata,
-        weights,
-        log_controls,
-        self_normalised,
-        smooth,
-        covariance,
-        single,
-        r_eff,
-        None,
-        True,
-    )
+        Given(), rows, values, table.strata, weights, log_controls, self_normalised, smooth,
+        covariance, single, r_eff,
+    )  # fmt: skip
     return of_held(out, table.log_proposals)
 
 
 def _estimate(
     look, rows, values, strata, weights, controls, self_normalised, smooth, covariance, single,
-    r_eff, normalised, reached,
+    r_eff, normalised=None, reached=True,
 ):  # fmt: skip
-    """Check, compute by the cheapest way that gives all that is asked for, and shape."""
+    """Check, compute, and shape."""
     refuse_symbolic(strata.stratum.shape[0])
-    dtype, *shape = form_of(look, rows)
-    flat, truths = flatten_values(values, strata.stratum.shape[0], dtype)
-    if weights is not None:
-        weights = checked_weights(weights, tuple(shape), dtype)
-    if r_eff is not None:
-        r_eff = checked_efficiencies(r_eff, shape[1], dtype)
+    sample, truths, weights = as_sample(look, rows, values, strata, weights)
+    r_eff = checked_efficiencies(r_eff, strata.counts.shape[0], sample.values.dtype)
     if controls is not None:
         check_controls(controls, self_normalised)
         controls = jax.lax.stop_gradient(controls)
-    sample = Sample(look, rows, flat, strata)
-    if controls is None and not smooth and not covariance:
-        summary, upper, pareto, bad = _plain(sample, weights, truths, self_normalised, r_eff)
-        matrix = None
-    else:
-        summary, upper, pareto, bad, matrix = _with_table(
-            sample, weights, controls, truths, self_normalised, smooth, covariance, r_eff
-        )
+    summary, upper, pareto, bad, matrix = _computed(
+        sample, weights, controls, truths, self_normalised, smooth, covariance, r_eff
+    )
     refuse_nan(bad)
     like = jax.tree.map(lambda leaf: np.empty(leaf.shape[1:]), values)
-    n = flat.shape[0]
+    n = strata.stratum.shape[0]
     return make_estimate(summary, upper, pareto, matrix, like, single, n, normalised, reached)
-
-
-def _weights(sample: Sample, weights):
-    dtype = form_of(sample.look, sample.rows).dtype
-    return sample.strata.shares(dtype)[None, :] if weights is None else weights
 
 
 def _numbers(sample: Sample, *_, **__) -> int:
     return 3 * numbers_looked_at(sample.look, sample.rows)
 
 
-def _told(sample: Sample, sums: Totals, w, truths, self_normalised, r_eff):
-    summary = summarise(sums, w, self_normalised=self_normalised, r_eff=r_eff)
-    bound = weight_bound(sample, w)
-    return summary, hit_limits(sums.counts, w, summary, sums.mass_shift, truths, bound, r_eff)
-
-
 @functools.partial(of_few_numbers, count=_numbers)
-def _plain(sample: Sample, weights, truths, self_normalised, r_eff):
-    w = _weights(sample, weights)
-    sums, logs = sweep(sample, w)
-    summary, upper = _told(sample, sums, w, truths, self_normalised, r_eff)
-    return summary, upper, _pareto(logs), _wrong(sample.values, logs)
-
-
-@functools.partial(of_few_numbers, count=_numbers)
-def _with_table(
+def _computed(
     sample: Sample, weights, controls, truths, self_normalised, smooth, covariance, r_eff
 ):
+    """By the cheapest way that gives all that is asked for: block by block, or by the table."""
+    w = sample.strata.shares(sample.values.dtype)[None, :] if weights is None else weights
+    if controls is None and not smooth and not covariance:
+        (sums, logs), y, mass = sweep(sample, w), None, None
+    else:
+        sums, logs, y, mass = _by_table(sample, w, weights, controls, smooth)
+    summary = summarise(sums, w, self_normalised=self_normalised, r_eff=r_eff)
+    bound = weight_bound(sample, w)
+    upper = hit_limits(sums.counts, w, summary, sums.mass_shift, truths, bound, r_eff)
+    matrix = None
+    if covariance:
+        matrix = _covariance(sample.strata, y, mass, w, sums, summary, self_normalised, r_eff)
+    return summary, upper, _pareto(logs), _wrong(sample.values, logs), matrix
+
+
+def _by_table(sample: Sample, w, weights, controls, smooth):
+    """Totals, the logarithms of all terms, and the terms and masses themselves."""
     table, flat, strata = sample.table, sample.values, sample.strata
-    w = _weights(sample, weights)
     ratios = ratios_to_mixtures(table.log_targets, table.log_proposals, strata, w)
     if smooth:
         ratios = _smoothed(ratios)
     sums = totals(strata, flat, ratios)
     y, _, mass, _ = terms(flat, ratios)
     size = jax.lax.stop_gradient(jnp.abs(y) * _shares(strata, w)[:, :, None])
-    pareto = _pareto(jnp.log(size))
     if controls is not None:
         y = with_controls(table, y, controls, weights)
         mean, residual = mean_and_residual(strata, y)
         square = mean_and_residual(strata, residual**2)[0] * sums.counts[:, None, None]
         sums = sums._replace(mean=mean, square=square)
-    summary, upper = _told(sample, sums, w, truths, self_normalised, r_eff)
-    matrix = None
-    if covariance:
-        if self_normalised:
-            scale = sums.mass_shift[:, None] - sums.shift
-            known = jnp.isfinite(summary.log_value) & jnp.isfinite(scale)
-            ratio = summary.sign * jnp.exp(jnp.where(known, summary.log_value + scale, -jnp.inf))
-            y = y - ratio[None] * mass[:, :, None]
-        matrix = _covariance(strata, y, w, sums, summary, self_normalised, r_eff)
-    return summary, upper, pareto, _wrong(flat, jnp.log(size)), matrix
+    return sums, jnp.log(size), y, mass
 
 
 def _smoothed(ratios: Ratios) -> Ratios:
@@ -284,7 +235,15 @@ def _pareto(log_terms):
     return k.reshape(log_terms.shape[1:])
 
 
-def _covariance(strata, y, w, sums, summary: Summary, self_normalised, r_eff):
+def _covariance(strata, y, mass, w, sums, summary: Summary, self_normalised, r_eff):
+    log_scale = sums.shift
+    if self_normalised:
+        scale = sums.mass_shift[:, None] - sums.shift
+        known = jnp.isfinite(summary.log_value) & jnp.isfinite(scale)
+        ratio = jnp.exp(jnp.where(known, summary.log_value + scale, -jnp.inf))
+        y = y - jnp.copysign(ratio, summary.value)[None] * mass[:, :, None]
+        log_mass = jnp.where(jnp.isfinite(summary.log_mass), summary.log_mass, 0)
+        log_scale = sums.shift - log_mass[:, None]
     _, residual = mean_and_residual(strata, y)
     counts, effect = sums.counts, 1 if r_eff is None else r_eff
     several = counts > 1
@@ -293,10 +252,6 @@ def _covariance(strata, y, w, sums, summary: Summary, self_normalised, r_eff):
     centred = jnp.where(rows(several)[:, None, None], residual, y)
     factor = rows(jnp.sqrt(freedom / effect))[:, None, None]
     scaled = centred * _shares(strata, w)[:, :, None] * factor
-    log_scale = sums.shift
-    if self_normalised:
-        log_mass = jnp.where(jnp.isfinite(summary.log_mass), summary.log_mass, 0)
-        log_scale = sums.shift - log_mass[:, None]
     flat = (scaled * jnp.exp(log_scale)[None]).reshape(y.shape[0], -1)
     unknown = jnp.repeat(summary.undrawn > 0, y.shape[2])
     product = jnp.matmul(flat.T, flat, precision="highest")

@@ -64,26 +64,24 @@ def parts_of(densities: PyTree, role: str) -> list[Part]:
     if isinstance(densities, list | tuple):
         if not densities:
             raise ValueError(f"{role} must hold at least one density; the list is empty.")
-        return [part for entry in densities for part in _parts_of_entry(entry, role)]
+        for entry in densities:
+            if not is_density(entry):
+                kind = type(entry).__name__
+                raise ValueError(
+                    f"{role} lists a {kind}, which is no density with a method log_prob."
+                )
+        # A class of the user's own declares no ranks: alone in a list it is one density.
+        return [_part(d, role, not isinstance(d, LogDensity) or is_single(d)) for d in densities]
     if not is_density(densities):
         raise ValueError(
             f"{role} must be a density with a method log_prob, a stack of them, or a list; "
             f"it is a {type(densities).__name__}."
         )
-    if is_single(densities):
-        return [Part(densities, 1, True)]
-    return [Part(densities, stack_size(densities, role), False)]
+    return [_part(densities, role, is_single(densities))]
 
 
-def _parts_of_entry(entry, role):
-    if not is_density(entry):
-        raise ValueError(
-            f"{role} lists a {type(entry).__name__}, which is no density with a method log_prob."
-        )
-    # A class of the user's own declares no ranks: alone in a list it is one density.
-    if not isinstance(entry, LogDensity) or is_single(entry):
-        return [Part(entry, 1, True)]
-    return [Part(entry, stack_size(entry, role), False)]
+def _part(density: Any, role: str, single: bool) -> Part:
+    return Part(density, 1 if single else stack_size(density, role), single)
 
 
 def family_size(densities: PyTree, role: str = "proposals") -> int:

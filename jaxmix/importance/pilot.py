@@ -13,6 +13,7 @@ from .._arguments import takes, whole
 from .._density import LogDensity
 from .._numerics import constant
 from .._refuse import checked_key, on_host
+from .._trees import take
 from ..combinators import Mixture, MixtureSameFamily
 from ..em.search.seeds import split
 from .design_points import design_points
@@ -22,8 +23,6 @@ from .levels import evaluate, importance_of, log_pooled, of_targets, smoothed
 from .mixtures import (
     LOW_RANK_FROM,
     Fitted,
-    Frame,
-    Shape,
     components_of,
     frame_of,
     joined,
@@ -31,9 +30,8 @@ from .mixtures import (
     refit,
     shape_for,
 )
-from .result import flatten_values
 from .tables import Table
-from .values import values_at
+from .values import flat_values
 from .weights import _optimise as optimise
 
 # Levels at the event itself: a fit is too narrow where the draws behind it were, and shows it
@@ -168,7 +166,7 @@ def adapt(
 
 
 class Search:
-    """The fixed settings of one adaptation."""
+    """The fixed settings of one adaptation, and the axes and form of its proposals."""
 
     def __init__(self, targets, num, defensive, covariance, inflation, shrinkage, df, defence=None):
         if not 0 < 2 * defensive < 1:
@@ -180,7 +178,7 @@ class Search:
         self.defence = mixture_of_targets(targets) if defence is None else defence
         self.settings = (covariance, inflation, shrinkage, df)
 
-    def look(self, events, groups) -> tuple[Frame, Shape]:
+    def look(self, events, groups) -> None:
         """Axes and form of the proposals, from draws of so many densities in equal numbers."""
         leaves = jax.tree.leaves(events)
         if (
@@ -194,14 +192,18 @@ class Search:
                 f"shapes {shapes}. Give `draw` proposals of your own."
             )
         self.scalar = leaves[0].ndim == 1
-        frame = frame_of(leaves[0], groups)
-        return frame, shape_for(frame.origin.shape[0], *self.settings)
+        self.frame = frame_of(leaves[0], groups)
+        self.shape = shape_for(self.frame.origin.shape[0], *self.settings)
+
+    def weigh(self, draws: Draws) -> tuple[Array, Array]:
+        """Log-densities of draws under the targets, and under the pool of their proposals."""
+        own = log_table(draws.proposals, draws.events)
+        return log_table(self.targets, draws.events), log_pooled(own, draws.counts)
 
     def without_score(self, k_draw, k_fit, f, num_draws) -> Pilot:
         draws = draw(k_draw, self.targets, num_draws)
-        frame, shape = self.look(draws.events, self.size)
-        values = values_at(f, self.targets, draws.events)
-        values, _ = flatten_values(values, draws.num_draws, frame.origin.dtype)
+        self.look(draws.events, self.size)
+        values = flat_values(f, self.targets, draws, self.frame.origin.dtype)
         log_p = log_table(self.targets, draws.events)
         log_f, log_w, ess = of_targets(values, log_p)
         if not float(ess) > 0:
@@ -209,36 +211,34 @@ class Search:
                 f"None of the pilot's {draws.num_draws} draws hit (or f is not finite); raise "
                 "num_draws, or give a score that is positive in the event."
             )
-        fitted, wide = self.refit(k_fit, draws.events, log_w, frame, shape, None)
-        proposals, _ = self.proposals(fitted, None, wide, frame, shape)
+        proposals, _ = self.proposals(*self.refit(k_fit, draws.events, log_w))
         weights = self.best_weights(draws, log_p, log_f, proposals)
         record = {"width": 0.0, "ess": float(ess) / draws.num_draws}
         return Pilot(proposals, weights, draws.num_draws, [record], True)
 
     def with_score(self, k_frame, key, score, gradient, num_draws, max_levels) -> Pilot:
         events = draw(k_frame, self.targets, FRAME_DRAWS).events
-        frame, shape = self.look(events, self.size)
-        given = jax.eval_shape(score, jax.tree.map(lambda a: a[0], events))
+        self.look(events, self.size)
+        frame, (dim,) = self.frame, self.frame.origin.shape
+        given = jax.eval_shape(score, take(events, 0))
         if getattr(given, "shape", None) != ():
             raise ValueError(f"score gives one number an event, positive in it; it gave {given}.")
         k_points, key = jax.random.split(key)
         points, calls = None, 0
-        if gradient or (gradient is None and frame.origin.shape[0] >= LOW_RANK_FROM):
+        if gradient or (gradient is None and dim >= LOW_RANK_FROM):
             points, calls = design_points(k_points, score, frame, self.num, self.scalar)
             if points is None and gradient:
                 raise ValueError("The score has no usable gradient: no design point was found.")
         if points is None:
             # Before anything is known: the targets, and wider.
-            at_origin = jnp.broadcast_to(frame.origin[None], (self.num, frame.origin.shape[0]))
-            own = jnp.broadcast_to(
-                jnp.diag(frame.scale**2)[None], (*at_origin.shape, at_origin.shape[1])
-            )
+            at_origin = jnp.broadcast_to(frame.origin[None], (self.num, dim))
+            own = jnp.broadcast_to(jnp.diag(frame.scale**2)[None], (self.num, dim, dim))
             flat = jnp.full(self.num, 1 / self.num, at_origin.dtype)
             fitted, wide = Fitted(flat, at_origin, own, flat), jnp.ones((), at_origin.dtype)
         else:
             fitted, wide = points, radius(points.means, points.weights, frame)
         # A fit may leave a likely point for a likelier one; each stays a proposal of its own.
-        proposals, weights = self.proposals(fitted, points, wide, frame, shape)
+        proposals, weights = self.proposals(fitted, wide, points)
         levels, kept = [], []
         width = jnp.asarray(jnp.inf, frame.origin.dtype)
         for _ in range(max_levels):
@@ -246,22 +246,20 @@ class Search:
             draws = draw(k_draw, proposals, self.counts(weights, num_draws))
             calls += num_draws
             scores = evaluate(score, draws.events)
-            log_p = log_table(self.targets, draws.events)
-            log_q = log_pooled(log_table(proposals, draws.events), draws.counts)
+            log_p, log_q = self.weigh(draws)
             log_h, log_w, width, ess, final = smoothed(scores, log_p, log_q, width)
             levels.append({"width": float(width), "ess": float(ess) / num_draws})
-            again = len(levels) > 1 and shape.covariance == "low_rank"
+            again = len(levels) > 1 and self.shape.covariance == "low_rank"
             warm = fitted if points is not None or again else None
             if bool(final):  # all draws of the levels at the event are fitted together
                 kept.append((draws, scores))
                 draws = concatenate(*(draws for draws, _ in kept))
                 scores = jnp.concatenate([scores for _, scores in kept])
-                log_p = log_table(self.targets, draws.events)
-                log_q = log_pooled(log_table(draws.proposals, draws.events), draws.counts)
+                log_p, log_q = self.weigh(draws)
                 log_h = jnp.where(scores > 0, jnp.zeros_like(scores), -jnp.inf)
                 log_w, _ = importance_of(log_h, log_p, log_q)
-            fitted, wide = self.refit(k_fit, draws.events, log_w, frame, shape, warm)
-            proposals, weights = self.proposals(fitted, points, wide, frame, shape)
+            fitted, wide = self.refit(k_fit, draws.events, log_w, warm)
+            proposals, weights = self.proposals(fitted, wide, points)
             if kept:
                 weights = self.best_weights(draws, log_p, log_h, proposals)
             if len(kept) == ROUNDS:
@@ -275,14 +273,14 @@ class Search:
         last = max(1, round(self.defensive * num_draws))
         return np.append(allocate(weights[:-1], num_draws - last), last)
 
-    def refit(self, key, events, log_w, frame, shape, start) -> tuple[Fitted, Array]:
+    def refit(self, key, events, log_w, start: Fitted | None = None) -> tuple[Fitted, Array]:
         """The fitted mixture, and the scale of the wide component."""
-        return refit(key, events, log_w, self.num, frame, start, shape.covariance)
+        return refit(key, events, log_w, self.num, self.frame, start, self.shape.covariance)
 
-    def proposals(self, fitted, points, wide, frame, shape) -> tuple[list[Any], np.ndarray]:
+    def proposals(self, fitted, wide, points=None) -> tuple[list[Any], np.ndarray]:
         """Components, design points, the wide component and the targets, and first weights."""
         whole = joined(fitted, points, self.defensive)
-        made = components_of(whole, frame, wide, shape, self.scalar)
+        made = components_of(whole, self.frame, wide, self.shape, self.scalar)
         own = (1 - 2 * self.defensive) * np.asarray(whole.weights)
         return [made, self.defence], np.append(own, own.dtype.type([self.defensive] * 2))
 

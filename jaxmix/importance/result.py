@@ -1,19 +1,18 @@
 """An estimate with its error, its diagnostics, and sentences on what is wrong with it."""
 
 import dataclasses
-import math
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, PyTree
 
-from .._arguments import numbers
 from .._steps import without_slopes
 from .totals import Summary
-from .upper import limits
+from .upper import limits, log_limit
+from .values import unflatten
 
 MAX_ROWS = 40
 MAX_SHARE = 0.05  # of a value, by one draw, above which its interval is not trusted
@@ -41,7 +40,6 @@ class Estimate(eqx.Module):
         hits: how many draws had a term that is not 0.
         log_value: log |value|, of any size, where the value itself under- or overflows.
         log_std_error: standard error of `log_value`, by the delta method; inf where it is -inf.
-        log_upper: logarithm of `upper`, -inf where that is not positive.
         mass: estimate of each target's total mass by the same draws (1 where all is seen of a
             normalised target).
         mass_error: its standard error.
@@ -63,7 +61,6 @@ class Estimate(eqx.Module):
     hits: PyTree
     log_value: PyTree
     log_std_error: PyTree
-    log_upper: PyTree
     mass: Float[Array, "*j"]
     mass_error: Float[Array, "*j"]
     log_mass: Float[Array, "*j"]
@@ -90,6 +87,12 @@ class Estimate(eqx.Module):
             return jax.tree.map(one, self.value, self.std_error, self.hits, self.upper)
 
         return side(-1), side(1)
+
+    @property
+    def log_upper(self) -> PyTree:
+        """Logarithm of `upper`, -inf where that is not positive."""
+        given = self.value, self.log_value, self.log_std_error, self.upper, self.hits
+        return jax.tree.map(log_limit, *given)
 
     @property
     def variance(self) -> PyTree:
@@ -184,37 +187,30 @@ class Estimate(eqx.Module):
         return "\n".join([*lines, f"{self.num_draws} draws", *self.problems()])
 
 
+OF_VALUES = (
+    "value", "std_error", "ess", "max_weight", "pareto_k", "upper", "hits", "log_value",
+    "log_std_error",
+)  # fmt: skip
+OF_TARGETS = ("mass", "mass_error", "undrawn", "normalised")
+
+
 def _rows(estimate: Estimate) -> list[dict]:
-    mass, error = np.atleast_1d(estimate.mass), np.atleast_1d(estimate.mass_error)
-    undrawn = np.atleast_1d(estimate.undrawn)
-    fields = [
-        "value", "std_error", "ess", "max_weight", "pareto_k", "upper", "hits", "log_value",
-        "log_std_error",
-    ]  # fmt: skip
-    columns = {
-        name: np.concatenate(
-            [np.asarray(leaf).reshape(mass.size, -1) for leaf in _leaves(estimate, name)], 1
-        )
-        for name in fields
-    }
-    num = columns["value"].shape[1]
+    targets = {name: np.atleast_1d(getattr(estimate, name)) for name in OF_TARGETS}
+    size = targets["mass"].size
+    leaves = lambda name: jax.tree.leaves(getattr(estimate, name))
+    table = lambda name: [np.asarray(leaf).reshape(size, -1) for leaf in leaves(name)]
+    values = {name: np.concatenate(table(name), 1) for name in OF_VALUES}
+    num = values["value"].shape[1]
     return [
         {
             "name": f"{j}" if num == 1 else f"{j}, value {m}",
             "value_index": m,
-            "mass": mass[j],
-            "mass_error": error[j],
-            "undrawn": undrawn[j],
-            "normalised": estimate.normalised[j],
-            **{name: columns[name][j, m] for name in fields},
+            **{name: column[j] for name, column in targets.items()},
+            **{name: column[j, m] for name, column in values.items()},
         }
-        for j in range(mass.size)
+        for j in range(size)
         for m in range(num)
     ]
-
-
-def _leaves(estimate, name):
-    return jax.tree.leaves(getattr(estimate, name))
 
 
 def _list(names: list[str]) -> str:
@@ -222,46 +218,9 @@ def _list(names: list[str]) -> str:
     return f"target {shown}" if len(names) == 1 else f"targets {shown}"
 
 
-def unflatten(flat: Any, like: PyTree, axis: int, shape: tuple[int, ...] = ()) -> PyTree:
-    """Values (..., m, ...) in the structure of one value of f, whose axes replace `axis`.
-
-    Args:
-        flat: results for all values of f.
-        like: one value of f.
-        axis: where the values lie; those before it are kept.
-        shape: of the axes after it, which are one.
-    """
-    leaves, structure = jax.tree.flatten(like)
-    ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
-    parts = (jnp if isinstance(flat, jax.Array) else np).split(flat, ends, axis)
-    return structure.unflatten(
-        part.reshape((*flat.shape[:axis], *leaf.shape, *shape))
-        for part, leaf in zip(parts, leaves, strict=True)
-    )
-
-
-def flatten_values(
-    values: PyTree, rows: int, dtype
-) -> tuple[Float[Array, "n m"], Int[Array, " m"]]:
-    """Values of f at all draws as one floating table, and which columns were boolean."""
-    columns, truths = [], []
-    for leaf in jax.tree.leaves(values):
-        column = numbers()(leaf, "The value of f")
-        if column.shape[:1] != (rows,):
-            raise ValueError(
-                f"f must give one value a draw: {rows} draws, but values of shape {column.shape}."
-            )
-        each = column.reshape(rows, math.prod(column.shape[1:]))
-        truths += [column.dtype == bool] * each.shape[1]
-        columns.append(each.astype(dtype))
-    if not truths:
-        raise ValueError("f must give a value at each draw; it gave none.")
-    return jnp.concatenate(columns, 1), np.array(truths)  # pyright: ignore[reportReturnType]
-
-
 OF_DRAWS = (
-    "std_error", "log_std_error", "mass_error", "log_mass_error", "upper", "log_upper", "covariance",
-    "ess", "max_weight", "pareto_k",
+    "std_error", "log_std_error", "mass_error", "log_mass_error", "upper", "covariance", "ess",
+    "max_weight", "pareto_k",
 )  # fmt: skip
 HELD = (
     "How well proposals serve (errors, limits, ess, ...) has no derivative in them here: the draws "
@@ -291,27 +250,15 @@ def make_estimate(
     size = summary.mass.shape[0]
     normalised = (None,) * size if normalised is None else normalised
     unbounded = np.array([known is False for known in normalised])[:, None]
-    std_error, limit, log_upper = limits(summary, upper, unbounded)
+    std_error, limit = limits(summary, upper, unbounded)
+    found = summary._asdict() | {"std_error": std_error, "upper": limit, "pareto_k": pareto}
 
-    of_target = lambda flat: flat[0] if single else flat
-    shaped = lambda flat: unflatten(of_target(flat), like, 0 if single else 1)
+    def shaped(flat):
+        of_values, flat = flat.ndim == 2, flat[0] if single else flat
+        return unflatten(flat, like, flat.ndim - 1) if of_values else flat
 
     return Estimate(
-        value=shaped(summary.value),
-        std_error=shaped(std_error),
-        ess=shaped(summary.ess),
-        max_weight=shaped(summary.max_share),
-        pareto_k=shaped(pareto),
-        upper=shaped(limit),
-        hits=shaped(summary.hits),
-        log_value=shaped(summary.log_value),
-        log_std_error=shaped(summary.relative_error),
-        log_upper=shaped(log_upper),
-        mass=of_target(summary.mass),
-        mass_error=of_target(summary.mass_error),
-        log_mass=of_target(summary.log_mass),
-        log_mass_error=of_target(summary.relative_mass_error),
-        undrawn=of_target(summary.undrawn),
+        **{name: shaped(flat) for name, flat in found.items()},
         covariance=matrix,
         num_draws=n,
         normalised=normalised,

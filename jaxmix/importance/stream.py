@@ -15,15 +15,14 @@ from .._refuse import checked_key
 from .._steps import without_slopes
 from .._trees import is_traced
 from .blocks import divisor
-from .checks import checked_efficiencies, checked_weights
+from .checks import checked_efficiencies
 from .draws import Draws, checked_draws, draw
 from .family import family_size, is_single, parts_of
 from .joining import merge
-from .result import HELD, Estimate, flatten_values, make_estimate, of_held
-from .sweep import Densities, Sample, form_of, sweep
+from .result import HELD, Estimate, make_estimate, of_held
+from .sweep import Sample, as_sample, looked_at, sweep
 from .totals import Totals, summarise
 from .upper import hit_limits
-from .values import values_at
 
 OF_SPREAD = ("square", "size", "largest", "mass_square", "cross")
 
@@ -51,15 +50,10 @@ def block_totals(
         2000
     """
     draws, given = jax.lax.stop_gradient(checked_draws(draws)), draws
-    values = values_at(f, targets, draws.events)
-    look = Densities(parts_of(targets, "targets"), parts_of(draws.proposals, "proposals"))
-    dtype, *shape = form_of(look, draws.events)
-    if weights is None:
-        w = draws.strata.shares(dtype)[None, :]
-    else:
-        w = checked_weights(weights, tuple(shape), dtype)
-    flat, _ = flatten_values(values, draws.num_draws, dtype)
-    sums = _totals(Sample(look, draws.events, flat, draws.strata), w)
+    look, values = looked_at(f, targets, draws)
+    sample, _, w = as_sample(look, draws.events, values, draws.strata, weights)
+    w = draws.strata.shares(sample.values.dtype)[None, :] if w is None else w
+    sums = _totals(sample, w)
     spread = {name: getattr(sums, name) for name in OF_SPREAD}
     unreached = None if draws.reached else ()
     return sums._replace(unreached=unreached, **without_slopes(spread, given.proposals, HELD))

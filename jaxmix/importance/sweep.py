@@ -6,15 +6,22 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from .._platform import sizes
-from .._trees import is_traced
+from .._trees import is_traced, take
 from .blocks import divisor, map_blocks, over_blocks
-from .family import Part, log_probs
+from .checks import checked_weights
+from .draws import Draws
+from .family import Part, log_probs, parts_of
 from .joining import gathered
 from .tables import Ratios, Strata, Table, ratios_to_mixtures
 from .totals import Totals, totals
+from .values import flatten_values, values_at
+
+PROBES = 16
+MAX_PROBED = 1 << 26
 
 
 class Densities(eqx.Module):
@@ -47,6 +54,23 @@ class Sample(NamedTuple):
         """All log-densities at once."""
         log_targets, log_proposals = over_blocks(self.look, self.rows)
         return Table(log_targets, log_proposals, *self.strata)
+
+
+def looked_at(f: Any, targets: PyTree, draws: Draws) -> tuple[Densities, PyTree]:
+    """What reads log-densities of the draws' events, and the values of f at them."""
+    values = values_at(f, targets, draws.events)
+    return Densities(parts_of(targets, "targets"), parts_of(draws.proposals, "proposals")), values
+
+
+def as_sample(
+    look: Densities | Given, rows: PyTree, values: PyTree, strata: Strata, weights: Any
+) -> tuple[Sample, Any, Array | None]:
+    """All draws, which of f's values are truth values, and weights if there are; checked."""
+    dtype, *shape = form_of(look, rows)
+    flat, truths = flatten_values(values, strata.stratum.shape[0], dtype)
+    if weights is not None:
+        weights = checked_weights(weights, tuple(shape), dtype)
+    return Sample(look, rows, flat, strata), truths, weights
 
 
 class Form(NamedTuple):
@@ -141,3 +165,17 @@ def sweep(sample: Sample, weights: Float[Array, "j k"]) -> tuple[Totals, Float[A
         one = jax.checkpoint(one)
     blocks, logs = map_blocks(one, (rows, values, strata.stratum), size * each)
     return gathered(blocks, strata.counts.shape[0]), logs.reshape(-1, *logs.shape[2:])
+
+
+def weight_bound(sample: Sample, w: Array) -> Array:
+    """1 / w_jk where target j is proposal k (their densities agree at every probe); else inf."""
+    n = sample.values.shape[0]
+    rows = np.linspace(0, n - 1, min(PROBES, n)).astype(int)
+    target, proposal = sample.look(take(sample.rows, rows))
+    if target.size * proposal.shape[1] > MAX_PROBED:
+        return jnp.full(target.shape[1], jnp.inf, w.dtype)
+    gap = jnp.abs(target[:, :, None] - proposal[:, None, :])
+    allowed = 100 * jnp.finfo(w.dtype).eps * (1 + jnp.abs(target))[:, :, None]
+    # Infinities would agree with everything.
+    same = jnp.all((gap <= allowed) & jnp.isfinite(gap), 0)
+    return jnp.min(jnp.where(same & (w > 0), 1 / w, jnp.inf), 1)

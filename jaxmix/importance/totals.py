@@ -143,16 +143,15 @@ class Summary(NamedTuple):
 
     value: Array
     std_error: Array
-    sign: Array
     log_value: Array
-    relative_error: Array
+    log_std_error: Array
     ess: Array
-    max_share: Array
+    max_weight: Array
     hits: Array
     mass: Array
     mass_error: Array
     log_mass: Array
-    relative_mass_error: Array
+    log_mass_error: Array
     undrawn: Array
 
 
@@ -196,16 +195,15 @@ def summarise(
     return Summary(
         value=value * scale,
         std_error=error * scale,
-        sign=jnp.sign(jax.lax.stop_gradient(value)),
         log_value=_log_size(value) + log_scale,
-        relative_error=_relative(error, value),
+        log_std_error=_relative(error, value),
         ess=over(size**2, squares),
-        max_share=over(largest, size),
+        max_weight=over(largest, size),
         hits=t.hits,
         mass=mass * mass_scale,
         mass_error=mass_error * mass_scale,
         log_mass=_log_size(mass) + t.mass_shift,
-        relative_mass_error=_relative(mass_error, mass),
+        log_mass_error=_relative(mass_error, mass),
         undrawn=jnp.broadcast_to(undrawn, mass.shape),
     )
 

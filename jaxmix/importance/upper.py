@@ -6,13 +6,9 @@ import numpy as np
 from jaxtyping import Array
 
 from .._compile import of_few_numbers
-from .._trees import take
-from .sweep import Sample
 from .totals import Summary
 
 LEVEL = 0.05  # the limits hold with probability 1 - LEVEL
-PROBES = 16
-MAX_PROBED = 1 << 26
 
 
 def hit_limits(
@@ -51,32 +47,20 @@ def hit_limits(
     return jnp.where(jnp.broadcast_to(allowed, shape), jnp.broadcast_to(bound, shape), jnp.inf)
 
 
-def weight_bound(sample: Sample, w: Array) -> Array:
-    """1 / w_jk where target j is proposal k (their densities agree at every probe); else inf."""
-    n = sample.values.shape[0]
-    rows = np.linspace(0, n - 1, min(PROBES, n)).astype(int)
-    target, proposal = sample.look(take(sample.rows, rows))
-    if target.size * proposal.shape[1] > MAX_PROBED:
-        return jnp.full(target.shape[1], jnp.inf, w.dtype)
-    gap = jnp.abs(target[:, :, None] - proposal[:, None, :])
-    allowed = 100 * jnp.finfo(w.dtype).eps * (1 + jnp.abs(target))[:, :, None]
-    # Infinities would agree with everything.
-    same = jnp.all((gap <= allowed) & jnp.isfinite(gap), 0)
-    return jnp.min(jnp.where(same & (w > 0), 1 / w, jnp.inf), 1)
-
-
 @of_few_numbers
-def limits(summary: Summary, upper: Array, unbounded) -> tuple[Array, Array, Array]:
-    """Standard errors, 95 % upper limits, and their logarithms."""
+def limits(summary: Summary, upper: Array, unbounded) -> tuple[Array, Array]:
+    """Standard errors, and 95 % upper limits."""
     nothing = summary.hits == 0
     upper = jnp.where(unbounded, jnp.inf, upper)
     limit = jnp.where(nothing, upper, summary.value + 1.6448536 * summary.std_error)
+    return jnp.where(nothing, upper, summary.std_error), limit
+
+
+@of_few_numbers
+def log_limit(value: Array, log_value: Array, relative: Array, limit: Array, hits: Array) -> Array:
+    """Logarithm of an upper limit of any size, -inf where that is not positive."""
     # (value + 1.64 error) / |value|, in units of which nothing over- or underflows.
-    reach = summary.sign + 1.6448536 * summary.relative_error
-    positive = ~nothing & (reach > 0) & (summary.log_value > -jnp.inf)
-    log_upper = jnp.where(
-        positive,
-        summary.log_value + jnp.log(jnp.where(positive, reach, 1)),
-        jnp.log(jnp.maximum(limit, 0)),
-    )
-    return jnp.where(nothing, upper, summary.std_error), limit, log_upper
+    reach = jnp.copysign(jnp.ones_like(value), value) + 1.6448536 * relative
+    positive = (hits > 0) & (reach > 0) & (log_value > -jnp.inf)
+    known = log_value + jnp.log(jnp.where(positive, reach, jnp.ones_like(reach)))
+    return jnp.where(positive, known, jnp.log(jnp.maximum(limit, jnp.zeros_like(limit))))

@@ -1,12 +1,14 @@
 """The values of f at the draws: asked for where a target is positive, and never of a false slope."""
 
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PyTree
+import numpy as np
+from jaxtyping import Array, Float, Int, PyTree
 
-from .._arguments import shown
+from .._arguments import numbers, shown
 from .._numerics import Host
 from .._steps import refusing_slopes
 from .._trees import take
@@ -42,6 +44,11 @@ def values_at(f: Any, targets: PyTree, events: PyTree) -> PyTree:
     return jax.vmap(refusing_slopes(_checked(f), event))(events)
 
 
+def flat_values(f: Any, targets: PyTree, draws: Any, dtype: Any) -> Float[Array, "n m"]:
+    """f at each of the draws as one floating table."""
+    return flatten_values(values_at(f, targets, draws.events), draws.num_draws, dtype)[0]
+
+
 def _checked(f: Any) -> Any:
     def values(x):
         found = f(x)
@@ -65,3 +72,40 @@ def _on_support(log_targets: Array, events: PyTree) -> PyTree:
     inside = jnp.any(jax.lax.stop_gradient(log_targets) > -jnp.inf, 1)
     rows = jnp.where(inside, jnp.arange(inside.shape[0]), jnp.argmax(inside))
     return take(events, rows)
+
+
+def unflatten(flat: Any, like: PyTree, axis: int, shape: tuple[int, ...] = ()) -> PyTree:
+    """Values (..., m, ...) in the structure of one value of f, whose axes replace `axis`.
+
+    Args:
+        flat: results for all values of f.
+        like: one value of f.
+        axis: where the values lie; those before it are kept.
+        shape: of the axes after it, which are one.
+    """
+    leaves, structure = jax.tree.flatten(like)
+    ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
+    parts = (jnp if isinstance(flat, jax.Array) else np).split(flat, ends, axis)
+    return structure.unflatten(
+        part.reshape((*flat.shape[:axis], *leaf.shape, *shape))
+        for part, leaf in zip(parts, leaves, strict=True)
+    )
+
+
+def flatten_values(
+    values: PyTree, rows: int, dtype
+) -> tuple[Float[Array, "n m"], Int[Array, " m"]]:
+    """Values of f at all draws as one floating table, and which columns were boolean."""
+    columns, truths = [], []
+    for leaf in jax.tree.leaves(values):
+        column = numbers()(leaf, "The value of f")
+        if column.shape[:1] != (rows,):
+            raise ValueError(
+                f"f must give one value a draw: {rows} draws, but values of shape {column.shape}."
+            )
+        each = column.reshape(rows, math.prod(column.shape[1:]))
+        truths += [column.dtype == bool] * each.shape[1]
+        columns.append(each.astype(dtype))
+    if not truths:
+        raise ValueError("f must give a value at each draw; it gave none.")
+    return jnp.concatenate(columns, 1), np.array(truths)  # pyright: ignore[reportReturnType]

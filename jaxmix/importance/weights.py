@@ -14,10 +14,9 @@ from .._sharding import varying
 from .._trees import is_traced
 from .draws import Draws, checked_draws
 from .family import is_single, log_table
-from .result import flatten_values
 from .tables import Table, log_mixtures
 from .totals import log_norms
-from .values import values_at
+from .values import flat_values
 
 CRITERIA = ("sum", "minimax", "each")
 
@@ -97,10 +96,9 @@ def optimal_weights(
 def _looked_at(f, targets: PyTree, draws: Draws) -> tuple[Draws, Table, Array]:
     """The draws, which are held, all their log-densities, and f at them (n, m)."""
     draws = jax.lax.stop_gradient(checked_draws(draws))
-    values = values_at(f, targets, draws.events)
     own = log_table(draws.proposals, draws.events, "proposals")
     table = Table(log_table(targets, draws.events, "targets"), own, *draws.strata)
-    return draws, table, flatten_values(values, draws.num_draws, own.dtype)[0]
+    return draws, table, flat_values(f, targets, draws, own.dtype)
 
 
 def _moments(table: Table, family: Array, flat: Array) -> tuple[Array, Array]:

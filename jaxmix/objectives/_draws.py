@@ -161,6 +161,14 @@ def log_weight(model: Any, q: Any, z: PyTree, x: PyTree) -> Scalar:
     return joint - q.log_prob(z)
 
 
+def weighed(
+    key: Key[Array, ""], model: Any, q: Any, x: PyTree, num_samples: int
+) -> tuple[PyTree, Float[Array, " K"]]:
+    """Fresh draws of a density for one datum, and their log-weights."""
+    zs = jax.vmap(q.sample)(jax.random.split(key, num_samples))
+    return zs, jax.vmap(lambda z: log_weight(model, q, z, x))(zs)
+
+
 @jax.custom_jvp
 def _scaled(array, ratio):
     """The array itself, its tangent multiplied by a ratio."""

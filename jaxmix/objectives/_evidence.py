@@ -20,7 +20,7 @@ from .._sharding import aligned, gathered, on_its_mesh
 from .._steps import refusing_slopes
 from .._trees import take
 from ._combine import combine
-from ._draws import check_call, checked_guide, checked_rows, log_weight
+from ._draws import check_call, checked_guide, checked_rows, weighed
 from ._terms import LeaveOut
 
 # From the gravest.
@@ -83,13 +83,6 @@ class Evidence(eqx.Module):
     def total_std_error(self) -> Array:
         """Of the draws, given the data; rows have draws of their own."""
         return jnp.sqrt(jnp.sum(self.std_error**2))
-
-
-def row_log_weights(key, model, guide, x, num_samples: int) -> Float[Array, " K"]:
-    """Log-weights of fresh draws for one datum."""
-    q = checked_guide(guide, x, "score")
-    zs = jax.vmap(q.sample)(jax.random.split(key, num_samples))
-    return jax.vmap(lambda z: log_weight(model, q, z, x))(zs)
 
 
 @takes(xs=arrays, num_samples=whole(2), repeats=whole(2), rows_at_once=whole(1))
@@ -166,7 +159,8 @@ def _diagnostics(num_samples: int, at_once: int | None) -> Callable:
     def of_rows(model, guide, keys, xs):
         def one(given):
             key, x = given
-            return weight_diagnostics(row_log_weights(key, model, guide, x, num_samples))
+            q = checked_guide(guide, x, "score")
+            return weight_diagnostics(weighed(key, model, q, x, num_samples)[1])
 
         return jax.lax.map(one, (keys, xs), batch_size=at_once)
 
@@ -247,13 +241,12 @@ def _posterior_means(num_samples: int) -> Callable:
     def of_rows(model, guide, function, key, xs):
         def one(key, x):
             q = checked_guide(guide, x, "score")
-            zs = jax.vmap(q.sample)(jax.random.split(key, num_samples))
-            log_w = jax.vmap(lambda z: log_weight(model, q, z, x))(zs)
+            zs, log_w = weighed(key, model, q, x, num_samples)
             share = softmax(log_w)
             # Asked only where the weight is positive.
             inside = share > 0
             rows = jnp.where(inside, jnp.arange(num_samples), jnp.argmax(inside))
-            asked = refusing_slopes(function, jax.tree.map(lambda a: a[0], zs))
+            asked = refusing_slopes(function, take(zs, 0))
             values = jnp.asarray(jax.vmap(asked)(take(zs, rows)))
             if not jnp.issubdtype(values.dtype, jnp.inexact):  # truths, whole numbers
                 values = values.astype(share.dtype)

@@ -13,10 +13,11 @@ from ..._arguments import function, made_by, numbers, optional, real, takes, who
 from ..._progress import Bar
 from ..._refuse import checked_key, on_host
 from ..draws import Draws, draw
-from .certify import bets_of, check_draws, pilot_variance, prepared, refuse_unbounded, vertex_limits
-from .max_weight import log_weights_over, shares_of
+from ..family import family_size
+from .certify import Pool, check_draws
+from .coordinates import proposal_rows
 from .support import boxes_of, holds
-from .sweep import BLOCK, Hits, Weighted, log_weights
+from .sweep import BLOCK, Hits, log_weights
 
 FINE = 2e-4  # relative number of draws by which the threshold may be off, on the safe side
 
@@ -84,8 +85,6 @@ def draw_labelled(
         >>> draws.num_draws, draws.shares.tolist()
         (100, [0.5, 0.5])
     """
-    from ..family import family_size
-
     size = family_size(proposals)
     shares = jnp.full(size, 1 / size) if shares is None else jnp.asarray(shares)
     given = np.asarray(shares, np.float64)
@@ -163,25 +162,32 @@ def calibrate(
         )
     check_draws(draws, pilot, "normal" if exact else "betting")
     with Bar(progress, desc="calibrate", unit="draw", unit_scale=True) as bar:
-        region, proposals, logs = prepared(grid, draws)
-        largest = log_weights_over(region.coordinates, region.rows, proposals, logs, bound)
-        refuse_unbounded(largest)
-        hits = Hits(statistic, region.coordinates, draws.events, seen=seen, unit=False, show=bar.at)
+        pool = Pool.of(grid, draws)
+        largest = pool.largest(bound, True)
+        look = lambda events, **how: Hits(
+            statistic, pool.coordinates, events, seen=seen, unit=False, **how
+        )
+        hits = look(draws.events, show=bar.at)
         order, scores = _ordered(hits)
         features = hits.features[order]
         if exact:
-            gaps = region.vertex_gaps()
+            gaps = pool.region.vertex_gaps()
             room = (hits.count + 1) * alpha * np.exp(-gaps) - np.exp(largest)
-            by_vertex = _crossings(region, features, scores, proposals, logs, room)
+            by_vertex = _crossings(pool, features, scores, room)
             value, level = float(by_vertex.max()), alpha
         else:
             assert pilot is not None  # refused above
-            early = Hits(statistic, region.coordinates, pilot.events, seen=seen, unit=False)
-            given = (region, proposals, logs, largest, -np.log(delta), alpha)
-            value, by_vertex, level = _least(features, scores, hits.count, early, pilot, *given)
+            early = look(pilot.events)
+            early.values = _exceeding(pool, early, pilot, alpha)
+            level = -np.log(delta)
+            bets = pool.bets(early, 0, pilot, hits.count, level, np.exp(largest))
+            caps = np.exp(largest)
+            value, by_vertex, level = _least(
+                pool, features, scores, hits.count, bets, caps, level, alpha
+            )
         _check_support(boxes_of(bound), draws.events, hits.places[order], scores > value)
-    shape = region.vertex_shape
-    return Threshold(value, by_vertex.reshape(shape), level, float(alpha), delta, hits.count)
+    by_vertex = by_vertex.reshape(pool.region.vertex_shape)
+    return Threshold(value, by_vertex, level, float(alpha), delta, hits.count)
 
 
 def _ordered(hits: Hits) -> tuple[np.ndarray, np.ndarray]:
@@ -207,10 +213,10 @@ def _check_support(boxes, events, places, above) -> None:
         )
 
 
-def _crossings(region, features, scores, proposals, logs, room) -> np.ndarray:
+def _crossings(pool: Pool, features, scores, room) -> np.ndarray:
     """Each vertex's threshold: where the weights, summed from the largest statistic, fill the room."""
-    ones = np.ones(len(scores), features.dtype)
-    sample = Weighted(ones, features, region.rows, proposals, logs, np.full(len(room), np.inf))
+    sample = pool.weighted(np.ones(len(scores), features.dtype), features)
+    given = sample.rows, sample.proposals, sample.logs, sample.sizes
     found = np.where(room < 0, np.inf, -np.inf)
     total, open_ = np.zeros(len(room)), room >= 0
     size = max(1, BLOCK // 8)
@@ -218,12 +224,7 @@ def _crossings(region, features, scores, proposals, logs, room) -> np.ndarray:
         if not open_.any():
             break
         block = sample.features[start : start + size]
-        w = np.exp(
-            np.asarray(
-                _weights(block, sample.rows, sample.proposals, sample.logs, sample.sizes),
-                np.float64,
-            )
-        )
+        w = np.exp(np.asarray(_weights(block, *given), np.float64))
         sums = total + np.cumsum(w, 0)
         crossed = open_ & (sums[-1] > room)
         first = np.argmax(sums > room, 0)
@@ -237,25 +238,17 @@ def _crossings(region, features, scores, proposals, logs, room) -> np.ndarray:
 _weights = jax.jit(log_weights)
 
 
-def _least(features, scores, count, early, pilot, region, proposals, logs, largest, level, alpha):
+def _least(pool: Pool, features, scores, count: int, bets, caps, level, alpha):
     """The least threshold whose bound is at most alpha, that bound at each vertex, and over all."""
-    early.values = _exceeding(early, pilot, region, alpha)
-    bets = bets_of(
-        pilot_variance(early, 0, pilot, region, proposals, logs), count, level,
-        np.exp(largest), features.dtype,
-    )  # fmt: skip
-    gaps = np.exp(region.gaps())
+    region, gaps = pool.region, np.exp(pool.region.gaps())
     seen: dict[int, np.ndarray] = {}
 
     def bound(top: int) -> float:
         """Of rejecting the `top` draws of the largest statistics."""
-        ones = np.ones(top, features.dtype)
-        args = (region.rows, proposals, logs, np.exp(largest))
-        sample = Weighted(ones, features[:top], *args)
-        mean = sample.moments()[0] / count if top else np.zeros(len(bets))
-        seen[top] = vertex_limits(sample, count, bets, level, mean)
+        sample = pool.weighted(np.ones(top, features.dtype), features[:top], caps)
+        seen[top] = sample.limits(count, bets, level)
         flat = gaps * seen[top][region.corners].max(1)
-        return float(np.minimum(region.inside(seen[top])[0], flat).max())
+        return float(np.minimum(region.inside(seen[top]), flat).max())
 
     low, at_low = 0, bound(0)
     if at_low > alpha:
@@ -281,12 +274,10 @@ def _least(features, scores, count, early, pilot, region, proposals, logs, large
     return float(scores[low]), seen[low], at_low
 
 
-def _exceeding(early: Hits, pilot: Draws, region, alpha) -> np.ndarray:
+def _exceeding(pool: Pool, early: Hits, pilot: Draws, alpha: float) -> np.ndarray:
     """Where the pilot's statistic exceeds the threshold that the pilot would choose."""
     order, scores = _ordered(early)
-    from .coordinates import proposal_rows
-
-    own, own_logs = proposal_rows(region.coordinates, pilot.proposals, shares_of(pilot))
-    room = np.full(len(region.rows), alpha * early.count)
-    found = _crossings(region, early.features[order], scores, own, own_logs, room)
+    own = Pool(pool.region, *proposal_rows(pool.coordinates, pilot))
+    room = np.full(len(pool.region.rows), alpha * early.count)
+    found = _crossings(own, early.features[order], scores, room)
     return (early.values > found.max()).astype(early.values.dtype)

@@ -12,7 +12,7 @@ from ..._density import is_density
 from ...combinators.natural import family_parts, same_family
 from ...families import Multinomial, MultivariateNormal, TiedMultivariateNormal
 from ...families._directions import Direction
-from .coordinates import Coordinates, doubled
+from .coordinates import Coordinates, in_doubles
 
 STEPS = 60
 
@@ -63,13 +63,18 @@ class Region:
         if boxes and len(self.rows) > 1:
             _refuse_bent(stack)
 
-    def inside(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The largest exp(gap(l)) sum_v l_v values_v of each cell, from above, and where (l)."""
-        return self._most(np.log(values))
+    @property
+    def natural(self) -> np.ndarray:
+        """The vertices' natural parameters (V, d)."""
+        return self.rows[:, len(self.coordinates.parts) :]
+
+    def inside(self, values: np.ndarray) -> np.ndarray:
+        """The largest exp(gap(l)) sum_v l_v values_v of each cell, from above."""
+        return np.exp(self._log_most(np.log(values)))
 
     def gaps(self) -> np.ndarray:
         """The largest Jensen gap of the log-normaliser in each cell, from above, in nats."""
-        return np.log(self._most(np.zeros(len(self.rows)))[0])
+        return self._log_most(np.zeros(len(self.rows)))
 
     def vertex_gaps(self) -> np.ndarray:
         """For each vertex, the largest gap of the cells it is a corner of."""
@@ -79,11 +84,7 @@ class Region:
 
     def between(self, shares: np.ndarray, corners: np.ndarray) -> np.ndarray:
         """Rows of the members at convex combinations (n, m) of m vertices."""
-        heads = len(self.coordinates.parts)
-        natural = shares @ self.rows[corners, heads:]
-        with jax.enable_x64(True):
-            head = np.asarray(_heads(doubled(self.coordinates), jnp.asarray(natural)))
-        return np.concatenate([head, natural], 1)
+        return self.coordinates.completed(shares @ self.natural[corners])
 
     def part(self, rows: np.ndarray, corners: np.ndarray) -> "Region":
         """A region of the same family on other vertices."""
@@ -91,18 +92,10 @@ class Region:
         other.__dict__.update(self.__dict__, rows=rows, corners=corners)
         return other
 
-    def _most(self, logs) -> tuple[np.ndarray, np.ndarray]:
-        heads = len(self.coordinates.parts)
-        normalisers = -self.rows[:, :heads] @ self.coordinates.times
-        natural = self.rows[:, heads:]
-        with jax.enable_x64(True):
-            most, place = _interior(
-                doubled(self.coordinates),
-                jnp.asarray(natural[self.corners]),
-                jnp.asarray(normalisers[self.corners]),
-                jnp.asarray(logs[self.corners]),
-            )
-            return np.exp(np.asarray(most)), np.asarray(place)
+    def _log_most(self, logs) -> np.ndarray:
+        normalisers = -self.rows[:, : len(self.coordinates.parts)] @ self.coordinates.times
+        tables = (a[self.corners] for a in (self.natural, normalisers, logs))
+        return _interior(self.coordinates, *tables)
 
 
 def grid_cells(shape: tuple[int, ...]) -> tuple[tuple[int, ...], np.ndarray]:
@@ -166,18 +159,13 @@ def _refuse_bent(stack: Any) -> None:
             )
 
 
-@eqx.filter_jit
-def _heads(coordinates: Coordinates, natural: Float[Array, "n d"]) -> Array:
-    return jax.vmap(coordinates.heads)(natural)
-
-
-@eqx.filter_jit
+@in_doubles
 def _interior(
     coordinates: Coordinates,
     natural: Float[Array, "c m d"],
     normalisers: Float[Array, "c m"],
     logs: Float[Array, "c m"],
-) -> tuple[Array, Array]:
+) -> Array:
     """Largest sum_v l_v A_v - A(sum_v l_v t_v) + log sum_v l_v exp(logs_v), concave in l.
 
     Moves along edges of the simplex, each by one step of Newton's method. Whatever l is reached, the
@@ -187,7 +175,6 @@ def _interior(
 
     def one(natural, normalisers, logs):
         u = jnp.exp(logs - jnp.max(logs))
-        size = logs.shape[0]
 
         def state(shares):
             at = shares @ natural
@@ -198,13 +185,10 @@ def _interior(
             return at, mean, slopes, bound
 
         def step(_, carry):
-            shares, best, place = carry
+            shares, best = carry
             at, mean, slopes, bound = state(shares)
-            place = jnp.where(bound < best, shares, place)
-            best = jnp.minimum(best, bound)
-            there = shares > 0
             up = jnp.argmax(slopes)
-            down = jnp.argmin(jnp.where(there, slopes, jnp.inf))
+            down = jnp.argmin(jnp.where(shares > 0, slopes, jnp.inf))
             along = natural[up] - natural[down]
             bend = along @ jax.jvp(slope_of, (at,), (along,))[1] + ((u[up] - u[down]) / mean) ** 2
             rise = slopes[up] - slopes[down]
@@ -212,17 +196,14 @@ def _interior(
             length = jnp.where(
                 (bend > 0) & (rise > 0), length, jnp.where(rise > 0, shares[down], 0)
             )
-            new = shares.at[up].add(length).at[down].add(-length)
-            return jnp.maximum(new, 0) / jnp.sum(jnp.maximum(new, 0)), best, place
+            new = jnp.maximum(shares.at[up].add(length).at[down].add(-length), 0)
+            return new / jnp.sum(new), jnp.minimum(best, bound)
 
-        begin = jax.nn.one_hot(jnp.argmax(logs), size, dtype=logs.dtype)
-        begin = jnp.where(jnp.ptp(logs) > 0, begin, jnp.full_like(begin, 1 / size))
-        shares, best, place = jax.lax.fori_loop(
-            0, STEPS, step, (begin, jnp.asarray(jnp.inf, logs.dtype), begin)
-        )
-        last = state(shares)[3]
-        place = jnp.where(last < best, shares, place)
+        begin = jax.nn.one_hot(jnp.argmax(logs), logs.shape[0], dtype=logs.dtype)
+        begin = jnp.where(jnp.ptp(logs) > 0, begin, jnp.full_like(begin, 1 / logs.shape[0]))
+        start = begin, jnp.asarray(jnp.inf, logs.dtype)
+        shares, best = jax.lax.fori_loop(0, STEPS, step, start)
         rounding = 64 * jnp.finfo(logs.dtype).eps * (1 + jnp.max(jnp.abs(normalisers)))
-        return jnp.minimum(best, last) + jnp.max(logs) + rounding, place
+        return jnp.minimum(best, state(shares)[3]) + jnp.max(logs) + rounding
 
     return jax.lax.map(lambda cell: one(*cell), (natural, normalisers, logs), batch_size=1024)

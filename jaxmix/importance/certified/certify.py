@@ -1,7 +1,7 @@
 """Upper bounds of an expectation over a whole region of parameters, from one set of draws."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,11 +13,10 @@ from ..._arguments import function, named, real, takes
 from ..._progress import Bar
 from ..amis import Rounds
 from ..draws import Draws
-from ..result import unflatten
-from .betting import limits
+from ..values import unflatten
 from .cells import Region
-from .coordinates import check_inside, proposal_rows
-from .max_weight import log_weights_over, shares_of
+from .coordinates import Coordinates, check_inside, proposal_rows
+from .max_weight import log_weights_over
 from .refine import refine
 from .result import Certificate
 from .support import boxes_of
@@ -103,30 +102,27 @@ def certify(
     check_draws(draws, pilot, method)
     boxes = boxes_of(bound)
     with Bar(progress, desc="certify", unit="draw", unit_scale=True) as bar:
-        region, proposals, logs = prepared(grid, draws)
-        largest = log_weights_over(region.coordinates, region.rows, proposals, logs, bound)
-        if method == "betting":
-            refuse_unbounded(largest)
-        hits = Hits(f, region.coordinates, draws.events, boxes=boxes, seen=seen, show=bar.at)
+        pool = Pool.of(grid, draws)
+        largest = pool.largest(bound, method == "betting")
+        hits = Hits(f, pool.coordinates, draws.events, boxes=boxes, seen=seen, show=bar.at)
         early: Any = None
         if pilot is not None:
-            early = Hits(f, region.coordinates, pilot.events, boxes=boxes, seen=seen)
-        level = -np.log(delta / len(region.rows) if simultaneous else delta)
+            early = Hits(f, pool.coordinates, pilot.events, boxes=boxes, seen=seen)
+        level = -np.log(delta / len(pool.region.rows) if simultaneous else delta)
         columns, weighted = [], []
         for index in range(hits.values.shape[1]):
             bar.note(f"value {index + 1} of {hits.values.shape[1]}")
-            sample = Weighted(*hits.column(index), region.rows, proposals, logs, np.exp(largest))
-            sums = sample.moments()
+            sample = pool.weighted(*hits.column(index), np.exp(largest))
+            mean = sample.moments[0] / hits.count
             if method == "normal":
-                found = _normal(sums, hits.count, delta if not simultaneous else np.exp(-level))
+                found = _normal(sample, hits.count, np.exp(-level))
             else:
-                square = pilot_variance(early, index, pilot, region, proposals, logs)
-                bets = bets_of(square, hits.count, level, np.exp(largest), sample.dtype)
-                found = vertex_limits(sample, hits.count, bets, level, sums[0] / hits.count), bets
-            columns.append((sums[0] / hits.count, *found))
+                bets = pool.bets(early, index, pilot, hits.count, level, np.exp(largest))
+                found = sample.limits(hits.count, bets, level), bets
+            columns.append((mean, *found))
             weighted.append(sample)
         return _assembled(
-            region, columns, weighted, largest, hits, draws, delta, method, level, simultaneous
+            pool.region, columns, weighted, largest, hits, draws, delta, method, level, simultaneous
         )
 
 
@@ -161,66 +157,68 @@ def check_draws(draws, pilot, method) -> None:
             )
 
 
-def prepared(grid, draws):
-    """The region, and the proposals' rows with the logarithms of their shares."""
-    region = Region(grid)
-    check_inside(region.rows, "Vertex")
-    proposals, logs = proposal_rows(region.coordinates, draws.proposals, shares_of(draws))
-    check_inside(proposals, "Proposal")
-    return region, proposals, logs
+class Pool(NamedTuple):
+    """A region, and the draws' mixture: the proposals' rows, the logarithms of their shares."""
 
+    region: Region
+    proposals: np.ndarray
+    logs: np.ndarray
 
-def refuse_unbounded(largest: np.ndarray) -> None:
-    bad = ~np.isfinite(largest)
-    if bad.any():
-        raise ValueError(
-            f"The weight of vertex {int(np.argmax(bad))} over the proposals has no upper bound "
-            f"({int(bad.sum())} of {bad.size} vertices): put proposals a little outside of the "
-            "region, so that it lies within their hull in natural parameters."
+    @staticmethod
+    def of(grid: PyTree, draws: Draws) -> "Pool":
+        region = Region(grid)
+        check_inside(region.rows, "Vertex")
+        return Pool(region, *proposal_rows(region.coordinates, draws))
+
+    @property
+    def coordinates(self) -> Coordinates:
+        return self.region.coordinates
+
+    def largest(self, bound: Any, bounded: bool) -> np.ndarray:
+        """Logarithms of the vertices' largest weights, which may have to be `bounded`."""
+        found = log_weights_over(
+            self.coordinates, self.region.rows, self.proposals, self.logs, bound
         )
+        bad = ~np.isfinite(found)
+        if bounded and bad.any():
+            raise ValueError(
+                f"The weight of vertex {int(np.argmax(bad))} over the proposals has no upper bound "
+                f"({int(bad.sum())} of {bad.size} vertices): put proposals a little outside of the "
+                "region, so that it lies within their hull in natural parameters."
+            )
+        return found
+
+    def weighted(self, values, features, caps: Any = np.inf, tilt: Any = None) -> Weighted:
+        """The terms of draws at the vertices."""
+        rows = self.region.rows
+        return Weighted(values, features, rows, self.proposals, self.logs, caps, tilt)
+
+    def bets(self, early: Hits, index: int, pilot: Draws, count: int, level: float, largest):
+        """The bets by a pilot: near the best for its variance, at most 1 / the largest weight."""
+        values, features = early.column(index)
+        variance = self._variance(values, features, pilot, early.count) if len(values) else 0.0
+        with np.errstate(divide="ignore"):
+            wanted = np.sqrt(2 * level / (count * np.broadcast_to(variance, len(largest))))
+        return not_above(np.minimum(wanted, 1 / largest), features.dtype).astype(np.float64)
+
+    def _variance(self, values, features, pilot: Draws, count: int) -> np.ndarray:
+        """Variance of one term under the draws' mixture, a vertex each, by the pilot's draws."""
+        given, own = (self.proposals, self.logs), proposal_rows(self.coordinates, pilot)
+        tilts: list[Any] = [None]
+        if any(
+            a.shape != b.shape or not np.allclose(a, b) for a, b in zip(given, own, strict=True)
+        ):
+            cast = lambda rows: [jnp.asarray(a, features.dtype) for a in (features, *rows)]
+            ratio = np.asarray(pooled_logs(*cast(given)) - pooled_logs(*cast(own)))
+            tilts = [ratio, 0.5 * ratio]
+        sums = [self.weighted(values, features, tilt=tilt).moments for tilt in tilts]
+        mean = sums[0][0] / count
+        return np.maximum(sums[-1][1] / count - mean * mean, 0)
 
 
-def pilot_variance(early: Hits, index, pilot, region, proposals, logs) -> np.ndarray:
-    """Variance of one term under the draws' mixture, a vertex each, by the pilot's draws."""
-    own, own_logs = proposal_rows(region.coordinates, pilot.proposals, shares_of(pilot))
-    values, features = early.column(index)
-    if not len(values):
-        return np.zeros(len(region.rows))
-    infinite = np.full(len(region.rows), np.inf)
-    build = lambda tilt: Weighted(values, features, region.rows, proposals, logs, infinite, tilt)
-    if own.shape == proposals.shape and np.allclose(own, proposals) and np.allclose(own_logs, logs):
-        first, second = build(None).moments()
-    else:
-        cast = lambda a: jnp.asarray(a, features.dtype)
-        ratio = np.asarray(
-            pooled_logs(cast(features), cast(proposals), cast(logs))
-            - pooled_logs(cast(features), cast(own), cast(own_logs))
-        )
-        first, second = build(ratio).moments()[0], build(0.5 * ratio).moments()[1]
-    mean = first / early.count
-    return np.maximum(second / early.count - mean * mean, 0)
-
-
-def bets_of(variance, count: int, level: float, largest: np.ndarray, dtype) -> np.ndarray:
-    """The bets: near the best for this variance, at most 1 / the largest weight."""
-    with np.errstate(divide="ignore"):
-        wanted = np.sqrt(2 * level / (count * variance))
-    return not_above(np.minimum(wanted, 1 / largest), np.dtype(dtype)).astype(np.float64)
-
-
-def vertex_limits(sample: Weighted, count: int, bets, level, mean) -> np.ndarray:
-    """The limit at each vertex."""
-    misses = count - sample.hits
-    if not sample.hits:
-        return np.expm1(level / count) / bets
-    spread = np.sqrt(2 * level / count)
-    start = mean + level / (count * bets) + spread * np.sqrt(mean / np.maximum(bets * count, 1))
-    return limits(lambda m: sample.log_sums(m, bets), misses, bets, level, start)
-
-
-def _normal(sums, count, delta):
-    mean = sums[0] / count
-    error = np.sqrt(np.maximum(sums[1] / count - mean * mean, 0) / count)
+def _normal(sample: Weighted, count: int, delta: float):
+    mean, square = (total / count for total in sample.moments)
+    error = np.sqrt(np.maximum(square - mean * mean, 0) / count)
     return mean + float(ndtri(jnp.asarray(1 - delta))) * error, np.full_like(mean, np.nan)
 
 
@@ -230,7 +228,7 @@ def _assembled(region, columns, weighted, largest, hits, draws, delta, method, l
     uppers = []
     for limit in limits_:
         flat = np.exp(gaps) * limit[region.corners].max(1)
-        uppers.append(np.minimum(region.inside(limit)[0], flat))
+        uppers.append(np.minimum(region.inside(limit), flat))
     upper = np.minimum(np.stack(uppers), 1.0)
     top, cells, vertices = np.argmax(upper, 1), region.cell_shape, region.vertex_shape
     index = np.stack(np.unravel_index(top, cells), 1) if cells else top[:, None][:, :0]

@@ -1,26 +1,35 @@
 """Densities of one exponential family as rows of natural parameters, in double precision."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from ..._density import LogDensity
 from ..._stack import pick
 from ...combinators import Mixture, MixtureSameFamily
 from ...combinators.natural import FamilyPart, family_parts, same_family
 from ...families.categorical import Counts
+from ..draws import Draws
 from ..family import parts_of
 
 
-def doubled(tree: PyTree) -> PyTree:
-    """The same tree with its floating arrays in double precision (under `jax.enable_x64`)."""
-    return jax.tree.map(
-        lambda a: jnp.asarray(np.asarray(a, np.float64)) if eqx.is_inexact_array(a) else a, tree
-    )
+def in_doubles(function: Callable) -> Callable:
+    """The function compiled in double precision, whatever is switched on; NumPy's arrays come back."""
+    program = eqx.filter_jit(function)
+    wide = lambda a: jnp.asarray(np.asarray(a, np.float64)) if eqx.is_inexact_array(a) else a
+
+    @functools.wraps(function)
+    def run(*args):
+        with jax.enable_x64(True):
+            return jax.tree.map(np.asarray, program(*jax.tree.map(wide, args)))
+
+    return run
 
 
 def shortened(tree: Any) -> list[Array]:
@@ -72,8 +81,11 @@ class Coordinates(eqx.Module):
 
     def rows(self, densities: PyTree) -> np.ndarray:
         """A stack as rows (V, parts + d); the stack is flattened."""
-        with jax.enable_x64(True):
-            return np.asarray(_rows(doubled(self), doubled(densities)))
+        return _rows(self, densities)
+
+    def completed(self, natural: np.ndarray) -> np.ndarray:
+        """The rows of natural parameters (V, d)."""
+        return np.concatenate([_heads(self, natural), natural], 1)
 
     def features(self, event: PyTree, seen: PyTree = None) -> Array:
         """An event as a row; `seen` says which observations count."""
@@ -139,7 +151,12 @@ def _lengthened(like, natural, start):
     return type(like)(*leaves), start
 
 
-@eqx.filter_jit
+@in_doubles
+def _heads(coordinates: Coordinates, natural: Float[Array, "n d"]) -> Array:
+    return jax.vmap(coordinates.heads)(natural)
+
+
+@in_doubles
 def _rows(coordinates: Coordinates, densities: PyTree) -> Array:
     heads, naturals = [], []
     for part, origin in zip(family_parts(densities), coordinates.origins, strict=True):
@@ -160,16 +177,18 @@ def _rows(coordinates: Coordinates, densities: PyTree) -> Array:
     return jnp.concatenate([jnp.stack(heads, -1), *naturals], -1)
 
 
-def proposal_rows(
-    coordinates: Coordinates, proposals: PyTree, shares: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def proposal_rows(coordinates: Coordinates, draws: Draws) -> tuple[np.ndarray, np.ndarray]:
     """Rows of all proposals' components, and the logarithm of each one's share of all draws.
+
+    Shares are nominal, where labels were drawn at random.
 
     Raises:
         ValueError: if a proposal is no member of the family, nor a mixture of members.
     """
+    shares = np.asarray(draws.counts if draws.shares is None else draws.shares, np.float64)
+    shares = shares / shares.sum() if draws.shares is None else shares
     rows, logs, start = [], [], 0
-    for part in parts_of(proposals, "proposals"):
+    for part in parts_of(draws.proposals, "proposals"):
         share = np.log(shares[start : start + part.size])
         start += part.size
         for stack, inner in _components(part.density):
@@ -184,21 +203,22 @@ def proposal_rows(
             rows.append(found)
             logs.append((share[:, None] + inner).ravel())
     rows, logs = np.concatenate(rows), np.concatenate(logs)
-    return rows[logs > -np.inf], logs[logs > -np.inf]
+    rows, logs = rows[logs > -np.inf], logs[logs > -np.inf]
+    check_inside(rows, "Proposal")
+    return rows, logs
 
 
 def _components(density: Any) -> list[tuple[PyTree, np.ndarray]]:
+    if not isinstance(density, Mixture | MixtureSameFamily):
+        return [(density, np.zeros(1))]
+    weights = np.log(np.asarray(density.weights, np.float64))
     if isinstance(density, MixtureSameFamily):
-        weights = np.log(np.asarray(density.weights, np.float64))
         return [(density.components, weights)]
-    if isinstance(density, Mixture):
-        weights = np.log(np.asarray(density.weights, np.float64))
-        return [
-            (inner, weights[..., k, None] + log)
-            for k, part in enumerate(density.components)
-            for inner, log in _components(part)
-        ]
-    return [(density, np.zeros(1))]
+    return [
+        (inner, weights[..., k, None] + log)
+        for k, part in enumerate(density.components)
+        for inner, log in _components(part)
+    ]
 
 
 def check_inside(rows: np.ndarray, role: str) -> None:

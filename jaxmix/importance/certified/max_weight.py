@@ -121,14 +121,6 @@ def _dual(shares, base, slopes, low, high):
     return entropy.sum(1) + ends.sum(1)
 
 
-def shares_of(draws: Draws) -> np.ndarray:
-    """What share of the draws each proposal gives: nominal, where labels were drawn at random."""
-    if draws.shares is not None:
-        return np.asarray(draws.shares, np.float64)
-    counts = np.asarray(draws.counts, np.float64)
-    return counts / counts.sum()
-
-
 @takes("find the largest weights before.", draws=made_by(Draws, "jm.importance.draw"))
 def max_weight(targets: PyTree, draws: Draws, *, bound=None) -> np.ndarray:
     """Proved upper bounds of sup_x p(x) / q(x), q the pooled mixture of the draws' proposals.
@@ -161,11 +153,8 @@ def max_weight(targets: PyTree, draws: Draws, *, bound=None) -> np.ndarray:
     coordinates = Coordinates.of(targets)
     rows = coordinates.rows(targets)
     check_inside(rows, "Target")
-    proposals, logs = proposal_rows(coordinates, draws.proposals, shares_of(draws))
-    check_inside(proposals, "Proposal")
-    return np.exp(log_weights_over(coordinates, rows, proposals, logs, bound)).reshape(
-        targets.stack_shape
-    )
+    found = log_weights_over(coordinates, rows, *proposal_rows(coordinates, draws), bound)
+    return np.exp(found).reshape(targets.stack_shape)
 
 
 def log_weights_over(coordinates, rows, proposals, logs, bound) -> np.ndarray:

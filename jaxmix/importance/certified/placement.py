@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
+from ..._k_means import lloyd, plus_plus
 from ..._refuse import on_host
 from ..draws import allocate, draw
-from .cells import Region, _heads
-from .coordinates import Coordinates, doubled, proposal_rows
-from .max_weight import shares_of
+from .cells import Region
+from .coordinates import Coordinates, in_doubles, proposal_rows
 from .sweep import Hits
 
 DIRECTIONS = 64  # in which the region's extreme members are looked for
@@ -80,8 +80,7 @@ def place(
     """
     k_first, k_second = jax.random.split(key)
     region = Region(grid)
-    heads = len(region.coordinates.parts)
-    natural = region.rows[:, heads:]
+    natural = region.natural
     outer = _covering(region.coordinates, natural, _outside(region.coordinates, natural, margin))
     count = num_components or len(np.atleast_1d(region.cell_shape)) + 1
     # Some hits from the region alone, then from members tilted to them: rare ones come nearer. Both
@@ -113,24 +112,19 @@ def _outside(coordinates: Coordinates, natural, margin) -> np.ndarray:
     scores = (natural[:, moving] / spread[moving]) @ ways.T
     extreme = natural[np.unique(scores.argmax(0))]
     out = []
-    with jax.enable_x64(True):
-        told = doubled(coordinates)
-        for t in extreme:
-            way = t - middle
-            size = np.sqrt(float(way @ np.asarray(_derivatives(told, jnp.asarray(t))[1]) @ way))
-            step = margin / max(size, 1e-12)
-            while not np.isfinite(float(_normaliser(told, jnp.asarray(t + step * way)))):
-                step *= 0.5
-            out.append(t + step * way)
+    for t in extreme:
+        way = t - middle
+        step = margin / max(np.sqrt(way @ _derivatives(coordinates, t)[2] @ way), 1e-12)
+        while not np.isfinite(_derivatives(coordinates, t + step * way)[0]):
+            step *= 0.5
+        out.append(t + step * way)
     return np.array(out)
 
 
 def _covering(coordinates: Coordinates, natural, outer) -> np.ndarray:
     """The outer members, and vertices so that each has one of them within a nat of divergence."""
-    with jax.enable_x64(True):
-        told = doubled(coordinates)
-        levels, means = map(np.asarray, _levels(told, jnp.asarray(natural)))
-        ends = np.asarray(_levels(told, jnp.asarray(outer))[0])
+    levels, means = _levels(coordinates, natural)
+    ends = _levels(coordinates, outer)[0]
     own = levels - (natural * means).sum(1)
     apart = np.min(ends[None] - means @ outer.T - own[:, None], axis=1)
     added = []
@@ -141,26 +135,19 @@ def _covering(coordinates: Coordinates, natural, outer) -> np.ndarray:
     return np.concatenate([outer, np.array(added).reshape(-1, outer.shape[1])])
 
 
-@eqx.filter_jit
+@in_doubles
 def _levels(coordinates, natural):
     return jax.vmap(jax.value_and_grad(coordinates.log_normaliser))(natural)
 
 
-@eqx.filter_jit
-def _normaliser(coordinates, t):
-    return coordinates.log_normaliser(t)
-
-
 def _members(region: Region, natural: np.ndarray) -> PyTree:
     """A stack of the members of these natural parameters, in the grid's own dtypes."""
-    with jax.enable_x64(True):
-        stack = _built(doubled(region.coordinates), jnp.asarray(natural))
-        stack = jax.tree.map(np.asarray, stack)
     like = region.coordinates.member
-    return jax.tree.map(lambda a, b: jnp.asarray(a, b.dtype), stack, like)
+    made = _built(region.coordinates, natural)
+    return jax.tree.map(lambda a, b: jnp.asarray(a, b.dtype), made, like)
 
 
-@eqx.filter_jit
+@in_doubles
 def _built(coordinates, natural):
     return jax.vmap(coordinates.densities)(natural)
 
@@ -171,12 +158,11 @@ def _tilted(region: Region, f, drawn, natural, count) -> tuple[np.ndarray, np.nd
     values, features = hits.column(0)
     if not len(values):
         raise ValueError(f"None of {hits.count} draws hit f: raise num_draws.")
-    own, logs = proposal_rows(region.coordinates, drawn.proposals, shares_of(drawn))
+    own, logs = proposal_rows(region.coordinates, drawn)
     log_q = np.logaddexp.reduce(features @ own.T + logs, axis=1)
     weights = values[:, None] * np.exp(features @ region.rows.T - log_q[:, None])
     best = int(np.argmax(weights.sum(0)))
-    heads = len(region.coordinates.parts)
-    statistics = np.asarray(features[:, heads:], np.float64)
+    statistics = np.asarray(features[:, len(region.coordinates.parts) :], np.float64)
     moving = np.ptp(natural, axis=0) > 1e-12
     moving = moving if moving.any() else np.ones(natural.shape[1], bool)
     centres = _clusters(statistics[:, moving], np.asarray(weights[:, best], np.float64), count)
@@ -185,57 +171,47 @@ def _tilted(region: Region, f, drawn, natural, count) -> tuple[np.ndarray, np.nd
 
 
 def _clusters(x, weights, count) -> np.ndarray:
-    """Weighted k-means from evenly spaced points along the longest spread."""
-    scaled = x / (x.std(0) + 1e-12)
-    count = min(count, len(np.unique(scaled, axis=0)))
-    order = np.random.default_rng(0)
-    centres = scaled[order.choice(len(x), 1, p=weights / weights.sum())]
-    while len(centres) < count:
-        apart = ((scaled[:, None] - centres[None]) ** 2).sum(2).min(1) * weights
-        centres = np.concatenate([centres, scaled[[np.argmax(apart)]]])
-    for _ in range(20):
-        near = ((scaled[:, None] - centres[None]) ** 2).sum(2).argmin(1)
-        mass = np.bincount(near, weights, len(centres))
-        sums = np.stack([np.bincount(near, weights * c, len(centres)) for c in scaled.T], 1)
-        centres = np.where(mass[:, None] > 0, sums / np.maximum(mass, 1e-300)[:, None], centres)
-    return centres * (x.std(0) + 1e-12)
+    """Centres of weighted k-means."""
+    unit = x.std(0) + 1e-12
+    rows, weights = x[None] / unit, weights[None]
+    count = min(count, len(np.unique(rows[0], axis=0)))
+    start = rows[0, plus_plus(rows, count, weights, np.random.default_rng(0))]
+    return lloyd(rows, start, weights).centres[0] * unit
 
 
 def _matched(coordinates, start, moving, wanted) -> np.ndarray:
     """The member whose moving statistics have this mean: Newton, halved while it leaves the family."""
-    t = start.copy()
-    with jax.enable_x64(True):
-        told = doubled(coordinates)
-        level = lambda t: float(_normaliser(told, jnp.asarray(t))) - t[moving] @ wanted
-        value = level(t)
-        for _ in range(30):
-            slope, bend = map(np.asarray, _derivatives(told, jnp.asarray(t)))
-            gap = slope[moving] - wanted
-            step = np.zeros_like(t)
-            step[moving] = -np.linalg.lstsq(bend[np.ix_(moving, moving)], gap, rcond=None)[0]
-            size = 1.0
-            while size > 1e-6 and not level(t + size * step) <= value:
-                size *= 0.5
-            if size <= 1e-6 or np.abs(step).max() < 1e-8:
+    t, some = start.copy(), np.ix_(moving, moving)
+    value, slope, bend = _derivatives(coordinates, t)
+    for _ in range(30):
+        step = np.zeros_like(t)
+        step[moving] = -np.linalg.lstsq(bend[some], slope[moving] - wanted, rcond=None)[0]
+        for size in 0.5 ** np.arange(20):
+            new = t + size * step
+            found = _derivatives(coordinates, new)
+            if found[0] - value <= (new - t)[moving] @ wanted:
                 break
-            t, value = t + size * step, level(t + size * step)
+        else:
+            return t
+        t, (value, slope, bend) = new, found
+        if np.abs(step).max() < 1e-8:
+            break
     return t
 
 
-@eqx.filter_jit
+@in_doubles
 def _derivatives(coordinates, t):
-    return jax.grad(coordinates.log_normaliser)(t), jax.hessian(coordinates.log_normaliser)(t)
+    level = coordinates.log_normaliser
+    return level(t), jax.grad(level)(t), jax.hessian(level)(t)
 
 
 def _shares(region: Region, f, drawn, estimates, natural, defensive) -> Float[np.ndarray, " k"]:
     """Shares that minimise sum f^2 p^2 / (q q_drawn), by their multiplicative fixed point."""
     values, features = Hits(f, region.coordinates, drawn.events).column(0)
     features = np.asarray(features, np.float64)
-    own, logs = proposal_rows(region.coordinates, drawn.proposals, shares_of(drawn))
+    own, logs = proposal_rows(region.coordinates, drawn)
     log_q = np.logaddexp.reduce(features @ own.T + logs, axis=1)[:, None]
-    with jax.enable_x64(True):
-        heads = np.asarray(_heads(doubled(region.coordinates), jnp.asarray(natural)))
-    rows = np.concatenate([heads, natural], 1)
+    rows = region.coordinates.completed(natural)
     large = np.flatnonzero(estimates >= LARGE * estimates.max())
     large = large[np.linspace(0, len(large) - 1, min(len(large), MOST_LARGE)).astype(int)]
     targets = np.exp(features @ region.rows[large].T - log_q) / estimates[large]

@@ -5,7 +5,6 @@ import dataclasses
 import jax
 import numpy as np
 
-from .betting import limits
 from .cells import grid_cells
 from .result import Certificate
 from .sweep import Weighted, not_above
@@ -45,7 +44,8 @@ def refine(
             finer = region.part(rows, sub_cells)
             most = np.exp(finer.gaps().max())
             ends = inverse.min() / most, inverse.max() * np.exp(gaps[cell])
-            bound = finer.inside(_limits(sample, count, rows, ends, level))[0].max()
+            limit = _limits(sample, count, rows, ends, level)
+            bound = finer.inside(limit).max()
             fresh[index, cell] = min(fresh[index, cell], bound)
     split = np.cumsum([u.size // gaps.size for u in uppers])[:-1]
     new = [part.reshape(u.shape) for part, u in zip(np.split(fresh, split), uppers, strict=True)]
@@ -71,12 +71,6 @@ def _subdivision(axes: int, splits: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _limits(sample: Weighted, count: int, rows, ends, level) -> np.ndarray:
     """The larger of the limits for the two ends of 1 / bet."""
+    bets = not_above(np.repeat(1 / np.array(ends), len(rows)), sample.dtype).astype(np.float64)
     again = sample.at(np.concatenate([rows, rows]))
-    bets = np.repeat(1 / np.array(ends), len(rows))
-    bets = not_above(bets, sample.dtype).astype(np.float64)
-    mean = again.moments()[0] / count if sample.hits else np.zeros(len(bets))
-    start = mean + level / (count * bets)
-    if not sample.hits:
-        return (np.expm1(level / count) / bets).reshape(2, -1).max(0)
-    found = limits(lambda m: again.log_sums(m, bets), count - sample.hits, bets, level, start)
-    return found.reshape(2, -1).max(0)
+    return again.limits(count, bets, level).reshape(2, -1).max(0)

@@ -1,5 +1,6 @@
 """Passes over the draws that hit: sums over them for every vertex, block by block."""
 
+import functools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,8 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from ..._trees import num_rows
-from ..result import flatten_values
+from ..values import flatten_values
+from .betting import limits
 from .coordinates import Coordinates
 from .support import Box, holds
 
@@ -123,7 +125,7 @@ class Weighted:
     exact ones; no term exceeds the vertex's proved largest.
     """
 
-    def __init__(self, values, features, rows, proposals, logs, caps, tilt=None):
+    def __init__(self, values, features, rows, proposals, logs, caps=np.inf, tilt=None):
         dtype = features.dtype
         every = np.concatenate([rows, proposals])
         self._given = (values, features, proposals, logs)
@@ -131,7 +133,8 @@ class Weighted:
         self.dtype, self.hits = dtype, len(values)
         cast = lambda a: jnp.asarray(np.asarray(a, dtype))
         self.rows, self.proposals = cast(rows[:, moving]), cast(proposals[:, moving])
-        self.logs, self.caps = cast(logs), cast(_not_below(caps, dtype))
+        self.logs = cast(logs)
+        self.caps = cast(_not_below(np.broadcast_to(caps, len(rows)), dtype))
         self.sizes = cast(np.abs(every[:, moving]).max(0))
         self.features, self.values = features[:, moving], values
         self.tilt = tilt  # logarithms by which a draw's weight is raised, for those of a pilot
@@ -140,7 +143,7 @@ class Weighted:
     def at(self, rows: np.ndarray) -> "Weighted":
         """The same draws' terms at other members of the family."""
         values, features, proposals, logs = self._given
-        return Weighted(values, features, rows, proposals, logs, np.full(len(rows), np.inf))
+        return Weighted(values, features, rows, proposals, logs)
 
     def _over(self, function: Callable, *args) -> list:
         """Sums (rows of chunks, vertices), added in double precision, over all blocks."""
@@ -168,10 +171,19 @@ class Weighted:
             sums = list(pool.map(one, starts))
         return [sum(column[1:], column[0]) for column in zip(*sums, strict=True)]
 
-    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+    @functools.cached_property
+    def moments(self) -> list[np.ndarray]:
         """Sums of the terms and of their squares."""
-        first, second = self._over(_moments)
-        return first, second
+        return self._over(_moments)
+
+    def limits(self, count: int, bets: np.ndarray, level: float) -> np.ndarray:
+        """The limit at each member, from so many draws in all."""
+        if not self.hits:
+            return np.expm1(level / count) / bets
+        mean = self.moments[0] / count
+        spread = np.sqrt(2 * level / count)
+        start = mean + level / (count * bets) + spread * np.sqrt(mean / np.maximum(bets * count, 1))
+        return limits(lambda m: self.log_sums(m, bets), count - self.hits, bets, level, start)
 
     def log_sums(self, m: np.ndarray, bets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A lower bound of sum_i log{1 + bets (m - X_i)} over the hits, and its slope in m."""

@@ -3,9 +3,7 @@
 import itertools
 from typing import Any
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
@@ -18,9 +16,8 @@ from ...families import (
     SphericalNormal,
     TiedMultivariateNormal,
 )
-from .coordinates import Coordinates, check_inside, doubled, shortened
+from .coordinates import Coordinates, check_inside, in_doubles, shortened
 
-GOLDEN = (5**0.5 - 1) / 2
 NORMALS = (Normal, DiagonalNormal, SphericalNormal, MultivariateNormal, TiedMultivariateNormal)
 
 
@@ -96,11 +93,7 @@ def _exponents(centre: Any, at: Any):
     middle, steps = start[0, heads:], rows[:, heads:] - start[:, heads:]
     direct = len(rows) == 1 or _corner_rule(coordinates, steps)
 
-    def exponent(q: float) -> np.ndarray:
-        with jax.enable_x64(True):
-            return np.asarray(_tilt(doubled(coordinates), middle, steps, jnp.asarray(q), direct))
-
-    return exponent
+    return lambda q: _tilt(coordinates, middle, steps, np.asarray(q, float), direct)
 
 
 def _corner_rule(coordinates: Coordinates, steps: np.ndarray) -> bool:
@@ -135,7 +128,7 @@ def _columns(leaf) -> dict[int, bool]:
     return out
 
 
-@eqx.filter_jit
+@in_doubles
 def _tilt(coordinates, middle, steps, q, direct: bool):
     a = coordinates.log_normaliser
     at_middle = a(middle)
@@ -148,20 +141,11 @@ def _tilt(coordinates, middle, steps, q, direct: bool):
 
 
 def _least(value) -> float:
-    """The least of a quasi-convex function of log(q - 1), by golden sections."""
+    """The least of a quasi-convex function of log(q - 1)."""
+    from scipy.optimize import minimize_scalar  # not for every import
+
     grid = np.linspace(-12, 12, 97)
-    finite = [v if np.isfinite(v) else np.inf for v in map(value, grid)]
-    middle = int(np.argmin(finite))
-    low, high = grid[max(middle - 1, 0)], grid[min(middle + 1, len(grid) - 1)]
-    left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
-    at_left, at_right = value(left), value(right)
-    for _ in range(60):
-        if not at_left > at_right:
-            high, right, at_right = right, left, at_left
-            left = high - GOLDEN * (high - low)
-            at_left = value(left)
-        else:
-            low, left, at_left = left, right, at_right
-            right = low + GOLDEN * (high - low)
-            at_right = value(right)
-    return 0.5 * (low + high)
+    finite = lambda s: value(s) if np.isfinite(value(s)) else np.finfo(float).max
+    middle = int(np.argmin([finite(s) for s in grid]))
+    ends = grid[max(middle - 1, 0)], grid[min(middle + 1, len(grid) - 1)]
+    return minimize_scalar(finite, bounds=ends, method="bounded", options={"xatol": 1e-12}).x
