@@ -164,6 +164,9 @@ def sweep(sample: Sample, weights: Float[Array, "j k"]) -> tuple[Totals, Float[A
     if values.shape[0] != size * each:  # backwards, a block is computed again rather than kept
         one = jax.checkpoint(one)
     blocks, logs = map_blocks(one, (rows, values, strata.stratum), size * each)
+    # Not as the loop made it: known counts are part of the program.
+    counts = jnp.full((logs.shape[0], size), each)
+    blocks = blocks._replace(counts=counts.astype(weights.dtype))
     return gathered(blocks, strata.counts.shape[0]), logs.reshape(-1, *logs.shape[2:])
 
 

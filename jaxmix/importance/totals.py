@@ -59,7 +59,7 @@ def mean_and_residual(strata: Strata, values: Array) -> tuple[Array, Array]:
     return mean, values - strata.to_rows(mean)
 
 
-def _units(values: Array, relative: Array, inside: Array) -> Array:
+def _units(values: Array, relative: Array, inside: Array, peak: Array) -> Array:
     """Units of the values (m,), in which no term's square over- or underflows.
 
     They are 1, exactly, unless the largest value is beyond 1 / eps^2 or below eps^2: only then is
@@ -73,7 +73,7 @@ def _units(values: Array, relative: Array, inside: Array) -> Array:
     plain = jnp.all((largest == 0) | ((largest >= least) & (largest <= 1 / least)))
 
     def by_weight():
-        rows = jnp.max(jnp.where(inside, relative - _peak(relative, inside)[0], -jnp.inf), 1)
+        rows = jnp.max(jnp.where(inside, relative - peak, -jnp.inf), 1)
         counted = jnp.where((rows > -jnp.inf)[:, None], sizes, jnp.zeros_like(sizes))
         unit = jnp.exp(jnp.max(jnp.log(counted) + rows[:, None], 0))
         # Neither a value over its unit overflows, nor the unit's reciprocal.
@@ -87,10 +87,11 @@ def _units(values: Array, relative: Array, inside: Array) -> Array:
 def terms(values: Array, ratios: Ratios):
     """Terms f p / q and masses p / q, each over its own scale: (terms, shift, masses, shift)."""
     relative, inside = ratios.relative, ratios.inside
-    unit = _units(values, relative, inside)
+    mass_shift, _ = _peak(relative, inside)
+    unit = _units(values, relative, inside, mass_shift)
     values = values / unit[None, :]
     hit = jnp.any(values != 0, 1)[:, None] & inside
-    (shift, log_largest), (mass_shift, _) = _peak(relative, hit), _peak(relative, inside)
+    shift, log_largest = _peak(relative, hit)
 
     def over(mask, peak):
         scaled = jnp.exp(jnp.where(mask, relative - peak, jnp.zeros_like(relative)))

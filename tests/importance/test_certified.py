@@ -116,6 +116,10 @@ def test_bounds_at_corners_bound_the_inside(x64):
         terms = [log_choose + counts * a - n * np.logaddexp(0, a) for a in t]
         return np.exp(terms[0]) @ f @ np.exp(terms[1])
 
+    def fall(logits, corners):
+        share, level = scipy.special.softmax(logits), lambda t: n * np.logaddexp(0, t).sum(-1)
+        return level(share @ corners) - share @ level(corners)
+
     pair = jax.vmap(lambda a, b: jm.Composite([jm.Binomial(n, jax.nn.sigmoid(x)) for x in (a, b)]))
     for _ in range(20):
         corners = rng.normal(0, 2, (4, 2))
@@ -126,10 +130,7 @@ def test_bounds_at_corners_bound_the_inside(x64):
         inside = [expected(f, share @ corners) for share in rng.dirichlet(np.ones(4), 50)]
         assert max(inside) <= top * (1 + 1e-9)
         # The largest gap is the least largest divergence from a member to the corners.
-        level = lambda t: n * np.logaddexp(0, t).sum(-1)
-        share = scipy.special.softmax
-        fall = lambda a: level(share(a) @ corners) - share(a) @ level(corners)
-        gap, own = region.gaps()[0], -scipy.optimize.minimize(fall, np.zeros(4)).fun
+        gap, own = region.gaps()[0], -scipy.optimize.minimize(fall, np.zeros(4), corners).fun
         assert own <= gap <= own + 1e-6 + 1e-4 * gap
     # The reversed divergence would be none.
     line = jm.importance.certified.cells.Region(binomials(jnp.array([-1.0, 1.0])))
