@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._numerics import as_float
-from ..families._entrances import exp_of
+from ..families._entrances import exp_of, logs
 from ..families._special import stirling
 from ..families._support import COUNT, POSITIVE, TRUTH
 from ..families.bernoulli import Bernoulli
@@ -103,7 +103,8 @@ class GammaRegression(_OnePredictor):
     Args:
         coefficients: vector (p,).
         intercept: scalar.
-        shape: the shape k, positive: 1 / k is the squared coefficient of variation.
+        shape: the shape k, positive: 1 / k is the squared coefficient of variation; or its
+            logarithm as `log_shape`.
         offset: whether events carry an offset of the log-mean (static).
 
     Example:
@@ -119,9 +120,12 @@ class GammaRegression(_OnePredictor):
     log_shape: Float[Array, "*stack"]
     shape = exp_of("log_shape")
 
-    def __init__(self, coefficients, intercept, shape, *, offset: bool = False):
-        self.coefficients, self.intercept, shape = as_float(coefficients, intercept, shape)
-        self.log_shape, self.offset = jnp.log(shape), offset
+    def __init__(
+        self, coefficients, intercept, shape=None, *, log_shape=None, offset: bool = False
+    ):
+        (log,) = logs("GammaRegression", shape=(shape, log_shape))
+        self.coefficients, self.intercept, self.log_shape = as_float(coefficients, intercept, log)
+        self.offset = offset
 
     def local_log_prob(self, y, eta, shapes):
         k = jnp.exp(shapes[0])
@@ -144,7 +148,7 @@ class NegativeBinomialRegression(_OnePredictor):
     Args:
         coefficients: vector (p,).
         intercept: scalar.
-        successes: r, positive; statsmodels' alpha is 1 / r.
+        successes: r, positive, or its logarithm as `log_successes`; statsmodels' alpha is 1 / r.
         offset: whether events carry an offset of the log-mean (static).
 
     Example:
@@ -159,9 +163,13 @@ class NegativeBinomialRegression(_OnePredictor):
     log_successes: Float[Array, "*stack"]
     successes = exp_of("log_successes")
 
-    def __init__(self, coefficients, intercept, successes, *, offset: bool = False):
-        self.coefficients, self.intercept, r = as_float(coefficients, intercept, successes)
-        self.log_successes, self.offset = jnp.log(r), offset
+    def __init__(
+        self, coefficients, intercept, successes=None, *, log_successes=None, offset: bool = False
+    ):
+        (log,) = logs("NegativeBinomialRegression", successes=(successes, log_successes))
+        taken = as_float(coefficients, intercept, log)
+        self.coefficients, self.intercept, self.log_successes = taken
+        self.offset = offset
 
     def local_log_prob(self, y, eta, shapes):
         r, m = jnp.exp(shapes[0]), jnp.exp(eta[0])

@@ -8,8 +8,15 @@ from jaxtyping import Array, Float
 
 from .._density import made
 from .._numerics import as_float
-from ..families._entrances import exp_of
-from ..families._factors import HIGHEST, covariance_of, precision_factor, product, whitener
+from ..families._entrances import exp_of, logs
+from ..families._factors import (
+    HIGHEST,
+    covariance_of,
+    factor_of,
+    precision_factor,
+    product,
+    whitener,
+)
 from ..families._moments import at_floor
 from ..families.multivariate_normal import MultivariateNormal
 from ..families.normal import Normal
@@ -27,7 +34,7 @@ class LinearRegression(LinearForm):
     Args:
         coefficients: vector (p,).
         intercept: scalar.
-        scale: standard deviation of the errors, positive.
+        scale: standard deviation of the errors, positive; or its logarithm as `log_scale`.
         offset: whether events carry an offset (static).
 
     Example:
@@ -47,9 +54,12 @@ class LinearRegression(LinearForm):
     offset: bool = eqx.field(static=True)
     scale = exp_of("log_scale")
 
-    def __init__(self, coefficients, intercept, scale, *, offset: bool = False):
-        self.coefficients, self.intercept, scale = as_float(coefficients, intercept, scale)
-        self.log_scale, self.offset = jnp.log(scale), offset
+    def __init__(
+        self, coefficients, intercept, scale=None, *, log_scale=None, offset: bool = False
+    ):
+        (log,) = logs("LinearRegression", scale=(scale, log_scale))
+        self.coefficients, self.intercept, self.log_scale = as_float(coefficients, intercept, log)
+        self.offset = offset
 
     @classmethod
     def template(cls, num_features: int, *, offset: bool = False) -> Self:
@@ -100,7 +110,8 @@ class MultivariateLinearRegression(LinearForm):
     Args:
         coefficients: matrix (r, p).
         intercept: vector (r,).
-        covariance: positive definite matrix (r, r) of the errors.
+        covariance: positive definite matrix (r, r) of the errors; or `scale_tril`, `precision` or
+            `factor` instead, as in `MultivariateNormal`.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -114,11 +125,13 @@ class MultivariateLinearRegression(LinearForm):
     factor: Float[Array, "*stack r r"]
     num_responses = property(lambda self: self.intercept.shape[-1])
 
-    def __init__(self, coefficients, intercept, covariance):
-        self.coefficients, self.intercept, covariance = as_float(
-            coefficients, intercept, covariance
-        )
-        self.factor = precision_factor(covariance)
+    def __init__(self, coefficients, intercept, covariance=None, *, scale_tril=None,
+                 precision=None, factor=None):  # fmt: skip
+        self.coefficients, intercept = as_float(coefficients, intercept)
+        self.intercept, self.factor = factor_of(
+            "MultivariateLinearRegression", intercept,
+            covariance=covariance, scale_tril=scale_tril, precision=precision, factor=factor,
+        )  # fmt: skip
 
     @classmethod
     def template(cls, num_features: int, num_responses: int) -> Self:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import chex
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -104,3 +105,25 @@ def test_whole_chunks_are_the_tilted_gradient(case, x64, monkeypatch):
     by_row = jax.jit(lambda *args: expect(*args))(model, data, jnp.asarray(weights))
     for a, b in zip(jax.tree.leaves(by_chunk), jax.tree.leaves(by_row), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
+
+
+def test_an_unconstrained_entrance_gives_the_same_density():
+    ours, number = (jnp.array([0.4, -2.0]), 0.7), jnp.float32(1.7)
+    for family, name in [
+        (jm.LinearRegression, "scale"),
+        (jm.GammaRegression, "shape"),
+        (jm.NegativeBinomialRegression, "successes"),
+    ]:
+        log = {f"log_{name}": jnp.log(number)}
+        chex.assert_trees_all_close(family(*ours, **log), family(*ours, number), rtol=1e-6)
+        with pytest.raises(TypeError, match=f"one of {name} and log_{name}.* both"):
+            family(*ours, number, **log)
+    covariance, place = jnp.array([[2.0, 0.3], [0.3, 0.5]]), (jnp.ones((2, 1)), jnp.zeros(2))
+    right = jm.MultivariateLinearRegression(*place, covariance)
+    for form, matrix in [
+        ("scale_tril", jnp.linalg.cholesky(covariance)),
+        ("precision", jnp.linalg.inv(covariance)),
+        ("factor", right.factor),
+    ]:
+        got = jm.MultivariateLinearRegression(*place, **{form: matrix})
+        chex.assert_trees_all_close(got, right, rtol=1e-5)
