@@ -25,8 +25,7 @@ from ..families import (
     VonMises,
 )
 from .column import Column, cells, column_of, names_rows
-from .score import held_out
-from .worth import MAX_NUMBERS, part, skewed, spread, tails, turn, zeros
+from .trial import MAX_NUMBERS, held_out, part, skewed, spread, tails, turn, zeros
 
 MAX_LABELS = 50  # of texts
 MAX_LEVELS = 12  # of numbers with decimals: no hours or days

@@ -5,8 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .score import ROWS
-
+ROWS = (256, 2048)  # values that a score is made from, drawn at random from a longer column
 DIGITS = 9
 HEAPED = 5.0  # rows a distinct value from which ties are no accident
 PILED = 0.2  # of the rows at one value from which they are none either

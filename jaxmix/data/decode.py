@@ -12,6 +12,7 @@ from .._trees import take
 from ..combinators import Censored, Composite, MarkovChain, OptionalEvent, Sequence
 from ..combinators import Optional as OptionalField
 from ..families import BernoulliSet, Categorical, NoisyNormal
+from .labels import names_of
 from .structure import domain_of, structure
 
 
@@ -59,11 +60,6 @@ def decode(model: PyTree, events: PyTree, *, columns: bool = False) -> Any:
     return {name: [listed(value) for value in values] for name, values in decoded.items()}
 
 
-def _named(codes: np.ndarray, labels: tuple | None) -> list:
-    codes = codes.tolist()
-    return codes if labels is None else [labels[code] for code in codes]  # pyright: ignore[reportReturnType]
-
-
 def _decode(density: PyTree, events: Any) -> list:
     return _events.decode(structure(density), events)
 
@@ -99,21 +95,22 @@ def _decode_sequence(density: MarkovChain | Sequence, events: Any) -> list:
     items, lengths = events
     used = np.arange(jax.tree.leaves(items)[0].shape[1]) < lengths[:, None]
     flat = take(items, used)
-    states = isinstance(density, MarkovChain)
-    values = _named(flat, density.labels) if states else _decode(density.item, flat)
+    chained = isinstance(density, MarkovChain)
+    values = _decode_label(density, flat) if chained else _decode(density.item, flat)
     ends = np.cumsum(lengths).tolist()
     return [values[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True)]
 
 
 @_events.decode.register(BernoulliSet)
 def _decode_set(density: BernoulliSet, events: Any) -> list:
-    names = range(density.size) if density.labels is None else density.labels
+    names = names_of(density)
     return [{names[i] for i in np.flatnonzero(row)} for row in events]
 
 
 @_events.decode.register(Categorical)
-def _decode_label(density: Categorical, events: Any) -> list:
-    return _named(events, density.labels)
+def _decode_label(density: Categorical | MarkovChain, events: Any) -> list:
+    codes = events.tolist()
+    return codes if density.labels is None else [density.labels[code] for code in codes]
 
 
 @_events.decode.register(Censored)

@@ -23,7 +23,7 @@ from ..combinators import Optional as OptionalField
 from ..families import BernoulliSet, Categorical, NoisyEvent, NoisyNormal
 from ..families._support import REAL, Domain
 from ..regression import Regression
-from .labels import expected_labels, label_codes
+from .labels import expected_labels, label_codes, names_of
 from .numbers import Where, encode_numbers, present_values
 from .responses import of_field
 from .structure import domain_of, response_of, structure
@@ -121,15 +121,10 @@ def _encode_value(density: PyTree, values: Any, where: Where) -> np.ndarray:
 
 
 @_events.encode.register(Categorical)
-def _encode_label(density: Categorical, values: Any, where: Where) -> np.ndarray:
-    return _codes(density, values, where)
-
-
 def _codes(density: Categorical | BernoulliSet, labels: Any, where: Where) -> np.ndarray:
-    known = density.size if density.labels is None else density.labels
-    codes, bad = label_codes(labels, known)
+    codes, bad = label_codes(labels, names_of(density))
     if bad is not None:
-        raise where.refuse(bad, labels[bad], expected_labels(known))
+        raise where.refuse(bad, labels[bad], expected_labels(names_of(density)))
     return codes
 
 
@@ -137,33 +132,27 @@ def _codes(density: Categorical | BernoulliSet, labels: Any, where: Where) -> np
 def _encode_interval(density: Censored, values: Any, where: Where) -> IntervalEvent:
     """Numbers, and pairs of ends: None or an infinite number where there is none."""
     pairs = [v if isinstance(v, tuple | list | np.ndarray) else (v, v) for v in values]
-    bad = next((i for i, pair in enumerate(pairs) if len(pair) != 2), None)
-    if bad is not None:
-        raise where.refuse(bad, values[bad], "a number, or the two ends of an interval")
+    _check_each(pairs, values, 2, where, "a number, or the two ends of an interval")
     low = [-np.inf if low is None else low for low, _ in pairs]
     high = [np.inf if high is None else high for _, high in pairs]
     ends = density.domain._replace(open=False, whole=False, also=(-np.inf, np.inf))
     low, high = (encode_numbers(ends, side, where) for side in (low, high))
-    bad = np.flatnonzero(low > high)
-    if bad.size:
-        raise where.refuse(
-            int(bad[0]), values[bad[0]], "an interval whose low end is not above its high one"
-        )
+    for bad in np.flatnonzero(low > high):
+        words = "an interval whose low end is not above its high one"
+        raise where.refuse(bad, values[bad], words)
     return IntervalEvent(low, high)  # pyright: ignore[reportArgumentType]
 
 
 @_events.encode.register(NoisyNormal)
 def _encode_noisy(density: NoisyNormal, values: Any, where: Where) -> NoisyEvent:
     """Pairs of a vector (d,) and the covariance (d, d) of its noise."""
-    bad = next((i for i, v in enumerate(values) if not _has_fields(v, 2)), None)
-    if bad is not None:
-        raise where.refuse(bad, values[bad], "a pair of a vector and the covariance of its noise")
-    vectors, flat = Domain(f"a vector of {density.dim} numbers", dim=density.dim), density.dim**2
-    rows = [np.reshape(noise, -1) for _, noise in values]
-    noise = encode_numbers(
-        Domain(f"a matrix of {flat} numbers", dim=flat), rows, where.inner("noise")
-    )
-    value = encode_numbers(vectors, [value for value, _ in values], where.inner("value"))
+    _check_each(values, values, 2, where, "a pair of a vector and the covariance of its noise")
+    flat = density.dim**2
+    matrix = Domain(f"a matrix of {flat} numbers", dim=flat)
+    vector = Domain(f"a vector of {density.dim} numbers", dim=density.dim)
+    noise = [np.reshape(noise, -1) for _, noise in values]
+    noise = encode_numbers(matrix, noise, where.inner("noise"))
+    value = encode_numbers(vector, [value for value, _ in values], where.inner("value"))
     return NoisyEvent(value, noise.reshape(-1, density.dim, density.dim))  # pyright: ignore[reportArgumentType]
 
 
@@ -185,12 +174,8 @@ def _encode_record(density: Composite, rows: Any, where: Where) -> PyTree:
         ]
     else:
         plain_rows = all(issubclass(kind, tuple | list) for kind in set(map(type, rows)))
-        bad = None
         if not plain_rows or set(map(len, rows)) - {len(items)}:
-            odd = (i for i, row in enumerate(rows) if not _has_fields(row, len(items)))
-            bad = next(odd, None)
-        if bad is not None:
-            raise where.refuse(bad, rows[bad], f"a tuple of {len(items)} fields")
+            _check_each(rows, rows, len(items), where, f"a tuple of {len(items)} fields")
         columns = list(zip(*rows, strict=True)) or [()] * len(items)
     parts = [
         _encode(part, column, where.inner(name))
@@ -199,8 +184,11 @@ def _encode_record(density: Composite, rows: Any, where: Where) -> PyTree:
     return _record(density, parts)
 
 
-def _has_fields(row: Any, size: int) -> bool:
-    return isinstance(row, tuple | list | np.ndarray) and len(row) == size
+def _check_each(rows: Any, values: Any, size: int, where: Where, expected: str) -> None:
+    """Refuse the first value whose row is no sequence of so many fields."""
+    for i, row in enumerate(rows):
+        if not (isinstance(row, tuple | list | np.ndarray) and len(row) == size):
+            raise where.refuse(i, values[i], expected)
 
 
 def _get(row, name, part, index, where):
@@ -240,27 +228,19 @@ def _lengths(values: Any, where: Where, what: str) -> np.ndarray:
 
 
 @_events.encode.register(MarkovChain)
-def _encode_chain(density: MarkovChain, values: Any, where: Where) -> SequenceEvent:
-    states = Categorical.template(density.size, labels=density.labels)
-    return _encode_items(states, density.max_length, values, where)
-
-
 @_events.encode.register(Sequence)
-def _encode_sequence(density: Sequence, values: Any, where: Where) -> SequenceEvent:
-    return _encode_items(density.item, density.max_length, values, where)
-
-
-def _encode_items(item, max_length, values, where) -> SequenceEvent:
+def _encode_sequence(density: MarkovChain | Sequence, values: Any, where: Where) -> SequenceEvent:
     lengths = _lengths(values, where, "a sequence")
     longest = int(lengths.max(initial=0))
-    capacity = max(longest, 1) if max_length is None else max_length
+    capacity = max(longest, 1) if density.max_length is None else density.max_length
     if longest > capacity:
         bad = int(lengths.argmax())
         words = f"a sequence of at most {capacity} items (max_length)"
         raise where.refuse(bad, f"a sequence of {longest} items", words)
     rows = np.repeat(np.arange(len(lengths)), lengths)
-    flat = list(chain.from_iterable(values))
-    encoded = _encode(item, flat, where.inner("items", rows))
+    flat, inner = list(chain.from_iterable(values)), where.inner("items", rows)
+    chained = isinstance(density, MarkovChain)
+    encoded = _codes(density, flat, inner) if chained else _encode(density.item, flat, inner)  # pyright: ignore[reportArgumentType]
     used = np.arange(capacity) < lengths[:, None]
 
     def pad(array):

@@ -1,13 +1,14 @@
-"""Cross-validation: each row scored by a fit that never saw it."""
+"""Random parts of the rows; cross-validation: each row scored by a fit that never saw it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
-from .._arguments import density, key, takes
+from .._arguments import density, in_doubles, key, takes
 from .._arguments import rows as rows_of
 from .._sharding import gathered
 from .._trees import num_rows
@@ -66,6 +67,42 @@ def k_fold(key: Key[Array, ""], data: PyTree, folds: int) -> Iterator[tuple[PyTr
             yield tuple(_picked(data, rows) for rows in (train, held))
 
     return pairs()
+
+
+@takes("split the rows before.", key=key, data=rows_of, fractions=in_doubles)
+def partition(key: Key[Array, ""], data: PyTree, fractions: Sequence[float]) -> tuple[PyTree, ...]:
+    """Split events at random into parts of given fractions.
+
+    Args:
+        key: a typed key.
+        data: events, stacked along a leading axis.
+        fractions: what share of the rows each part gets; positive, adding up to at most 1.
+
+    Returns:
+        As many parts, each in the rows' own order.
+
+    Raises:
+        ValueError: for fractions that are not positive or exceed 1 together, or an empty part.
+
+    Example:
+        >>> import jax, jaxmix as jm, jax.numpy as jnp
+        >>> train, valid = jm.partition(jax.random.key(0), jnp.arange(10), (0.8, 0.2))
+        >>> train.shape, valid.shape
+        ((8,), (2,))
+    """
+    data = gathered(data)
+    count = num_rows(data)
+    shares = np.asarray(fractions, dtype=np.float64)
+    if shares.ndim != 1 or np.any(shares <= 0) or shares.sum() > 1 + 1e-9:
+        raise ValueError(
+            f"Fractions are positive and add up to at most 1; {shares.tolist()} were given."
+        )
+    ends = np.concatenate([[0], np.rint(np.cumsum(shares) * count).astype(int)])
+    if np.any(np.diff(ends) == 0):
+        raise ValueError(f"{count} rows are too few for the fractions {shares.tolist()}.")
+    order = np.asarray(jax.random.permutation(key, count))
+    parts = [np.sort(order[a:b]) for a, b in pairwise(ends)]
+    return tuple(_picked(data, index) for index in parts)
 
 
 def _picked(data: PyTree, rows: np.ndarray) -> PyTree:

@@ -17,7 +17,7 @@ from ..families import BernoulliSet, Categorical, Poisson
 from .candidates import MAX_LABELS, Chosen, choose_number, known_family
 from .copies import copies_among
 from .labels import OTHER
-from .numbers import in_python, is_date, present_values, there
+from .numbers import as_floats, in_python, is_date, present_values, there
 from .responses import regression_of
 from .tables import columns_of, is_table
 
@@ -49,10 +49,10 @@ def _choose(values: Any, name: str = "", only: str | None = None) -> Chosen:
     """A family for a column's values, none of them missing."""
     if len(values) == 0:
         return Chosen("ignored", None, "no value at all")
-    if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
-        return _number(values.astype(np.float64), name, only)
-    if all(_is_number(value) for value in values):
-        return _number(np.array(values, dtype=np.float64), name, only)
+    if (numbers := as_floats(values)) is not None:
+        if only != "Categorical":
+            return choose_number(numbers, name, only)
+        return _labels([int(v) if v == int(v) else v for v in numbers.tolist()])
     if only not in (None, "Categorical") and all(isinstance(value, str) for value in values):
         return Chosen("ignored", None, "its values are texts")
     if any(is_date(value) for value in values):
@@ -67,16 +67,6 @@ def _choose(values: Any, name: str = "", only: str | None = None) -> Chosen:
     if len(kinds) > 1:
         return Chosen("ignored", None, f"it mixes {' and '.join(sorted(kinds))}")
     return _labels(values)
-
-
-def _number(values: np.ndarray, name: str, only: str | None) -> Chosen:
-    if only == "Categorical":
-        return _labels([int(v) if v == int(v) else v for v in values.tolist()])
-    return choose_number(values, name, only)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
 def _labels(values: Any) -> Chosen:

@@ -65,6 +65,14 @@ def there(values: Any) -> Any:
     return [in_python(value) for value in compress(values, present.tolist())]
 
 
+def as_floats(values: Any) -> np.ndarray | None:
+    """Values that are there, if they are numbers and no truth values."""
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
+        return values.astype(np.float64)
+    real = lambda v: isinstance(v, int | float | np.number) and not isinstance(v, bool)
+    return np.array(values, np.float64) if len(values) and all(map(real, values)) else None
+
+
 def in_python(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.generic | np.ndarray) else value
 

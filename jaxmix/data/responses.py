@@ -9,8 +9,8 @@ import numpy as np
 from .. import regression
 from ..regression import Regression
 from .column import Column, column_of, names_rows
-from .numbers import present_values, there
-from .worth import skewed, spread
+from .numbers import as_floats, present_values, there
+from .trial import skewed, spread
 
 KINDS = ("Linear", "Logistic", "Multinomial", "Poisson", "Gamma", "NegativeBinomial")
 FAMILIES: dict[str, Any] = {kind: getattr(regression, f"{kind}Regression") for kind in KINDS}
@@ -45,12 +45,8 @@ def regression_of(
 ) -> tuple[Regression, dict[str, tuple[str, str]], dict[str, str]]:
     """The template, what each field is and why, and what was left out and why.
 
-    Args:
-        columns: of the table.
-        response: the name of one, or `column: label`.
-        given: names of the covariates; None for all that are of use.
-        family: the response's, by a name such as "Gamma".
-        left_out: columns that say again what others say, and why.
+    `left_out` are columns that say again what others say, and why; the rest is as `infer_template`
+    has it.
     """
     name, kind, why = _response(columns, response, family)
     base = response if response in columns else response.rpartition(MARK)[0]
@@ -75,19 +71,10 @@ def regression_of(
     return Regression(template, response=name, given=list(fields)), said, ignored
 
 
-def _numbers(values: Any) -> np.ndarray | None:
-    """The values that are there, if they are numbers and no truth values."""
-    seen = there(values)
-    if isinstance(seen, np.ndarray):
-        return seen.astype(float)
-    numbers = seen and all(isinstance(v, int | float) and not isinstance(v, bool) for v in seen)
-    return np.array(seen, float) if numbers else None
-
-
 def _response(columns, response: str, family: str | None) -> tuple[str, str, str]:
     """The field, the family, and why."""
     values = of_field(columns, response)
-    x = _numbers(values)
+    x = as_floats(there(values))
     if family is not None:
         kind = family.removesuffix("Regression").replace("Normal", "Linear")
         kind = {"Categorical": "Multinomial", "Bernoulli": "Logistic"}.get(kind, kind)
@@ -118,7 +105,7 @@ def _response(columns, response: str, family: str | None) -> tuple[str, str, str
 
 def _covariates(name: str, values: Any, asked: bool) -> tuple[list[str], str]:
     """The fields that a column makes, or none, and why."""
-    x = _numbers(values)
+    x = as_floats(there(values))
     if x is not None:
         c: Column | None = column_of(x, name) if len(x) else None
         if c is None or len(c.labels) == 1:

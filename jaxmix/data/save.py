@@ -32,6 +32,8 @@ from ..em.state import History
 
 VERSION = 1
 _DESCRIPTION = "description"
+SAFE = ".safetensors"
+CONTAINERS = {"tuple": tuple, "list": list, "dict": dict, "ordered": OrderedDict}
 
 
 def _known(classes: Sequence[type]) -> dict[str, type]:
@@ -39,13 +41,10 @@ def _known(classes: Sequence[type]) -> dict[str, type]:
     if isinstance(classes, type):
         name = classes.__name__
         raise TypeError(f"classes is a list, such as classes=[{name}]; it was the class {name}.")
-    modules = (families, combinators, regression)
-    house = [c for module in modules for c in vars(module).values()]
-    house += [Hole, HeldFields, TiedFields]
-    house += [Fit, Solution, FixedPoint, History, Restarts]
-    named = [c for c in house if isinstance(c, type) and issubclass(c, tuple)]
-    house = [c for c in house if isinstance(c, type) and issubclass(c, eqx.Module)]
-    return {c.__name__: c for c in [*named, *house, *_events.CLASSES, *classes]}
+    house = [c for module in (families, combinators, regression) for c in vars(module).values()]
+    house += [Hole, HeldFields, TiedFields, Fit, Solution, FixedPoint, History, Restarts]
+    kinds = [c for c in house if isinstance(c, type) and issubclass(c, tuple | eqx.Module)]
+    return {c.__name__: c for c in [*kinds, *_events.CLASSES, *classes]}
 
 
 def _fields(cls: Any) -> set[str]:
@@ -107,13 +106,9 @@ def save(path: str | Path, model: PyTree, *, classes: Sequence[type] = ()) -> No
     contents = {f"array_{i}": array for i, array in enumerate(arrays)}
     path = Path(path)
     partial = path.with_name(path.name + ".part")
-    write = _write_safetensors if _is_safetensors(path) else _write_archive
+    write = _write_safetensors if path.suffix == SAFE else _write_archive
     write(partial, contents, text)
     partial.replace(path)
-
-
-def _is_safetensors(path: Path) -> bool:
-    return path.suffix == ".safetensors"
 
 
 def _write_archive(path: Path, arrays: dict[str, np.ndarray], text: str) -> None:
@@ -187,7 +182,7 @@ def load(path: str | Path, *, classes: Sequence[type] = ()) -> PyTree:
     """
     known = _known(classes)
     path = Path(path)
-    read = _read_safetensors if _is_safetensors(path) else _read_archive
+    read = _read_safetensors if path.suffix == SAFE else _read_archive
     try:
         contents, text = read(path)
         described = json.loads(text)
@@ -207,14 +202,10 @@ def load(path: str | Path, *, classes: Sequence[type] = ()) -> PyTree:
             return jnp.asarray(array, jax.dtypes.canonicalize_dtype(array.dtype))
         if "result" in node:
             return getattr(RESULTS, node["result"])
-        if "tuple" in node:
-            return tuple(build(item) for item in node["tuple"])
-        if "list" in node:
-            return [build(item) for item in node["list"]]
-        if "ordered" in node:
-            return OrderedDict((name, build(item)) for name, item in node["ordered"].items())
-        if "dict" in node:
-            return {name: build(item) for name, item in node["dict"].items()}
+        for kind in CONTAINERS.keys() & node:
+            held = node[kind]
+            pairs = [(n, build(v)) for n, v in held.items()] if isinstance(held, dict) else None
+            return CONTAINERS[kind](map(build, held) if pairs is None else pairs)
         cls = known.get(node["class"])
         if cls is None or set(node["fields"]) != _fields(cls):
             raise ValueError(
