@@ -13,7 +13,7 @@ from ..data import encode
 from ..data import save as save_model
 from ..data.responses import MARK
 from ..em import standard_errors
-from ..plot._canvas import colours, each, new_axes, thinned
+from ..plot._canvas import colours, each, panels, thinned
 from .choose import FEW_ROWS, Found, choose, compared
 from .read import Table
 from .summary import doubt
@@ -103,14 +103,11 @@ def lines(model: Any, data: Any, posterior: np.ndarray) -> Any:
     law = model.components
     y, names = np.asarray(data[law.response]), law.given[:LINES]
     palette, which = colours(posterior.shape[1]), posterior.argmax(1)
-    across = min(3, len(names))
-    down = -(-len(names) // across)
-    size = (SIDE * across + 1, 0.9 * SIDE * down)
-    axes = new_axes(down, across, size=size).ravel()
+    axes = panels(len(names), 3, SIDE, 0.9 * SIDE, beside=1)
     middle = np.array([float(np.mean(data[name])) for name in law.given])
     mean = eqx.filter_jit(lambda f, xs: jax.vmap(lambda x: f.given(x).mean)(xs))
     few = thinned(np.arange(len(y)))
-    for i, (ax, name) in enumerate(zip(axes, names, strict=False)):
+    for i, (ax, name) in enumerate(zip(axes, names, strict=True)):
         seen = np.asarray(data[name])
         ax.scatter(seen[few], y[few], s=9, c=palette[which[few]], alpha=0.5, linewidths=0)
         grid = np.linspace(seen.min(), seen.max(), 100)
@@ -121,9 +118,7 @@ def lines(model: Any, data: Any, posterior: np.ndarray) -> Any:
             ax.plot(grid, np.asarray(line), color=colour, lw=2, label=str(k) if i == 0 else None)
         pad = 0.05 * np.ptp(y) or 1.0
         ax.set(xlabel=name, ylim=(y.min() - pad, y.max() + pad))
-        ax.set_ylabel(law.response if i % across == 0 else "")
-    for ax in axes[len(names) :]:
-        ax.remove()
+        ax.set_ylabel(law.response if i % 3 == 0 else "")
     if len(palette) > 1:
         axes[0].figure.legend(title="component", frameon=False, loc="outside right upper")
     return axes[0]

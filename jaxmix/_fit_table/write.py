@@ -15,10 +15,9 @@ from ..combinators._conditioning import plain
 from ..data import decode
 from ..data.numbers import is_missing
 from ..families import BernoulliSet
-from ..plot._canvas import each
+from ..plot._canvas import each, fonts_for
 from .choose import Found, compared
 from .describe import described, share
-from .fonts import fonts_for
 from .html import page
 from .rows import filled_in
 from .summary import Summary, paragraph

@@ -1,6 +1,9 @@
-"""What the pictures share: axes, one colour a component, points, ellipses."""
+"""What the pictures share: axes, one colour a component, points, ellipses, fonts for any script."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -16,11 +19,20 @@ else:
 
 # Okabe and Ito (2008), told apart by colour-blind readers; yellow is left out, faint on white.
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#555555")
+SIZE = (5.2, 3.8)  # of a small picture
 INK, WARM, COOL, PALE = "#222222", "#c8553d", "#2a6f97", "#a9c5d6"
 DRAWN = "return the arrays and draw them outside."  # what looks at values is drawn so
 # More points than this only darken a picture and slow it down.
 MAX_POINTS = 20_000
 AT_ONCE = 8192  # events of which a model is asked side by side
+
+# What people have, by the name that the font itself says.
+SCRIPTS = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Micro Hei",
+    "WenQuanYi Zen Hei", "Droid Sans Fallback", "PingFang SC", "Heiti SC", "Hiragino Sans",
+    "Microsoft YaHei", "SimHei", "Yu Gothic", "Malgun Gothic", "Noto Sans Arabic",
+    "Noto Sans Hebrew", "Noto Sans Devanagari", "Noto Sans Thai", "Arial Unicode MS", "Unifont",
+)  # fmt: skip
 
 
 def pyplot():
@@ -36,11 +48,18 @@ def pyplot():
 
 def new_axes(rows: int = 1, columns: int = 1, size=(6.4, 4.8), **options) -> np.ndarray:
     """The axes of a new figure, as a matrix."""
-    figure, axes = pyplot().subplots(
-        rows, columns, figsize=size, squeeze=False, layout="constrained", **options
-    )
-    del figure
-    return axes
+    options |= {"figsize": size, "squeeze": False, "layout": "constrained"}
+    return pyplot().subplots(rows, columns, **options)[1]
+
+
+def panels(count: int, across: int, width: float, height: float, beside: float = 0.0) -> np.ndarray:
+    """Axes of so many panels, in rows; room beside them for a legend."""
+    across = min(across, count)
+    down = -(-count // across)
+    axes = new_axes(down, across, size=(width * across + beside, height * down)).ravel()
+    for ax in axes[count:]:
+        ax.remove()
+    return axes[:count]
 
 
 def axes_or_new(ax: Axes | None, size=(6.4, 4.8)) -> Axes:
@@ -110,3 +129,30 @@ def ellipse(ax: Axes, mean, covariance, mass: float, **style) -> None:
     width, height = 2 * np.sqrt(-2 * np.log1p(-mass) * np.maximum(variances, 0))
     angle = np.degrees(np.arctan2(directions[1, 0], directions[0, 0]))
     ax.add_patch(Ellipse(mean, width, height, angle=angle, fill=False, **style))
+
+
+@contextmanager
+def fonts_for(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Draw with fonts that have every character of the texts; gives what is to be said if none has."""
+    wanted = {c for text in texts for c in text if ord(c) > 127 and not c.isspace()}
+    if not wanted or find_spec("matplotlib") is None:
+        yield []
+        return
+    from matplotlib import font_manager, rc_context, rcParams
+
+    files = {font.name: font.fname for font in font_manager.fontManager.ttflist}
+    usual = rcParams["font.sans-serif"][0]
+    used, left = [usual], set(wanted)
+    for name in [name for name in (usual, *SCRIPTS) if name in files]:
+        has = font_manager.get_font(files[name]).get_charmap()
+        if any(ord(c) in has for c in left):
+            used += [name] if name not in used else []
+            left = {c for c in left if ord(c) not in has}
+    shown = "".join(sorted(left)[:8])
+    said = [
+        f"No font here has {shown}{'...' if len(left) > 8 else ''}: the pictures show boxes in "
+        "their place. A font such as Noto Sans CJK draws them; the tables of this report need none."
+    ]
+    with rc_context({"font.family": used}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*[Gg]lyph.*missing")
+        yield said if left else []

@@ -16,7 +16,7 @@ from ..combinators import Optional as OptionalField
 from ..combinators._conditioning import plain
 from ..data.structure import structure
 from ..families import BernoulliSet, Categorical
-from ._canvas import DRAWN, colours, each, new_axes, responsibilities
+from ._canvas import DRAWN, colours, each, panels, responsibilities
 
 BINS = 40
 MAX_BARS = 30
@@ -70,14 +70,10 @@ def fields(
     names = list(events) if names is None else list(names)
     posterior = responsibilities(model, data, posterior, "data")
     palette = colours(posterior.shape[1])
-    across = 2 if len(names) == 4 else min(3, len(names))
-    down = -(-len(names) // across)
-    axes = new_axes(down, across, size=(4.2 * across, 3.1 * down)).ravel()
-    for ax, name in zip(axes, names, strict=False):
+    axes = panels(len(names), 2 if len(names) == 4 else 3, 4.2, 3.1)
+    for ax, name in zip(axes, names, strict=True):
         _panel(ax, model.marginal(name), events[name], posterior, palette)
         ax.set_title(str(name) + ax.get_title())
-    for ax in axes[len(names) :]:
-        ax.remove()
     for k, colour in enumerate(palette):
         axes[0].plot([], [], color=colour, lw=4, label=f"{k}")
     if len(palette) > 1:
@@ -85,13 +81,12 @@ def fields(
     handles, labels = axes[0].get_legend_handles_labels()
     from matplotlib.patches import Rectangle
 
-    grey = {"facecolor": DATA["color"], "edgecolor": DATA["edgecolor"]}
-    swatch = Rectangle((0, 0), 1, 1, **grey)
+    swatch = Rectangle((0, 0), 1, 1, facecolor=DATA["color"], edgecolor=DATA["edgecolor"])
     axes[0].figure.legend(
         [*handles, swatch], [*labels, "data"], title="component",
         frameon=False, loc="outside right upper",
     )  # fmt: skip
-    return axes[: len(names)]
+    return axes
 
 
 def _panel(ax, marginal, event, posterior, palette):

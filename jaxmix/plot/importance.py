@@ -1,20 +1,24 @@
-"""Pictures of importance sampling: estimates against a reference, proposals, and weights."""
+"""Importance sampling: estimates against a reference, weights, and draws under what they serve."""
 
+from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
-from .._arguments import made_by, numbers, takes
-from ..importance import Draws, Estimate, log_table
-from ._canvas import COOL, DRAWN, INK, PALE, WARM, axes_or_new, new_axes
+from .._arguments import function, having, numbers, takes, whole
+from ._canvas import COOL, DRAWN, INK, PALE, SIZE, WARM, axes_or_new, new_axes
+
+ESTIMATE = having("pareto_k", "hits", how="jm.imp_est")
+DRAWS = having("events", "proposals", how="jm.importance.draw")
 
 
-@takes(DRAWN, thetas=numbers(1), estimate=made_by(Estimate, "jm.imp_est"))
+@takes(DRAWN, thetas=numbers(1), estimate=ESTIMATE)
 def estimates(
     thetas: Float[Array, " j"],
-    estimate: Estimate,
+    estimate: Any,
     *,
     exact: Float[Array, " j"] | None = None,
     level: float = 0.95,
@@ -57,9 +61,9 @@ def estimates(
     return ax
 
 
-@takes(DRAWN, draws=made_by(Draws, "jm.importance.draw"))
+@takes(DRAWN, draws=DRAWS)
 def proposals(
-    draws: Draws,
+    draws: Any,
     *,
     event: Any = None,
     max_points: int = 1500,
@@ -81,64 +85,91 @@ def proposals(
     Raises:
         ValueError: if events have more than two coordinates.
     """
-    import jax
+    from ..importance import log_table
 
-    events = np.asarray(draws.events)
-    flat = events.reshape(events.shape[0], -1)
+    flat, lines = _coordinates(draws, grid)
     if flat.shape[1] > 2:
         raise ValueError(f"Events of 1 or 2 coordinates can be drawn; these have {flat.shape[1]}.")
     ax = axes_or_new(ax, (5.2, 3.4) if flat.shape[1] == 1 else (4.6, 4.2))
-    low, high = np.quantile(flat, 0.001, axis=0), np.quantile(flat, 0.999, axis=0)
-    pad = 0.06 * (high - low)
-    lines = [np.linspace(a, b, grid) for a, b in zip(low - pad, high + pad, strict=True)]
-    if flat.shape[1] == 1:
-        at = jnp.asarray(lines[0], events.dtype)
-        points = at.reshape(-1, *events.shape[1:])
-    else:
-        mesh = np.stack(np.meshgrid(*lines), -1)
-        points = jnp.asarray(mesh.reshape(-1, 2), events.dtype)
+    mesh = np.meshgrid(*lines)
+    points = _events(draws, mesh)
     shares = np.asarray(draws.counts) / draws.num_draws
     density = np.exp(np.asarray(log_table(draws.proposals, points))) * shares[None]
-    inside = None if event is None else np.asarray(jax.vmap(event)(points))
+    inside = None if event is None else np.asarray(jax.vmap(event)(points), float)
     if flat.shape[1] == 1:
         for column in density.T:
             ax.plot(lines[0], column, color=PALE, lw=1)
         ax.plot(lines[0], density.sum(1), color=COOL, lw=1.6, label="pooled proposal")
         if inside is not None:
-            top = ax.get_ylim()[1]
-            ax.fill_between(
-                lines[0], 0, top, where=inside, color=WARM, alpha=0.12, lw=0, label="event"
-            )
+            top, shade = ax.get_ylim()[1], {"color": WARM, "alpha": 0.12, "lw": 0}
+            ax.fill_between(lines[0], 0, top, where=inside > 0, label="event", **shade)
             ax.set_ylim(0, top)
         ax.set(xlabel="x", ylabel="density")
         ax.legend(frameon=False, fontsize=8)
         return ax
-    if inside is not None:
-        shape = inside.reshape(grid, grid).astype(float)
-        ax.contourf(*lines, shape, levels=[0.5, 1.5], colors=[WARM], alpha=0.15)
-        ax.contour(*lines, shape, levels=[0.5], colors=[WARM], linewidths=1)
-        ax.fill([], [], color=WARM, alpha=0.15, label="event")
-    order = np.random.default_rng(0).permutation(flat.shape[0])[:max_points]
-    ax.scatter(*flat[order].T, s=2, color=PALE, lw=0, label="draws")
     total = np.log(density.sum(1)).reshape(grid, grid)
-    top = total.max()
-    ax.contour(
-        *lines,
-        total,
-        levels=top - np.array([8, 6, 4, 2, 1]),
-        colors=[COOL],
-        linewidths=0.9,
-        linestyles="solid",
-    )
+    levels = total.max() - np.array([8, 6, 4, 2, 1])
+    ax.contour(*mesh, total, levels=levels, colors=[COOL], linewidths=0.9, linestyles="solid")
     ax.plot([], [], color=COOL, lw=0.9, label="pooled proposal")
-    box = {"xlim": lines[0][[0, -1]], "ylim": lines[1][[0, -1]]}
-    ax.set(xlabel="x[0]", ylabel="x[1]", aspect="equal", **box)
-    ax.legend(frameon=False, fontsize=8, loc="lower left", markerscale=3)
-    return ax
+    if inside is not None:
+        _shade(ax, mesh, inside.reshape(grid, grid), 0.5, "event")
+    return _with_draws(ax, flat, lines, max_points)
 
 
-@takes(DRAWN, estimate=made_by(Estimate, "jm.imp_est"))
-def weights(estimate: Estimate, *, labels: Any = None, axes: Any = None) -> Any:
+@takes(
+    DRAWN,
+    threshold=having("by_vertex", "alpha", how="jm.importance.calibrate"),
+    statistic=function,
+    draws=DRAWS,
+    levels=whole(0),
+    max_points=whole(1),
+)
+def threshold(
+    threshold: Any,
+    statistic: Callable,
+    draws: Any,
+    *,
+    levels: int = 8,
+    max_points: int = 1500,
+    ax: Any = None,
+) -> Any:
+    """What a calibrated threshold rejects: level sets of the statistic over events of two numbers.
+
+    Args:
+        threshold: from `jm.importance.calibrate`.
+        statistic: the one that was calibrated.
+        draws: some draws, to show where events lie.
+        levels: lines of the statistic besides the threshold's own.
+        max_points: most draws to show.
+        ax: matplotlib axes; None for new ones.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: if events are not of two numbers.
+    """
+    flat, lines = _coordinates(draws, 200)
+    if flat.shape[1] != 2:
+        raise ValueError(f"Events of 2 numbers can be drawn; these have {flat.shape[1]}.")
+    ax = axes_or_new(ax, SIZE)
+    mesh = np.meshgrid(*lines)
+    values = np.asarray(jax.vmap(statistic)(_events(draws, mesh)), float)
+    if values.shape != (mesh[0].size,):
+        raise ValueError(
+            f"statistic gives one number an event; of {mesh[0].size} it gave shape {values.shape}."
+        )
+    values = values.reshape(mesh[0].shape)
+    style = {"colors": [INK], "linewidths": 0.5, "alpha": 0.6, "linestyles": "solid"}
+    ax.contour(*mesh, values, levels=levels, **style)
+    if np.isfinite(threshold.value):
+        said = f"rejected: above {threshold.value:.4g}"
+        _shade(ax, mesh, values, threshold.value, said)
+    return _with_draws(ax, flat, lines, max_points)
+
+
+@takes(DRAWN, estimate=ESTIMATE)
+def weights(estimate: Any, *, labels: Any = None, axes: Any = None) -> Any:
     """Diagnostics a target: Pareto k against its limit, and the effective number of draws.
 
     Args:
@@ -172,3 +203,40 @@ def weights(estimate: Estimate, *, labels: Any = None, axes: Any = None) -> Any:
     axes[1].annotate("draws", (x[0], estimate.num_draws), fontsize=8, va="bottom")
     axes[1].set(xlabel="target", ylabel="effective number of draws", yscale="log")
     return axes
+
+
+def _coordinates(draws: Any, grid: int) -> tuple[np.ndarray, np.ndarray]:
+    """The draws as (draws, coordinates), and for each coordinate a line over nearly all of them."""
+    leaves = jax.tree.leaves(draws.events)
+    flat = np.concatenate([np.asarray(a).reshape(draws.num_draws, -1) for a in leaves], 1)
+    low, high = np.quantile(flat, [0.001, 0.999], axis=0)
+    pad = 0.06 * (high - low)
+    return flat, np.linspace(low - pad, high + pad, grid).T
+
+
+def _events(draws: Any, mesh: Any) -> PyTree:
+    """Events like the draws whose coordinates are the points of a mesh."""
+    leaves, structure = jax.tree.flatten(draws.events)
+    shapes = [leaf.shape[1:] for leaf in leaves]
+    points = np.stack([np.ravel(a) for a in mesh], 1)
+    parts = np.split(points, np.cumsum([int(np.prod(s)) for s in shapes])[:-1], axis=1)
+    return structure.unflatten(
+        jnp.asarray(part.reshape(-1, *shape), leaf.dtype)
+        for part, shape, leaf in zip(parts, shapes, leaves, strict=True)
+    )
+
+
+def _shade(ax: Any, mesh: Any, values: np.ndarray, level: float, label: str) -> None:
+    """Where values are above a level."""
+    ax.contourf(*mesh, values, levels=[level, np.inf], colors=[WARM], alpha=0.16)
+    ax.contour(*mesh, values, levels=[level], colors=[WARM], linewidths=1.4)
+    ax.fill([], [], color=WARM, alpha=0.3, label=label)
+
+
+def _with_draws(ax: Any, flat: np.ndarray, lines: np.ndarray, most: int) -> Any:
+    few = np.random.default_rng(0).permutation(len(flat))[:most]
+    ax.scatter(*flat[few].T, s=2, color=PALE, lw=0, label="draws", zorder=0.5)
+    box = {"xlim": lines[0][[0, -1]], "ylim": lines[1][[0, -1]]}
+    ax.set(xlabel="x[0]", ylabel="x[1]", aspect="equal", **box)
+    ax.legend(frameon=False, fontsize=8, loc="lower left", markerscale=3)
+    return ax

@@ -1,13 +1,13 @@
-"""A mixture over its data: points, means, covariance ellipses, the truth if it is known."""
+"""A mixture over its data: densities, ellipses, and which component each datum is given to."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
-from .._arguments import having, shown, takes
+from .._arguments import having, numbers, optional, rows, shown, takes
 from .._numerics import native
 from ..combinators import unwrap
 from ._canvas import (
@@ -111,24 +111,21 @@ def _line(ax, model, values, truth, name):
 
 
 def _plane(ax, model, shown, tint, truth, names, pair, mass, legend=True):
-    across, up = pair
-    ax.scatter(shown[:, across], shown[:, up], c=np.clip(tint, 0, 1), s=12, alpha=0.6, linewidths=0)
-    for colour, (mean, covariance) in zip(
-        colours(model.num_components), gaussian_parts(model.components), strict=False
-    ):
-        chosen = np.ix_(pair, pair)
-        ellipse(ax, mean[list(pair)], covariance[chosen], mass, edgecolor=colour, linewidth=2)
-        ax.scatter(*mean[list(pair)], marker="X", s=90, color=colour, edgecolor="white", zorder=3)
+    at = list(pair)
+    ax.scatter(*shown[:, at].T, c=np.clip(tint, 0, 1), s=12, alpha=0.6, linewidths=0)
+    palette = colours(model.num_components)
+    for colour, (mean, covariance) in zip(palette, gaussian_parts(model.components), strict=False):
+        ellipse(ax, mean[at], covariance[np.ix_(at, at)], mass, edgecolor=colour, linewidth=2)
+        ax.scatter(*mean[at], marker="X", s=90, color=colour, edgecolor="white", zorder=3)
     if truth is not None:
         style = {"edgecolor": "black", "linestyle": "--", "linewidth": 1.2}
         for mean, covariance in gaussian_parts(truth.components):
-            chosen = np.ix_(pair, pair)
-            ellipse(ax, mean[list(pair)], covariance[chosen], mass, **style)
-            ax.scatter(*mean[list(pair)], marker="+", s=90, color="black", zorder=4)
+            ellipse(ax, mean[at], covariance[np.ix_(at, at)], mass, **style)
+            ax.scatter(*mean[at], marker="+", s=90, color="black", zorder=4)
         if legend:
             ax.plot([], [], "--+", color="black", label="truth")
             ax.legend(frameon=False)
-    ax.set(xlabel=names[across], ylabel=names[up])
+    ax.set(xlabel=names[at[0]], ylabel=names[at[1]])
     return ax
 
 
@@ -151,3 +148,80 @@ def _pairs(model, values, some, tint, truth, names, mass):
             if across > 0:
                 ax.set_ylabel("")
     return axes[1, 0]
+
+
+@takes(
+    DRAWN, model=having("posterior", how="jm.mixture_of"), x=rows, posterior=optional(numbers(2))
+)
+def assignments(
+    model: Any, x: PyTree, *, sure: float = 0.9, posterior: Any = None, ax: Axes | None = None
+) -> Axes:
+    """Draw each datum in the colour of its likeliest component.
+
+    Vectors are scattered: in their own plane, or beyond two dimensions in that of their two
+    leading principal axes; hollow points are those whose likeliest component has a posterior
+    probability below `sure`. Any other events are drawn as one bar a datum, divided by the
+    posterior probabilities and sorted by component.
+
+    Args:
+        model: a mixture.
+        x: the data.
+        sure: the posterior probability from which a point is filled.
+        posterior: probabilities (rows, components), if they are at hand.
+        ax: where to draw; a new figure without it.
+
+    Returns:
+        The axes.
+
+    Example:
+        >>> import jax, jaxmix as jm, jax.numpy as jnp
+        >>> parts = jax.vmap(jm.Normal)(jnp.array([-2.0, 2.0]), jnp.ones(2))
+        >>> model = jm.MixtureSameFamily(jnp.array([0.5, 0.5]), parts)
+        >>> ax = jm.plot.assignments(model, jnp.array([-2.0, 0.1, 2.0]))
+        >>> ax.get_ylabel()
+        'posterior probability'
+    """
+    ax = axes_or_new(ax)
+    posterior = responsibilities(model, x, posterior)
+    palette = colours(posterior.shape[1])
+    vectors = getattr(x, "ndim", 0) == 2 and x.shape[1] >= 2
+    if vectors:
+        _scatter(ax, np.asarray(x), posterior, palette, sure)
+    else:
+        _bars(ax, posterior, palette)
+    return ax
+
+
+def _scatter(ax, x, posterior, palette, sure):
+    labels = ["x[0]", "x[1]"]
+    if x.shape[1] > 2:
+        centred = x - x.mean(0)
+        _, singular, axes = np.linalg.svd(centred, full_matrices=False)
+        x = centred @ axes[:2].T
+        share = singular[:2] ** 2 / np.sum(singular**2)
+        labels = [f"principal axis {i + 1} ({share[i]:.0%} of the variance)" for i in range(2)]
+    which = posterior.argmax(1)
+    certain = posterior.max(1) >= sure
+    for k, colour in enumerate(palette):
+        mine = which == k
+        for kind, face in ((certain, colour), (~certain, "none")):
+            shown = thinned(x[mine & kind])
+            ax.scatter(*shown.T, s=14, facecolors=[face], edgecolors=[colour], linewidths=0.9)
+        ax.scatter([], [], color=[colour], label=f"{k}: {mine.sum()}")
+    ax.set(xlabel=labels[0], ylabel=labels[1])
+    ax.legend(title="component: rows", frameon=False)
+
+
+def _bars(ax, posterior, palette):
+    which = posterior.argmax(1)
+    order = np.lexsort((-posterior.max(1), which))
+    at = thinned(np.arange(len(order)))
+    ax.stackplot(at, posterior[order[at]].T, colors=palette, step="mid", linewidth=0)
+    for k, colour in enumerate(palette):
+        ax.scatter([], [], marker="s", color=[colour], label=f"{k}: {(which == k).sum()}")
+    ax.set(xlabel="datum, sorted by component", ylabel="posterior probability", ylim=(0, 1))
+    ax.margins(x=0)
+    ax.legend(
+        title="component: rows", frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1),
+        borderaxespad=0,
+    )  # fmt: skip

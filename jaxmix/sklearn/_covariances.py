@@ -48,16 +48,14 @@ def factors_of(covariances: np.ndarray, kind: str) -> np.ndarray:
         if bad.any():
             raise _singular(int(np.argwhere(bad)[0][0]))
         return 1 / np.sqrt(covariances)
-    made = np.empty_like(covariances)
-    many = covariances[None] if kind == "tied" else covariances
-    for k, covariance in enumerate(many):
+    made = []
+    for k, covariance in enumerate(covariances[None] if kind == "tied" else covariances):
         try:
             lower = np.linalg.cholesky(covariance)
         except np.linalg.LinAlgError as error:
             raise _singular(k) from error
-        eye = np.eye(len(lower), dtype=lower.dtype)
-        made[... if kind == "tied" else k] = solve_triangular(lower, eye, lower=True).T
-    return made
+        made += [solve_triangular(lower, np.eye(len(lower), dtype=lower.dtype), lower=True).T]
+    return made[0] if kind == "tied" else np.stack(made)
 
 
 def factors_from_precisions(precisions: np.ndarray, kind: str) -> np.ndarray:

@@ -16,11 +16,17 @@ from ..combinators import MixtureSameFamily
 from ..em.chunks import is_brief
 from ..em.search.padding import bucket_of_components, narrowed, widened
 from . import _covariances as cov
-from ._base import MissingAllowed, MixtureAnswers, not_negative
+from ._base import (
+    MissingAllowed,
+    MixtureAnswers,
+    checked_weights,
+    not_negative,
+    padded,
+    padded_weights,
+    precision,
+)
 from ._engine import BLOCK, Climb, begin, climb, joint_log_probs
-from ._k_means import STARTS
-from ._rows import checked_weights, padded, padded_weights, precision
-from ._starts import given_start, start_of
+from ._starts import STARTS, given_start, start_of
 
 
 class GaussianMixture(MixtureAnswers, MissingAllowed):
@@ -121,21 +127,20 @@ class GaussianMixture(MixtureAnswers, MissingAllowed):
         given = given_start(self, x.shape[1], x.dtype)
         warm = self.warm_start and hasattr(self, "converged_")
         random = check_random_state(self.random_state)
-        best, best_rank, best_trace = None, (False, -np.inf), np.zeros(0)
+        partial = bool(np.isnan(x).any())
+
+        def run(number: int) -> tuple[Climb, np.ndarray]:
+            start = self._last(x.dtype) if warm else start_of(self, x, weights, given, random)
+            model = cov.mixture_from(start, self.covariance_type, partial=partial)
+            return self._run(begin(model, self.lower_bound_ if warm else -np.inf), data, number)
+
+        def rank(found: tuple[Climb, np.ndarray]) -> tuple[bool, float]:
+            bound = float(found[0].bound)
+            return bool(np.isfinite(bound)) and not int(found[0].num_collapsed), bound
+
         with precision(x.dtype):
             data = padded(x), padded_weights(weights, len(x), x.dtype)
-            for number in range(1 if warm else self.n_init):
-                start = self._last(x.dtype) if warm else start_of(self, x, weights, given, random)
-                partial = bool(np.isnan(x).any())
-                model = cov.mixture_from(start, self.covariance_type, partial=partial)
-                bound = self.lower_bound_ if warm else -np.inf
-                found, trace = self._run(begin(model, bound), data, number)
-                sound = np.isfinite(float(found.bound)) and not int(found.num_collapsed)
-                rank = (sound, float(found.bound))
-                if best is None or rank > best_rank:
-                    best, best_rank, best_trace = found, rank, trace
-            assert best is not None
-            self._keep(best, best_trace)
+            self._keep(*max(map(run, range(1 if warm else self.n_init)), key=rank))
         self._tell()
         return self
 
@@ -240,15 +245,11 @@ class GaussianMixture(MixtureAnswers, MissingAllowed):
         y = np.repeat(np.arange(len(counts)), counts)
         noise = random.standard_normal((n_samples, self.means_.shape[1]))
         roots = cov.roots_of(self.precisions_cholesky_, self.covariance_type)
-        if self.covariance_type == "tied":
-            noise = noise @ roots.T
-        elif self.covariance_type == "full":
-            cuts = np.cumsum(counts)[:-1]
-            parts = zip(np.split(noise, cuts), roots, strict=True)
-            noise = np.concatenate([z @ root.T for z, root in parts])
-        else:
-            noise = noise * (roots[y] if roots.ndim == 2 else roots[y, None])
-        return self.means_[y] + noise, y
+        if self.covariance_type in ("diag", "spherical"):
+            return self.means_[y] + (roots[y].T * noise.T).T, y
+        roots = np.broadcast_to(roots, (len(counts), *roots.shape[-2:]))
+        parts = zip(np.split(noise, np.cumsum(counts)[:-1]), roots, strict=True)
+        return self.means_[y] + np.concatenate([z @ root.T for z, root in parts]), y
 
 
 def _with_room(model: MixtureSameFamily, x: Any) -> MixtureSameFamily:

@@ -11,13 +11,7 @@ from sklearn.utils import Tags, check_random_state
 from .._arguments import whole
 from .._k_means import canonical_order, lloyd, plus_plus
 from .._warn import warn
-from ._base import MissingAllowed, not_negative
-from ._rows import checked_weights, filled
-
-TOL = 1e-4
-MAX_ITER = 300
-
-STARTS = ("kmeans", "k-means++", "random", "random_from_data")
+from ._base import MissingAllowed, checked_weights, filled, not_negative
 
 
 def _spread(x: np.ndarray, weights: np.ndarray | None) -> float:
@@ -27,7 +21,7 @@ def _spread(x: np.ndarray, weights: np.ndarray | None) -> float:
     return float(np.average((x - centre) ** 2, axis=0, weights=weights).mean())
 
 
-def run_lloyd(x, centres, weights, *, tol=TOL, max_iter=MAX_ITER) -> tuple[np.ndarray, int]:
+def run_lloyd(x, centres, weights, *, tol=1e-4, max_iter=300) -> tuple[np.ndarray, int]:
     """Centres at the end of k-means from given ones, and its steps.
 
     `tol` is relative to the columns' mean variance.
@@ -60,14 +54,6 @@ def nearest(x: np.ndarray, centres: np.ndarray) -> np.ndarray:
     if np.isnan(x).any():
         return squares(x, centres).argmin(1).astype(np.int32)
     return pairwise_distances_argmin(x, centres).astype(np.int32)
-
-
-def lloyd_labels(x, size: int, weights, random: np.random.RandomState) -> np.ndarray:
-    """Clusters of one run from k-means++ seeds: a start for a mixture."""
-    if size == 1:
-        return np.zeros(len(x), int)
-    seeds = filled(x, weights)[plus_plus_rows(x, size, weights, random)]
-    return nearest(x, run_lloyd(x, seeds, weights)[0])
 
 
 class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, MissingAllowed):
@@ -214,23 +200,3 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Mi
 
     def _like_fitted(self, X) -> np.ndarray:
         return self._rows(X).astype(self.cluster_centers_.dtype, copy=False)
-
-
-def starting_groups(
-    x: np.ndarray, k: int, way: str, weights: np.ndarray | None, random: Any
-) -> list[tuple[Any, np.ndarray]]:
-    """For each of k components the rows that it starts from, and their weights."""
-    n = len(x)
-    w = np.ones(n, x.dtype) if weights is None else weights
-    if way == "random":
-        share = random.uniform(size=(n, k)).astype(x.dtype)
-        share = share / share.sum(1, keepdims=True) * w[:, None]
-        return [(slice(None), share[:, j]) for j in range(k)]
-    if way == "random_from_data":
-        rows = random.choice(np.flatnonzero(w > 0), size=k, replace=False)
-        return [([row], w[[row]]) for row in rows]
-    if way == "k-means++":
-        return [([row], w[[row]]) for row in plus_plus_rows(x, k, weights, random)]
-    labels = lloyd_labels(x, k, weights, random)
-    members = [np.flatnonzero((labels == j) & (w > 0)) for j in range(k)]
-    return [(rows, w[rows]) for rows in members]

@@ -21,9 +21,15 @@ from ..data.tables import column_names, is_table
 from ..em import fit as fit_mixture
 from ..em.parts import num_parameters
 from ..families import PartialDiagonalNormal
-from ._base import MissingAllowed, MixtureAnswers, not_negative
+from ._base import (
+    MissingAllowed,
+    MixtureAnswers,
+    checked_weights,
+    not_negative,
+    padded,
+    precision,
+)
 from ._engine import joint_log_probs
-from ._rows import checked_weights, padded, precision
 
 
 class RecordMixture(MixtureAnswers, MissingAllowed):
@@ -175,9 +181,8 @@ class RecordMixture(MixtureAnswers, MissingAllowed):
             raise ValueError("Only a template that is a Composite of columns can be filled in.")
         with precision(self._dtype):
             events, _ = self._events(table)
-            whole = jax.jit(jax.vmap(lambda model, x: model.impute(x), in_axes=(None, 0)))(
-                self.model_, events
-            )
+            fill = jax.jit(jax.vmap(lambda model, x: model.impute(x), in_axes=(None, 0)))
+            whole = fill(self.model_, events)
             plain = Composite({f: getattr(d, "value", d) for f, d in self.template_.items()})
             columns = decode(plain, whole, columns=True)
         return _like(X, columns)
@@ -194,13 +199,10 @@ class RecordMixture(MixtureAnswers, MissingAllowed):
         with precision(self._dtype):
             model = self.model_
             k_which, k_rows = jax.random.split(jax.random.key(int(seed)))
-            which = jax.random.choice(
-                k_which, self.n_components, (n_samples,), p=jnp.asarray(self.weights_)
-            )
-            components = take(model.components, which)
-            events = jax.vmap(lambda c, k: c.sample(k))(
-                components, jax.random.split(k_rows, n_samples)
-            )
+            odds = jnp.asarray(self.weights_)
+            which = jax.random.choice(k_which, self.n_components, (n_samples,), p=odds)
+            parts, keys = take(model.components, which), jax.random.split(k_rows, n_samples)
+            events = jax.vmap(lambda part, key: part.sample(key))(parts, keys)
             if not isinstance(self.template_, Composite):
                 return decode(self.template_, events), np.asarray(which)
             return _like(None, decode(self.template_, events, columns=True)), np.asarray(which)

@@ -5,8 +5,10 @@ from typing import Any
 import numpy as np
 
 from . import _covariances as cov
-from ._k_means import starting_groups
-from ._rows import filled
+from ._base import filled
+from ._k_means import nearest, plus_plus_rows, run_lloyd
+
+STARTS = ("kmeans", "k-means++", "random", "random_from_data")
 
 
 def given_start(mixture: Any, dim: int, dtype: Any) -> tuple:
@@ -46,10 +48,33 @@ def start_of(mixture: Any, x, weights, given: tuple, random) -> tuple:
     """Weights, means and precision factors of a start; what the user gave comes first."""
     if all(part is not None for part in given):
         return given
-    groups = starting_groups(x, mixture.n_components, mixture.init_params, weights, random)
+    groups = _groups(x, mixture.n_components, mixture.init_params, weights, random)
     found = cov.estimate(filled(x, weights), groups, mixture.reg_covar, mixture.covariance_type)
     factors = given[2]
     if factors is None:
         factors = cov.factors_of(found[2], mixture.covariance_type)
     pick = lambda mine, theirs: theirs if mine is None else mine
     return pick(given[0], found[0]), pick(given[1], found[1]), factors
+
+
+def _groups(
+    x: np.ndarray, k: int, way: str, weights: np.ndarray | None, random: Any
+) -> list[tuple[Any, np.ndarray]]:
+    """For each of k components the rows that it starts from, and their weights."""
+    n = len(x)
+    w = np.ones(n, x.dtype) if weights is None else weights
+    if way == "random":
+        share = random.uniform(size=(n, k)).astype(x.dtype)
+        share = share / share.sum(1, keepdims=True) * w[:, None]
+        return [(slice(None), share[:, j]) for j in range(k)]
+    if way == "random_from_data":
+        rows = random.choice(np.flatnonzero(w > 0), size=k, replace=False)
+        return [([row], w[[row]]) for row in rows]
+    labels = np.zeros(n, int)
+    if way == "k-means++" or k > 1:
+        seeds = plus_plus_rows(x, k, weights, random)
+        if way == "k-means++":
+            return [([row], w[[row]]) for row in seeds]
+        labels = nearest(x, run_lloyd(x, filled(x, weights)[seeds], weights)[0])
+    members = [np.flatnonzero((labels == j) & (w > 0)) for j in range(k)]
+    return [(rows, w[rows]) for rows in members]

@@ -22,7 +22,6 @@ from jaxmix.__main__ import main
 from jaxmix._fit_table import alive, pieces, read
 from jaxmix._fit_table.apply import _patterns, apply
 from jaxmix._fit_table.describe import described, share
-from jaxmix._fit_table.fonts import fonts_for
 from jaxmix._fit_table.joint import blocks_of, rows_of
 from jaxmix._fit_table.kept import keep
 from jaxmix._fit_table.long import drawn
@@ -38,6 +37,7 @@ from jaxmix._page import door
 from jaxmix.data.candidates import choose_number
 from jaxmix.data.column import column_of, names_rows, step_of
 from jaxmix.data.copies import copies_among
+from jaxmix.plot._canvas import fonts_for
 
 choose_module = sys.modules["jaxmix._fit_table.choose"]
 

@@ -1,13 +1,55 @@
-"""Pictures of how sure a fit is: intervals of its parameters, and who moves them."""
+"""A fit: the traces that explain EM, intervals of its parameters, and the rows that move them."""
 
 from typing import Any
 
 import numpy as np
 
 from .._arguments import having, in_doubles, optional, takes
-from ._canvas import DRAWN, Axes, axes_or_new, new_axes
+from ._canvas import DRAWN, OKABE_ITO, Axes, axes_or_new, new_axes
 
+BLUE, RED, GREEN = OKABE_ITO[:3]
 NORMAL_95 = 1.959964
+
+
+@takes(DRAWN, fit=having("history", how="jm.fit"))
+def history(fit: Any) -> Axes:
+    """Draw the log-likelihood and the ELBO of each step, and under them their difference, the KL.
+
+    log p(x) = ELBO(q) + KL(q || posterior), where q are the responsibilities under the model
+    before the step: the gap is what the next E-step closes.
+
+    Args:
+        fit: a result with a `history` of `log_likelihood`, `elbo` and `kl`, in nats, totals.
+
+    Returns:
+        The upper axes; `.figure` is the whole.
+
+    Example:
+        >>> import jax, jaxmix as jm, jax.numpy as jnp
+        >>> x = jnp.array([-2.0, -1.9, -2.2, 1.0, 1.2, 0.9, 1.3])
+        >>> fit = jm.fit(jax.random.key(0), jm.mixture_of(jm.Normal.template(), 2), x)
+        >>> jm.plot.history(fit).get_ylabel()
+        'nats'
+    """
+    trace = fit.history
+    upper, lower = new_axes(2, 1, size=(6.4, 6.0), sharex=True, height_ratios=(2, 1))[:, 0]
+    log_likelihood = np.asarray(trace.log_likelihood)
+    steps = np.arange(1, len(log_likelihood) + 1)
+    marker = "o" if len(steps) <= 60 else ""
+    style = {"marker": marker, "markersize": 3.5}
+    upper.plot(steps, log_likelihood, color=BLUE, label="log-likelihood", **style)
+    upper.plot(steps, np.asarray(trace.elbo), "--", color=RED, label="ELBO", **style)
+    upper.ticklabel_format(axis="y", useOffset=False)
+    upper.set(ylabel="nats")
+    upper.legend(frameon=False, loc="lower right")
+    # Rounding makes a closed gap a little more or less than 0; a logarithm shows what is above.
+    gap = np.asarray(trace.kl)
+    lower.plot(steps, np.where(gap > 0, gap, np.nan), color=GREEN, **style)
+    if (gap > 0).any():
+        lower.set_yscale("log")
+    lower.set(xlabel="step", ylabel="KL (nats)")
+    lower.xaxis.get_major_locator().set_params(integer=True)
+    return upper
 
 
 @takes(
@@ -45,18 +87,17 @@ def intervals(errors: Any, bootstrap: Any = None) -> Axes:
             rows.append((name, float(estimate[index]), float(error[index]), pair))
     ax = new_axes(size=(7.0, 1.0 + 0.32 * len(rows)))[0, 0]
     for place, (_, estimate, error, pair) in enumerate(rows):
-        ax.plot([-NORMAL_95, NORMAL_95], [place] * 2, color="#0072B2", lw=3, solid_capstyle="butt",
-                label="observed information" if place == 0 else None)  # fmt: skip
+        ax.hlines(place, -NORMAL_95, NORMAL_95, color=BLUE, lw=3)
         if pair is not None and error > 0:
-            low, high = (pair - estimate) / error
-            ax.plot([low, high], [place + 0.25] * 2, color="#D55E00", lw=3, solid_capstyle="butt",
-                    label="bootstrap" if place == 0 else None)  # fmt: skip
+            ax.hlines(place + 0.25, *(pair - estimate) / error, color=RED, lw=3)
         ax.plot(0, place, "|", color="white", ms=6)
     texts = [f"{name} = {value:.4g} ± {error:.2g}" for name, value, error, _ in rows]
     ax.set_yticks(range(len(rows)), texts)
     ax.invert_yaxis()
     ax.set_xlabel("distance from the estimate, in standard errors")
     if bootstrap is not None:
+        ax.plot([], [], color=BLUE, lw=3, label="observed information")
+        ax.plot([], [], color=RED, lw=3, label="bootstrap")
         ax.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     return ax
 
@@ -88,7 +129,7 @@ def influence(x: Any, moves: Any, ax: Axes | None = None, label: str = "influenc
     ax = axes_or_new(ax)
     if x.ndim == 1:
         ax.axhline(0, color="#BBBBBB", lw=0.8)
-        ax.plot(x, moves, ".", color="#0072B2", ms=4)
+        ax.plot(x, moves, ".", color=BLUE, ms=4)
         ax.set(xlabel="x", ylabel=label)
         return ax
     limit = np.quantile(np.abs(moves), 0.99)
