@@ -11,7 +11,6 @@ from ._compile import Effort, compilation_cache
 from ._docs import docs
 from ._fit_table import Asked, apply, components_of, fit_table
 from ._page import without_fusions
-from ._tour import tour
 
 OUT = Path("jaxmix-report")
 LARGE = 1_000_000  # bytes of a table from which a fit takes longer than its compilation
@@ -81,6 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         if options.command is None:
+            from ._tour import tour  # which imports more than a fit needs
+
             tour(options.out)
             return
         if options.command == "docs":

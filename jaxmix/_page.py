@@ -66,12 +66,14 @@ def save(folder: Path, pictures: dict[str, Callable[[], Any]]) -> list[Path]:
     if find_spec("matplotlib") is None:
         return []
     import matplotlib.pyplot as plt
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     written = []
     with plt.ioff():
         for name, draw in pictures.items():
             figure = draw().figure
-            figure.savefig(folder / f"{name}.png", dpi=120)
+            figure.dpi = 120
+            FigureCanvasAgg(figure).print_png(folder / f"{name}.png")  # `savefig` draws it twice
             plt.close(figure)
             written.append(folder / f"{name}.png")
     return written

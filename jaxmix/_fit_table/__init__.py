@@ -14,19 +14,18 @@ from ..combinators import Optional as OptionalField
 from ..data import infer_template
 from ..data import save as save_model
 from ..families import BernoulliSet, Categorical
-from .alive import at_work, said_while_it_lasts
 from .apply import apply
 from .choose import FEW_ROWS, choose, compared
 from .joint import as_worth, joint_said, tried_jointly
-from .kept import keep as keep_rows
+from .long import kept
 from .proposal import as_text, pair, read_proposal
 from .read import Table, components_of, note_reading, of_its_sample, read_table
 from .regressions import complete, covariates, regress
+from .report import on_a_part
 from .rows import rows_under
-from .safe import Place, stopped_by_ctrl_c
-from .stability import overlaps
-from .summary import summary
-from .write import on_a_part, write
+from .summary import overlaps, summary
+from .work import Place, at_work, said_while_it_lasts, stopped_by_ctrl_c
+from .write import write
 
 
 class Asked(NamedTuple):
@@ -107,7 +106,7 @@ def fit_table(path: Path, folder: Path, asked: Asked) -> None:
             if read.long is not None:
                 of_piece = lambda frame, first: _weights(frame, asked.weights, first)
                 cases = None if asked.weights is None else of_piece
-                source = keep_rows(rows_at, read.pieces(), proposed.template, most, cases)
+                source = kept(rows_at, read.pieces(), proposed.template, most, cases)
             keep = lambda model, words="the model": _keep(place, read, asked, model, words)
             found = choose(
                 proposed.template, read.frame, asked.components, asked.restarts, asked.seed,

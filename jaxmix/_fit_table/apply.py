@@ -13,18 +13,18 @@ import numpy as np
 from .._hooks import TellsPosterior
 from .._page import door
 from ..combinators import OptionalEvent
+from ..data import imputed as intervals
 from ..data import load
 from ..data.encode import encoded
 from ..data.structure import structure
 from ..families import PartialNormal
 from ..plot._canvas import each
-from .alive import said_while_it_lasts
 from .amounts import Reading
 from .joint import rows_of, together
 from .long import passing
 from .read import read_table
 from .rows import filled_in_vectors, rows_under
-from .safe import Place, stopped_by_ctrl_c
+from .work import Place, said_while_it_lasts, stopped_by_ctrl_c
 from .write import filled_up, imputed, posteriors
 
 DRAWS = 4096
@@ -111,7 +111,8 @@ def _add(folder, model, frame, blocks, told, tail, events, first: bool) -> None:
         "tail probability": tail,
         "outlier": (tail < RATE).astype(int),
     }
-    filled = imputed(model, structure(model), events, frame, posterior, LEVEL)
+    ends = intervals(model, events, level=LEVEL)
+    filled = imputed(model, structure(model), events, frame, posterior, ends)
     filled = with_blocks(model, frame if filled is None else filled, blocks, posterior)
     for name, table in ("rows", pd.DataFrame(columns)), ("imputed", filled):
         if table is not None:

@@ -19,7 +19,7 @@ from ..data import encode
 from ..em import conjugate_prior, fit
 from ..em.fit import fit_together
 from ..em.search.initialise import global_fit, supported
-from .alive import at_work
+from .work import at_work
 
 COLLAPSED = (
     "Every mixture collapsed, so that no likelihood means anything: a column has values that very "

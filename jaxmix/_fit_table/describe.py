@@ -12,6 +12,7 @@ from .._stack import pick
 from ..combinators import Censored, Hurdle
 from ..combinators import Optional as OptionalField
 from ..combinators._conditioning import plain
+from ..data.labels import names_of
 from ..families import BernoulliSet, Categorical, StudentT
 
 MOST = 3  # labels named
@@ -102,9 +103,18 @@ def _censored(density: Censored, size: float | None, tail: float) -> str:
 @_events.describe.register(BernoulliSet)
 def _labels(density: Categorical | BernoulliSet, size: float | None, tail: float) -> str:
     del tail
-    names = range(density.size) if density.labels is None else density.labels
-    shares = sorted(zip(density.probs.tolist(), names, strict=True), key=lambda p: -p[0])
+    pairs = zip(probs_of(density), names_of(density), strict=True)
+    shares = sorted(pairs, key=lambda p: -p[0])
     return ", ".join(f"{name} {share(p, size)}" for p, name in shares[:MOST] if p >= LEAST)
+
+
+def probs_of(density: Any) -> np.ndarray:
+    """Probabilities of outcomes, on the host: no program for each number of them."""
+    logits = np.asarray(density.logits)
+    if isinstance(density, BernoulliSet):
+        return 1 / (1 + np.exp(-logits))
+    shares = np.exp(logits - logits.max(-1, keepdims=True))
+    return shares / shares.sum(-1, keepdims=True)
 
 
 def share(p: float, size: float | None) -> str:

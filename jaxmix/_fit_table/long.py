@@ -1,15 +1,19 @@
-"""A table longer than memory: its rows in pieces, and some of them drawn at random."""
+"""A table longer than memory: its rows in pieces, some of them drawn at random, all kept on disk."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
+from jaxtyping import PyTree
 
+from ..data import NpyFile
+from ..data.encode import encoded
 from ..data.sources import BATCH_ROWS
-from .alive import at_work
 from .delimited import PACKED
+from .work import at_work
 
 CELLS = 1 << 21  # of a piece at most
 SHOWN = 64  # different values of a column whose first rows are all kept
@@ -161,3 +165,57 @@ class _Seen:
                     known.add(one)
                     found.append(row)
         return found
+
+
+class Kept:
+    """A source of events whose arrays lie in `.npy` files, and the case weights of all rows."""
+
+    def __init__(self, files: list[NpyFile], structure: Any, weights: np.ndarray | None):
+        self._files, self._structure, self.weights = files, structure, weights
+        self.num_rows = files[0].num_rows
+
+    def batches(self) -> Iterator[PyTree]:
+        """The events in the table's order."""
+        columns = zip(*(file.batches() for file in self._files), strict=True)
+        size = lambda arrays: len(arrays[0])
+        for arrays in passing(columns, "A pass", self.num_rows, size):
+            yield jax.tree.unflatten(self._structure, arrays)
+
+    def take(self, index: np.ndarray) -> PyTree:
+        """Events by number."""
+        return jax.tree.unflatten(self._structure, [file.take(index) for file in self._files])
+
+
+def kept(
+    folder: Path, frames: Iterable[Any], model: PyTree, rows: int, weights: Any = None
+) -> Kept:
+    """Encode a table of so many rows piece by piece into a folder, as events of a model.
+
+    `weights` makes case weights of a piece and the number of its first row.
+
+    Raises:
+        ValueError: for a row that is no event of the model, by its number.
+    """
+    folder.mkdir()
+    done, files, cases = 0, [], []
+    structure, width = None, 1
+    try:
+        for frame in passing(frames, "Encoding", rows):
+            leaves, structure = jax.tree.flatten(encoded(model, frame, done))
+            width = len(frame.columns)
+            if not files:
+                files = [open(folder / f"{i}.npy", "wb") for i in range(len(leaves))]
+                for file, leaf in zip(files, leaves, strict=True):
+                    shape = (rows, *leaf.shape[1:])
+                    told = {"descr": leaf.dtype.str, "fortran_order": False, "shape": shape}
+                    np.lib.format.write_array_header_2_0(file, told)
+            for file, leaf in zip(files, leaves, strict=True):
+                np.ascontiguousarray(leaf).tofile(file)
+            if weights is not None:
+                cases.append(weights(frame, done))
+            done += len(frame)
+    finally:
+        for file in files:
+            file.close()
+    read = [NpyFile(file.name, piece_rows(width)) for file in files]
+    return Kept(read, structure, np.concatenate(cases) if cases else None)

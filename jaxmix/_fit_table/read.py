@@ -12,7 +12,6 @@ from glob import glob
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .alive import at_work
 from .amounts import Reading
 from .choose import MANY_ROWS
 from .dates import with_parts
@@ -20,6 +19,7 @@ from .delimited import PACKED, skipped_said
 from .long import Drawn, drawn, is_long
 from .pieces import COLUMNAR, LINES, SHEETS, pieces_of
 from .texts import read_columns
+from .work import at_work
 
 BROKEN = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, zipfile.BadZipFile)
 TEXT = (".csv", ".tsv", ".txt", ".tab", ".dat")

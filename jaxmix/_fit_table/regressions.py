@@ -16,8 +16,9 @@ from ..em import standard_errors
 from ..plot._canvas import colours, each, panels, thinned
 from .choose import FEW_ROWS, Found, choose, compared
 from .read import Table
+from .report import comparison, markdown, report
 from .summary import doubt
-from .write import comparison, markdown, posteriors, report
+from .write import posteriors
 
 LINES = 6  # covariates drawn
 SIDE = 3.4  # inches of a picture

@@ -1,26 +1,23 @@
 """What a mixture over records says of each row of a table, in blocks of rows of one size."""
 
-import contextlib
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
-from scipy.special import ndtr, ndtri
 
 from .._compile import of_few_numbers
 from .._log_sums import weighted_logsumexp, weighted_softmax
 from .._stack import outcome_log_probs
-from ..combinators import Mixture, MixtureSameFamily
+from .._trees import num_rows
 from ..combinators import Optional as OptionalField
 from ..combinators._conditioning import plain
 from ..data.structure import structure
-from ..em.chunks import num_rows
 from ..em.search.padding import bucket
 from ..families import Categorical
-from .alive import at_work
+from .describe import probs_of
+from .work import at_work
 
 BLOCK = 1 << 16
 AT_ONCE = 4096
@@ -84,29 +81,18 @@ def _told(log_weights: Array, under: Array) -> Array:
     return jnp.sum(jnp.where(there, share * (jnp.log(safe) - log_weights), 0.0))
 
 
-def filled_in(
-    model: PyTree, field: str, posterior: np.ndarray, level: float | None = None
-) -> list[Any]:
-    """Values of a field given what is seen of a row's others, and their standard deviations.
-
-    With a level come the ends of the intervals, with equal tails, of that probability.
+def filled_in(model: PyTree, field: str, posterior: np.ndarray) -> list[Any]:
+    """Values of a field that rows of these posteriors lack, and their standard deviations.
 
     The components take their fields for independent: what a row says of a field that it lacks is
     the mixture, by the row's posterior probabilities, of the components' own. A number is filled in
     by its mean, labels by the likeliest (their codes), without deviations.
-
-    Args:
-        model: the mixture.
-        field: one that the rows lack.
-        posterior: (rows, components) of these rows.
-        level: a probability.
     """
     parts = model.marginal(field).components
-    stacked = not isinstance(parts, tuple)
     value_of = lambda part: plain(part.value) if isinstance(part, OptionalField) else part
-    leaves = [value_of(plain(part)) for part in ([parts] if stacked else parts)]
+    leaves = [value_of(plain(part)) for part in (parts if isinstance(parts, tuple) else [parts])]
     if isinstance(leaves[0], Categorical):
-        probs = np.concatenate([np.atleast_2d(leaf.probs) for leaf in leaves])
+        probs = np.concatenate([np.atleast_2d(probs_of(leaf)) for leaf in leaves])
         return [(posterior @ probs).argmax(1)]
     read = lambda name: np.concatenate([np.atleast_1d(getattr(leaf, name)) for leaf in leaves])
     mean = read("mean")
@@ -116,32 +102,7 @@ def filled_in(
     except (AttributeError, NotImplementedError):
         return [value]
     away = (mean - value[:, None]) ** 2
-    said = [value, np.sqrt(np.sum(posterior * (variance + away), 1))]
-    with contextlib.suppress(AttributeError, NotImplementedError):
-        own = jax.tree.map(jnp.asarray, value_of(plain(parts)) if stacked else leaves)
-        said += [] if level is None else _ends(own, posterior, level)
-    return said
-
-
-def _ends(parts: PyTree, posterior: np.ndarray, level: float) -> list[np.ndarray]:
-    rows = len(posterior)
-    padded = np.resize(posterior, (bucket(rows), posterior.shape[1]))
-    if not rows:
-        padded[:] = 1 / padded.shape[1]
-    tails = ((1 - level) / 2, (1 + level) / 2)
-    return [np.asarray(end)[:rows] for end in _quantiles(parts, jnp.asarray(padded), tails)]
-
-
-@eqx.filter_jit
-def _quantiles(parts: PyTree, posterior: Array, levels: tuple[float, ...]) -> list[Array]:
-    """Of mixtures of the same densities with weights of each row's own."""
-    kind = Mixture if isinstance(parts, list) else MixtureSameFamily
-
-    def one(weights):
-        mixture = kind(weights, parts)
-        return [mixture.quantile(jnp.asarray(p, weights.dtype)) for p in levels]
-
-    return jax.lax.map(one, posterior, batch_size=AT_ONCE)
+    return [value, np.sqrt(np.sum(posterior * (variance + away), 1))]
 
 
 def filled_in_vectors(
@@ -183,6 +144,8 @@ def _quantile_of_normals(
     p: float, share: np.ndarray, mean: np.ndarray, deviation: np.ndarray
 ) -> np.ndarray:
     """Of mixtures along axis 1, by bisection between the components' own quantiles."""
+    from scipy.special import ndtr, ndtri  # not for a fit: it takes a while to import
+
     own = mean + deviation * ndtri(p)
     low, high = own.min(1, keepdims=True), own.max(1, keepdims=True)
     for _ in range(60):

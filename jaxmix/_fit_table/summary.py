@@ -1,19 +1,28 @@
-"""What sets a mixture's groups apart, which rows fit badly, and what the groups leave unsaid."""
+"""What sets a mixture's groups apart, which rows fit badly, and whether the groups come back."""
 
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
+from jaxtyping import PyTree
 
 from .._results import message
 from .._results import name as name_of
-from ..combinators import OptionalEvent
+from .._trees import num_rows
+from ..combinators import OptionalEvent, mixture_of
+from ..em.fit import fit_together
 from ..em.solver import at_limit
-from .rows import Rows
+from .choose import Found, is_sound
+from .describe import probs_of
+from .rows import Rows, rows_under
+from .work import at_work
 
 OUTLIERS = 5
 LEAST = 20  # rows of a correlation
 STRONG = 0.3  # correlation within the groups, from which it is told
 SURE = 0.9
+STARTS = 4  # of each refit to resampled rows
+MANY = 5000  # rows beyond which refits take longer than they are worth
 
 
 class Summary(NamedTuple):
@@ -32,14 +41,7 @@ class Summary(NamedTuple):
 
 
 def summary(rows: Rows, data: Any, fields: list[str], overlaps: list[float]) -> Summary:
-    """All of it, from what the mixture says of the rows.
-
-    Args:
-        rows: what it says.
-        data: the records.
-        fields: those of numbers.
-        overlaps: of the groups with those of refits to resampled rows.
-    """
+    """All of it, from what the mixture says of the rows; of its `fields` those of numbers."""
     residuals, tails = moments(data, fields, rows.posterior)
     least = np.argsort(rows.level)[:OUTLIERS]
     return Summary(
@@ -118,7 +120,7 @@ def paragraph(name: str, rows: int, found: Any, told: Summary, posterior: np.nda
             f"The {rows} rows of {name} form one group: among mixtures of {least} to {most} components BIC "
             f"prefers a single one.{doubt(found)}"
         )
-    shares = ", ".join(f"{share:.0%}" for share in found.best.model.weights.tolist())
+    shares = ", ".join(f"{share:.0%}" for share in probs_of(found.best.model.mixing))
     sure = float(np.mean(posterior.max(1) >= SURE))
     bits = [f for f, nats in told.separation.items() if nats > 0.05 * np.log(k)][:3]
     apart = (
@@ -140,3 +142,44 @@ def paragraph(name: str, rows: int, found: Any, told: Summary, posterior: np.nda
         f"The {rows} rows of {name} form {k} groups ({shares} of the rows), {by}.{gap} {sure:.0%} of "
         f"them belong to one group with a probability of {SURE} or more.{apart} {ended}{back}"
     )
+
+
+def overlaps(
+    template: PyTree, found: Found, posterior: np.ndarray, resamples: int, seed: int
+) -> list[float]:
+    """How much of each group a fit to resampled rows gives back, in the mean over resamples.
+
+    The Jaccard coefficient of a group's rows, among those drawn, with the most alike group of the
+    refit, which has the same number of components and starts of its own (Hennig 2007,
+    doi:10.1016/j.csda.2006.11.025).
+
+    Returns:
+        One number a group; none for one group, or where a refit is no matter of moments.
+    """
+    rows, k = num_rows(found.data), found.chosen
+    if k < 2 or rows > MANY or not resamples:
+        return []
+    model, group = mixture_of(template, k), posterior.argmax(1)
+
+    def one(number):
+        drawn = np.random.default_rng([seed, number]).integers(0, rows, rows)
+        data: Any = jax.tree.map(lambda a: np.asarray(a)[drawn], found.data)
+        key = jax.random.key(seed + 1 + number)
+        # Of the program that chose the number of components, with room for the most of them.
+        fits = fit_together([key], [model], data, num_restarts=STARTS, room=max(found.fits))
+        if fits is None or not is_sound(fits[0]):
+            return None
+        return _jaccard(group[drawn], rows_under(fits[0].model, data).posterior.argmax(1), k)
+
+    at_work("Fitting to resamples")
+    shares = [one(number) for number in range(resamples)]
+    shares = [share for share in shares if share is not None]
+    return np.nanmean(shares, 0).tolist() if shares else []
+
+
+def _jaccard(one: np.ndarray, other: np.ndarray, k: int) -> np.ndarray:
+    both = np.zeros((k, k))
+    np.add.at(both, (one, other), 1)
+    either = both.sum(1)[:, None] + both.sum(0)[None] - both
+    best = (both / np.maximum(either, 1)).max(1)
+    return np.where(both.sum(1) > 0, best, np.nan)

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import dates
-from .alive import at_work
 from .amounts import ABSENT, Reading, in_ascii, is_absent, numbers_of, reading_of, said_of
+from .work import at_work
 
 NUMBERS = ("number", "money", "percentage", "share", "time of a clock")
 UNREAD = Reading().kind

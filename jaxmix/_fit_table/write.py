@@ -12,13 +12,13 @@ from .._page import save
 from ..combinators import Composite, Sequence
 from ..combinators import Optional as OptionalField
 from ..combinators._conditioning import plain
-from ..data import decode
-from ..data.numbers import is_missing
+from ..data import Imputed, decode
+from ..data.numbers import present_values
 from ..families import BernoulliSet
 from ..plot._canvas import each, fonts_for
-from .choose import Found, compared
-from .describe import described, share
-from .html import page
+from .choose import Found
+from .describe import described, probs_of, share
+from .report import comparison, markdown, on_a_part, report
 from .rows import filled_in
 from .summary import Summary, paragraph
 
@@ -90,12 +90,12 @@ def imputed(
     data: Any,
     frame: Any,
     posterior: np.ndarray,
-    level: float | None = None,
+    ends: Imputed | None = None,
 ) -> Any:
     """The table with its missing entries filled in, and columns of 1 where one was; None if none.
 
-    A number is filled in by its mean given the row's other fields, a label by the likeliest. With
-    a level, columns tell the ends of intervals of that probability.
+    A number is filled in by its mean given the row's other fields, a label by the likeliest;
+    `ends` are those of intervals.
     """
     fields = dict(template.items())
     gaps = {name: part.value for name, part in fields.items() if isinstance(part, OptionalField)}
@@ -104,12 +104,14 @@ def imputed(
     full = None
     for name, part in gaps.items():
         column = frame[name].tolist()
-        absent = np.array([is_missing(value) for value in column])
+        absent = ~present_values(column)
         if isinstance(plain(part), Composite | Sequence | BernoulliSet):
             full = each(model, "impute", data) if full is None else full
             values, said = jax.tree.map(lambda a, gone=absent: a[gone], full[name]), []
         else:
-            values, *said = filled_in(model, name, posterior[absent], level)
+            values, *said = filled_in(model, name, posterior[absent])
+            if ends is not None and name in ends.low:
+                said += [ends.low[name][absent], ends.high[name][absent]]
         new = iter(decode(plain(part), values)) if absent.any() else iter(())
         filled = [next(new) if gone else old for old, gone in zip(column, absent, strict=True)]
         spread = np.full((len(said), len(absent)), np.nan)
@@ -123,42 +125,6 @@ def filled_up(frame: Any, name: str, absent: np.ndarray, columns: Many) -> Any:
     ends = (f"{name} sd", f"{name} low", f"{name} high")
     more = dict(zip((name, *ends), columns, strict=False))
     return frame.assign(**{**more, f"{name} imputed": absent.astype(int)})
-
-
-def on_a_part(found: Found, rows: int) -> list[str]:
-    """What is to be said of the numbers of a comparison that not all rows took part in."""
-    if found.compared_on == rows:
-        return []
-    if found.failed:
-        return [
-            f"The mixture is that of {found.compared_on} rows drawn at random. It could not be fitted "
-            f"to all rows: {found.failed}."
-        ]
-    return [
-        f"These are of {found.compared_on} rows drawn at random, which chose K; the mixture chosen "
-        "was then fitted to all rows, and all else is of that."
-    ]
-
-
-def markdown(header: Many, rows: Many[Many]) -> str:
-    """A table of the report."""
-    lines = [header, ["---"] * len(header), *rows]
-    clean = lambda cell: str(cell).replace("|", "\\|").replace("\n", " ")
-    return "\n".join(f"| {' | '.join(map(clean, line))} |" for line in lines)
-
-
-def report(folder: Path, blocks: Many[str]) -> str:
-    """Write blocks of Markdown, with an empty line between them, as such and as a page."""
-    text = "\n\n".join(filter(None, blocks)) + "\n"
-    (folder / "report.md").write_text(text, encoding="utf-8")
-    (folder / "report.html").write_text(page(text, folder), encoding="utf-8")
-    return text
-
-
-def comparison(found: Found, *said: str) -> list[str]:
-    """How many components, and what is said of the numbers; then the fit."""
-    table = markdown(*compared(found))
-    return ["## How many components", table, " ".join(said), f"```\n{found.best}\n```"]
 
 
 def _dependence(told: Summary) -> list[str]:
@@ -179,7 +145,7 @@ def _components(read: Any, found: Found, told: Summary, posterior: np.ndarray) -
     # The information of the rows about a component's own parameters, all others known.
     sizes = np.sum(posterior**2, 0) * read.rows / len(posterior)
     rows = [["share"]]
-    for k, w in enumerate(model.weights.tolist()):
+    for k, w in enumerate(probs_of(model.mixing)):
         rows[0].append(f"{share(w, read.rows)} ({(which == k).sum()} {counted})")
     for name, nats in told.separation.items():
         present = sizes * float(read.frame[name].notna().mean())

@@ -104,7 +104,7 @@ def _decode_sequence(density: MarkovChain | Sequence, events: Any) -> list:
 @_events.decode.register(BernoulliSet)
 def _decode_set(density: BernoulliSet, events: Any) -> list:
     names = names_of(density)
-    return [{names[i] for i in np.flatnonzero(row)} for row in events]
+    return [{names[i] for i in np.flatnonzero(row).tolist()} for row in events]
 
 
 @_events.decode.register(Categorical)

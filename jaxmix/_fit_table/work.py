@@ -1,4 +1,6 @@
-"""Work that stops when it is told to, and a folder that is written whole or not at all."""
+"""Work that lasts: it is said while it lasts, it stops when it is told to, and its folder is written
+whole or not at all.
+"""
 
 import os
 import shutil
@@ -6,14 +8,47 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tqdm.auto import tqdm
+
+SECONDS = 10.0
 TOLD = (
     "reading.json", "joint.npz", "posteriors.csv", "imputed.csv", "rows.csv", "fields.png",
     "assignments.png", "history.png", "lines.png", "report.md", "report.html",
 )  # fmt: skip
+_now = ["", "", 0.0]  # what, how far, since when
+
+
+def at_work(what: str, how_far: str = "") -> None:
+    """Begin something that may last, or go on with it."""
+    _now[:] = [what, how_far, _now[2] if what == _now[0] else time.monotonic()]
+
+
+@contextmanager
+def said_while_it_lasts() -> Iterator[None]:
+    """Say what is `at_work`, every few seconds, beside whatever else is said."""
+    done = threading.Event()
+
+    def say() -> None:
+        while not done.wait(SECONDS):
+            what, how_far, since = _now
+            if what:
+                colon = f": {how_far}" if how_far else ""
+                tqdm.write(f"{what}{colon} ({time.monotonic() - since:.0f} s)", file=sys.stdout)
+                sys.stdout.flush()
+
+    teller = threading.Thread(target=say, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        at_work("")
+        done.set()
+        teller.join()
 
 
 class Place:

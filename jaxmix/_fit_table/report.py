@@ -1,14 +1,53 @@
-"""The report as one file of HTML, its pictures inside."""
+"""A report in Markdown, and as one page of HTML, its pictures inside."""
 
 import base64
 import html
 import re
+from collections.abc import Sequence as Many
 from pathlib import Path
+
+from .choose import Found, compared
 
 STYLE = """body{font:16px/1.5 system-ui,"Noto Sans","Noto Sans CJK SC",sans-serif;max-width:60rem;
 margin:2rem auto;padding:0 1rem;color:#222}table{border-collapse:collapse;display:block;
 overflow-x:auto}td,th{border:1px solid #ccc;padding:.25rem .6rem;text-align:left}th{background:#f4f4f4}
 img{max-width:100%}pre{background:#f4f4f4;padding:.6rem;overflow-x:auto}"""
+
+
+def markdown(header: Many, rows: Many[Many]) -> str:
+    """A table of the report."""
+    lines = [header, ["---"] * len(header), *rows]
+    clean = lambda cell: str(cell).replace("|", "\\|").replace("\n", " ")
+    return "\n".join(f"| {' | '.join(map(clean, line))} |" for line in lines)
+
+
+def report(folder: Path, blocks: Many[str]) -> str:
+    """Write blocks of Markdown, with an empty line between them, as such and as a page."""
+    text = "\n\n".join(filter(None, blocks)) + "\n"
+    (folder / "report.md").write_text(text, encoding="utf-8")
+    (folder / "report.html").write_text(page(text, folder), encoding="utf-8")
+    return text
+
+
+def comparison(found: Found, *said: str) -> list[str]:
+    """How many components, and what is said of the numbers; then the fit."""
+    table = markdown(*compared(found))
+    return ["## How many components", table, " ".join(said), f"```\n{found.best}\n```"]
+
+
+def on_a_part(found: Found, rows: int) -> list[str]:
+    """What is to be said of the numbers of a comparison that not all rows took part in."""
+    if found.compared_on == rows:
+        return []
+    if found.failed:
+        return [
+            f"The mixture is that of {found.compared_on} rows drawn at random. It could not be fitted "
+            f"to all rows: {found.failed}."
+        ]
+    return [
+        f"These are of {found.compared_on} rows drawn at random, which chose K; the mixture chosen "
+        "was then fitted to all rows, and all else is of that."
+    ]
 
 
 def page(markdown: str, folder: Path) -> str:
