@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._numerics import as_float, logit_of
+from .._numerics import as_float, log_of, logit_of
 
 
 def entrance(
-    owner: str, convert: Callable[[Array], Array] = jnp.log, **two: Any
+    owner: str, convert: Callable[[Array], Array] = log_of, **two: Any
 ) -> tuple[Callable[[Array], Array], Any]:
     """How to store the one that was given of a usual form and a stored one, and its value.
 

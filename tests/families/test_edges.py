@@ -298,3 +298,12 @@ def test_an_outcome_never_seen_has_no_share_in_a_derivative(density, data, count
         total.sum(-1).max(), 1
     )
     np.testing.assert_allclose(got, (counts[0] * share).sum((1, 2)), atol=1e-6)
+
+
+def test_a_rate_of_zero_has_the_slope_of_what_is_left():
+    """Skellam(0, 1) is minus a Poisson count: log P(-1) = -1, and its slope in `down` is 0."""
+    value = lambda up, down: jm.Skellam(up, down).log_prob(-1)
+    up, down = jax.grad(value, (0, 1))(jnp.array(0.0), jnp.array(1.0))
+    assert float(value(0.0, 1.0)) == pytest.approx(-1, abs=1e-5)
+    assert float(down) == pytest.approx(0, abs=1e-5)
+    assert float(up) == 0  # of a probability on its boundary none is taken
