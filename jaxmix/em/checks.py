@@ -199,9 +199,10 @@ def _check_row(one: PyTree, template: PyTree) -> None:
     except BrokenContractError:
         raise
     except (TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
+        hint = " Events of tables, records and lists are made by jm.encode." if one_array else ""
         raise ValueError(
             f"One row of the data, of shape {shapes}, is no event of this "
-            f"{type(template).__name__}: {error}"
+            f"{type(template).__name__}: {error}{hint}"
         ) from error
     if getattr(out, "shape", None) != ():
         raise ValueError(
