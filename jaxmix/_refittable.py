@@ -63,15 +63,12 @@ class Refittable(LogDensity):
     rule it is the field that `about` names.
     `zero_is_valid` says that a parameter may be infinite, being the logarithm (or the logit) of a
     probability or a rate of 0.
-    `drifts` names the fields that may run to infinity, where the family tends to a simpler one; see
-    `at_limit`.
     `ascends` says that an M-step never lowers the likelihood: False where it is a Newton step,
     which a fit shortens where it overshoots.
     """
 
     about: ClassVar[str | None] = None
     zero_is_valid: ClassVar[bool] = False
-    drifts: ClassVar[tuple[str, ...]] = ()
     ascends: ClassVar[bool] = True
 
     @property
@@ -172,12 +169,14 @@ class Refittable(LogDensity):
         del stats
         return jax.tree.map(jnp.zeros_like, eqx.filter(self, eqx.is_inexact_array))
 
-    def at_limit(self) -> Array:
-        """Whether some 1e6 events could not tell the density from a limit that it may tend to.
+    def limits(self, stats: Any = None) -> dict[str, Array]:
+        """Fields that may run to infinity, where the family is a simpler one: which numbers have.
 
-        One truth value a density of the stack: their divergence is below 1e-6 nats.
+        Some 1e6 events could not tell the density from that limit, their divergence being below
+        1e-6 nats; or, by the statistics of a last pass, steps go on while nothing is gained.
         """
-        return jnp.zeros(self.stack_shape, bool)
+        del stats
+        return {}
 
 
 def check_declared(model: PyTree) -> None:

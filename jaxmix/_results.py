@@ -48,9 +48,10 @@ class RESULTS(eqxi.Enumeration):
     )
     drifting = (
         "A parameter runs to infinity, where its family is a simpler one: a Student-t a normal, a "
-        "negative binomial a Poisson, a truncated normal an exponential or a uniform density. The "
+        "negative binomial a Poisson, a truncated normal an exponential or a uniform density, a "
+        "regression (or a gate) one whose covariates foretell some responses for certain. The "
         "log-likelihood is that of this limit, and the parameter itself means nothing: use the "
-        "simpler family."
+        "simpler family, or a prior (jm.em.Ridge). em.standard_errors(...).at_boundary names it."
     )
     undefined = (
         "All the weights of one half of a row's draws are 0: the multilevel difference, and the "

@@ -5,6 +5,7 @@ stand-in, whose log-density carries a tilt, or was computed beforehand, or is no
 knows (its mean, its sample) would let nothing of this through, so a stand-in refuses to tell.
 """
 
+import math
 from typing import Any
 
 import equinox as eqx
@@ -18,6 +19,9 @@ from ._numerics import native, tree_vdot
 from ._platform import product_precision
 from ._refittable import Refittable, tilt
 from ._stack import lent, outcome_log_probs, release, release_all, rows_total
+
+
+STEPS = 512  # of a nat: rounding of another unit moves few events from one to the next
 
 
 class StandIn(LogDensity):
@@ -160,8 +164,28 @@ class Blank(StandIn):
             # one argument alone go wrong in jax 0.10.2. The pairing's value is still not computed.
             value = jnp.where(False, pairing, jnp.zeros_like(pairing))
         else:
-            value = self.level * jax.random.gumbel(_content_key(self.seed, x), (), self.level.dtype)
+            key = _content_key(self.seed, _in_no_unit(self.leaf, x))
+            value = self.level * jax.random.gumbel(key, (), self.level.dtype)
         return tilt(marked(value), pairing)  # what a key gives is not seen to vary
+
+
+def _in_no_unit(leaf: Any, x: PyTree) -> PyTree:
+    """Where an event of a located or a scaled family lies under it, rounded; other events as are.
+
+    What is drawn by it is the same in any unit: of vectors and numbers how far the log-density is
+    below that at the location, and on which side of it each coordinate is.
+    """
+    place, domain = getattr(leaf, "origin", None), getattr(leaf, "domain", None)
+    if not eqx.is_inexact_array(x):
+        return x
+    low, high = getattr(domain, "low", -math.inf), getattr(domain, "high", math.inf)
+    if x.shape == () and (low, high) == (0, math.inf):
+        return jnp.round(STEPS * jnp.log(x / leaf.mean))
+    if eqx.is_inexact_array(place) and place.shape == x.shape and low == -math.inf:
+        x = jnp.where(jnp.isnan(x), place, x)
+        below = leaf.log_prob(place) - leaf.log_prob(x)
+        return jnp.round(STEPS * below), x > place
+    return x
 
 
 def _content_key(seed, x):

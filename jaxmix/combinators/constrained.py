@@ -46,6 +46,10 @@ class Constrained(Forwarding, Refittable):
     def forwarded(self) -> Any:
         return self.evaluated
 
+    def limits(self, stats=None):
+        found = self.evaluated.limits(stats)
+        return {name: ran for name, ran in found.items() if name not in self.frozen_fields}
+
     @property
     @abc.abstractmethod
     def frozen_fields(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from jaxtyping import Array, Key, PyTree
 from .._results import names
 from .._trees import alone, float_of, in_numpy, num_rows, take
 from ..combinators._buckets import bucketed
+from ..regression.centred import Centre, centred, reads_pairs
 from .checks import checked_data, checked_weights, of_dtype
 from .chunks import densities, rows_of_chunk, width
 from .drive import Keeper, Progress, belonging, drive
@@ -119,6 +120,9 @@ class Rounds(NamedTuple):
         return Searched(states, history, codes, fates, np.arange(len(codes)))
 
 
+_near = eqx.filter_jit(centred)
+
+
 @eqx.filter_jit
 def _totals(models, data, chunk):
     return jax.vmap(lambda m: log_likelihood(m, data, None, chunk).value)(models)
@@ -129,9 +133,10 @@ def fit_arrays(
 ) -> Fit:
     """`jm.fit` over arrays in memory, on one device or spread over several."""
     layout, template = layout_of(data), of_dtype(template, data)
-    data, weights, options, fold = _entered(template, data, weights, options, layout)
-    found = _fit_checked(key, fold.model(template), data, weights, options, layout)
-    return fold.undone(found, template)
+    data, weights, options, fold, centre = _entered(template, data, weights, options, layout)
+    model = centre.near(fold.model(template))
+    found = _fit_checked(key, model, data, weights, options, layout)
+    return fold.undone(centre.undone(found), template)
 
 
 def fit_alike(keys, templates, data, weights, options: Options, room: int) -> list[Fit] | None:
@@ -140,23 +145,30 @@ def fit_alike(keys, templates, data, weights, options: Options, room: int) -> li
         return None
     templates = [of_dtype(template, data) for template in templates]
     widest = max(templates, key=width)
-    data, weights, options, fold = _entered(widest, data, weights, options, None)
-    models = list(map(fold.model, templates))
+    data, weights, options, fold, centre = _entered(widest, data, weights, options, None)
+    models = [centre.near(fold.model(t)) for t in templates]
     if not suits(max(models, key=width), data, weights, options):
         return None
     found = fits(keys, models, data, weights, options, room)
-    return [fold.undone(fit, t) for t, fit in zip(templates, found, strict=True)]
+    return [fold.undone(centre.undone(fit), t) for t, fit in zip(templates, found, strict=True)]
 
 
 def _entered(template, data, weights, options: Options, layout):
-    """Data, weights and options as they are fitted, and how like columns were stacked for it."""
+    """Data, weights and options as they are fitted, and what was done to the data for it:
+
+    like columns stacked, or covariates taken about a centre.
+    """
     data = checked_data(placed(data, layout), template)
     weights = placed(checked_weights(weights, num_rows(data), float_of(data)), layout)
     check_rows(template, data, weights, options.prior)
     fold, prior = folded(options.prior, template, data)
+    centre = Centre(None)
+    if reads_pairs(template):
+        _, data, centre = _near(template, data, weights)
     held = options.validation
-    held = None if held is None else fold.data(checked_data(held, template))
-    return fold.data(data), weights, options._replace(prior=prior, validation=held), fold
+    held = None if held is None else fold.data(centre.data(checked_data(held, template)))
+    options = options._replace(prior=prior, validation=held)
+    return fold.data(data), weights, options, fold, centre
 
 
 def _fit_checked(key, template, data, weights, options: Options, layout) -> Fit:

@@ -16,6 +16,7 @@ from .._refuse import forward_only
 from .._results import RESULTS
 from .._sharding import on_automatic_axes
 from .._stack import of_arrays
+from ..regression.centred import centred
 from .accelerate import solver_of
 from .chunks import brief, in_blocks, lanes_of
 from .entry import (
@@ -206,6 +207,7 @@ def _run(model, data, weights, floor, rules: Rules, history_size: int) -> Soluti
     def whole(model, data, weights, floor, arrays):
         rules = eqx.combine(arrays, rest)
         prior, tol, items = rules.prior, rules.tol, items_of_one_row(data)
+        model, data, centre = centred(model, data, weights)
         prior = floor_prior(model, data, weights, floor) if prior is None else prior
         # In nats an item, where there is one single row.
         tol = tol if items is None else tol * items.astype(tol.dtype)
@@ -214,7 +216,7 @@ def _run(model, data, weights, floor, rules: Rules, history_size: int) -> Soluti
         start = begin(model, data, weights, rules.solver)
         state, history = loop(start, data, weights, rules, block=history_size)
         return Solution(
-            state.model,
+            centre.back(state.model),
             state.expected.log_likelihood.value,
             history,
             state.num_steps,
@@ -261,6 +263,8 @@ def step(
 
 @brief
 def _step(model, data, state, weights, assignment, prior):
+    model, data, centre = centred(model, data, weights)
     expected = expect(model, data, weights, assignment=assignment)
     new = maximise(model, expected, data, weights, prior, state)
-    return new.model, new.state, StepInfo(expected.log_likelihood.value, new.num_emptied)
+    info = StepInfo(expected.log_likelihood.value, new.num_emptied)
+    return centre.back(new.model), new.state, info

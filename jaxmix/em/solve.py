@@ -14,6 +14,7 @@ from .._compile import Quick
 from .._platform import with_precision
 from .._results import RESULTS
 from .._sharding import on_automatic_axes
+from ..regression.centred import centred
 from .accelerate import solver_of
 from .chunks import is_brief
 from .entry import check_start, enter
@@ -64,7 +65,7 @@ def _search(model, data, weights, prior, floor, max_steps, solver) -> tuple[Arra
     stuck = moved > jnp.sqrt(jnp.finfo(point.dtype).eps)
     code = RESULTS.where(stuck, RESULTS.stalled, RESULTS.successful)
     code = RESULTS.where(~near.is_over, RESULTS.max_steps_reached, code)
-    code = RESULTS.where(at_limit(state.model), RESULTS.drifting, code)
+    code = RESULTS.where(at_limit(state.model, state.expected.stats, prior), RESULTS.drifting, code)
     code = RESULTS.where(on_boundary(state.model, prior), RESULTS.degenerate, code)
     code = RESULTS.where(~finite, RESULTS.nonfinite, code)
     outcome = FixedPoint(
@@ -196,11 +197,12 @@ def fixed_point(
     del precision  # held by the decorator
     data, weights = enter(model, data, weights)
     check_start(model)
+    model, data, centre = centred(model, data, weights)
     vector, (outcome, _) = _rest(
         model, data, weights, prior, _number(floor), _number(max_steps), linear_solve,
         solver_of(accelerate, model),
     )  # fmt: skip
-    return outcome._replace(model=parameters(model)[1](vector))
+    return outcome._replace(model=centre.back(parameters(model)[1](vector)))
 
 
 def _number(value):

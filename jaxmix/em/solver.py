@@ -21,7 +21,7 @@ from jaxtyping import Array, Bool, Float, PyTree, Scalar
 from .._results import RESULTS
 from .._trees import Sum, difference, zero_sum
 from .parts import parameters, take_apart
-from .priors.prior import Prior, floors_of
+from .priors.prior import Prior, about_own_origins, floors_of
 
 PATIENCE = 16  # steps without progress after which rounding is all that moves
 MEMORY = 0.8  # of the running mean of gains, a step
@@ -291,18 +291,24 @@ def result_of(state: Any, rules: Rules) -> RESULTS:
     code = RESULTS.where(
         (code == RESULTS.successful) & is_slow(state, noise, rules), RESULTS.slow, code
     )
-    code = RESULTS.where(
-        (code != RESULTS.max_steps_reached) & at_limit(state.model), RESULTS.drifting, code
-    )
+    drifts = at_limit(state.model, expected.stats, rules.prior)
+    code = RESULTS.where((code != RESULTS.max_steps_reached) & drifts, RESULTS.drifting, code)
     collapsed = on_boundary(state.model, rules.prior) | (state.num_collapsed > 0)
     code = RESULTS.where(collapsed, RESULTS.degenerate, code)
     return RESULTS.where(bad, RESULTS.nonfinite, code)
 
 
-def at_limit(model: PyTree) -> Array:
+def at_limit(model: PyTree, stats: list[Any] | None = None, prior: Prior | None = None) -> Array:
     """Whether any leaf's parameters have run to where its family is a simpler one."""
     leaves = take_apart(model).leaves
-    found = [jnp.any(leaf.at_limit()) for leaf in leaves if leaf.drifts]
+    totals: list[Any] = [None] * len(leaves) if stats is None else stats
+    if stats is not None and prior is not None:
+        totals = [
+            jax.tree.map(jnp.add, s, extra)
+            for s, extra in zip(stats, about_own_origins(leaves, prior), strict=True)
+        ]
+    each = [leaf.limits(s) for leaf, s in zip(leaves, totals, strict=True)]
+    found = [jnp.any(ran) for limits in each for ran in limits.values()]
     return functools.reduce(jnp.logical_or, found, jnp.asarray(False))
 
 

@@ -1,6 +1,6 @@
 """The negative binomial family of a count."""
 
-from typing import ClassVar, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +49,6 @@ class NegativeBinomial(Refittable):
     """
 
     domain = COUNT
-    drifts: ClassVar[tuple[str, ...]] = ("log_successes",)
 
     log_successes: Float[Array, "*stack"]
     logit: Float[Array, "*stack"]
@@ -122,8 +121,9 @@ class NegativeBinomial(Refittable):
         top = jnp.maximum(self.log_successes, jnp.log(1 + mean) + float(np.log(LIMIT)))
         return jnp.minimum(self.log_successes + farther, top)
 
-    def at_limit(self):
-        return self.log_successes > float(np.log(500)) + jnp.log(1 + self.mean)
+    def limits(self, stats=None):
+        far = self.log_successes > float(np.log(500)) + jnp.log(1 + self.mean)
+        return {"log_successes": far}
 
     def expected_log_prob(self, stats: Groups, origin=None) -> Scalar:
         log_win, log_loss = jax.nn.log_sigmoid(self.logit), jax.nn.log_sigmoid(-self.logit)

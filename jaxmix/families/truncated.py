@@ -37,7 +37,6 @@ class TruncatedNormal(NormalBetween, ExponentialFamily):
     """
 
     reparametrised: ClassVar[bool] = True
-    drifts: ClassVar[tuple[str, ...]] = ("log_scale",)
 
     @property
     def _middle(self) -> float:
@@ -136,9 +135,9 @@ class TruncatedNormal(NormalBetween, ExponentialFamily):
         loc = centre + theta[..., 0] * jnp.exp(2 * theta[..., 1]) * spread
         return self._replace(loc=loc, log_scale=jnp.log(spread) + theta[..., 1])
 
-    def at_limit(self):
+    def limits(self, stats=None):
         # Of an exponential density the divergence is (variance / scale^2)^2 / 2, of a uniform a tenth.
-        return self.variance < 1.4e-3 * jnp.exp(2 * self.log_scale)
+        return {"log_scale": self.variance < 1.4e-3 * jnp.exp(2 * self.log_scale)}
 
     def on_boundary(self, floor: Moments):
         return jnp.exp(2 * self.log_scale) <= 2 * floor.second

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Self
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from .._numerics import as_float
@@ -16,6 +17,9 @@ from ..families.gamma import Gamma
 from ..families.negative_binomial import NegativeBinomial
 from ..families.poisson import Poisson
 from .generalised import GeneralisedLinear
+
+
+FORETOLD = 64  # rounding errors of a positive number
 
 
 class _OnePredictor(GeneralisedLinear):
@@ -63,7 +67,8 @@ class LogisticRegression(_OnePredictor):
     responses = TRUTH
 
     def local_log_prob(self, y, eta, shapes):
-        return y * eta[0] - jax.nn.softplus(eta[0])
+        # Of a response foretold by 100 nats the derivatives have all their digits.
+        return -jax.nn.softplus((1 - 2 * y) * eta[0])
 
     def given(self, x, offset=0.0) -> Bernoulli:
         return Bernoulli(logits=self.predictor(x, offset))
@@ -132,6 +137,10 @@ class GammaRegression(_OnePredictor):
         log_ratio = jnp.log(y) - eta[0]
         # The digits that the terms share at large k are gone from both.
         return stirling(k) - k * (jnp.expm1(log_ratio) - log_ratio) - jnp.log(y)
+
+    def on_boundary(self, floor):
+        # Foretold to rounding: the likelihood has no bound.
+        return self.log_shape > -2 * float(np.log(FORETOLD * jnp.finfo(self.log_shape.dtype).eps))
 
     def given(self, x, offset=0.0) -> Gamma:
         log_rate = self.log_shape - self.predictor(x, offset)

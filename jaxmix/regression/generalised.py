@@ -33,6 +33,11 @@ from .design import (
 )
 
 
+FORETOLD = 1e-2  # curvature of a response in its linear predictor
+FAINT = 16  # rounding errors of the information
+ADRIFT = 0.5  # of a linear predictor's last step: where rows are foretold, that to infinity is 1
+
+
 class Point(NamedTuple):
     """Where a log-likelihood is expanded: linear predictors' rows (m, q), and shapes (e,)."""
 
@@ -45,6 +50,7 @@ class Expansion(NamedTuple):
 
     `score` (m, q) and `information` (m, m, pairs) are in the rows of the linear predictors,
     `slopes` and `curvatures` (e,) in each shape parameter: shapes are orthogonal to means.
+    `idle` (m, pairs) sums the pairs of (x, 1) over the rows whose response is all but foretold.
     """
 
     count: Array
@@ -52,6 +58,7 @@ class Expansion(NamedTuple):
     information: Array
     slopes: Array
     curvatures: Array
+    idle: Array
 
 
 class Local(NamedTuple):
@@ -156,16 +163,20 @@ class GeneralisedLinear(ByChunk):
 
     def stats(self, x, origin=None) -> Expansion:
         q, (score, information, slopes, curvatures) = self._local(x, origin)
-        squares = information[..., None] * products_of_pairs(q)[None, None]
-        one = jnp.ones((), q.dtype)
-        return Expansion(one, score[:, None] * q[None], squares, slopes, curvatures)
+        pairs, one = products_of_pairs(q), jnp.ones((), q.dtype)
+        squares, idle = information[..., None] * pairs[None, None], _foretold(jnp.diagonal(information))
+        return Expansion(
+            one, score[:, None] * q[None], squares, slopes, curvatures, idle[:, None] * pairs[None]
+        )
 
     def pair(self, t: Expansion, x, origin=None) -> Scalar:
         # Products with what is alike for all densities of a stack: matrix products over the data.
         q, (score, information, slopes, curvatures) = self._local(x, origin)
         dot = lambda a, b: jnp.dot(a, b, precision=product_precision(q))
         linear = jnp.sum(score * dot(t.score, q))
-        square = jnp.sum(information * dot(t.information, products_of_pairs(q)))
+        pairs = products_of_pairs(q)
+        square = jnp.sum(information * dot(t.information, pairs))
+        square = square + dot(_foretold(jnp.diagonal(information)), dot(t.idle, pairs))
         return t.count + linear + square + dot(t.slopes, slopes) + dot(t.curvatures, curvatures)
 
     def _each(self, function: Callable, chunk: Chunk) -> Any:
@@ -194,13 +205,15 @@ class GeneralisedLinear(ByChunk):
         score = summed(shares[:, None] * local.score, q)
         # Of the symmetric matrix of predictors its triangle alone.
         i, j = np.triu_indices(m)
-        triangle = summed(shares[:, None] * local.information[:, i, j], products_of_pairs(q))
+        idle = _foretold(local.information[:, np.arange(m), np.arange(m)])
+        squares = jnp.concatenate([local.information[:, i, j], idle], 1)
+        triangle = summed(shares[:, None] * squares, products_of_pairs(q))
         place = np.zeros((m, m), int)
         place[i, j] = place[j, i] = np.arange(len(i))
         total = lambda a: jnp.sum(shares[:, None] * a, -1)
         found = Expansion(
             jnp.sum(shares, 1), score, triangle[:, place],
-            total(local.slopes), total(local.curvatures),
+            total(local.slopes), total(local.curvatures), triangle[:, len(i) :],
         )  # fmt: skip
         return Expansion(*(a.reshape(*self.stack_shape, *a.shape[1:]) for a in found))
 
@@ -211,9 +224,11 @@ class GeneralisedLinear(ByChunk):
 
     def from_stats(self, stats: Expansion, origin=None) -> Self:
         point: Any = self.origin if origin is None else origin
-        matrix = self._matrix(stats)
         flat = stats.score.reshape(*stats.count.shape, -1, 1)
-        step = solved(matrix, flat)
+        # In directions in which all is foretold no digit of the information is left.
+        eps = float(jnp.finfo(flat.dtype).eps)
+        blur = FAINT * eps * jnp.einsum("...ip,ij->...ijp", stats.idle, self._among)
+        step = solved(self._matrix(stats._replace(information=stats.information + blur)), flat)
         # How far the linear predictors would move, in the mean by their curvature. Newton's step
         # of log-densities whose third derivative is within their second overshoots where that is
         # large; asinh(d) / d of it does not, and is all of it near an optimum.
@@ -224,12 +239,39 @@ class GeneralisedLinear(ByChunk):
         length = jnp.where(stats.curvatures > 0, away * _shortened(away * away), 1)
         return self._at(Point(point.linear + step, point.shapes + jnp.sign(stats.slopes) * length))
 
-    def _at(self, point: Point) -> Self:
+    @property
+    def _among(self) -> Float[Array, "m m"]:
+        return jnp.eye(self.num_predictors, dtype=self.intercept.dtype)
+
+    def limits(self, stats=None):
+        """Coefficients that step on by a constant length where the responses are all foretold.
+
+        And shapes of which the responses tell nothing.
+        """
+        if stats is None:
+            return {}
+        step = solved(self._matrix(stats), stats.score.reshape(*stats.count.shape, -1, 1))
+        step = step.reshape(stats.score.shape)
+        idle = matrix_of_pairs(stats.idle, self.num_features + 1)
+        rows = idle[..., -1, -1]
+        square = jnp.einsum("...i,...ij,...j->...", step, idle, step, precision=HIGHEST)
+        # NaN where no digit of the information is left.
+        adrift = (rows > 0) & ~(square <= ADRIFT**2 * rows)
+        moved = step**2 * jnp.diagonal(idle, axis1=-2, axis2=-1)
+        far = adrift[..., None] & ~(moved <= 0.1 * jnp.max(moved, -1, keepdims=True))
+        shapes = stats.curvatures <= 1e-5 * stats.count[..., None]
+        return self._fields(Point(far, shapes & (stats.count > 0)[..., None]))
+
+    def _fields(self, point: Point) -> dict[str, Array]:
+        """Fields by their names, of rows of linear predictors and shapes."""
         linear = point.linear if self.ranks["coefficients"] == 2 else point.linear[..., 0, :]
         names = ("coefficients", "intercept", *self.shapes)
         values = [linear[..., :-1], linear[..., -1]]
         values += [point.shapes[..., i] for i in range(len(self.shapes))]
-        return self._replace(**dict(zip(names, values, strict=True)))
+        return dict(zip(names, values, strict=True))
+
+    def _at(self, point: Point) -> Self:
+        return self._replace(**self._fields(point))
 
     def expected_log_prob(self, stats: Expansion, origin=None) -> Scalar:
         """The expansion at these parameters, up to a constant."""
@@ -251,8 +293,14 @@ class GeneralisedLinear(ByChunk):
 
     def zero_stats(self) -> Expansion:
         m, q, e = self.num_predictors, self.num_features + 1, len(self.shapes)
+        pairs = q * (q // 2 + 1)
         zeros = lambda *core: jnp.zeros((*self.stack_shape, *core), self.intercept.dtype)
-        return Expansion(zeros(), zeros(m, q), zeros(m, m, q * (q // 2 + 1)), zeros(e), zeros(e))
+        return Expansion(zeros(), zeros(m, q), zeros(m, m, pairs), zeros(e), zeros(e), zeros(m, pairs))
+
+
+def _foretold(curvature: Array) -> Array:
+    """1 where a response of this curvature in a linear predictor is all but foretold, else 0."""
+    return (curvature < FORETOLD).astype(curvature.dtype)
 
 
 def _last_square(information: Array, q: int) -> Array:

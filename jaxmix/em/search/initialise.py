@@ -15,6 +15,7 @@ from ..._sharding import on_automatic_axes
 from ..._stack import of_arrays
 from ..._trees import float_of, num_rows, spread, take
 from ...combinators._columns import ColumnsEvent
+from ...regression.centred import centred
 from ..chunks import in_blocks, lanes_of
 from ..entry import enter
 from ..expected import expect
@@ -94,6 +95,7 @@ _init_blocks = Quick(_in_blocks)
 
 
 def _init(key, template, data, weights, plus_plus) -> PyTree:
+    template, data, centre = centred(template, data, weights)
     k_rows, k_noise, k_seed, k_loose = jax.random.split(key, 4)
     rows = num_rows(data)
     static = isinstance(rows, int)  # and no symbol, of a program for any number of rows
@@ -115,7 +117,7 @@ def _init(key, template, data, weights, plus_plus) -> PyTree:
     else:
         used = jnp.arange(wanted) < ROWS_ALONE
         share = used.astype(float_of(template))
-    return started((k_noise, k_loose), template, sample, share)
+    return centre.back(started((k_noise, k_loose), template, sample, share))
 
 
 def components(template: PyTree, data: PyTree) -> int | None:

@@ -17,6 +17,7 @@ from ..._results import RESULTS
 from ..._sharding import everywhere, on_automatic_axes
 from ..._trees import float_of
 from ...combinators._columns import Fold
+from ...regression.centred import centred
 from ..chunks import brief, is_brief
 from ..entry import enter
 from ..parts import parameters
@@ -59,6 +60,8 @@ def _about(model, data, weights, prior, find=observed_information):
 
 @brief
 def _errors(model, data, weights, prior, kind):
+    given = model
+    model, data, centre = centred(model, data, weights)
     find = louis_information if kind == "louis" else observed_information
     at, root, result = _about(model, data, weights, prior, find)
     if kind == "sandwich":
@@ -71,7 +74,11 @@ def _errors(model, data, weights, prior, kind):
         rows, free = jnp.asarray(rows, root.dtype), jnp.sum(at.live).astype(root.dtype)
         root = root * jnp.sqrt(rows / (rows - free))
         result = RESULTS.where(rows > free, result, RESULTS.singular_information)
-    return Record(model, jnp.dot(at.basis, root, precision="highest"), result, at.held)
+    columns = jnp.dot(at.basis, root, precision="highest")
+    if model is not given:
+        back = lambda vector: parameters(centre.back(parameters(model)[1](vector)))[0]
+        columns = jax.vmap(lambda c: jax.jvp(back, (at.vector,), (c,))[1], 1, 1)(columns)
+    return Record(given, columns, result, at.held)
 
 
 @takes(kind=named("observed", "louis", "sandwich"))

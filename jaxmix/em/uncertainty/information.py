@@ -57,7 +57,7 @@ def tangent_basis(
         moves = jax.jacfwd(image)(flat)
         moves = jnp.where(jnp.isfinite(moves), moves, jnp.zeros_like(moves))
         off = leaf.on_boundary(floor) | ~sound(leaf, total, weight)
-        still, lost = _held(leaf, off, leaf.from_stats(total, leaf.origin))
+        still, lost = _held(leaf, off, leaf.from_stats(total, leaf.origin), leaf.limits(total))
         moves = jnp.where(still[:, None], jnp.zeros_like(moves), moves)
         # Directions mix coordinates: in each one's own unit, or the smallest would be lost.
         rows = _units(leaf, total)
@@ -93,7 +93,7 @@ def _units(leaf: Any, stats: Any) -> Array:
     return 1 / jnp.sqrt(jax.lax.stop_gradient(told))[:, None]  # what they span has none of it
 
 
-def _held(leaf: Any, off: Array, again: Any) -> tuple[Array, Array]:
+def _held(leaf: Any, off: Array, again: Any, limits: dict[str, Array]) -> tuple[Array, Array]:
     """Which parameters of a leaf are held, given its densities that are, and directions lost.
 
     What is infinite in the leaf refitted is so too: a probability too small for its dtype.
@@ -110,7 +110,7 @@ def _held(leaf: Any, off: Array, again: Any) -> tuple[Array, Array]:
 
     whole = jax.tree.map(of, axes, arrays, is_leaf=lambda n: n is None)
     gone = jax.tree.map(jnp.isinf, eqx.filter(again, eqx.is_inexact_array))
-    infinite = jax.tree.map(jnp.logical_or, _infinite(leaf, arrays), gone)
+    infinite = jax.tree.map(jnp.logical_or, _infinite(arrays, limits), gone)
     lost = lost + sum(
         jnp.sum(i & ~w)
         for i, w in zip(jax.tree.leaves(infinite), jax.tree.leaves(whole), strict=True)
@@ -122,12 +122,14 @@ def _held(leaf: Any, off: Array, again: Any) -> tuple[Array, Array]:
     return ravel_pytree(jax.tree.map(lambda a: a.astype(jnp.float32), still))[0] > 0, lost
 
 
-def _infinite(leaf: Any, arrays: PyTree) -> PyTree:
+def _infinite(arrays: PyTree, limits: dict[str, Array]) -> PyTree:
     """Which of a leaf's parameters are infinite, or mean nothing where the family is its limit."""
     infinite = jax.tree.map(jnp.isinf, arrays)
-    for field in leaf.drifts:
-        name = lambda m, f=field: getattr(m, f)
-        infinite = eqx.tree_at(name, infinite, name(infinite) | leaf.at_limit())
+    for field, ran in limits.items():
+        name = lambda m, f=field: getattr(getattr(m, "part", m), f)
+        if name(infinite) is None:  # it is shared
+            name, ran = lambda m, f=field: getattr(m.once, f), jnp.any(ran, -1)
+        infinite = eqx.tree_at(name, infinite, name(infinite) | ran)
     return infinite
 
 
