@@ -20,7 +20,6 @@ from ._platform import product_precision
 from ._refittable import Refittable, tilt
 from ._stack import lent, outcome_log_probs, release, release_all, rows_total
 
-
 STEPS = 512  # of a nat: rounding of another unit moves few events from one to the next
 
 

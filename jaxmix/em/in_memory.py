@@ -154,10 +154,7 @@ def fit_alike(keys, templates, data, weights, options: Options, room: int) -> li
 
 
 def _entered(template, data, weights, options: Options, layout):
-    """Data, weights and options as they are fitted, and what was done to the data for it:
-
-    like columns stacked, or covariates taken about a centre.
-    """
+    """Data, weights and options as they are fitted, how like columns were stacked, and a centre."""
     data = checked_data(placed(data, layout), template)
     weights = placed(checked_weights(weights, num_rows(data), float_of(data)), layout)
     check_rows(template, data, weights, options.prior)

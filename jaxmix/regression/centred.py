@@ -82,7 +82,8 @@ def about(model: PyTree, centre: Array) -> PyTree:
     def moved(node: Any) -> Any:
         if not is_regression(node):
             return node
-        shift = jnp.dot(node.coefficients, centre.astype(node.coefficients.dtype), precision="highest")
+        b = node.coefficients
+        shift = jnp.dot(b, centre.astype(b.dtype), precision="highest")
         return node._replace(intercept=node.intercept + shift)
 
     return jax.tree.map(moved, model, is_leaf=is_regression)

@@ -18,7 +18,6 @@ from ..families.negative_binomial import NegativeBinomial
 from ..families.poisson import Poisson
 from .generalised import GeneralisedLinear
 
-
 FORETOLD = 64  # rounding errors of a positive number
 
 

@@ -32,7 +32,6 @@ from .design import (
     with_intercept,
 )
 
-
 FORETOLD = 1e-2  # curvature of a response in its linear predictor
 FAINT = 16  # rounding errors of the information
 ADRIFT = 0.5  # of a linear predictor's last step: where rows are foretold, that to infinity is 1
@@ -164,10 +163,9 @@ class GeneralisedLinear(ByChunk):
     def stats(self, x, origin=None) -> Expansion:
         q, (score, information, slopes, curvatures) = self._local(x, origin)
         pairs, one = products_of_pairs(q), jnp.ones((), q.dtype)
-        squares, idle = information[..., None] * pairs[None, None], _foretold(jnp.diagonal(information))
-        return Expansion(
-            one, score[:, None] * q[None], squares, slopes, curvatures, idle[:, None] * pairs[None]
-        )
+        squares = information[..., None] * pairs[None, None]
+        idle = _foretold(jnp.diagonal(information))[:, None] * pairs[None]
+        return Expansion(one, score[:, None] * q[None], squares, slopes, curvatures, idle)
 
     def pair(self, t: Expansion, x, origin=None) -> Scalar:
         # Products with what is alike for all densities of a stack: matrix products over the data.
@@ -294,8 +292,9 @@ class GeneralisedLinear(ByChunk):
     def zero_stats(self) -> Expansion:
         m, q, e = self.num_predictors, self.num_features + 1, len(self.shapes)
         pairs = q * (q // 2 + 1)
-        zeros = lambda *core: jnp.zeros((*self.stack_shape, *core), self.intercept.dtype)
-        return Expansion(zeros(), zeros(m, q), zeros(m, m, pairs), zeros(e), zeros(e), zeros(m, pairs))
+        shapes = (), (m, q), (m, m, pairs), (e,), (e,), (m, pairs)
+        stack, dtype = self.stack_shape, self.intercept.dtype
+        return Expansion(*(jnp.zeros((*stack, *core), dtype) for core in shapes))
 
 
 def _foretold(curvature: Array) -> Array:
