@@ -174,7 +174,8 @@ def _in_no_unit(leaf: Any, x: PyTree) -> PyTree:
     What is drawn by it is the same in any unit: of vectors and numbers how far the log-density is
     below that at the location, and on which side of it each coordinate is.
     """
-    place, domain = getattr(leaf, "origin", None), getattr(leaf, "domain", None)
+    place: Any = getattr(leaf, "origin", None)
+    domain = getattr(leaf, "domain", None)
     if not eqx.is_inexact_array(x):
         return x
     low, high = getattr(domain, "low", -math.inf), getattr(domain, "high", math.inf)
