@@ -125,14 +125,11 @@ def _sentence(trouble: Exception) -> str:
     return f"{trouble.strerror}{'' if trouble.filename is None else f': {trouble.filename}'}."
 
 
-def _is_large(argument: str) -> bool:
-    path = Path(argument)
-    return path.is_file() and path.stat().st_size > LARGE
-
-
 if __name__ == "__main__":
     compilation_cache()
-    if not any(map(_is_large, sys.argv[1:])):  # what runs once, or over few rows
+    given = map(Path, sys.argv[1:])
+    if not any(path.is_file() and path.stat().st_size > LARGE for path in given):
+        # What runs once, or over few rows.
         without_fusions()
     Effort.least = 1 if "fit" in sys.argv else 0
     main()

@@ -6,11 +6,12 @@ import re
 import warnings
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from tqdm.auto import tqdm
 
 from ._formulas import with_formulas
-from ._lazy import public
+from ._lazy import imported, public
 from ._page import door
 
 ROOMS = (
@@ -31,20 +32,9 @@ def docs(out: Path, notebooks: Path | None = None) -> list[Path]:
         ModuleNotFoundError: without the extra `docs`.
         OSError: for a folder that can't be written into, or has no notebooks, before the work.
     """
-    try:
-        import pdoc
-        import pdoc.docstrings
-        import pdoc.extract
-        import pdoc.render
-        import pdoc.render_helpers as helpers
-
-        if notebooks is not None:
-            importlib.import_module("nbclient")
-            importlib.import_module("nbconvert")
-    except ModuleNotFoundError as missing:
-        raise ModuleNotFoundError(
-            "Pages need the extra `docs`: pip install 'jaxmix[docs]'."
-        ) from missing
+    wanted = ("pdoc", "nbclient", "nbconvert") if notebooks is not None else ("pdoc",)
+    pdoc, *_ = (imported(name, "docs", f"Pages need {name}") for name in wanted)
+    helpers: Any = importlib.import_module("pdoc.render_helpers")
     if notebooks is not None and not any(notebooks.glob("*.ipynb")):
         raise FileNotFoundError(f"There is no notebook in {notebooks}.")
     door(out)

@@ -6,7 +6,7 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, PyTree, Scalar
+from jaxtyping import PyTree, Scalar
 
 from ._density import one_event
 from ._newton import newton_maximum
@@ -31,9 +31,10 @@ class ExponentialFamily(Refittable):
 
     `natural` and `from_stats` are of a stack, too: write them for any leading axes. All else is
     derived; a family overrides `log_prob` where another order of operations keeps more digits,
-    `floor` and `on_boundary` where its likelihood has no bound, `num_parameters` where not all of
-    its parameters are free, `origin` and `recentre` where residuals do. `domain = jm.Domain(...)`
-    says in words and numbers where events lie, for the check of the data before a fit.
+    `num_parameters` where not all of its parameters are free, `about` and `recentre` where residuals
+    do (a method that is given no `origin` has the family's own), and states `width_in`, `width` and
+    `width_of` where its likelihood has no bound. `domain = jm.Domain(...)` says in words and numbers
+    where events lie, for the check of the data before a fit.
 
     Example:
         >>> import jax, jaxmix as jm, jax.numpy as jnp
@@ -62,10 +63,10 @@ class ExponentialFamily(Refittable):
     """
 
     @abc.abstractmethod
-    def natural(self, origin: Array | None = None) -> Any:
+    def natural(self, origin: Any = None) -> Any:
         """Natural parameters, shaped like `stats`, headed by minus the log-normaliser."""
 
-    def log_normaliser(self, natural: Any, origin: Array | None = None) -> Scalar:
+    def log_normaliser(self, natural: Any, origin: Any = None) -> Scalar:
         """Log of the integral of exp <natural, stats(x, origin)> under the base measure.
 
         The head of `natural` is not read, so that no density of these natural parameters need
@@ -73,7 +74,7 @@ class ExponentialFamily(Refittable):
         """
         raise NotImplementedError(f"{type(self).__name__} does not say its log_normaliser.")
 
-    def mean_stats(self, origin: Array | None = None) -> Any:
+    def mean_stats(self, origin: Any = None) -> Any:
         """Expected statistics of one event under the density itself, headed by 1.
 
         The gradient of the log-normaliser, which is right for natural parameters that are more
@@ -101,18 +102,17 @@ class ExponentialFamily(Refittable):
         natural = headed(self, "natural", self.natural(origin))
         return tree_vdot(natural, headed(self, "stats", self.stats(x, origin))) + self.log_base(x)
 
-    def expected_log_prob(self, stats: Any, origin: Array | None = None) -> Scalar:
+    def expected_log_prob(self, stats: Any, origin: Any = None) -> Scalar:
         natural = self.natural(origin)
         if not self.zero_is_valid:
             return tree_vdot(natural, stats)
         return sum(map(jnp.sum, jax.tree.leaves(jax.tree.map(times, stats, natural))))  # pyright: ignore[reportReturnType]
 
-    def from_stats(self, stats: Any, origin: Array | None = None) -> Self:
+    def from_stats(self, stats: Any, origin: Any = None) -> Self:
         """The maximum-likelihood density for summed statistics, by a damped Newton ascent.
 
         In the arrays that `ranks` declares, which are free: write it where there is a closed form.
         """
-        centre = self.origin if origin is None else origin
 
         def one(density, stats, origin):
             start, build = ravel_pytree(density)
@@ -122,4 +122,4 @@ class ExponentialFamily(Refittable):
 
         for _ in self.stack_shape:
             one = jax.vmap(one)
-        return one(self, stats, centre)
+        return one(self, stats, origin)

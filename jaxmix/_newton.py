@@ -14,11 +14,11 @@ MOST_STEPS = 60
 
 def newton_maximum(
     value: Callable[[Array, Any], Array],
-    start: Float[Array, " d"],
+    start: Float[Array, "*stack d"],
     given: Any,
     derivatives: Callable[[Array, Any], tuple[Array, Array]] | None = None,
-) -> Float[Array, " d"]:
-    """The maximum of `value(theta, given)` in theta, of one density; `jax.vmap` adds a stack.
+) -> Float[Array, "*stack d"]:
+    """The maximum of `value(theta, given)` in theta, of one density; leading axes are of a stack.
 
     `derivatives` gives gradient and Hessian where they are known in a short form.
 
@@ -26,6 +26,9 @@ def newton_maximum(
     next is shorter. The search itself is not differentiated: one last Newton step from where it
     ends carries the derivative in `given` (the implicit function theorem).
     """
+    if start.ndim > 1:
+        one = lambda start, given: newton_maximum(value, start, given, derivatives)
+        return jax.vmap(one)(start, given)
     given_still = jax.lax.stop_gradient(given)
     if derivatives is None:
         derivatives = lambda *args: (jax.grad(value)(*args), jax.hessian(value)(*args))

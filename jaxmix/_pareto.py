@@ -16,10 +16,6 @@ from ._trees import is_traced
 LEAST = 25  # terms that are not 0; from fewer no tail can be told
 
 
-def _tail_size(n: int, r_eff: float) -> int:
-    return max(1, min(n // 5, math.ceil(3 * math.sqrt(n / r_eff))))
-
-
 def _fit_pareto(excess: Array, valid: Array) -> tuple[Scalar, Scalar]:
     """Shape k and scale of a generalised Pareto fitted to ascending excesses that are valid.
 
@@ -50,7 +46,8 @@ def _fit_pareto(excess: Array, valid: Array) -> tuple[Scalar, Scalar]:
 
 def _tail(log_weights, r_eff):
     """The largest log-weights ascending, the cut below them, and which of them are tail."""
-    size = _tail_size(log_weights.shape[0], r_eff)
+    n = log_weights.shape[0]
+    size = max(1, min(n // 5, math.ceil(3 * math.sqrt(n / r_eff))))
     top, where = jax.lax.top_k(log_weights, size + 1)
     # A barrier keeps XLA on its selection: fused with what follows it sorts all of them. One for
     # each output: around both, the compiler's partitioning over devices aborts the process.

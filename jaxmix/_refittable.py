@@ -7,6 +7,8 @@ Algorithms Are Just Backprop").
 """
 
 import abc
+import functools
+import inspect
 import math
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -54,13 +56,34 @@ class Total(NamedTuple):
     total: Array
 
 
+_ABOUT = (
+    "stats", "natural", "pair", "from_stats", "begun", "expected_log_prob", "log_normaliser",
+)  # fmt: skip
+
+
+def _about_own(method: Any) -> Any:
+    """The same method, about the leaf's own origin where none is given."""
+    place = list(inspect.signature(method).parameters).index("origin")
+
+    @functools.wraps(method)
+    def about(self, *given, origin=None, **named):
+        if len(given) == place:
+            *given, origin = given
+        return method(self, *given, **named, origin=self.origin if origin is None else origin)
+
+    return about
+
+
 class Refittable(LogDensity):
     """A leaf refitted from its expected statistics.
 
     A family states `stats(x, origin)`, `from_stats(stats, origin)`, `expected_log_prob`, and
     `num_parameters`. Every statistics tree is a NamedTuple headed by `count`.
     `origin` is the point about which residual statistics are taken, None where there is none; as a
-    rule it is the field that `about` names.
+    rule it is the field that `about` names. A method that is given none is given the leaf's own.
+    `width_in` names the statistic that tells how wide the density is, where its likelihood has no
+    bound as it narrows: a floor adds a share of what `width_of(stats)` says of all data, and a
+    density whose own `width` is no more sits on it.
     `zero_is_valid` says that a parameter may be infinite, being the logarithm (or the logit) of a
     probability or a rate of 0.
     `ascends` says that an M-step never lowers the likelihood: False where it is a Newton step,
@@ -70,6 +93,14 @@ class Refittable(LogDensity):
     about: ClassVar[str | None] = None
     zero_is_valid: ClassVar[bool] = False
     ascends: ClassVar[bool] = True
+    triangular: ClassVar[tuple[str, ...]] = ()
+    width_in: ClassVar[str | None] = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name, own in list(vars(cls).items()):
+            if name in _ABOUT and inspect.isfunction(own):
+                setattr(cls, name, _about_own(own))
 
     @property
     def origin(self) -> Any:
@@ -90,7 +121,7 @@ class Refittable(LogDensity):
         """The leaf under which what is latent adds all but nothing: data in any unit stand alone."""
         return self
 
-    def begun(self, stats: Any, origin: Array | None = None) -> Self | None:
+    def begun(self, stats: Any, origin: Any = None) -> Self | None:
         """The placeholder in the units of all the data; None where `from_stats` is in them."""
         del stats, origin
         return None
@@ -102,35 +133,46 @@ class Refittable(LogDensity):
         return domain.safe(value, getattr(self, next(iter(self.ranks))).dtype)
 
     @abc.abstractmethod
-    def stats(self, x: PyTree, origin: Array | None = None) -> Any:
+    def stats(self, x: PyTree, origin: Any = None) -> Any:
         """Sufficient statistics T(x) of one event, headed by the constant 1."""
 
     @abc.abstractmethod
-    def from_stats(self, stats: Any, origin: Array | None = None) -> Self:
+    def from_stats(self, stats: Any, origin: Any = None) -> Self:
         """The maximum-likelihood density of the family for summed statistics."""
 
     @abc.abstractmethod
-    def expected_log_prob(self, stats: Any, origin: Array | None = None) -> Scalar:
+    def expected_log_prob(self, stats: Any, origin: Any = None) -> Scalar:
         """Expected complete-data log-density of summed statistics, up to a constant, in nats."""
 
     @property
     def num_parameters(self) -> int:
         """Free parameters of ONE density of the family: all numbers in what `ranks` declares.
 
-        A family says otherwise where they are not free, as probabilities that sum to 1.
+        A family says otherwise where they are not free, as probabilities that sum to 1; of what it
+        calls `triangular` the upper triangles count.
         """
-        own = [(getattr(self, f), rank) for f, rank in self.ranks.items() if f not in self.shared]
-        return sum(math.prod(a.shape[a.ndim - rank :]) for a, rank in own)
+        return sum(free_numbers(self, field) for field in self.ranks if field not in self.shared)
 
     @property
     def num_shared_parameters(self) -> int:
         """Free parameters that the densities of a stack's last axis have in common."""
-        return 0
+        return sum(free_numbers(self, field) for field in self.shared)
+
+    @property
+    def width(self) -> Any:
+        """The same of the density itself, 0 where it is a point."""
+        return None
+
+    def width_of(self, stats: Any) -> Array:
+        """What the statistic of the width is, of summed statistics, in the mean."""
+        raise NotImplementedError
 
     def floor(self, stats: Any, share: Scalar) -> Any:
         """Pseudo-statistics, a share of the data's own, that keep the leaf off its boundary."""
-        del share
-        return jax.tree.map(jnp.zeros_like, stats)
+        none = jax.tree.map(jnp.zeros_like, stats)
+        if self.width_in is None:
+            return none
+        return none._replace(**{self.width_in: share * self.width_of(stats)})
 
     def recentre(self, stats: Any, old: Any, new: Any) -> Any:
         """The same statistics about another origin (both None where there is none)."""
@@ -151,7 +193,7 @@ class Refittable(LogDensity):
             one = jax.vmap(one)
         return jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(one, self))
 
-    def pair(self, t: Any, x: PyTree, origin: Array | None = None) -> Scalar:
+    def pair(self, t: Any, x: PyTree, origin: Any = None) -> Scalar:
         """<t, stats(x, origin)>; overridden where a cheaper order of the products exists."""
         return tree_vdot(t, headed(self, "stats", self.stats(x, origin)))
 
@@ -161,8 +203,9 @@ class Refittable(LogDensity):
 
     def on_boundary(self, floor: Any) -> Array:
         """Whether the leaf sits on its floor, one truth value a density of the stack."""
-        del floor
-        return jnp.zeros(self.stack_shape, bool)
+        if self.width_in is None:
+            return jnp.zeros(self.stack_shape, bool)
+        return self.width <= 2 * jnp.abs(getattr(floor, self.width_in))
 
     def curvature_of_kinks(self, stats: Any) -> Self:
         """What each parameter's kinks add to the information, which no second derivative sees."""
@@ -177,6 +220,13 @@ class Refittable(LogDensity):
         """
         del stats
         return {}
+
+
+def free_numbers(leaf: Any, field: str) -> int:
+    """Free numbers of one density's field: of what is `triangular`, the triangle."""
+    array = getattr(leaf, field)
+    shape = array.shape[array.ndim - leaf.ranks[field] :]
+    return shape[0] * (shape[0] + 1) // 2 if field in leaf.triangular else math.prod(shape)
 
 
 def check_declared(model: PyTree) -> None:

@@ -16,7 +16,7 @@ from ..data import save as save_model
 from ..families import BernoulliSet, Categorical
 from .apply import apply
 from .choose import FEW_ROWS, choose, compared
-from .joint import as_worth, joint_said, tried_jointly
+from .joint import joint_said, tried_jointly
 from .long import kept
 from .proposal import as_text, pair, read_proposal
 from .read import Table, components_of, note_reading, of_its_sample, read_table
@@ -159,7 +159,7 @@ def _jointly(place, read, proposed, found, asked, weights, told) -> list[str]:
         return ["No two columns of normal densities are correlated enough to be tried as one."]
     said = joint_said(joint, found)
     print(*said, sep="\n")
-    if as_worth(joint, found):
+    if joint.bic < float(found.best.bic):
         save_model(place.part / "joint.npz", joint.found.best.model)
         note_reading(place.part, read, joint.blocks, asked.date_parts)
     return said

@@ -102,7 +102,3 @@ def joint_said(joint: Joint, found: Found) -> list[str]:
         f"{joint.found.chosen} components, at {joint.bic:.1f} against "
         f"{float(found.best.bic):.1f} for {found.chosen} components of independent columns. {told}"
     ]
-
-
-def as_worth(joint: Joint, found: Found) -> bool:
-    return bool(joint.bic < float(found.best.bic))

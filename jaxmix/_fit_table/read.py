@@ -12,6 +12,7 @@ from glob import glob
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .._lazy import imported
 from .amounts import Reading
 from .choose import MANY_ROWS
 from .dates import with_parts
@@ -74,7 +75,7 @@ def read_table(
         OSError: for a file that is absent.
         ModuleNotFoundError: without the extra `tables`.
     """
-    pd = _pandas()
+    pd = imported("pandas", "tables", "Tables need pandas and pyarrow")
     path, notes, long = Path(path), [], None
     name = "standard input" if str(path) == "-" else path.name
     files = [] if str(path) == "-" else _files(path)
@@ -154,17 +155,6 @@ def _sentences(name: str, kind: str, pd: Any) -> Iterator[None]:
         raise ValueError(f"{name} can't be read as {kind}: {reason}.") from error
     except ImportError as missing:
         raise ModuleNotFoundError(f"{name}: {missing}") from missing
-
-
-def _pandas() -> Any:
-    try:
-        import pandas as pd
-    except ModuleNotFoundError as missing:
-        raise ModuleNotFoundError(
-            "Tables need pandas and pyarrow, which the extra `tables` installs: "
-            "pip install 'jaxmix[tables]'."
-        ) from missing
-    return pd
 
 
 def _files(path: Path) -> list[Path]:

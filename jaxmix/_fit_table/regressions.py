@@ -138,6 +138,8 @@ def _report(
     for name in ("scale", "shape", "successes"):
         if getattr(errors, name, None) is not None:
             body += [[name, *map(pair, getattr(family, name), getattr(errors, name))]]
+    first = f"Drawn are the first {LINES} covariates. " if len(law.given) > LINES else ""
+    each = f"{first}Each line is a component's mean, the other covariates at their means."
     groups = "one line serves all" if k == 1 else f"{k} groups of rows have lines of their own"
     kind = proposed.choices[0].family
     columns = [[c.column, c.family, c.reason] for c in [*proposed.choices, *proposed.ignored]]
@@ -151,13 +153,9 @@ def _report(
         "± is one standard error, from the observed information. Coefficients are of the family's "
         "linear predictor: of a mean's logarithm for counts and skewed numbers, of log odds for "
         "labels.",
-        *(["![The lines](lines.png)", _drawn(len(law.given))] if drawn else []),
+        "![The lines](lines.png)" if drawn else "",
+        each if drawn else "",
         *comparison(found),
         "## The columns",
         markdown(["column", "part", "why"], columns),
     ]
-
-
-def _drawn(count: int) -> str:
-    first = f"Drawn are the first {LINES} covariates. " if count > LINES else ""
-    return f"{first}Each line is a component's mean, the other covariates at their means."

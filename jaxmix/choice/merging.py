@@ -89,11 +89,9 @@ def _group(components: Any, weights: Array, part: np.ndarray) -> PyTree:
     return MixtureSameFamily(weights, pick(components, part))
 
 
-def _posteriors(model, data):
-    return jax.lax.map(model.posterior, data, batch_size=4096)
-
-
-_responsibilities = Quick(_posteriors, is_brief)
+_responsibilities = Quick(
+    lambda model, data: jax.lax.map(model.posterior, data, batch_size=4096), is_brief
+)
 
 
 def _plogp(p):

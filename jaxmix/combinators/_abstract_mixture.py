@@ -30,13 +30,8 @@ class AbstractMixture(HiddenLabel):
     def num_components(self) -> int:
         """How many components there are."""
 
-    @property
-    def weights(self) -> Float[Array, "*stack k"]:
-        return self.mixing.probs
-
-    @property
-    def stack_shape(self) -> tuple[int, ...]:
-        return getattr(self.mixing, "stack_shape", ())
+    weights = property(lambda self: self.mixing.probs)
+    stack_shape = property(lambda self: getattr(self.mixing, "stack_shape", ()))
 
     @abc.abstractmethod
     def _over(self, function: Callable) -> PyTree:
@@ -46,9 +41,7 @@ class AbstractMixture(HiddenLabel):
         """What each component says of itself, behind the axes of the mixture's own stack."""
         raise NotImplementedError
 
-    @property
-    def mean(self) -> Array:
-        return self._averaged(self._of_each("mean"))
+    mean = property(lambda self: self._averaged(self._of_each("mean")))
 
     @property
     def _away(self) -> Array:

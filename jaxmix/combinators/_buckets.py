@@ -44,12 +44,14 @@ def bucketed(data: PyTree, weights: Array | None, width: int) -> tuple[PyTree, A
     used = np.stack(
         [np.clip(s.length, 1, max(c, 1)) for s, c in zip(sequences, capacities, strict=True)], 1
     )
-    sizes = np.array([_elements(s) for s in sequences])
+    of_one = lambda s: sum(int(np.prod(a.shape[2:])) for a in jax.tree.leaves(s.items))
+    sizes = np.array([of_one(s) for s in sequences])  # numbers that an item holds
     padding = float(((capacities - used) @ sizes).sum())
     if capacities.min() == 0 or padding * width < WORTHWHILE:
         return data, weights
     groups = grouped(used, sizes)
-    parts = [_cut(data, rows) for rows in groups]
+    cut = lambda rows: jax.tree.map(jnp.asarray, _trimmed(take(in_numpy(data), rows), 1))
+    parts = [cut(rows) for rows in groups]
     split = [None if weights is None else jnp.asarray(np.asarray(weights)[rows]) for rows in groups]
     return Buckets(tuple(parts), tuple(split)), None
 
@@ -95,17 +97,9 @@ def _is_sequence(node: Any) -> bool:
     return isinstance(node, SequenceEvent)
 
 
-def _elements(sequence: SequenceEvent) -> int:
-    """Numbers that one item of a stack of sequences holds."""
-    return sum(int(np.prod(a.shape[2:])) for a in jax.tree.leaves(sequence.items))
-
-
-def _cut(data: PyTree, rows: np.ndarray) -> PyTree:
-    """Some rows, their sequences (and the sequences inside these) cut at their longest."""
-    return jax.tree.map(jnp.asarray, _trimmed(take(in_numpy(data), rows), 1))
-
-
 def _trimmed(tree: PyTree, axis: int) -> PyTree:
+    """Rows whose sequences (and the sequences inside these) are cut at their longest."""
+
     def cut(node):
         if not _is_sequence(node):
             return node

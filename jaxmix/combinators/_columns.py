@@ -6,7 +6,7 @@ a fit evaluates them as one density stacked over them, and gives back the record
 """
 
 import dataclasses
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -25,22 +25,16 @@ from .optional import Optional
 MANY = 8  # like columns from which a stack of them is worth its own path
 
 
-@jax.tree_util.register_pytree_node_class
-class ColumnsEvent:
+class ColumnsEvent(eqx.Module):
     """Events of a `Columns`: those of each group stacked, and those of the other fields.
 
     `names` are the fields' own, by group; `is_dict` is whether the record was a dict.
     """
 
-    def __init__(self, groups: tuple, others: PyTree, names: tuple, is_dict: bool):
-        self.groups, self.others, self.names, self.is_dict = groups, others, names, is_dict
-
-    def tree_flatten(self) -> tuple:
-        return (self.groups, self.others), (self.names, self.is_dict)
-
-    @classmethod
-    def tree_unflatten(cls, names: tuple, children: tuple) -> Self:
-        return cls(*children, *names)
+    groups: tuple[PyTree, ...]
+    others: PyTree
+    names: tuple = eqx.field(static=True)
+    is_dict: bool = eqx.field(static=True)
 
     def record(self) -> PyTree:
         """The rows of the record that these are."""
@@ -56,10 +50,7 @@ class Columns(LogDensity):
 
     groups: tuple[PyTree, ...]
     others: dict[Any, PyTree]
-
-    @property
-    def stack_shape(self) -> tuple[int, ...]:
-        return self.groups[0].stack_shape[:-1]
+    stack_shape = property(lambda self: self.groups[0].stack_shape[:-1])
 
     def log_prob(self, x: ColumnsEvent) -> Scalar:
         of_one = lambda part, event: part.log_prob(event)

@@ -99,6 +99,31 @@ def check_sized(owner: str, *laws: PyTree) -> None:
             raise TypeError(f"{owner} takes laws of labels; a {type(law).__name__} was given.")
 
 
+def law_and_rows(
+    owner: str, sizes: tuple[int | None, int], law: dict, rows: dict
+) -> tuple[PyTree, PyTree]:
+    """A law of labels and a stack of laws, one for each of them; or a sentence.
+
+    Args:
+        owner: the class.
+        sizes: of the first law (None where it has the say), and of each of the stack.
+        law: its names in two entrances, as probabilities and as logits, and what was given.
+        rows: the same of the stack.
+    """
+    names = [" and ".join(each) for each in (law, rows)]
+    one = as_law(*entered(owner, names[0], *law.values()))
+    many = as_rows(owner, *entered(owner, names[1], *rows.values()))
+    check_sized(owner, one, many)
+    size = one.size if sizes[0] is None else sizes[0]
+    given = one.size, (*many.stack_shape, many.size)
+    if given != (size, (size, sizes[1])):
+        raise ValueError(
+            f"{owner} of such parts takes {next(iter(law))} of {size} labels and {next(iter(rows))} "
+            f"of shape {(size, sizes[1])}; they were of {given[0]}, and of shape {given[1]}."
+        )
+    return one, many
+
+
 def as_rows(owner: str, which: str, value: Any) -> PyTree:
     """A stack of laws from an array whose last axis are theirs; a stack is left as it is."""
     if is_density(value):

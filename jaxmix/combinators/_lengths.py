@@ -1,15 +1,17 @@
 """What densities of sequences share: events with a length, and lengths that fit a capacity."""
 
+import abc
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Key, PyTree, Scalar
+from jaxtyping import Array, Int, Key, PyTree
 
 from .. import _loops
-from .._density import is_density, refused_shape
+from .._density import LogDensity, is_density, refused_shape
 from .._stack import as_one_row, pick
 from .optional import masked
 
@@ -73,34 +75,48 @@ def used_items(rows: PyTree, items: PyTree, start: int = 0) -> PyTree:
     return jax.tree.map(lambda a: a[np.broadcast_to(used, a.shape[:2])], items)
 
 
-def rows_length_log_prob(length: PyTree, rows: SequenceEvent, capacity: int) -> Array:
-    """`length_log_prob` of many sequences."""
-    return jax.vmap(lambda n: length_log_prob(length, n, capacity))(rows.length)
+class OfLength(LogDensity):
+    """A density of sequences, whose length may have a density of its own, up to a capacity."""
 
+    length: eqx.AbstractVar[PyTree]
+    max_length: eqx.AbstractVar[int | None]
 
-def checked_length(length: PyTree, owner: str) -> PyTree:
-    if length is not None and not is_density(length):
-        raise ValueError(
-            f"The length of {owner} must be a density of a count, such as jm.Poisson(8.0), or "
-            f"None; it is a {type(length).__name__}."
-        )
-    return length
+    def __check_init__(self) -> None:
+        if self.length is not None and not is_density(self.length):
+            raise ValueError(
+                f"The length of {type(self).__name__} must be a density of a count, such as "
+                f"jm.Poisson(8.0), or None; it is a {type(self.length).__name__}."
+            )
 
+    def _with_length(self, total: Array, n: Int[Array, "*rows"], capacity: int) -> Array:
+        """Log-densities of items, and of their number (0 without a density).
 
-def length_log_prob(length: PyTree, n: Int[Array, ""], capacity: int) -> Scalar:
-    """Log-density of a length (0 without a density); -inf for one that no event can have."""
-    value = jnp.zeros(()) if length is None else length.log_prob(n)
-    return jnp.where((n >= 0) & (n <= capacity), value, jnp.full_like(value, -jnp.inf))
+        Those that no event can have are -inf.
+        """
 
+        def one(n):
+            value = jnp.zeros(()) if self.length is None else self.length.log_prob(n)
+            return jnp.where((n >= 0) & (n <= capacity), value, jnp.full_like(value, -jnp.inf))
 
-def draw_length(length: PyTree, key: Key[Array, ""], max_length: int | None, owner: str) -> Array:
-    """A length, given that it fits the capacity; the capacity itself without a density."""
-    if max_length is None:
-        raise ValueError(f"To draw from {owner}, give it `max_length`: shapes are static.")
-    if length is None:
-        return jnp.asarray(max_length)
-    logits = jax.vmap(length.log_prob)(jnp.arange(max_length + 1))
-    return jax.random.categorical(key, logits)
+        length = (jax.vmap(one) if n.ndim else one)(n).astype(total.dtype)
+        return total + jnp.broadcast_to(length, total.shape)
+
+    @abc.abstractmethod
+    def _draw(self, key: Key[Array, ""], size: int) -> PyTree:
+        """So many items."""
+
+    def sample(self, key: Key[Array, ""]) -> SequenceEvent:
+        """As many items as fit the capacity: so many without a density of the length."""
+        k_length, k_items = jax.random.split(key)
+        size, name = self.max_length, type(self).__name__
+        if size is None:
+            raise ValueError(f"To draw from a {name}, give it `max_length`: shapes are static.")
+        if self.length is None:
+            n = jnp.asarray(size)
+        else:
+            fits = jax.vmap(self.length.log_prob)(jnp.arange(size + 1))
+            n = jax.random.categorical(k_length, fits)
+        return SequenceEvent(masked(jnp.arange(size) < n, self._draw(k_items, size)), n)
 
 
 def walk(laws: PyTree, row: Array, key: Key[Array, ""], steps: int) -> Array:

@@ -17,6 +17,7 @@ from jaxtyping import Array, PyTree, Scalar
 from .._density import is_density
 from .._log_sums import logsumexp
 from .._stand_ins import constant
+from .._trees import float_of
 from ..families._support import Domain
 from .hurdle import domain_of_value
 
@@ -87,9 +88,7 @@ def number_domain(owner: str, value: Any) -> Domain:
 
 def as_numbers(value: PyTree, *numbers: Any) -> tuple[Array, ...]:
     """Numbers in the dtype of a density's parameters."""
-    floats = [a.dtype for a in jax.tree.leaves(value) if jnp.issubdtype(a.dtype, jnp.inexact)]
-    dtype = jnp.result_type(*floats) if floats else float
-    return tuple(jnp.asarray(number).astype(dtype) for number in numbers)
+    return tuple(jnp.asarray(number).astype(float_of(value)) for number in numbers)
 
 
 def log_mass(values: Sequence[PyTree], support: Domain, low: Any, high: Any) -> Scalar:

@@ -40,9 +40,7 @@ class Conditional(LogDensity):
         """A placeholder for a fit, with `size` laws like `law`."""
         return cls(repeat(law, size), given)
 
-    @property
-    def stack_shape(self) -> tuple[int, ...]:
-        return getattr(self.laws, "stack_shape", ())[:-1]
+    stack_shape = property(lambda self: getattr(self.laws, "stack_shape", ())[:-1])
 
     def check_rows(self, rows: tuple[Array, PyTree]) -> None:
         outcomes, values = rows

@@ -7,7 +7,6 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
@@ -42,9 +41,7 @@ class Constrained(Forwarding, Refittable):
     def evaluated(self) -> Any:
         """The family's density (or stack) of these parameters."""
 
-    @property
-    def forwarded(self) -> Any:
-        return self.evaluated
+    forwarded = property(lambda self: self.evaluated)
 
     def limits(self, stats=None):
         found = self.evaluated.limits(stats)
@@ -77,13 +74,6 @@ def still(part: Any, names: Sequence[str]) -> list[Any]:
     """These fields, without a gradient; shapes of arrays stay what they are."""
     stop = lambda a: jax.lax.stop_gradient(a) if eqx.is_array(a) else a
     return list(map(stop, fields_of(part, names)))
-
-
-def numbers(part: Any, name: str) -> int:
-    """Free numbers of one density's field: of a factor, its triangle."""
-    rank, array = part.ranks[name], getattr(part, name)
-    shape = array.shape[array.ndim - rank :]
-    return shape[0] * (shape[0] + 1) // 2 if name == "factor" else int(np.prod(shape, dtype=int))
 
 
 def climbed(value: Callable[[Any, Any], Array], free: Any, given: Any) -> Any:

@@ -4,9 +4,9 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Key, PyTree, Scalar
 
+from .._arguments import real
 from .._density import LogDensity, as_part, one_event
 from .._log_sums import logsumexp
 from ..families._entrances import of_field
@@ -16,11 +16,7 @@ from .hurdle import domain_of_value
 
 def _positive(name: str, value: Any, inner: PyTree) -> float:
     as_part("The value", inner)
-    kind = getattr(getattr(value, "dtype", None), "kind", "")  # a random key's has none
-    scalar = getattr(value, "shape", None) == () and kind in tuple("iuf")
-    if not (scalar or isinstance(value, float | int | np.number)) or not 0 < value < float("inf"):
-        raise ValueError(f"{name} must be a positive number; it was {value}.")
-    return float(value)
+    return float(real(0)(value, name))
 
 
 class Discretised(LogDensity):
@@ -123,13 +119,8 @@ class Scaled(LogDensity):
         low, high = inner.low * unit, inner.high * unit
         return inner._replace(low=low, high=high, words=f"a number between {low:g} and {high:g}")
 
-    @property
-    def mean(self) -> Array:
-        return self.unit * self.value.mean
-
-    @property
-    def variance(self) -> Array:
-        return self.unit**2 * self.value.variance
+    mean = property(lambda self: self.unit * self.value.mean)
+    variance = property(lambda self: self.unit**2 * self.value.variance)
 
     def log_prob(self, x) -> Scalar:
         value = self.value.log_prob(one_event(x, (), self) / self.unit)

@@ -21,10 +21,7 @@ class Frozen(Forwarding):
 
     part: PyTree
     stopped: bool = eqx.field(static=True, default=True)  # whether its gradient is 0
-
-    @property
-    def stack_shape(self) -> tuple[int, ...]:
-        return getattr(self.part, "stack_shape", ())
+    stack_shape = property(lambda self: getattr(self.part, "stack_shape", ()))
 
     @property
     def forwarded(self) -> PyTree:

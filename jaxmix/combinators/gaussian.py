@@ -1,12 +1,7 @@
 """Gaussian mixtures by the usual names of their covariances."""
 
 from .._arguments import named, takes, whole
-from ..families import (
-    DiagonalNormal,
-    MultivariateNormal,
-    SphericalNormal,
-    TiedMultivariateNormal,
-)
+from ..families import DiagonalNormal, MultivariateNormal, SphericalNormal, TiedMultivariateNormal
 from .mixture import MixtureSameFamily, mixture_of
 
 COVARIANCES = {

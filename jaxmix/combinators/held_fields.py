@@ -6,13 +6,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from .._refittable import Moments, Refittable
+from .._refittable import Moments, Refittable, free_numbers
 from .constrained import (
     SCALES,
     Constrained,
     climbed,
     fields_of,
-    numbers,
     per_event,
     still,
     stored_names,
@@ -29,14 +28,11 @@ class HeldFields(Constrained):
 
     part: Any
     fields: tuple[str, ...] = eqx.field(static=True)
-
-    @property
-    def frozen_fields(self) -> tuple[str, ...]:
-        return self.fields
+    frozen_fields = property(lambda self: self.fields)
 
     @property
     def num_parameters(self) -> int:
-        return self.part.num_parameters - sum(numbers(self.part, name) for name in self.fields)
+        return self.part.num_parameters - sum(free_numbers(self.part, name) for name in self.fields)
 
     @property
     def evaluated(self) -> Any:
@@ -47,16 +43,15 @@ class HeldFields(Constrained):
         return with_fields(part, self.fields, still(self.part, self.fields))
 
     def from_stats(self, stats, origin=None) -> Self:
-        about = self.origin if origin is None else origin
         if isinstance(stats, Moments) and self.fields == ("mean",):
             # About the mean that is kept, without the residuals' own mean.
-            stats = self.part.recentre(stats, about, self.origin)
+            stats = self.part.recentre(stats, origin, self.origin)
             stats = stats._replace(first=jnp.zeros_like(stats.first))
             new = self.part.from_stats(stats, self.origin)
         elif isinstance(stats, Moments) and set(self.fields) <= set(SCALES):
-            new = self.part.from_stats(stats, about)  # means are the same for every scale
+            new = self.part.from_stats(stats, origin)  # means are the same for every scale
         else:
-            new = self._climbed(stats, about)
+            new = self._climbed(stats, origin)
         return eqx.tree_at(lambda m: m.part, self, self._still(new))
 
     def _climbed(self, stats, origin) -> Any:

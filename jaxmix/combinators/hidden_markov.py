@@ -9,27 +9,18 @@ from jaxtyping import Array, Float, Int, Key, PyTree, Scalar
 
 from .. import _loops
 from .._arguments import named, optional
-from .._density import LogDensity, check_parts, stack_size
+from .._density import check_parts, stack_size
 from .._stack import outcome_log_probs, over_stack, pick, repeat
 from ..families.categorical import Categorical
-from ._labels import as_law, as_rows, check_sized, entered
-from ._lengths import (
-    SequenceEvent,
-    as_sequence,
-    checked_length,
-    draw_length,
-    length_log_prob,
-    stack_around,
-    used_items,
-    walk,
-)
+from ._labels import law_and_rows
+from ._lengths import OfLength, SequenceEvent, as_sequence, stack_around, used_items, walk
 from ._paths import log_sum_over_paths
 from .filtering import foretold, item_log_densities, last_log_probs, occupations
 from .mixture import MixtureSameFamily
 from .optional import masked
 
 
-class HiddenMarkov(LogDensity):
+class HiddenMarkov(OfLength):
     """Density of a sequence emitted by a hidden Markov chain of k states, in nats.
 
     log p(x) = log p(length) + log sum_z initial[z_0] prod_t transition[z_t, z_t+1] p_{z_t}(x_t).
@@ -74,22 +65,13 @@ class HiddenMarkov(LogDensity):
         driven: str | None = None,
     ):  # fmt: skip
         optional(named("transitions", "both"))(driven, "driven")
-        self.driven = driven
-        owner, names = "HiddenMarkov", "transition and transition_logits"
-        self.initial = as_law(
-            *entered(owner, "initial and initial_logits", initial, initial_logits)
-        )
-        self.transition = as_rows(owner, *entered(owner, names, transition, transition_logits))
-        check_sized(owner, self.initial, self.transition)
-        self.emissions = emissions
-        self.length, self.max_length = checked_length(length, "HiddenMarkov"), max_length
         size = stack_size(emissions, "The emissions of HiddenMarkov")
-        given = (*self.transition.stack_shape, self.transition.size)
-        if self.initial.size != size or given != (size, size):
-            raise ValueError(
-                f"{size} emissions need {size} initial probabilities and transitions of shape "
-                f"{(size, size)}; they were given {self.initial.size} and {given}."
-            )
+        self.initial, self.transition = law_and_rows(
+            "HiddenMarkov", (size, size), {"initial": initial, "initial_logits": initial_logits},
+            {"transition": transition, "transition_logits": transition_logits},
+        )  # fmt: skip
+        self.emissions, self.driven = emissions, driven
+        self.length, self.max_length = length, max_length
 
     @classmethod
     def template(
@@ -105,13 +87,8 @@ class HiddenMarkov(LogDensity):
         parts = repeat(row, num_states), repeat(emission, num_states)
         return cls(one, *parts, length=length, max_length=max_length, driven=driven)
 
-    @property
-    def num_states(self) -> int:
-        return self.initial.size
-
-    @property
-    def stack_shape(self) -> tuple[int, ...]:
-        return stack_around([self.initial, self.length], [self.emissions])
+    num_states = property(lambda self: self.initial.size)
+    stack_shape = property(lambda self: stack_around([self.initial, self.length], [self.emissions]))
 
     def _log_parts(self, x: SequenceEvent):
         """Initial, transition and emission log-probabilities, the latter 0 beyond the length."""
@@ -146,12 +123,10 @@ class HiddenMarkov(LogDensity):
 
     def log_prob(self, x: SequenceEvent) -> Scalar:
         first, following, emitted, used = self._log_parts(x)
-
         total = log_sum_over_paths(first, following, emitted, used)
         # An empty sequence emits nothing, and starts in no state.
         total = jnp.where(used[0], total, jnp.zeros_like(total))
-        length = as_sequence(self, x).length
-        return total + length_log_prob(self.length, length, used.shape[0]).astype(total.dtype)
+        return self._with_length(total, jnp.asarray(as_sequence(self, x).length), used.shape[0])
 
     def smoothed(self, x: SequenceEvent) -> Float[Array, "t k"]:
         """Probability of each state at each item given the sequence; 0 beyond its length."""
@@ -220,11 +195,12 @@ class HiddenMarkov(LogDensity):
     def sample(self, key: Key[Array, ""]) -> SequenceEvent:
         if self.driven is not None:
             raise ValueError("A chain that is driven by inputs has none to draw from: see predict.")
-        k_length, k_first, k_states, k_items = jax.random.split(key, 4)
-        n = draw_length(self.length, k_length, self.max_length, "a HiddenMarkov")
+        return super().sample(key)
+
+    def _draw(self, key: Key[Array, ""], size: int) -> PyTree:
+        k_first, k_states, k_items = jax.random.split(key, 3)
         first = self.initial.sample(k_first)
-        later = walk(self.transition, first, k_states, self.max_length)  # pyright: ignore[reportArgumentType]
+        later = walk(self.transition, first, k_states, size)
         states = jnp.concatenate([first[None], later[:-1]])
         emit = lambda state, key: pick(self.emissions, state).sample(key)
-        items = jax.vmap(emit)(states, jax.random.split(k_items, self.max_length))  # pyright: ignore[reportArgumentType]
-        return SequenceEvent(masked(jnp.arange(self.max_length) < n, items), n)
+        return jax.vmap(emit)(states, jax.random.split(k_items, size))

@@ -4,7 +4,6 @@ from typing import ClassVar, Self
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
 from .._density import check_parts, stack_size
@@ -12,21 +11,11 @@ from .._log_sums import log_mixed, weighted_logsumexp
 from .._stack import outcome_log_probs, over_stack, pick, repeat, rows_log_prob, rows_total
 from ..families._entrances import of_field
 from ..families.categorical import Categorical
-from ._labels import HiddenLabel, as_law, as_rows, check_sized, entered
-from ._lengths import (
-    SequenceEvent,
-    checked_length,
-    draw_length,
-    flat_items,
-    one_sequence,
-    rows_length_log_prob,
-    stack_around,
-    used_items,
-)
-from .optional import masked
+from ._labels import HiddenLabel, law_and_rows
+from ._lengths import OfLength, SequenceEvent, flat_items, one_sequence, stack_around, used_items
 
 
-class HierarchicalMixture(HiddenLabel):
+class HierarchicalMixture(OfLength, HiddenLabel):
     """Mixture of m laws of sequences, each a mixture over the same k topics, in nats.
 
     log p(x) = log p(length) + log sum_m weights[m] prod_t sum_k topic_weights[m, k] p_k(x_t).
@@ -64,20 +53,12 @@ class HierarchicalMixture(HiddenLabel):
         self, weights=None, topic_weights=None, topics=None, *,
         logits=None, topic_logits=None, length=None, max_length=None,
     ):  # fmt: skip
-        owner = "HierarchicalMixture"
-        self.mixing = as_law(*entered(owner, "weights and logits", weights, logits))
-        rows = entered(owner, "topic_weights and topic_logits", topic_weights, topic_logits)
-        self.topic_mixing = as_rows(owner, *rows)
-        check_sized(owner, self.mixing, self.topic_mixing)
-        self.topics = topics
-        self.length, self.max_length = checked_length(length, "HierarchicalMixture"), max_length
         size = stack_size(topics, "The topics of HierarchicalMixture")
-        given = (*self.topic_mixing.stack_shape, self.topic_mixing.size)
-        if given != (self.mixing.size, size):
-            raise ValueError(
-                f"{self.mixing.size} outer weights and {size} topics need topic weights of shape "
-                f"{(self.mixing.size, size)}; they were given {given}."
-            )
+        self.mixing, self.topic_mixing = law_and_rows(
+            "HierarchicalMixture", (None, size), {"weights": weights, "logits": logits},
+            {"topic_weights": topic_weights, "topic_logits": topic_logits},
+        )  # fmt: skip
+        self.topics, self.length, self.max_length = topics, length, max_length
 
     @classmethod
     def template(
@@ -88,9 +69,7 @@ class HierarchicalMixture(HiddenLabel):
         topics, rows = repeat(topic, num_topics), repeat(inner, num_components)
         return cls(outer, rows, topics, length=length, max_length=max_length)
 
-    @property
-    def stack_shape(self) -> tuple[int, ...]:
-        return stack_around([self.mixing, self.length], [self.topics])
+    stack_shape = property(lambda self: stack_around([self.mixing, self.length], [self.topics]))
 
     def component_log_probs(self, x: SequenceEvent) -> Float[Array, " m"]:
         """Log-density of one event under each outer label."""
@@ -103,8 +82,7 @@ class HierarchicalMixture(HiddenLabel):
         topics = by_topic.shape[0]
         mixing = over_stack(lambda row: outcome_log_probs(row, topics), self.topic_mixing)
         total = rows_total(log_mixed(mixing, by_topic), used)
-        length = rows_length_log_prob(self.length, rows, used.shape[0])
-        return total + length.astype(total.dtype)[None]
+        return self._with_length(total, rows.length, used.shape[0])
 
     def log_parts(self, x: SequenceEvent) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
         under = self.component_log_probs(x)
@@ -122,14 +100,12 @@ class HierarchicalMixture(HiddenLabel):
         log_weights = outcome_log_probs(self.mixing, under.shape[0])
         return weighted_logsumexp(log_weights[:, None], under, axis=0)
 
-    def sample(self, key: Key[Array, ""]) -> SequenceEvent:
-        k_length, k_outer, k_items = jax.random.split(key, 3)
-        n = draw_length(self.length, k_length, self.max_length, "a HierarchicalMixture")
+    def _draw(self, key: Key[Array, ""], size: int) -> PyTree:
+        k_outer, k_items = jax.random.split(key)
         row = pick(self.topic_mixing, self.mixing.sample(k_outer))
 
         def one(key):
             k_topic, k_item = jax.random.split(key)
             return pick(self.topics, row.sample(k_topic)).sample(k_item)
 
-        items = jax.vmap(one)(jax.random.split(k_items, self.max_length))  # pyright: ignore[reportArgumentType]
-        return SequenceEvent(masked(jnp.arange(self.max_length) < n, items), n)
+        return jax.vmap(one)(jax.random.split(k_items, size))

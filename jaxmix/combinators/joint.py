@@ -12,7 +12,7 @@ from .._log_sums import finite_or_zero, log_mixed, logsumexp, softmax, weighted_
 from .._stack import as_one_row, outcome_log_probs, over_stack, pick, repeat, rows_log_prob
 from ..families._entrances import of_field
 from ..families.categorical import Categorical
-from ._labels import HiddenLabel, as_law, as_rows, check_sized, entered, from_logs
+from ._labels import HiddenLabel, from_logs, law_and_rows
 from ._lengths import stack_around
 from .mixture import MixtureSameFamily
 
@@ -63,21 +63,15 @@ class JointMixture(HiddenLabel):
     def __init__(
         self, weights=None, links=None, first=None, second=None, *, logits=None, link_logits=None
     ):
-        owner = "JointMixture"
-        self.mixing = as_law(*entered(owner, "weights and logits", weights, logits))
-        self.links = as_rows(owner, *entered(owner, "links and link_logits", links, link_logits))
         self.first, self.second = first, second
-        self.sizes = sizes = (
+        self.sizes = (
             stack_size(first, "The first components of JointMixture"),
             stack_size(second, "The second components of JointMixture"),
         )
-        check_sized("JointMixture", self.mixing, self.links)
-        given = (*self.links.stack_shape, self.links.size)
-        if given != sizes or self.mixing.size != sizes[0]:
-            raise ValueError(
-                f"{sizes[0]} and {sizes[1]} components need {sizes[0]} weights and links of shape "
-                f"{sizes}; they were given {self.mixing.size} and {given}."
-            )
+        self.mixing, self.links = law_and_rows(
+            "JointMixture", self.sizes, {"weights": weights, "logits": logits},
+            {"links": links, "link_logits": link_logits},
+        )  # fmt: skip
 
     @classmethod
     def template(cls, first, second, num_first: int, num_second: int) -> Self:
@@ -86,9 +80,7 @@ class JointMixture(HiddenLabel):
         weights = Categorical.template(num_first)
         return cls(weights, rows, repeat(first, num_first), repeat(second, num_second))
 
-    @property
-    def num_components(self) -> int:
-        return self.sizes[0]
+    num_components = property(lambda self: self.sizes[0])
 
     @property
     def second_weights(self) -> Float[Array, "*stack m"]:
@@ -101,9 +93,7 @@ class JointMixture(HiddenLabel):
         both = jnp.swapaxes(self.weights[..., None] * self.links.probs, -1, -2)
         return both / jnp.sum(both, -1, keepdims=True)
 
-    @property
-    def stack_shape(self) -> tuple[int, ...]:
-        return stack_around([self.mixing], [self.first, self.second])
+    stack_shape = property(lambda self: stack_around([self.mixing], [self.first, self.second]))
 
     def _mixing_log_probs(self):
         return outcome_log_probs(self.mixing, self.sizes[0])

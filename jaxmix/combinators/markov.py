@@ -9,23 +9,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
-from .._density import LogDensity, is_density, one_event
+from .._density import is_density, one_event
 from .._stack import outcome_log_probs, over_stack, pick, repeat
 from ..families._support import chosen
 from ..families.categorical import Categorical
 from ._labels import as_law, as_rows, check_sized, entered
-from ._lengths import (
-    SequenceEvent,
-    check_sequence,
-    checked_length,
-    draw_length,
-    length_log_prob,
-    stack_around,
-    walk,
-)
+from ._lengths import OfLength, SequenceEvent, check_sequence, stack_around, walk
 
 
-class MarkovChain(LogDensity):
+class MarkovChain(OfLength):
     """Density of a chain of states: laws of its first states, transitions, a length, in nats.
 
     log p(x) = log p(length) + log initial[x_0] + sum_t log transition[x_t, x_t+1]; of order L
@@ -75,7 +67,7 @@ class MarkovChain(LogDensity):
         names = "transition and transition_logits"
         self.transition = as_rows(owner, *entered(owner, names, transition, transition_logits))
         check_sized("MarkovChain", first, *later, self.transition)
-        self.length = checked_length(length, "MarkovChain")
+        self.length = length
         self.labels = None if labels is None else tuple(labels)
         self.max_length, self.size = max_length, first.size
         named = self.size if self.labels is None else len(self.labels)
@@ -142,21 +134,17 @@ class MarkovChain(LogDensity):
             counts = jnp.matmul(before[:-1].T, hot[self.order :], precision="highest")
             total = total + chosen(log_next, counts)
         total = jnp.where(known, total, jnp.full_like(total, -jnp.inf))
-        return total + length_log_prob(self.length, n, capacity).astype(total.dtype)
+        return self._with_length(total, jnp.asarray(n), capacity)
 
-    def sample(self, key: Key[Array, ""]) -> SequenceEvent:
-        k_length, k_first, k_starts, k_rest = jax.random.split(key, 4)
-        n = draw_length(self.length, k_length, self.max_length, "a MarkovChain")
-        capacity = self.max_length
-        assert capacity is not None  # `draw_length` has asked for it
+    def _draw(self, key: Key[Array, ""], size: int) -> Array:
+        k_first, k_starts, k_rest = jax.random.split(key, 3)
         seen = [self._starts[0].sample(k_first)]
         row = seen[0]
         for start, k in zip(self._starts[1:], jax.random.split(k_starts, self.order), strict=False):
             seen.append(pick(start, row).sample(k).astype(row.dtype))
             row = row * self.size + seen[-1]
-        later = walk(self.transition, row, k_rest, max(0, capacity - self.order))
-        items = jnp.concatenate([jnp.stack(seen), later])[:capacity]
-        return SequenceEvent(jnp.where(jnp.arange(capacity) < n, items, jnp.zeros_like(items)), n)
+        later = walk(self.transition, row, k_rest, max(0, size - self.order))
+        return jnp.concatenate([jnp.stack(seen), later])[:size]
 
 
 def _is_list_of_laws(initial) -> bool:

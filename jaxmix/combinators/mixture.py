@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
-from .._arguments import density, takes
+from .._arguments import density, takes, whole
 from .._density import as_part, is_density, stack_size
 from .._log_sums import weighted_logsumexp
 from .._refittable import check_declared
@@ -57,9 +57,7 @@ class MixtureSameFamily(AbstractMixture):
         if isinstance(self.mixing, Categorical) and self.mixing.size != size:
             raise ValueError(f"{self.mixing.size} weights were given for {size} components.")
 
-    @property
-    def num_components(self) -> int:
-        return self.mixing.size
+    num_components = property(lambda self: self.mixing.size)
 
     @property
     def reparametrised(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -117,9 +115,7 @@ class Mixture(AbstractMixture):
                 f"{self.mixing.size} weights were given for {len(self.components)} components."
             )
 
-    @property
-    def num_components(self) -> int:
-        return len(self.components)
+    num_components = property(lambda self: len(self.components))
 
     def _of_each(self, name):
         return jnp.stack([getattr(c, name) for c in self.components], self.weights.ndim - 1)
@@ -159,7 +155,7 @@ class Mixture(AbstractMixture):
         return cls(np.full(len(components), 1 / len(components)), components)
 
 
-@takes(template=density)
+@takes(template=density, k=whole(1))
 def mixture_of(template: PyTree, k: int) -> MixtureSameFamily:
     """A template of a mixture of `k` components like `template`, with equal weights.
 
@@ -171,7 +167,5 @@ def mixture_of(template: PyTree, k: int) -> MixtureSameFamily:
         >>> jm.mixture_of(jm.Normal.template(), 3).components.stack_shape
         (3,)
     """
-    if not isinstance(k, int) or k < 1:
-        raise ValueError(f"A mixture has a positive whole number of components; k was {k!r}.")
     check_declared(template)
     return MixtureSameFamily(np.full(k, 1 / k), repeat(template, k))

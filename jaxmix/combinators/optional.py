@@ -56,9 +56,7 @@ class Optional(LogDensity):
         if logits is not None or not (p_missing is None or is_density(p_missing)):
             self.missing = Bernoulli(p_missing, logits=logits)
 
-    @property
-    def p_missing(self) -> Array | None:
-        return None if self.missing is None else self.missing.prob
+    p_missing = property(lambda self: None if self.missing is None else self.missing.prob)
 
     def check_rows(self, rows: OptionalEvent) -> None:
         there = np.asarray(rows.present)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree, Scalar
 
+from .._arguments import whole
 from .._density import LogDensity, as_part, check_parts, refused_shape
 
 
@@ -30,9 +31,8 @@ class Repeated(LogDensity):
     times: int = eqx.field(static=True)
 
     def __init__(self, item, times: int):
-        if not isinstance(times, int) or times < 1:
-            raise ValueError(f"Repeated takes a whole number of observations from 1 up: {times!r}.")
-        self.item, self.times = as_part("The item of Repeated", item), times
+        self.item = as_part("The item of Repeated", item)
+        self.times = whole(1)(times, "times of Repeated")
 
     def _check(self, x):
         leading = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(x)}

@@ -7,22 +7,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
-from .._density import LogDensity, as_part, check_parts
+from .._density import as_part, check_parts
 from .._hooks import ByItems
 from .._stack import rows_total
-from ._lengths import (
-    SequenceEvent,
-    checked_length,
-    draw_length,
-    flat_items,
-    one_sequence,
-    rows_length_log_prob,
-    used_items,
-)
-from .optional import masked
+from ._lengths import OfLength, SequenceEvent, flat_items, one_sequence, used_items
 
 
-class Sequence(LogDensity):
+class Sequence(OfLength):
     """Density of a sequence of independent items of one law, in nats.
 
     log p(x) = log p(length) + sum_{t < length} log p(items[t]).
@@ -48,11 +39,8 @@ class Sequence(LogDensity):
     per_item: bool = eqx.field(static=True)
 
     def __init__(self, item, length=None, *, max_length=None, per_item: bool = False):
-        self.item, self.length = (
-            as_part("The item of Sequence", item),
-            checked_length(length, "Sequence"),
-        )
-        self.max_length, self.per_item = max_length, per_item
+        self.item, self.per_item = as_part("The item of Sequence", item), per_item
+        self.length, self.max_length = length, max_length
 
     def check_rows(self, rows: SequenceEvent) -> None:
         check_parts([(self.item, used_items(rows, rows.items))])
@@ -70,11 +58,7 @@ class Sequence(LogDensity):
             total = rows_total(jax.vmap(item.log_prob)(items), used)
         if self.per_item:
             total = total / jnp.maximum(rows.length, 1).astype(total.dtype)
-        length = rows_length_log_prob(self.length, rows, used.shape[0])
-        return total + length.astype(total.dtype)
+        return self._with_length(total, rows.length, used.shape[0])
 
-    def sample(self, key: Key[Array, ""]) -> SequenceEvent:
-        k_length, k_items = jax.random.split(key)
-        n = draw_length(self.length, k_length, self.max_length, "a Sequence")
-        items = jax.vmap(self.item.sample)(jax.random.split(k_items, self.max_length))  # pyright: ignore[reportArgumentType]
-        return SequenceEvent(masked(jnp.arange(self.max_length) < n, items), n)
+    def _draw(self, key: Key[Array, ""], size: int) -> PyTree:
+        return jax.vmap(self.item.sample)(jax.random.split(key, size))

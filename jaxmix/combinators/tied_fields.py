@@ -8,13 +8,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._refittable import Moments, Refittable
+from .._refittable import Moments, Refittable, free_numbers
 from .constrained import (
     SCALES,
     Constrained,
     climbed,
     fields_of,
-    numbers,
     per_event,
     still,
     stored_names,
@@ -43,9 +42,7 @@ class TiedFields(Constrained):
     def shared(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return ("once",)
 
-    @property
-    def frozen_fields(self) -> tuple[str, ...]:
-        return self.held
+    frozen_fields = property(lambda self: self.held)
 
     @property
     def _free(self) -> tuple[list[str], list[str]]:
@@ -57,11 +54,11 @@ class TiedFields(Constrained):
 
     @property
     def num_parameters(self) -> int:
-        return sum(numbers(self.part, name) for name in self._free[0])
+        return sum(free_numbers(self.part, name) for name in self._free[0])
 
     @property
     def num_shared_parameters(self) -> int:
-        return sum(numbers(self.once, name) for name in self._free[1])
+        return sum(free_numbers(self.once, name) for name in self._free[1])
 
     @property
     def evaluated(self) -> Any:
@@ -88,14 +85,13 @@ class TiedFields(Constrained):
 
     def from_stats(self, stats, origin=None) -> Self:
         whole = self.evaluated
-        about = whole.origin if origin is None else origin
         names, common = self._free
         if not self.stack_shape:  # one density of the stack, by itself
-            new = whole.from_stats(stats, about)
+            new = whole.from_stats(stats, origin)
             return self._with(fields_of(new, names), fields_of(new, common))
         if _pools(stats, self.fields) and set(self.held) <= {"mean"}:
-            return self._pooled(whole, stats, about)
-        return self._climbed(stats, about)
+            return self._pooled(whole, stats, origin)
+        return self._climbed(stats, origin)
 
     def _pooled(self, whole, stats, about) -> Self:
         """Locations as they are by themselves, and scales of the residuals of all about them."""

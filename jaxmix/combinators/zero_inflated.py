@@ -41,9 +41,7 @@ class ZeroInflated(HiddenLabel):
         """A placeholder for a fit: a template of the count."""
         return cls(count, 0.5)
 
-    @property
-    def mean(self) -> Float[Array, "*stack"]:
-        return (1 - self.p_zero) * self.count.mean
+    mean = property(lambda self: (1 - self.p_zero) * self.count.mean)
 
     @property
     def variance(self) -> Float[Array, "*stack"]:

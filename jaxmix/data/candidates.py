@@ -1,6 +1,6 @@
 """Families for a column of numbers, judged as components of mixtures on values held out."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -108,17 +108,14 @@ def candidates() -> list[Candidate]:
         if kind is not None:
             plain = lambda c, family=family: family.template()
             own[family.__name__] = Candidate(family.__name__, plain, KINDS[kind], kind == "counts")
-    return [*CANDIDATES, *(one for name, one in own.items() if name not in _names(CANDIDATES))]
+    listed = [one.name for one in CANDIDATES]
+    return [*CANDIDATES, *(one for name, one in own.items() if name not in listed)]
 
 
 def _below(kind: type) -> Iterator[type]:
     for one in kind.__subclasses__():
         yield one
         yield from _below(one)
-
-
-def _names(families: Iterable[Candidate]) -> list[str]:
-    return [one.name for one in families]
 
 
 def known_family(name: str) -> str:
@@ -132,7 +129,7 @@ def known_family(name: str) -> str:
         'Gamma'
     """
     plain = " ".join(word for word in name.split() if word not in WRAPPERS)
-    names = _names(candidates())
+    names = [one.name for one in candidates()]
     others = ("BernoulliSet", "CensoredNormal", "Composite")
     if plain not in (*names, *others) and not plain.startswith("Sequence of "):
         raise ValueError(f"There is no family {name!r} for a column; there are {', '.join(names)}.")
@@ -185,7 +182,8 @@ def _best(c: Column, only: str | None) -> Chosen:
     def judge(one: Candidate, column: Column) -> None:
         plain = one.template(column)
         density = plain if one.whole else _recorded(plain, column)
-        if one.name == "Categorical" or _holds(density, column):
+        told = one.name != "Categorical" and isinstance(density, SaysDomain)
+        if not told or np.all(density.domain.holds(column.labels)):
             score = _score_whole if one.whole else _score
             tried[_called(one.name, density)] = density, lambda: score(plain, column)
 
@@ -247,10 +245,6 @@ def _score_censored(c: Column, ends: dict[str, float]) -> np.ndarray:
     scores = held_out(CensoredNormal.template(**moved), (c.sample - begin) / scale)
     inside = 1 - np.mean(np.isin(c.sample, c.atoms))
     return scores + inside * np.log((c.step or float(c.sample.std())) / scale)
-
-
-def _holds(density: PyTree, c: Column) -> bool:
-    return not isinstance(density, SaysDomain) or bool(np.all(density.domain.holds(c.labels)))
 
 
 def _recorded(plain: PyTree, c: Column) -> PyTree:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from .._arguments import real
 from .._compile import of_few_numbers
 from .._refuse import on_host
 from .._trees import take
@@ -78,8 +79,7 @@ def imputed(model: PyTree, events: PyTree, *, level: float = 0.9) -> Imputed:
             f"imputed takes a density of records (jm.Composite) or a mixture of them; the events "
             f"of this one are those of {type(record).__name__}."
         )
-    if not 0 < level < 1:
-        raise ValueError(f"level is a probability between 0 and 1; it was {level!r}.")
+    real(0, 1)(level, "level")
     kind = dict if isinstance(record.parts, dict) else tuple
     names = [name for name, _ in record.items()]
     if not isinstance(events, kind) or len(events) != len(names):

@@ -7,7 +7,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from .sources import BATCH_ROWS, checked_size
+from .._arguments import whole
+from .sources import BATCH_ROWS
 
 TAKEN_ROWS = 1024  # rows by number through one map
 
@@ -37,7 +38,7 @@ class NpyFile:
 
     def __init__(self, path: str | Path, batch_size: int = BATCH_ROWS):
         self.path = Path(path)
-        self.batch_size = checked_size(batch_size)
+        self.batch_size = whole(1)(batch_size, "batch_size")
         try:
             mapped = np.load(self.path, mmap_mode="r", allow_pickle=False)
         except ValueError as error:

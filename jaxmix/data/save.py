@@ -18,6 +18,7 @@ from jaxtyping import PyTree
 
 from .. import _events, combinators, families, regression
 from .._density import made
+from .._lazy import imported
 from .._refuse import on_host
 from .._results import RESULTS
 from .._results import name as name_of_result
@@ -34,6 +35,7 @@ VERSION = 1
 _DESCRIPTION = "description"
 SAFE = ".safetensors"
 CONTAINERS = {"tuple": tuple, "list": list, "dict": dict, "ordered": OrderedDict}
+_TENSORS = "safetensors", "A .safetensors file needs that library"
 
 
 def _known(classes: Sequence[type]) -> dict[str, type]:
@@ -123,23 +125,14 @@ def _read_archive(path: Path) -> tuple[dict[str, np.ndarray], str]:
     return contents, str(contents.pop(_DESCRIPTION))
 
 
-def _safetensors() -> Any:
-    try:
-        import safetensors.numpy
-    except ModuleNotFoundError as missing:
-        raise ModuleNotFoundError(
-            "A .safetensors file needs the extra `safetensors`: pip install 'jaxmix[safetensors]'."
-        ) from missing
-    return safetensors
-
-
 def _write_safetensors(path: Path, arrays: dict[str, np.ndarray], text: str) -> None:
     arrays = {name: np.array(array, order="C") for name, array in arrays.items()}
-    _safetensors().numpy.save_file(arrays, path, metadata={_DESCRIPTION: text})
+    library = imported("safetensors.numpy", *_TENSORS)
+    library.save_file(arrays, path, metadata={_DESCRIPTION: text})
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], str]:
-    library = _safetensors()
+    library = imported("safetensors", *_TENSORS)
     try:
         with library.safe_open(path, framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}

@@ -12,16 +12,10 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from .._arguments import rows
+from .._arguments import rows, whole
 from .._trees import num_rows, take
 
 BATCH_ROWS = 65_536
-
-
-def checked_size(batch_size: int) -> int:
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"batch_size must be a positive whole number; it was {batch_size!r}.")
-    return batch_size
 
 
 class Batches:
@@ -70,7 +64,7 @@ class Arrays:
 
     def __init__(self, data: PyTree, batch_size: int = BATCH_ROWS):
         self.data = jax.tree.map(np.asarray, rows(data, "The data of Arrays"))
-        self.batch_size = checked_size(batch_size)
+        self.batch_size = whole(1)(batch_size, "batch_size")
         self.num_rows = num_rows(self.data)
 
     def batches(self) -> Iterator[PyTree]:
@@ -126,7 +120,7 @@ class Parquet:
             raise ValueError(
                 f"There is no column {unknown[0]!r}; there are {self.dataset.schema.names}."
             )
-        self.batch_size = checked_size(batch_size)
+        self.batch_size = whole(1)(batch_size, "batch_size")
         self.as_vector = as_vector
         self.num_rows = self.dataset.count_rows()
 

@@ -2,7 +2,7 @@
 
 import abc
 import functools
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -97,6 +97,7 @@ class Direction(ExponentialFamily):
 
     log_concentration: eqx.AbstractVar[Array]
     concentration = exp_of("log_concentration")
+    width_in: ClassVar[str] = "bend"
 
     @property
     @abc.abstractmethod
@@ -119,14 +120,11 @@ class Direction(ExponentialFamily):
         log_area = n * (LOG_2_PI - float(np.log(2))) + float(np.log(2)) - jax.lax.lgamma(one)
         return log_mass(self.dim, kappa) + log_area
 
-    def floor(self, stats: Directions, share) -> Directions:
-        length, square = self._mean_vector(stats)
-        zero = jnp.zeros_like(stats.count)
-        return Directions(zero, jnp.zeros_like(stats.shift), share * square / (1 + length))
+    width = property(lambda self: mean_length(self.dim, self.concentration)[1])
 
-    def on_boundary(self, floor: Directions):
-        gap = mean_length(self.dim, self.concentration)[1]
-        return gap <= 2 * floor.bend
+    def width_of(self, stats: Directions):
+        length, square = self._mean_vector(stats)
+        return square / (1 + length)
 
     @abc.abstractmethod
     def _mean_vector(self, stats: Directions) -> tuple[Array, Array]:

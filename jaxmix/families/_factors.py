@@ -8,9 +8,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 from .._numerics import as_float
+from ._support import outside
 
 # Accelerators multiply float32 matrices with fewer digits unless asked.
 HIGHEST = jax.lax.Precision.HIGHEST
@@ -37,15 +38,15 @@ def precision_factor(covariance: Float[Array, "*stack d d"]) -> Float[Array, "*s
 def factor_of_precision(precision: Float[Array, "*stack d d"]) -> Float[Array, "*stack d d"]:
     """The same of a precision matrix: its Cholesky factor from the last coordinate to the first."""
     turned = jnp.linalg.cholesky(precision[..., ::-1, ::-1])
-    return _mapped_diagonal(jnp.log, turned[..., ::-1, ::-1])
+    return mapped_diagonal(jnp.log, turned[..., ::-1, ::-1])
 
 
 def factor_of_scale(lower: Float[Array, "*stack d d"]) -> Float[Array, "*stack d d"]:
     """The same of a covariance's lower triangular factor, whose diagonal is positive."""
-    return _mapped_diagonal(jnp.log, jnp.swapaxes(inverse_of_lower(jnp.tril(lower)), -1, -2))
+    return mapped_diagonal(jnp.log, jnp.swapaxes(inverse_of_lower(jnp.tril(lower)), -1, -2))
 
 
-def _mapped_diagonal(function, upper):
+def mapped_diagonal(function, upper):
     diagonal = function(jnp.diagonal(upper, axis1=-2, axis2=-1))
     on_it = jnp.eye(upper.shape[-1], dtype=bool)
     return jnp.where(on_it, diagonal[..., None], jnp.triu(upper, 1))
@@ -53,7 +54,7 @@ def _mapped_diagonal(function, upper):
 
 def whitener(factor: Float[Array, "*stack d d"]) -> Float[Array, "*stack d d"]:
     """The factor with its diagonal exponentiated."""
-    return _mapped_diagonal(jnp.exp, factor)
+    return mapped_diagonal(jnp.exp, factor)
 
 
 def precision_of(factor):
@@ -61,10 +62,19 @@ def precision_of(factor):
     return product(upper, jnp.swapaxes(upper, -1, -2))
 
 
+def scale_of(factor: Float[Array, "*stack d d"]) -> Float[Array, "*stack d d"]:
+    """The covariance's lower triangular factor."""
+    return inverse_of_lower(jnp.swapaxes(whitener(factor), -1, -2))
+
+
 def covariance_of(factor):
-    upper = whitener(factor)
-    inverse = inverse_of_lower(jnp.swapaxes(upper, -1, -2))
-    return product(inverse, jnp.swapaxes(inverse, -1, -2))
+    lower = scale_of(factor)
+    return product(lower, jnp.swapaxes(lower, -1, -2))
+
+
+def whitened(matrix: Float[Array, "n p"], left: Float[Array, "n n"], right: Float[Array, "p p"]):
+    """W' matrix V of two stored factors, W and V."""
+    return product(whitener(left).T, matrix, whitener(right))
 
 
 def log_det_of(factor: Float[Array, "*stack d d"]) -> Float[Array, "*stack"]:
@@ -94,6 +104,41 @@ def factor_of(owner: str, mean: Any, **given: Any) -> tuple[Array, Array]:
             f"and {matrix.shape}. For a stack, jax.vmap the class."
         )
     return mean, ENTRANCES[used[0]](matrix)
+
+
+def definite(matrix: Float[Array, "*s d d"]) -> tuple[Array, Array, Array]:
+    """Cholesky's factor of a positive definite matrix and its log-determinant; else of an identity.
+
+    And whether it is one.
+    """
+    lower = jnp.linalg.cholesky(matrix)
+    inside = jnp.all(jnp.isfinite(lower), (-2, -1))
+    eye = jnp.broadcast_to(jnp.eye(matrix.shape[-1], dtype=lower.dtype), lower.shape)
+    lower = jnp.where(inside[..., None, None], lower, eye)
+    return lower, 2 * jnp.sum(jnp.log(jnp.diagonal(lower, axis1=-2, axis2=-1)), -1), inside
+
+
+def if_definite(matrix: Float[Array, "d d"]) -> tuple[Array, Array, Array]:
+    """A matrix by an identity if it is none of the positive definite ones; its log-determinant.
+
+    And 0, -inf or NaN as it is one.
+    """
+    lower, log_det, inside = definite(matrix)
+    return jnp.where(inside, matrix, lower), log_det, outside(inside, jnp.sum(matrix))
+
+
+def log_det_rounding(factor: Float[Array, "*s d d"]) -> Float[Array, "*s"]:
+    """What the log-determinant of the precision may be off by."""
+    size = factor.shape[-1] + 2 * jnp.abs(log_det_of(factor))
+    return 4 * jnp.finfo(size.dtype).eps * size
+
+
+def bartlett(key: Key[Array, ""], df: Float[Array, ""], dim: int) -> Float[Array, "d d"]:
+    """A triangular factor of a Wishart matrix of scale 1, of independent entries (Bartlett 1934)."""
+    k_normal, k_gamma = jax.random.split(key)
+    below = jnp.tril(jax.random.normal(k_normal, (dim, dim), df.dtype), -1)
+    halves = 0.5 * (df - jnp.arange(dim, dtype=df.dtype))
+    return below + jnp.diag(jnp.sqrt(2 * jax.random.gamma(k_gamma, halves)))
 
 
 def inverse_of_lower(lower: Float[Array, "*stack d d"]) -> Float[Array, "*stack d d"]:

@@ -6,6 +6,8 @@ from jaxtyping import Array
 from .._refittable import Moments, Refittable
 from .._trees import spread
 
+FAR = 8.0  # in logarithms from the origin: there, and beyond, float32 has no digit of a width left
+
 
 def mean_and_scatter(stats: Moments) -> tuple[Array, Array, Array]:
     """Count, mean residual, and second moment about that mean, of summed statistics.

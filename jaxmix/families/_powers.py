@@ -53,9 +53,7 @@ class ByPowers(Refittable):
     def zero_stats(self) -> Powers:
         return Powers(*6 * [jnp.zeros_like(self._log_shape)])
 
-    @property
-    def _log_shape(self):
-        return getattr(self, next(iter(self.ranks)))
+    _log_shape = property(lambda self: getattr(self, next(iter(self.ranks))))
 
     def floor(self, stats: Powers, share) -> Powers:
         _, mean, spread = stats.cumulants()

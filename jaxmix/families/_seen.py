@@ -35,9 +35,9 @@ def inverse_and_log_det(matrix: Float[Array, "d d"]) -> tuple[Array, Array]:
 class SeenInPart(LogDensity):
     """Normal families of vectors: NaN is a coordinate that is not seen, here and in `impute`."""
 
-    dim: eqx.AbstractVar[int]
     mean: eqx.AbstractVar[Array]
     covariance: eqx.AbstractVar[Array]
+    dim = property(lambda self: self.mean.shape[-1])
 
     @abc.abstractmethod
     def observed_log_prob(self, event: Float[Array, " d"]) -> Scalar:

@@ -140,3 +140,48 @@ def log_lower_beta(below, head, a, b, x):
     value = jax.lax.scan(add, jnp.ones_like(x), places)[0]
     tail = head - jnp.log(1 - (a + b) / (a + 1) * x / value)
     return jnp.where(deep, tail, log_of(jnp.where(deep, jnp.ones_like(below), below)))
+
+
+def log_zeta(excess: Float[Array, "*s"]) -> Float[Array, "*s"]:
+    """log zeta(1 + excess) by Euler and Maclaurin's sum, to its own digits where zeta is near 1."""
+    # Where 2^-s is no number of this precision the logarithm is 0, and powers of s would overflow.
+    excess = jnp.minimum(excess, 30 - float(np.log2(float(jnp.finfo(excess.dtype).tiny))))
+    s, n = 1 + excess, 12.0
+    tail, term = 0.5 * n**-s, s * n ** (-s - 1)
+    for j, factor in enumerate((1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 47900160)):
+        tail = tail + factor * term
+        term = term * (s + 2 * j + 1) * (s + 2 * j + 2) / n**2
+    rest = sum(float(k) ** -s for k in range(2, int(n))) + tail
+    # The sum beyond n is n^-excess / excess; near the pole of zeta 1 / excess is taken out.
+    far = excess > 0.5
+    safe = jnp.where(far, excess, jnp.ones_like(excess))
+    near = jnp.expm1(-excess * float(np.log(n))) + excess * (1 + rest)
+    near = jnp.where(far, jnp.zeros_like(near), near)
+    return jnp.where(far, jnp.log1p(rest + n**-safe / safe), jnp.log1p(near) - jnp.log(excess))
+
+
+def log_rest(log_p: Float[Array, "*s"]) -> Float[Array, "*s"]:
+    """log(1 - p), p < 1 given by its logarithm, to its own digits at both ends (Maechler 2012)."""
+    steep = log_p < -0.6931472
+    far, near = jnp.where(steep, log_p, -1.0), jnp.where(steep, -1.0, log_p)
+    return jnp.where(steep, jnp.log1p(-jnp.exp(far)), jnp.log(-jnp.expm1(near)))
+
+
+def log_hazard(log_p: Float[Array, "*s"], log_rest: Float[Array, "*s"]) -> Float[Array, "*s"]:
+    """log(-log(1 - p)), p and 1 - p given by their logarithms, however small p is."""
+    small = log_p < -15
+    safe = jnp.where(small, -jnp.ones_like(log_rest), log_rest)
+    return jnp.where(small, log_p, jnp.log(-safe))
+
+
+def scatter_head(log_excess: Float[Array, "*s"], dim: int) -> Float[Array, "*s"]:
+    """(df d / 2) (log(df / 2) - 1) - log Gamma_d(df / 2), df the excess over d - 1.
+
+    Nothing large cancels, nor is a small excess lost beside d - 1.
+    """
+    excess, log_pi = jnp.exp(log_excess), float(np.log(np.pi))
+    below = 0.5 * jnp.arange(dim, dtype=excess.dtype)
+    each = 0.5 * excess[..., None] + below[::-1]
+    log_half = jnp.log(0.5 * (excess + dim - 1))[..., None]
+    terms = stirling(each) - deviance(each, log_half) + below * log_half
+    return jnp.sum(terms, -1) - 0.25 * dim * (dim - 1) * log_pi

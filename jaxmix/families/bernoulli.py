@@ -55,9 +55,7 @@ class Bernoulli(Coins):
     def __init__(self, prob=None, *, logits=None):
         self.logit = logit("Bernoulli", prob, logits)
 
-    @property
-    def variance(self) -> Float[Array, "*stack"]:
-        return self.prob * jax.nn.sigmoid(-self.logit)
+    variance = property(lambda self: self.prob * jax.nn.sigmoid(-self.logit))
 
     def _hot(self, x):
         value = one_event(x, (), self).astype(self.logit.dtype)

@@ -54,9 +54,7 @@ class BernoulliSet(Coins):
             raise ValueError("BernoulliSet.template takes `labels`, or the number of elements.")
         return cls(jnp.full(len(labels) if labels is not None else size, 0.5), labels=labels)
 
-    @property
-    def variance(self) -> Float[Array, "*stack n"]:
-        return self.probs * jax.nn.sigmoid(-self.logits)
+    variance = property(lambda self: self.probs * jax.nn.sigmoid(-self.logits))
 
     def _hot(self, x):
         x = one_event(x, (self.size,), self)

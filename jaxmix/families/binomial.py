@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Scalar
 
 from .._log_sums import logsumexp
-from ._family import Domain, logit, one_event, sigmoid_of
+from ._family import logit, one_event, sigmoid_of
 from ._special import deviance, log_factorial_gap
 from ._support import whole
 from .bernoulli import Coins
@@ -45,17 +45,9 @@ class Binomial(Coins):
         """A placeholder for a fit."""
         return cls(trials, 0.5, low=low)
 
-    @property
-    def domain(self) -> Domain:
-        return whole(self.low, self.low + self.trials)
-
-    @property
-    def mean(self) -> Float[Array, "*stack"]:
-        return self.low + self.trials * self.prob
-
-    @property
-    def variance(self) -> Float[Array, "*stack"]:
-        return self.trials * self.prob * jax.nn.sigmoid(-self.logit)
+    domain = property(lambda self: whole(self.low, self.low + self.trials))
+    mean = property(lambda self: self.low + self.trials * self.prob)
+    variance = property(lambda self: self.trials * self.prob * jax.nn.sigmoid(-self.logit))
 
     def _outcomes(self, x):
         """Failures and successes, safe off the support, and 0 or -inf by it."""

@@ -72,13 +72,8 @@ class Categorical(Refittable):
         """Normalised log-probabilities."""
         return jax.nn.log_softmax(self.logits)
 
-    @property
-    def probs(self) -> Float[Array, "*stack k"]:
-        return jax.nn.softmax(self.logits)
-
-    @property
-    def num_parameters(self) -> int:
-        return self.size - 1
+    probs = property(lambda self: jax.nn.softmax(self.logits))
+    num_parameters = property(lambda self: self.size - 1)
 
     def outcome_log_probs(self, size: int) -> Float[Array, " k"]:
         """The log-probability of each outcome (what a mixture adds to its components)."""

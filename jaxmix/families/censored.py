@@ -37,13 +37,8 @@ class CensoredNormal(NormalBetween):
         Array(-0.6931, dtype=float32)
     """
 
-    @property
-    def origin(self):
-        return self.loc
-
-    @property
-    def bare(self) -> Self:
-        return self._replace(log_scale=self.log_scale - 30)
+    origin = property(lambda self: self.loc)
+    bare = property(lambda self: self._replace(log_scale=self.log_scale - 30))
 
     def _tails(self):
         """For each finite end: its sign, itself, its distance from loc outwards in scales."""
@@ -56,9 +51,7 @@ class CensoredNormal(NormalBetween):
         """Of what is recorded."""
         return self._moments()[0]
 
-    @property
-    def variance(self) -> Float[Array, "*stack"]:
-        return self._moments()[1]
+    variance = property(lambda self: self._moments()[1])
 
     def _moments(self):
         # Moments about loc: of the whole normal, less those of each tail, plus the ends' own.
@@ -86,7 +79,7 @@ class CensoredNormal(NormalBetween):
         return jnp.clip(draw, self.low, self.high)
 
     def stats(self, x, origin=None) -> Moments:
-        shift = jnp.zeros_like(self.loc) if origin is None else self.loc - origin
+        shift = self.loc - origin
         x = one_event(x, (), self)
         first = x - self.loc
         second = first * first
@@ -101,12 +94,11 @@ class CensoredNormal(NormalBetween):
 
     def from_stats(self, stats: Moments, origin=None) -> Self:
         _, shift, variance = mean_and_scatter(stats)
-        centre = self.loc if origin is None else origin
-        return self._replace(loc=centre + shift, log_scale=0.5 * jnp.log(variance))
+        return self._replace(loc=origin + shift, log_scale=0.5 * jnp.log(variance))
 
     def expected_log_prob(self, stats: Moments, origin=None) -> Scalar:
         normal = Normal(self.loc, log_scale=self.log_scale)
-        return tree_vdot(normal.natural(self.loc if origin is None else origin), stats)
+        return tree_vdot(normal.natural(origin), stats)
 
     def on_boundary(self, floor: Moments):
         return at_floor(jnp.exp(2 * self.log_scale), floor.second, self.loc)

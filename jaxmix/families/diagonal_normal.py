@@ -8,16 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
 from .._platform import platform
-from ._family import (
-    LOG_2_PI,
-    Moments,
-    ProductForm,
-    as_float,
-    check_one,
-    exp_of,
-    logs,
-    one_event,
-)
+from ._family import LOG_2_PI, Moments, ProductForm, as_float, check_one, exp_of, logs, one_event
 from ._moments import OfMoments, at_floor, diagonal_matrix, mean_and_scatter
 from ._seen import SeenDiagonal
 from .normal import normal_log_normaliser
@@ -33,10 +24,6 @@ class _Independent(ProductForm, SeenDiagonal):
     log_scale: eqx.AbstractVar[Array]
     scale = exp_of("log_scale")
     variance = exp_of("log_scale", 2)
-
-    @property
-    def dim(self) -> int:
-        return self.mean.shape[-1]
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, " d"]:
         z = jax.random.normal(key, self.mean.shape, self.mean.dtype)
@@ -77,11 +64,11 @@ class DiagonalNormal(_Independent, OfMoments):
         return -jnp.sum(0.5 * z * z) - jnp.sum(self.log_scale) - 0.5 * self.dim * LOG_2_PI
 
     def stats(self, x, origin=None) -> Moments:
-        r = one_event(x, (self.dim,), self) - (self.mean if origin is None else origin)
+        r = one_event(x, (self.dim,), self) - origin
         return Moments(jnp.ones((), r.dtype), r, r * r)
 
     def natural(self, origin=None) -> Moments:
-        shift = self.mean - (self.mean if origin is None else origin)
+        shift = self.mean - origin
         precision = jnp.exp(-2 * self.log_scale)
         head = -0.5 * jnp.sum(precision * shift * shift, -1) - jnp.sum(self.log_scale, -1)
         return Moments(head - 0.5 * self.dim * LOG_2_PI, precision * shift, -0.5 * precision)
@@ -91,7 +78,7 @@ class DiagonalNormal(_Independent, OfMoments):
 
     def from_stats(self, stats: Moments, origin=None) -> Self:
         _, shift, variance = mean_and_scatter(stats)
-        mean = (self.mean if origin is None else origin) + shift
+        mean = origin + shift
         return self._replace(mean=mean, log_scale=0.5 * jnp.log(variance))
 
     def zero_stats(self) -> Moments:
@@ -153,11 +140,11 @@ class SphericalNormal(_Independent):
         return -jnp.sum(0.5 * z * z) - self.dim * (self.log_scale + 0.5 * LOG_2_PI)
 
     def stats(self, x, origin=None) -> Moments:
-        r = one_event(x, (self.dim,), self) - (self.mean if origin is None else origin)
+        r = one_event(x, (self.dim,), self) - origin
         return Moments(jnp.ones((), r.dtype), r, jnp.sum(r * r))
 
     def natural(self, origin=None) -> Moments:
-        shift = self.mean - (self.mean if origin is None else origin)
+        shift = self.mean - origin
         precision = jnp.exp(-2 * self.log_scale)
         head = -0.5 * precision * jnp.sum(shift * shift, -1)
         head = head - self.dim * (self.log_scale + 0.5 * LOG_2_PI)
@@ -170,7 +157,7 @@ class SphericalNormal(_Independent):
     def from_stats(self, stats: Moments, origin=None) -> Self:
         shift = stats.first / stats.count[..., None]
         variance = (stats.second / stats.count - jnp.sum(shift * shift, -1)) / self.dim
-        mean = (self.mean if origin is None else origin) + shift
+        mean = origin + shift
         return self._replace(mean=mean, log_scale=0.5 * jnp.log(variance))
 
     def floor(self, stats: Moments, share) -> Moments:

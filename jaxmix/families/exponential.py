@@ -28,7 +28,8 @@ class Exponential(ExponentialFamily):
     log_rate: Float[Array, "*stack"]
     rate = exp_of("log_rate")
     variance = exp_of("log_rate", -2)
-    mean = exp_of("log_rate", -1)
+    mean = width = exp_of("log_rate", -1)
+    width_in: ClassVar[str] = "total"
 
     def __init__(self, rate=None, *, log_rate=None):
         (self.log_rate,) = logs("Exponential", rate=(rate, log_rate))
@@ -54,8 +55,5 @@ class Exponential(ExponentialFamily):
     def from_stats(self, stats: Total, origin=None) -> Self:
         return self._replace(log_rate=jnp.log(stats.count) - jnp.log(stats.total))
 
-    def floor(self, stats: Total, share) -> Total:
-        return Total(jnp.zeros_like(stats.count), share * stats.total / stats.count)
-
-    def on_boundary(self, floor: Total):
-        return self.mean <= 2 * floor.total
+    def width_of(self, stats: Total):
+        return stats.total / stats.count

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .. import _loops
 from ._factors import HIGHEST, product
 from ._family import LOG_2_PI, Refittable, as_float, exp_of, logs, made, one_event
+from ._low_rank import exact_rest, orthonormal
 from ._moments import at_floor, diagonal_matrix
 
 
@@ -25,56 +25,6 @@ class Factors(NamedTuple):
     square: Array
 
 
-def _orthonormal(a: Float[Array, "d r"]) -> tuple[Array, Array, Array]:
-    """Q, V and log det(I + a'a) / 2, where a = Q R, V = R^-1 and R'R = I + a'a.
-
-    Gram and Schmidt on the columns of [a; I], as modified: without a'a, which has the square of
-    the condition and half the digits.
-    """
-    rank = a.shape[1]
-
-    def column(k, carry):
-        rows, log_det = carry
-        own = rows[:, k]
-        peak = jax.lax.stop_gradient(jnp.max(jnp.abs(own)))  # squares would overflow
-        length = peak * jnp.sqrt(jnp.sum((own / peak) ** 2))
-        unit = own / length
-        at = jnp.arange(rank) == k
-        along = product(unit, rows)
-        later = jnp.where(jnp.arange(rank) > k, along, jnp.zeros_like(along))
-        rows = jnp.where(at[None], unit[:, None], rows - jnp.outer(unit, later))
-        return rows, log_det + jnp.log(length)
-
-    start = jnp.concatenate([a, jnp.eye(rank, dtype=a.dtype)]), jnp.zeros((), a.dtype)
-    rows, log_det = _loops.fori_loop(0, rank, column, start)
-    return rows[:-rank], rows[-rank:], log_det
-
-
-def _exact_rest(x, mean, loadings, at) -> Array:
-    """x - mean - loadings at, with the digits that their difference would lose.
-
-    Factors of half the digits have exact products, so that a fused multiplication is no other; what
-    a sum is rounded by is added up (Knuth 1997, 4.2.2). Both are constants to a derivative.
-    """
-    kind = jnp.finfo(x.dtype)
-    bits = kind.nexp, kind.nmant // 2
-    half = lambda a: jax.lax.stop_gradient(jax.lax.reduce_precision(a, *bits))
-
-    def less(high, low, term):
-        total = high - term
-        of_term = high - total
-        lost = (high - (total + of_term)) + (of_term - term)
-        return total, low + jax.lax.stop_gradient(lost)
-
-    high, low = less(x, jnp.zeros_like(x), mean)
-    for k in range(at.shape[0]):
-        a, b = loadings[:, k], at[k]
-        a_high, b_high = half(a), half(b)
-        high, low = less(high, low, a_high * b_high)
-        low = low - ((a - a_high) * b_high + a * (b - b_high))
-    return high + low
-
-
 class _LowRank(Refittable):
     """x = mean + loadings z + noise, z ~ N(0, I): EM completes z (Rubin and Thayer 1982)."""
 
@@ -86,6 +36,10 @@ class _LowRank(Refittable):
     about: ClassVar[str] = "mean"
     dim = property(lambda self: self.mean.shape[-1])
     rank = property(lambda self: self.loadings.shape[-1])
+
+    @property
+    def num_parameters(self) -> int:
+        return super().num_parameters - self.rank * (self.rank - 1) // 2  # loadings turn freely
 
     def _scales(self):
         """Logarithms of the noise's scales, a coordinate each."""
@@ -108,13 +62,13 @@ class _LowRank(Refittable):
         """Residual in units of the noise; mean and covariance of the factors; log-density."""
         x, log_scale = one_event(x, (self.dim,), self), self._scales()
         loadings = self.loadings * jnp.exp(-log_scale)[:, None]
-        across, root, half_log_det = _orthonormal(loadings)
+        across, root, half_log_det = orthonormal(loadings)
         covariance = product(root, root.T)
         z = (x - self.mean) * jnp.exp(-log_scale)
         at = product(root, product(across.T, z))
         # What the factors leave is small beside both: of it all digits are kept, and it is solved
         # for once more, since loadings times the rounding of the factors are not small.
-        rest = _exact_rest(x, self.mean, self.loadings, at) * jnp.exp(-log_scale)
+        rest = exact_rest(x, self.mean, self.loadings, at) * jnp.exp(-log_scale)
         more = product(root, product(across.T, rest) - product(root.T, at))
         rest, whole = rest - product(loadings, more), at + more
         square = jnp.sum(rest * rest) + jnp.sum(whole * whole)
@@ -130,15 +84,13 @@ class _LowRank(Refittable):
     def sample(self, key):
         k_factors, k_noise = jax.random.split(key)
         factors = jax.random.normal(k_factors, (self.rank,), self.mean.dtype)
-        noise = jax.random.normal(k_noise, self.mean.shape, self.mean.dtype) * jnp.exp(
-            self._scales()
-        )
-        return self.mean + product(self.loadings, factors) + noise
+        noise = jax.random.normal(k_noise, self.mean.shape, self.mean.dtype)
+        return self.mean + product(self.loadings, factors) + noise * jnp.exp(self._scales())
 
     def stats(self, x, origin=None):
         x = one_event(x, (self.dim,), self)
         at, covariance, _ = self._completed(x)
-        e = x - (self.mean if origin is None else origin)
+        e = x - origin
         q = jnp.concatenate([at, jnp.ones_like(at[:1])])
         inner = q[:, None] * q[None] + jnp.pad(covariance, (0, 1))
         return Factors(jnp.ones((), e.dtype), inner, e[:, None] * q[None], e * e)
@@ -152,11 +104,12 @@ class _LowRank(Refittable):
         slopes = jnp.linalg.solve(stats.inner, jnp.swapaxes(stats.cross, -1, -2))
         slopes = jnp.swapaxes(slopes, -1, -2)
         variance = self._residual_squares(stats, slopes) / stats.count[..., None]
-        if not self.ranks["log_scale"]:
-            variance = jnp.mean(variance, -1)
-        mean = (self.mean if origin is None else origin) + slopes[..., -1]
-        log_scale = 0.5 * jnp.log(variance)
-        return made(type(self), mean=mean, loadings=slopes[..., :-1], log_scale=log_scale)
+        return self._with(origin + slopes[..., -1], slopes[..., :-1], variance)
+
+    def _with(self, mean, loadings, variance) -> Self:
+        """The density with noise of these variances (d,), or of their mean."""
+        variance = variance if self.ranks["log_scale"] else jnp.mean(variance, -1)
+        return made(type(self), mean=mean, loadings=loadings, log_scale=0.5 * jnp.log(variance))
 
     def begun(self, stats, origin=None) -> Self:
         """Loadings as they are in units of the noise, and noise of the data's own variance."""
@@ -165,12 +118,10 @@ class _LowRank(Refittable):
         own = jnp.exp(2 * self._scales())
         variance = jnp.where(variance > 0, variance, own)
         loadings = self.loadings * jnp.sqrt(variance / own)[..., None]
-        noise = variance if self.ranks["log_scale"] else jnp.mean(variance, -1)
-        mean = (self.mean if origin is None else origin) + first
-        return made(type(self), mean=mean, loadings=loadings, log_scale=0.5 * jnp.log(noise))
+        return self._with(origin + first, loadings, variance)
 
     def expected_log_prob(self, stats, origin=None):
-        shift = self.mean - (self.mean if origin is None else origin)
+        shift = self.mean - origin
         slopes, log_scale = jnp.concatenate([self.loadings, shift[..., None]], -1), self._scales()
         squares = self._residual_squares(stats, slopes) * jnp.exp(-2 * log_scale)
         return -jnp.sum(0.5 * squares + stats.count[..., None] * log_scale)
@@ -220,12 +171,8 @@ class FactorAnalysis(_LowRank):
     log_scale: Float[Array, "*stack d"]
 
     def __init__(self, mean, loadings, scale=None, *, log_scale=None):
-        (log_scale,) = logs(type(self).__name__, scale=(scale, log_scale))
+        (log_scale,) = logs("FactorAnalysis", scale=(scale, log_scale))
         self.mean, self.loadings, self.log_scale = as_float(mean, loadings, log_scale)
-
-    @property
-    def num_parameters(self) -> int:
-        return self.dim * (self.rank + 2) - self.rank * (self.rank - 1) // 2
 
 
 class ProbabilisticPCA(_LowRank):
@@ -247,9 +194,5 @@ class ProbabilisticPCA(_LowRank):
     log_scale: Float[Array, "*stack"]
 
     def __init__(self, mean, loadings, scale=None, *, log_scale=None):
-        (log_scale,) = logs(type(self).__name__, scale=(scale, log_scale))
+        (log_scale,) = logs("ProbabilisticPCA", scale=(scale, log_scale))
         self.mean, self.loadings, self.log_scale = as_float(mean, loadings, log_scale)
-
-    @property
-    def num_parameters(self) -> int:
-        return self.dim * (self.rank + 1) + 1 - self.rank * (self.rank - 1) // 2

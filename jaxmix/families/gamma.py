@@ -8,10 +8,10 @@ from jaxtyping import Array, Float, Key, Scalar
 
 from .._numerics import log_of
 from ._family import POSITIVE, ExponentialFamily, exp_of, logs, one_event, within
+from ._moments import FAR
 from ._special import shape_of, stirling
 
 TERMS = 64  # of the series of the lower tail
-FAR = 8.0  # in logarithms: below, float32 has no digit of the mean left
 
 
 class GammaMoments(NamedTuple):
@@ -42,25 +42,22 @@ class Gamma(ExponentialFamily):
 
     reparametrised: ClassVar[bool] = True
     about: ClassVar[str] = "log_mean"
+    width_in: ClassVar[str] = "log"
     domain = POSITIVE
 
     log_mean: Float[Array, "*stack"]
     log_shape: Float[Array, "*stack"]
     shape = exp_of("log_shape")
     mean = exp_of("log_mean")
+    width = property(lambda self: 0.5 / self.shape)
 
     def __init__(self, shape=None, rate=None, *, log_shape=None, log_rate=None):
         pairs = {"shape": (shape, log_shape), "rate": (rate, log_rate)}
         self.log_shape, log_rate = logs("Gamma", **pairs)
         self.log_mean = self.log_shape - log_rate
 
-    @property
-    def rate(self) -> Float[Array, "*stack"]:
-        return jnp.exp(self.log_shape - self.log_mean)
-
-    @property
-    def variance(self) -> Float[Array, "*stack"]:
-        return jnp.exp(2 * self.log_mean - self.log_shape)
+    rate = property(lambda self: jnp.exp(self.log_shape - self.log_mean))
+    variance = property(lambda self: jnp.exp(2 * self.log_mean - self.log_shape))
 
     def log_base(self, x) -> Scalar:
         value, base = self.on_support(x)
@@ -93,11 +90,11 @@ class Gamma(ExponentialFamily):
 
     def stats(self, x, origin=None) -> GammaMoments:
         value, _ = self.on_support(x)
-        log = jnp.log(value) - (self.log_mean if origin is None else origin)
+        log = jnp.log(value) - origin
         return GammaMoments(jnp.ones_like(log), jnp.expm1(log), log)
 
     def natural(self, origin=None) -> GammaMoments:
-        shift = (self.log_mean if origin is None else origin) - self.log_mean
+        shift = origin - self.log_mean
         head = stirling(self.shape) + self.shape * (shift - jnp.expm1(shift))
         return GammaMoments(head, -self.shape * jnp.exp(shift), self.shape * jnp.ones_like(shift))
 
@@ -114,19 +111,14 @@ class Gamma(ExponentialFamily):
         below = ~(log_excess > -FAR)
         shape = shape_of(jnp.where(below, jnp.ones_like(log), log_excess - log))
         log_excess = jnp.where(below, log, log_excess)
-        log_mean = (self.log_mean if origin is None else origin) + log_excess
+        log_mean = origin + log_excess
         return self._replace(log_mean=log_mean, log_shape=jnp.log(shape))
 
-    def floor(self, stats: GammaMoments, share) -> GammaMoments:
+    def width_of(self, stats: GammaMoments):
         # What the logarithm of a mean has above the mean of a logarithm: the spread on that scale.
-        spread = jnp.log1p(stats.excess / stats.count) - stats.log / stats.count
-        zero = jnp.zeros_like(stats.count)
-        return GammaMoments(zero, zero, -share * spread)
+        return stats.log / stats.count - jnp.log1p(stats.excess / stats.count)
 
     def recentre(self, stats: GammaMoments, old, new) -> GammaMoments:
         shift = old - new
         excess = stats.excess * jnp.exp(shift) + stats.count * jnp.expm1(shift)
         return GammaMoments(stats.count, excess, stats.log + stats.count * shift)
-
-    def on_boundary(self, floor: GammaMoments):
-        return 0.5 / self.shape <= -2 * floor.log

@@ -41,13 +41,8 @@ class Geometric(ExponentialFamily):
     def __init__(self, prob=None, *, logits=None):
         self.logit = logit("Geometric", prob, logits)
 
-    @property
-    def mean(self) -> Float[Array, "*stack"]:
-        return 1 + jnp.exp(-self.logit)
-
-    @property
-    def variance(self) -> Float[Array, "*stack"]:
-        return jnp.exp(-self.logit) * self.mean
+    mean = property(lambda self: 1 + jnp.exp(-self.logit))
+    variance = property(lambda self: jnp.exp(-self.logit) * self.mean)
 
     def log_prob(self, x) -> Scalar:
         x = one_event(x, (), self)

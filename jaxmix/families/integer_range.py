@@ -9,7 +9,6 @@ from jaxtyping import Array, Float, Int, Key, Scalar
 
 from .._numerics import log_of, log_shares
 from ._family import (
-    Domain,
     Refittable,
     as_float,
     check_one,
@@ -30,10 +29,7 @@ class _IntegerRange(Refittable):
     low: eqx.AbstractVar[int]
     size: eqx.AbstractVar[int]
     probs = exp_of("log_probs")
-
-    @property
-    def domain(self) -> Domain:
-        return whole(self.low, self.low + self.size - 1)
+    domain = property(lambda self: whole(self.low, self.low + self.size - 1))
 
     @property
     def log_probs(self) -> Float[Array, "*stack n"]:
@@ -108,13 +104,8 @@ class IntegerCategorical(_IntegerRange):
         """A placeholder for a fit over low, ..., high."""
         return cls(jnp.full(high - low + 1, 1 / (high - low + 1)), low=low)
 
-    @property
-    def log_probs(self) -> Float[Array, "*stack n"]:
-        return jax.nn.log_softmax(self.logits)
-
-    @property
-    def num_parameters(self) -> int:
-        return self.size - 1
+    log_probs = property(lambda self: jax.nn.log_softmax(self.logits))
+    num_parameters = property(lambda self: self.size - 1)
 
     def from_stats(self, stats: Counts, origin=None) -> Self:
         return self._replace(logits=log_shares(stats.outcomes))

@@ -1,15 +1,12 @@
 """The inverse Gaussian family of one positive number: first times at which a Brownian motion passes."""
 
-from typing import ClassVar, Self
-
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import log_ndtr, ndtr
 from jaxtyping import Array, Float
 
-from ._family import LOG_2_PI, POSITIVE, ExponentialFamily, Moments, exp_of, logs, made, within
-
-FAR = 8.0  # in logarithms: there, and beyond, float32 has no digit of the spread left
+from ._family import LOG_2_PI, POSITIVE, ExponentialFamily, Moments, exp_of, logs, within
+from ._moments import FAR
 
 
 class InverseGaussian(ExponentialFamily):
@@ -25,12 +22,13 @@ class InverseGaussian(ExponentialFamily):
     """
 
     domain = POSITIVE
-    candidate: ClassVar[str] = "skewed"
+    candidate = "skewed"
     log_mean: Float[Array, "*stack"]
     log_shape: Float[Array, "*stack"]
     mean, shape = exp_of("log_mean"), exp_of("log_shape")
-    variance = property(lambda self: jnp.exp(3 * self.log_mean - self.log_shape))
-    about: ClassVar[str] = "log_mean"
+    variance = property(lambda self: self.width * jnp.exp(2 * self.log_mean))
+    about, width_in = "log_mean", "second"
+    width = property(lambda self: jnp.exp(self.log_mean - self.log_shape))
 
     def __init__(self, mean=None, shape=None, *, log_mean=None, log_shape=None):
         pairs = {"mean": (mean, log_mean), "shape": (shape, log_shape)}
@@ -41,64 +39,51 @@ class InverseGaussian(ExponentialFamily):
         return base - 1.5 * jnp.log(value)
 
     def stats(self, x, origin=None):
-        log = jnp.log(self.on_support(x)[0])
-        shift = log - (self.log_mean if origin is None else origin)
-        return Moments(jnp.ones_like(log), jnp.expm1(shift), 4 * jnp.sinh(0.5 * shift) ** 2)
+        shift = jnp.log(self.on_support(x)[0]) - origin
+        return Moments(jnp.ones_like(shift), jnp.expm1(shift), 4 * jnp.sinh(0.5 * shift) ** 2)
 
     def natural(self, origin=None):
-        shift = self.log_mean - (self.log_mean if origin is None else origin)
+        shift = self.log_mean - origin
         half, turn = 0.5 * jnp.exp(self.log_shape - self.log_mean), 2 * jnp.sinh(shift)
         head = 0.5 * (self.log_shape - LOG_2_PI) - half * 4 * jnp.sinh(0.5 * shift) ** 2
         return Moments(head, half * turn, -half * jnp.exp(shift))
 
     def log_normaliser(self, natural, origin=None):
         ratio = natural.first / natural.second
-        centre = self.log_mean if origin is None else origin
 
         def value(ratio, slope):
             gap = ratio / (1 + jnp.sqrt(1 + ratio))  # of exp(origin) / mean above 1
-            return slope * gap * gap - 0.5 * (jnp.log(2 * slope) + centre - LOG_2_PI)
+            return slope * gap * gap - 0.5 * (jnp.log(2 * slope) + origin - LOG_2_PI)
 
         return within((natural.second < 0) & (ratio > -1), value, ratio, -natural.second)
 
-    def from_stats(self, stats, origin=None) -> Self:
-        centre, excess = self.log_mean if origin is None else origin, stats.first / stats.count
-        log_mean, log_shape = centre + jnp.log1p(excess), centre - jnp.log(_spread(stats))
-        # Far from the origin neither has digits: as of a spread of 1, until statistics are of here.
-        above, below = log_mean > centre + FAR, log_mean < centre - FAR
-        log_mean = jnp.where(below, centre - jnp.log(stats.second / stats.count), log_mean)
-        log_shape = jnp.where(above | below, log_mean, log_shape)
-        return made(type(self), log_mean=log_mean, log_shape=log_shape)
+    def from_stats(self, stats, origin=None):
+        rise = jnp.log1p(stats.first / stats.count)
+        far = jnp.abs(rise) > FAR
+        # There neither has digits: as of a width of 1, until statistics are of here.
+        rise = jnp.where(rise < -FAR, -jnp.log(stats.second / stats.count), rise)
+        log_shape = origin + jnp.where(far, rise, -jnp.log(self.width_of(stats)))
+        return self._replace(log_mean=origin + rise, log_shape=log_shape)
 
-    def floor(self, stats, share):
-        zero = jnp.zeros_like(stats.count)
-        return Moments(zero, zero, share * _spread(stats))
-
-    def on_boundary(self, floor):
-        return jnp.exp(self.log_mean - self.log_shape) <= 2 * floor.second
+    def width_of(self, stats):
+        excess = stats.first / stats.count
+        return stats.second / stats.count - excess * excess / (1 + excess)
 
     def recentre(self, stats, old, new):
-        ratio, turn = jnp.exp(old - new), 2 * jnp.sinh(old - new)
-        first = stats.first * ratio + stats.count * jnp.expm1(old - new)
-        square = stats.second / ratio + stats.first * turn
-        rise = 4 * jnp.sinh(0.5 * (old - new)) ** 2
-        return Moments(stats.count, first, square + stats.count * rise)
+        move = old - new
+        first = stats.first * jnp.exp(move) + stats.count * jnp.expm1(move)
+        second = stats.second * jnp.exp(-move) + 2 * stats.first * jnp.sinh(move)
+        return Moments(stats.count, first, second + 4 * stats.count * jnp.sinh(0.5 * move) ** 2)
 
     def cdf(self, x):
         root, ratio = jnp.exp(0.5 * (self.log_shape - jnp.log(x))), x * jnp.exp(-self.log_mean)
-        far = 2 * jnp.exp(self.log_shape - self.log_mean) + log_ndtr(-root * (ratio + 1))
+        far = 2 / self.width + log_ndtr(-root * (ratio + 1))
         return ndtr(root * (ratio - 1)) + jnp.exp(far)
 
     def sample(self, key):
         """Michael, Schucany and Haas (1976, doi 10.2307/2683801): one of two roots."""
         k_normal, k_root = jax.random.split(key)
-        square = jax.random.normal(k_normal, (), self.log_mean.dtype) ** 2
-        w = 0.5 * square * jnp.exp(self.log_mean - self.log_shape)
+        w = 0.5 * self.width * jax.random.normal(k_normal, (), self.log_mean.dtype) ** 2
         low = 1 / (1 + w + jnp.sqrt(w * (w + 2)))
         first = jax.random.uniform(k_root, (), w.dtype) <= 1 / (1 + low)
         return self.mean * jnp.where(first, low, 1 / low)
-
-
-def _spread(stats):
-    excess = stats.first / stats.count
-    return stats.second / stats.count - excess * excess / (1 + excess)  # exp(origin) / shape

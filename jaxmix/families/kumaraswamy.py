@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._family import UNIT, Domain, exp_of, logs, made
+from ._family import UNIT, exp_of, logs, made
 from ._powers import ByPowers, Powers, best_shape, log_if_held
+from ._special import log_hazard, log_rest
 
 
 class Kumaraswamy(ByPowers):
@@ -25,7 +26,7 @@ class Kumaraswamy(ByPowers):
     """
 
     reparametrised: ClassVar[bool] = True
-    domain: ClassVar[Domain] = UNIT
+    domain = UNIT
     log_a: Float[Array, "*stack"]
     log_b: Float[Array, "*stack"]
     a, b = exp_of("log_a"), exp_of("log_b")
@@ -35,10 +36,7 @@ class Kumaraswamy(ByPowers):
     def __init__(self, a=None, b=None, *, log_a=None, log_b=None):
         self.log_a, self.log_b = logs("Kumaraswamy", a=(a, log_a), b=(b, log_b))
 
-    @property
-    def origin(self):
-        """Where b x^a is 1, as a logarithm."""
-        return -self.log_b / self.a
+    origin = property(lambda self: -self.log_b / self.a)  # where b x^a is 1, as a logarithm
 
     def _moment(self, n):
         lgamma, order = jax.lax.lgamma, 1 + n / self.a
@@ -48,11 +46,11 @@ class Kumaraswamy(ByPowers):
         """log x and log(1 - x^a), safe off the support, and 0, -inf or NaN by it."""
         value, base = self.on_support(x)
         log = jnp.log(value)
-        return log, _log_less(self.a * log), base
+        return log, log_rest(self.a * log), base
 
     def log_prob(self, x):
         log, log_less, base = self._logs(x)
-        power = jnp.exp(self.log_b + _log_minus(log_less, self.a * log))
+        power = jnp.exp(self.log_b + log_hazard(self.a * log, log_less))
         return self.log_a + self.log_b + (self.a - 1) * log - power - log_less + base
 
     def cdf(self, x):
@@ -60,12 +58,11 @@ class Kumaraswamy(ByPowers):
 
     def sample(self, key):
         log_u = -jax.random.exponential(key, (), self.log_a.dtype)
-        return jnp.exp(_log_less(log_u / self.b) / self.a)
+        return jnp.exp(log_rest(log_u / self.b) / self.a)
 
     def stats(self, x, origin=None) -> Powers:
-        origin = self.origin if origin is None else origin
         log, log_less, _ = self._logs(x)
-        log_w, one = _log_minus(log_less, self.a * log), jnp.ones_like(log)
+        log_w, one = log_hazard(self.a * log, log_less), jnp.ones_like(log)
         power = jnp.exp(log_w - self.a * origin)
         slope = log * jnp.exp(self.a * log - log_less - log_w)  # of log w in a, and its own
         bend = slope * (log * jnp.exp(-log_less) - slope)
@@ -73,19 +70,11 @@ class Kumaraswamy(ByPowers):
         first, second = power * fall, power * (fall * fall + bend)
         return Powers(one, self.a * one, log - origin, power, first, second)
 
-    def _beside(self, stats: Powers, origin):
-        """What w adds beside b w: its sum, and the derivatives of that in a."""
-        lift = jnp.exp(stats.own_shape() * origin)
-        first = stats.first + origin * stats.power
-        second = stats.second + origin * (2 * stats.first + origin * stats.power)
-        return lift * stats.power, lift * first, lift * second
-
     def from_stats(self, stats: Powers, origin=None) -> Self:
-        origin = self.origin if origin is None else origin
         _, mean, spread = stats.cumulants()
         old = stats.own_shape()
-        # Beside b w stands w, convex in a: by its parabola, or by its tangent, which lies below.
-        _, tangent, curve = (s / stats.count for s in self._beside(stats, origin))
+        # Beside b w stands w, that about 0, convex in a: by its parabola, or its tangent below.
+        _, tangent, curve = (s / stats.count for s in self.recentre(stats, origin, 0.0)[3:])
         slope, bend = mean - stats.log / stats.count - tangent, spread - curve
         fall = slope - old * bend
         bend = jnp.where((fall > 0) & (fall * fall + 4 * bend > 0), bend, spread)
@@ -94,24 +83,9 @@ class Kumaraswamy(ByPowers):
         return made(type(self), log_a=log_if_held(a, origin), log_b=-level - a * origin)
 
     def expected_log_prob(self, stats: Powers, origin=None):
-        origin = self.origin if origin is None else origin
         shift = self.a - stats.own_shape()
         power = stats.log_power_at(self.a) + self.a * origin + self.log_b
         power = jnp.where(stats.count > 0, jnp.exp(power), jnp.zeros_like(power))
-        w, tangent, curve = self._beside(stats, origin)
+        w, tangent, curve = self.recentre(stats, origin, 0.0)[3:]
         head = stats.count * (self.log_a + self.log_b) + self.a * (stats.log + stats.count * origin)
         return jnp.sum(head - power + w + shift * (tangent + 0.5 * shift * curve))
-
-
-def _log_less(log):
-    """log(1 - exp(log)) for log < 0, to its own digits at both ends (Maechler 2012)."""
-    steep = log < -0.6931472
-    far, near = jnp.where(steep, log, -1.0), jnp.where(steep, -1.0, log)
-    return jnp.where(steep, jnp.log1p(-jnp.exp(far)), jnp.log(-jnp.expm1(near)))
-
-
-def _log_minus(log_less, log_power):
-    """log(-log(1 - exp(log_power))), of which log_less is the inner logarithm."""
-    small = log_power < -15
-    safe = jnp.where(small, -jnp.ones_like(log_less), log_less)
-    return jnp.where(small, log_power, jnp.log(-safe))

@@ -56,13 +56,8 @@ class Laplace(Refittable):
         (log_scale,) = logs("Laplace", scale=(scale, log_scale))
         self.loc, self.log_scale = as_float(loc, log_scale)
 
-    @property
-    def mean(self) -> Float[Array, "*stack"]:
-        return self.loc
-
-    @property
-    def variance(self) -> Float[Array, "*stack"]:
-        return 2 * jnp.exp(2 * self.log_scale)
+    mean = property(lambda self: self.loc)
+    variance = property(lambda self: 2 * jnp.exp(2 * self.log_scale))
 
     def log_prob(self, x: Float[Array, ""]) -> Scalar:
         x = one_event(x, (), self)
@@ -84,7 +79,7 @@ class Laplace(Refittable):
 
     def stats(self, x, origin=None) -> Weighed:
         x = one_event(x, (), self)
-        r = x - (self.loc if origin is None else origin)
+        r = x - origin
         size = jnp.abs(x - self.loc)
         tied = (size <= NEAR * self.scale).astype(r.dtype)
         weight = (1 - tied) / jnp.where(tied > 0, 1, size)
@@ -102,11 +97,11 @@ class Laplace(Refittable):
         place = jnp.where(stats.tied > 0, stats.place / or_one(stats.tied), mean)
         pull = jnp.abs(stats.first - place * stats.weight)
         shift = place + jnp.maximum(1 - stats.tied / or_one(pull), 0) * (mean - place)
-        loc = (self.loc if origin is None else origin) + shift
+        loc = origin + shift
         return self._replace(loc=loc, log_scale=jnp.log(self._apart(stats, shift) / stats.count))
 
     def expected_log_prob(self, stats: Weighed, origin=None) -> Scalar:
-        shift = self.loc - (self.loc if origin is None else origin)
+        shift = self.loc - origin
         log_height = -self.log_scale - float(np.log(2))
         return jnp.sum(stats.count * log_height - self._apart(stats, shift) / self.scale)
 

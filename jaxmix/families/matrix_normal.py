@@ -2,20 +2,10 @@
 
 from typing import ClassVar, Self
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._factors import (
-    HIGHEST,
-    covariance_of,
-    inverse_of_lower,
-    log_det_of,
-    precision_factor,
-    precision_of,
-    product,
-    whitener,
-)
+from . import _factors as of
 from ._family import LOG_2_PI, ExponentialFamily, Moments, as_float, made, one_event
 from ._moments import OfMoments, mean_and_scatter
 from .multivariate_normal import MultivariateNormal
@@ -36,67 +26,65 @@ class MatrixNormal(ExponentialFamily, OfMoments):
     """
 
     reparametrised: ClassVar[bool] = True
+    triangular: ClassVar[tuple[str, ...]] = ("row_factor", "column_factor")
+    about: ClassVar[str] = "mean"
     mean: Float[Array, "*stack n p"]
     row_factor: Float[Array, "*stack n n"]
     column_factor: Float[Array, "*stack p p"]
-    about: ClassVar[str] = "mean"
-    rows = property(lambda self: covariance_of(self.row_factor))
-    columns = property(lambda self: covariance_of(self.column_factor))
+    rows = property(lambda self: of.covariance_of(self.row_factor))
+    columns = property(lambda self: of.covariance_of(self.column_factor))
 
     def __init__(self, mean, rows, columns):
         self.mean, rows, columns = as_float(mean, rows, columns)
-        self.row_factor, self.column_factor = precision_factor(rows), precision_factor(columns)
+        self.row_factor, self.column_factor = map(of.precision_factor, (rows, columns))
 
     @property
     def num_parameters(self) -> int:
-        n, p = self.mean.shape[-2:]
-        return n * p + n * (n + 1) // 2 + p * (p + 1) // 2 - 1
+        return super().num_parameters - 1  # of what the rows and the columns may share
 
-    def _head(self):
-        n, p = self.mean.shape[-2:]
-        halves = p * log_det_of(self.row_factor) + n * log_det_of(self.column_factor)
-        return halves - 0.5 * n * p * LOG_2_PI
+    @property
+    def _vector(self) -> MultivariateNormal:
+        """The density of the matrix as one vector, row after row."""
+        uppers = of.whitener(self.row_factor), of.whitener(self.column_factor)
+        upper = jnp.einsum("...ij,...ab->...iajb", *uppers, precision=of.HIGHEST)
+        mean = _flat(self.mean)
+        upper = upper.reshape(*mean.shape, mean.shape[-1])
+        return made(MultivariateNormal, mean=mean, factor=of.mapped_diagonal(jnp.log, upper))
 
     def log_prob(self, x):
         r = one_event(x, self.mean.shape[-2:], self) - self.mean
-        z = product(whitener(self.row_factor).T, r, whitener(self.column_factor))
-        return self._head() - 0.5 * jnp.sum(z * z)
+        z = of.whitened(r, self.row_factor, self.column_factor)
+        (n, p), factors = r.shape, (self.row_factor, self.column_factor)
+        rows, columns = map(of.log_det_of, factors)
+        return p * rows + n * columns - 0.5 * (n * p * LOG_2_PI + jnp.sum(z * z))
 
     def sample(self, key):
-        z = jax.random.normal(key, self.mean.shape, self.mean.dtype)
-        root = lambda factor: inverse_of_lower(whitener(factor).T)
-        return self.mean + product(root(self.row_factor), z, root(self.column_factor).T)
+        return self._vector.sample(key).reshape(self.mean.shape)
 
-    # Statistics are those of the matrix as one vector, row after row.
+    # Statistics are those of the vector.
 
     def stats(self, x, origin=None):
-        r = one_event(x, self.mean.shape[-2:], self) - (self.mean if origin is None else origin)
-        flat = r.ravel()
-        return Moments(jnp.ones((), r.dtype), flat, flat[:, None] * flat[None])
+        flat = (one_event(x, self.mean.shape[-2:], self) - origin).ravel()
+        return Moments(jnp.ones((), flat.dtype), flat, flat[:, None] * flat[None])
 
     def natural(self, origin=None):
-        shift = self.mean - (self.mean if origin is None else origin)
-        rows, columns = precision_of(self.row_factor), precision_of(self.column_factor)
-        linear = _flat(product(rows, shift, columns))
-        second = -0.5 * rows[..., :, None, :, None] * columns[..., None, :, None, :]
-        head = self._head() - 0.5 * jnp.sum(linear * _flat(shift), -1)
-        return Moments(head, linear, second.reshape(*linear.shape, linear.shape[-1]))
+        return self._vector.natural(_flat(origin))
 
     def log_normaliser(self, natural, origin=None):
-        vector = made(MultivariateNormal, mean=natural.first, factor=natural.second)  # of its size
-        return vector.log_normaliser(natural)
+        return self._vector.log_normaliser(natural)
 
     def from_stats(self, stats, origin=None) -> Self:
         (n, p), (_, shift, scatter) = self.mean.shape[-2:], mean_and_scatter(stats)
         scatter = scatter.reshape(*stats.count.shape, n, p, n, p)
-        given = lambda which, matrix: jnp.einsum(which, scatter, matrix, precision=HIGHEST)
-        rows = given("...iajb,...ab->...ij", precision_of(self.column_factor)) / p
-        columns = given("...iajb,...ij->...ab", precision_of(precision_factor(rows))) / n
-        log_det = -2 * log_det_of(precision_factor(columns))  # goes to the rows
+        given = lambda which, matrix: jnp.einsum(which, scatter, matrix, precision=of.HIGHEST)
+        rows = given("...iajb,...ab->...ij", of.precision_of(self.column_factor)) / p
+        inverse = of.precision_of(of.precision_factor(rows))
+        columns = given("...iajb,...ij->...ab", inverse) / n
+        log_det = -2 * of.log_det_of(of.precision_factor(columns))  # goes to the rows
         unit = jnp.exp(log_det / p)[..., None, None]
-        mean = (self.mean if origin is None else origin) + shift.reshape(self.mean.shape)
-        factors = precision_factor(rows * unit), precision_factor(columns / unit)
-        return self._replace(mean=mean, row_factor=factors[0], column_factor=factors[1])
+        row_factor, column_factor = map(of.precision_factor, (rows * unit, columns / unit))
+        mean = origin + shift.reshape(self.mean.shape)
+        return self._replace(mean=mean, row_factor=row_factor, column_factor=column_factor)
 
     def recentre(self, stats, old, new):
         return super().recentre(stats, _flat(old), _flat(new))

@@ -9,15 +9,7 @@ from jaxtyping import Array, Float, Int, Key, Scalar
 
 from .._log_sums import logsumexp
 from .._numerics import log_of, log_shares
-from ._family import (
-    Domain,
-    ExponentialFamily,
-    as_float,
-    check_one,
-    entrance,
-    one_event,
-    outside,
-)
+from ._family import Domain, ExponentialFamily, as_float, check_one, entrance, one_event, outside
 from ._special import deviance, log_factorial_gap
 from .categorical import Counts
 
@@ -61,21 +53,10 @@ class Multinomial(ExponentialFamily):
         words = f"{self.size} counts that add up to {self.trials}"
         return Domain(words, whole=True, low=0, dim=self.size, total=self.trials)
 
-    @property
-    def probs(self) -> Float[Array, "*stack k"]:
-        return jax.nn.softmax(self.logits)
-
-    @property
-    def mean(self) -> Float[Array, "*stack k"]:
-        return self.trials * self.probs
-
-    @property
-    def variance(self) -> Float[Array, "*stack k"]:
-        return self.mean * (1 - self.probs)
-
-    @property
-    def num_parameters(self) -> int:
-        return self.size - 1
+    probs = property(lambda self: jax.nn.softmax(self.logits))
+    mean = property(lambda self: self.trials * self.probs)
+    variance = property(lambda self: self.mean * (1 - self.probs))
+    num_parameters = property(lambda self: self.size - 1)
 
     def _counts(self, x):
         value = one_event(x, (self.size,), self).astype(self.logits.dtype)

@@ -12,6 +12,7 @@ from .._platform import product_precision
 from ._factors import (
     HIGHEST,
     covariance_of,
+    definite,
     factor_of,
     inverse_of_lower,
     log_det_of,
@@ -34,13 +35,10 @@ class _FullCovariance(ProductForm, OfMoments, SeenFull):
     rows_last: ClassVar[bool] = True
     own_products: ClassVar[bool] = True
     about: ClassVar[str] = "mean"
+    triangular: ClassVar[tuple[str, ...]] = ("factor",)
 
     mean: eqx.AbstractVar[Array]
     factor: eqx.AbstractVar[Array]
-
-    @property
-    def dim(self) -> int:
-        return self.mean.shape[-1]
 
     @property
     def _factors(self) -> Array:
@@ -54,17 +52,9 @@ class _FullCovariance(ProductForm, OfMoments, SeenFull):
     def covariance(self) -> Float[Array, "*stack d d"]:
         return self._for_each(covariance_of(self._factors))
 
-    @property
-    def variance(self) -> Float[Array, "*stack d"]:
-        return jnp.diagonal(self.covariance, axis1=-2, axis2=-1)
-
-    @property
-    def precision(self) -> Float[Array, "*stack d d"]:
-        return self._for_each(precision_of(self._factors))
-
-    @property
-    def _log_det(self):
-        return log_det_of(self._factors)
+    variance = property(lambda self: jnp.diagonal(self.covariance, axis1=-2, axis2=-1))
+    precision = property(lambda self: self._for_each(precision_of(self._factors)))
+    _log_det = property(lambda self: log_det_of(self._factors))
 
     def log_prob(self, x: Float[Array, " d"]) -> Scalar:
         x = one_event(x, (self.dim,), self)
@@ -79,18 +69,18 @@ class _FullCovariance(ProductForm, OfMoments, SeenFull):
         )
 
     def stats(self, x, origin=None) -> Moments:
-        r = one_event(x, (self.dim,), self) - (self.mean if origin is None else origin)
+        r = one_event(x, (self.dim,), self) - origin
         return Moments(jnp.ones((), r.dtype), r, r[:, None] * r[None, :])
 
     def pair(self, t: Moments, x, origin=None) -> Scalar:
-        r = x - (self.mean if origin is None else origin)
+        r = x - origin
         # The square as two products with r: its transpose is a matrix product over the data.
         dot = functools.partial(jnp.dot, precision=product_precision(r))
         linear, square = dot(t.first, r), dot(r, dot(t.second, r))
         return t.count + linear + square
 
     def natural(self, origin=None) -> Moments:
-        shift = self.mean - (self.mean if origin is None else origin)
+        shift = self.mean - origin
         upper = whitener(self._factors)
         precision = jnp.einsum("...ik,...jk->...ij", upper, upper, precision=HIGHEST)
         linear = jnp.einsum("...ij,...j->...i", precision, shift, precision=HIGHEST)
@@ -100,15 +90,11 @@ class _FullCovariance(ProductForm, OfMoments, SeenFull):
 
     def log_normaliser(self, natural: Moments, origin=None) -> Scalar:
         second = natural.second
-        lower = jnp.linalg.cholesky(-second - jnp.swapaxes(second, -1, -2))
-        inside = jnp.all(jnp.isfinite(lower), (-2, -1))
-        eye = jnp.eye(self.dim, dtype=lower.dtype)
-        lower = jnp.where(inside[..., None, None], lower, jnp.broadcast_to(eye, lower.shape))
+        lower, log_det, inside = definite(-second - jnp.swapaxes(second, -1, -2))
         whitened = jnp.einsum(
             "...ij,...j->...i", inverse_of_lower(lower), natural.first, precision=HIGHEST
         )
-        log_det = jnp.sum(jnp.log(jnp.diagonal(lower, axis1=-2, axis2=-1)), -1)
-        value = 0.5 * jnp.sum(whitened**2, -1) - log_det + 0.5 * self.dim * LOG_2_PI
+        value = 0.5 * (jnp.sum(whitened**2, -1) - log_det + self.dim * LOG_2_PI)
         return jnp.where(inside, value, jnp.full_like(value, jnp.inf))
 
     def zero_stats(self) -> Moments:
@@ -199,13 +185,9 @@ class MultivariateNormal(_FullCovariance):
         )  # fmt: skip
         check_one(self)
 
-    @property
-    def num_parameters(self) -> int:
-        return self.dim + self.dim * (self.dim + 1) // 2
-
     def from_stats(self, stats: Moments, origin=None) -> Self:
         _, shift, scatter = mean_and_scatter(stats)
-        mean = (self.mean if origin is None else origin) + shift
+        mean = origin + shift
         return self._replace(mean=mean, factor=precision_factor(scatter))
 
 
@@ -239,21 +221,11 @@ class TiedMultivariateNormal(_FullCovariance):
         """Whether there is a stack, for which this is the one covariance."""
         return self.factor.ndim - 2 < len(self.stack_shape)
 
-    @property
-    def _factors(self):
-        return self.factor[..., None, :, :] if self.is_tied else self.factor
-
-    @property
-    def num_parameters(self) -> int:
-        return self.dim  # the shared matrix is counted by `num_shared_parameters`
-
-    @property
-    def num_shared_parameters(self) -> int:
-        return self.dim * (self.dim + 1) // 2
+    _factors = property(lambda self: self.factor[..., None, :, :] if self.is_tied else self.factor)
 
     def from_stats(self, stats: Moments, origin=None) -> Self:
         count, shift, scatter = mean_and_scatter(stats)
-        mean = (self.mean if origin is None else origin) + shift
+        mean = origin + shift
         if self.is_tied:
             # An emptied density has no mean residual, and no say in the pool.
             used = jnp.where(count[..., None, None] > 0, count[..., None, None] * scatter, 0)

@@ -65,5 +65,5 @@ class NoisyNormal(Completed):
         residual, inverse, _ = self._seen(x)
         gain = product(self.covariance, inverse)
         rest = self.covariance - product(gain, self.covariance)
-        r = product(gain, residual) + (self.mean - (self.mean if origin is None else origin))
+        r = product(gain, residual) + (self.mean - origin)
         return Moments(jnp.ones((), r.dtype), r, r[:, None] * r[None] + rest)

@@ -75,11 +75,11 @@ class Normal(ProductForm, OfMoments):
         return self.mean + self.scale * jax.random.normal(key, (), self.mean.dtype)
 
     def stats(self, x, origin=None) -> Moments:
-        r = one_event(x, (), self) - (self.mean if origin is None else origin)
+        r = one_event(x, (), self) - origin
         return Moments(jnp.ones_like(r), r, r * r)
 
     def natural(self, origin=None) -> Moments:
-        shift = self.mean - (self.mean if origin is None else origin)
+        shift = self.mean - origin
         precision = jnp.exp(-2 * self.log_scale)
         head = -0.5 * precision * shift * shift - self.log_scale - 0.5 * LOG_2_PI
         return Moments(head, precision * shift, -0.5 * precision)
@@ -89,7 +89,7 @@ class Normal(ProductForm, OfMoments):
 
     def from_stats(self, stats: Moments, origin=None) -> Self:
         _, shift, variance = mean_and_scatter(stats)
-        mean = (self.mean if origin is None else origin) + shift
+        mean = origin + shift
         return self._replace(mean=mean, log_scale=0.5 * jnp.log(variance))
 
     def features(self, residual):
@@ -140,17 +140,9 @@ class LogNormal(ExponentialFamily, OfMoments):
     def template(cls) -> Self:
         return cls(0.0, 1.0)
 
-    @property
-    def mean(self) -> Float[Array, "*stack"]:
-        return jnp.exp(self.log.mean + 0.5 * self.log.variance)
-
-    @property
-    def variance(self) -> Float[Array, "*stack"]:
-        return jnp.expm1(self.log.variance) * self.mean**2
-
-    @property
-    def num_parameters(self) -> int:
-        return 2
+    mean = property(lambda self: jnp.exp(self.log.mean + 0.5 * self.log.variance))
+    variance = property(lambda self: jnp.expm1(self.log.variance) * self.mean**2)
+    num_parameters = property(lambda self: 2)
 
     def _log(self, x):
         """Logarithm of a number made positive, and 0, -inf or NaN as it is."""

@@ -29,9 +29,7 @@ class Completed(Refittable):
     zero_stats, on_boundary = of_field("whole", "zero_stats"), of_field("whole", "on_boundary")
     floor, recentre = of_field("whole", "floor"), of_field("whole", "recentre")
 
-    @property
-    def variance(self) -> Float[Array, "*stack d"]:
-        return jnp.diagonal(self.whole.covariance, axis1=-2, axis2=-1)
+    variance = property(lambda self: jnp.diagonal(self.whole.covariance, axis1=-2, axis2=-1))
 
     def from_stats(self, stats: Moments, origin=None) -> Self:
         return self._replace(whole=self.whole.from_stats(stats, origin))
@@ -98,7 +96,7 @@ class PartialNormal(_Partial, SeenFull):
 
     def stats(self, x, origin=None) -> Moments:
         mean, covariance = self.completed(one_event(x, (self.dim,), self))
-        r = mean - (self.mean if origin is None else origin)
+        r = mean - origin
         return Moments(jnp.ones((), r.dtype), r, r[:, None] * r[None, :] + covariance)
 
 
@@ -140,7 +138,7 @@ class PartialDiagonalNormal(_Partial, SeenDiagonal):
 
     def stats(self, x, origin=None) -> Moments:
         seen, residual = self._observed(one_event(x, (self.dim,), self))
-        r = residual + (jnp.zeros_like(residual) if origin is None else self.mean - origin)
+        r = residual + (self.mean - origin)
         variance = jnp.broadcast_to(self.whole.variance, r.shape)
         second = r * r + jnp.where(seen, jnp.zeros_like(r), variance)
         one_scale = isinstance(self.whole, SphericalNormal)

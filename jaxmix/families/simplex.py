@@ -48,9 +48,7 @@ class _Concentrations(ExponentialFamily):
     def _safe_logs(self, x: Any) -> tuple[Array, Array]:
         """The logarithms of the coordinates, safe off the support, and 0, -inf or NaN by it."""
 
-    @property
-    def origin(self):
-        return jax.nn.log_softmax(self._log_a)
+    origin = property(lambda self: jax.nn.log_softmax(self._log_a))
 
     def log_base(self, x) -> Scalar:
         logs, base = self._safe_logs(x)
@@ -66,29 +64,24 @@ class _Concentrations(ExponentialFamily):
 
     def stats(self, x, origin=None) -> Logs:
         logs, _ = self._safe_logs(x)
-        return Logs(jnp.ones((), logs.dtype), logs - (self.origin if origin is None else origin))
+        return Logs(jnp.ones((), logs.dtype), logs - origin)
 
     def natural(self, origin=None) -> Logs:
         a, mean = jnp.exp(self._log_a), self.origin
-        shift = jnp.zeros_like(mean) if origin is None else origin - mean
         head = jnp.sum(stirling(a), -1) - stirling(jnp.sum(a, -1))
-        return Logs(head + jnp.sum(a * shift, -1), a)
+        return Logs(head + jnp.sum(a * (origin - mean), -1), a)
 
     def log_normaliser(self, natural: Logs, origin=None) -> Scalar:
         inside = jnp.all(natural.logs > 0, -1)
         a = jnp.where(inside[..., None], natural.logs, jnp.ones_like(natural.logs))
         total = jnp.sum(a, -1, keepdims=True)
-        shift = jnp.log(a / total) - (self.origin if origin is None else origin)
+        shift = jnp.log(a / total) - origin
         value = stirling(total[..., 0]) - jnp.sum(stirling(a), -1) + jnp.sum(a * shift, -1)
         return jnp.where(inside, value, jnp.full_like(value, jnp.inf))
 
     def from_stats(self, stats: Logs, origin=None) -> Self:
         means = stats.logs / stats.count[..., None]
-        centre = self.origin if origin is None else origin
-
-        best = lambda start, *given: newton_maximum(_level, start, given, _derivatives)
-        log_a = jnp.vectorize(best, signature="(d),(d),(d)->(d)")(self._log_a, means, centre)
-        return self._with(log_a)
+        return self._with(newton_maximum(_level, self._log_a, (means, origin), _derivatives))
 
     def floor(self, stats: Logs, share) -> Logs:
         a = jnp.exp(self.from_stats(stats, self.origin)._log_a)
@@ -152,17 +145,9 @@ class Beta(_Concentrations):
     def __init__(self, a=None, b=None, *, log_a=None, log_b=None):
         self.log_a, self.log_b = logs("Beta", a=(a, log_a), b=(b, log_b))
 
-    @property
-    def mean(self) -> Float[Array, "*stack"]:
-        return jax.nn.sigmoid(self.log_a - self.log_b)
-
-    @property
-    def variance(self) -> Float[Array, "*stack"]:
-        return self.mean * (1 - self.mean) / (self.a + self.b + 1)
-
-    @property
-    def _log_a(self):
-        return jnp.stack([self.log_a, self.log_b], -1)
+    mean = property(lambda self: jax.nn.sigmoid(self.log_a - self.log_b))
+    variance = property(lambda self: self.mean * (1 - self.mean) / (self.a + self.b + 1))
+    _log_a = property(lambda self: jnp.stack([self.log_a, self.log_b], -1))
 
     def _with(self, log_a):
         return self._replace(log_a=log_a[..., 0], log_b=log_a[..., 1])
@@ -215,18 +200,14 @@ class Dirichlet(_Concentrations):
         words = f"{self.dim} positive numbers that add up to 1"
         return Domain(words, low=0, open=True, dim=self.dim, total=1.0)
 
-    @property
-    def mean(self) -> Float[Array, "*stack d"]:
-        return jax.nn.softmax(self.log_concentration)
+    mean = property(lambda self: jax.nn.softmax(self.log_concentration))
 
     @property
     def variance(self) -> Float[Array, "*stack d"]:
         total = jnp.sum(self.concentration, -1, keepdims=True)
         return self.mean * (1 - self.mean) / (total + 1)
 
-    @property
-    def _log_a(self):
-        return self.log_concentration
+    _log_a = property(lambda self: self.log_concentration)
 
     def _with(self, log_a):
         return self._replace(log_concentration=log_a)

@@ -87,9 +87,7 @@ class StudentT(Refittable):
         finite = jnp.exp(2 * self.log_scale) * ratio
         return jnp.where(heavy, jnp.where(self.df > 1, jnp.inf, jnp.nan), finite)
 
-    @property
-    def num_parameters(self) -> int:
-        return 2 if self.fixed_df else 3
+    num_parameters = property(lambda self: 2 if self.fixed_df else 3)
 
     def log_prob(self, x: Float[Array, ""]) -> Scalar:
         x = one_event(x, (), self)
@@ -159,8 +157,7 @@ class StudentT(Refittable):
         # Beyond this the weight of an event has no digits left, and its square would overflow.
         limit = 0.01 * float(jnp.finfo(self.loc.dtype).max) ** 0.5
         z = jnp.clip((x - self.loc) * jnp.exp(-self.log_scale), -limit, limit)
-        r = z * self.scale
-        r = r if origin is None else r + (self.loc - origin)
+        r = z * self.scale + (self.loc - origin)
         a = 0.5 * (self.df + 1)
         u = (self.df + 1) / (self.df + z * z)
         excess = (1 - z * z) / (self.df + z * z)  # u - 1, keeping the digits of its logarithm
@@ -175,7 +172,7 @@ class StudentT(Refittable):
         # Of more than rounding, as of moments: about an origin far away no digit is left.
         scatter = jnp.maximum(stats.second - own, jnp.finfo(own.dtype).eps * own)
         variance = scatter / stats.count
-        loc = (self.loc if origin is None else origin) + shift
+        loc = origin + shift
         log_df = self.log_df
         if not self.fixed_df:
             log_df = self._next_log_df(stats.gap / stats.count)
@@ -211,7 +208,7 @@ class StudentT(Refittable):
         return {} if self.fixed_df else {"log_df": self.log_df > float(np.log(1e3))}
 
     def expected_log_prob(self, stats: LatentScales, origin=None) -> Scalar:
-        shift = self.loc - (self.loc if origin is None else origin)
+        shift = self.loc - origin
         square = stats.second - 2 * shift * stats.first + shift * shift * stats.precision
         k = 0.5 * self.df
         normal = -0.5 * jnp.exp(-2 * self.log_scale) * square - self.log_scale * stats.count

@@ -37,14 +37,8 @@ class TruncatedNormal(NormalBetween, ExponentialFamily):
     """
 
     reparametrised: ClassVar[bool] = True
-
-    @property
-    def _middle(self) -> float:
-        return middle(self.low, self.high)
-
-    @property
-    def _finite(self):
-        return bool(np.isfinite(self.low)), bool(np.isfinite(self.high))
+    _middle = property(lambda self: middle(self.low, self.high))
+    _finite = property(lambda self: (bool(np.isfinite(self.low)), bool(np.isfinite(self.high))))
 
     def _window(self, low=None, high=None) -> Window:
         """The interval, or a part of it, as the normal density sees it."""
@@ -68,13 +62,8 @@ class TruncatedNormal(NormalBetween, ExponentialFamily):
         seen = self._window()
         return seen.place - self.scale * self._slopes(seen)[0]
 
-    @property
-    def variance(self) -> Float[Array, "*stack"]:
-        return self.scale**2 * self._slopes(self._window())[1]
-
-    @property
-    def origin(self):
-        return self._window().place
+    variance = property(lambda self: self.scale**2 * self._slopes(self._window())[1])
+    origin = property(lambda self: self._window().place)
 
     def log_prob(self, x) -> Scalar:
         x = one_event(x, (), self)
@@ -96,11 +85,10 @@ class TruncatedNormal(NormalBetween, ExponentialFamily):
         return self.quantile(jax.random.uniform(key, (), self.loc.dtype, least))
 
     def stats(self, x, origin=None) -> Moments:
-        r = self.on_support(x)[0] - (self.origin if origin is None else origin)
+        r = self.on_support(x)[0] - origin
         return Moments(jnp.ones_like(r), r, r * r)
 
     def natural(self, origin=None) -> Moments:
-        origin = self.origin if origin is None else origin
         precision = jnp.exp(-2 * self.log_scale)
         seen = self._window()
         head = fall(seen, (origin - seen.place) / self.scale) - log_integral(seen, self._finite)
@@ -108,7 +96,6 @@ class TruncatedNormal(NormalBetween, ExponentialFamily):
 
     def log_normaliser(self, natural: Moments, origin=None) -> Scalar:
         """As of every family; inf, too, where no normal density is there to be cut off."""
-        origin = self.origin if origin is None else origin
         total = lambda fall: self._log_total(natural.first, jnp.sqrt(0.5 / fall), origin, 1.0)
         return within(natural.second < 0, total, -natural.second)
 
@@ -121,7 +108,7 @@ class TruncatedNormal(NormalBetween, ExponentialFamily):
 
     def from_stats(self, stats: Moments, origin=None) -> Self:
         _, mean, variance = mean_and_scatter(stats)
-        centre = (self.origin if origin is None else origin) + mean
+        centre = origin + mean
         spread = jnp.sqrt(variance)
 
         def value(theta, given):
@@ -130,8 +117,8 @@ class TruncatedNormal(NormalBetween, ExponentialFamily):
             scale = jnp.exp(theta[1])
             return -0.5 / (scale * scale) - self._log_total(theta[0], scale, *given)
 
-        best = lambda *given: newton_maximum(value, jnp.zeros((2,), spread.dtype), given)
-        theta = jnp.vectorize(best, signature="(),()->(2)")(centre, spread)
+        start = jnp.zeros((*spread.shape, 2), spread.dtype)
+        theta = newton_maximum(value, start, (centre, spread))
         loc = centre + theta[..., 0] * jnp.exp(2 * theta[..., 1]) * spread
         return self._replace(loc=loc, log_scale=jnp.log(spread) + theta[..., 1])
 

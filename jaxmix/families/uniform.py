@@ -38,17 +38,9 @@ class Uniform(Refittable):
         """The density itself: there is nothing to fit."""
         return cls(low, high)
 
-    @property
-    def mean(self) -> Float[Array, "*stack"]:
-        return 0.5 * (self.low + self.high)
-
-    @property
-    def variance(self) -> Float[Array, "*stack"]:
-        return (self.high - self.low) ** 2 / 12
-
-    @property
-    def num_parameters(self) -> int:
-        return 0
+    mean = property(lambda self: 0.5 * (self.low + self.high))
+    variance = property(lambda self: (self.high - self.low) ** 2 / 12)
+    num_parameters = property(lambda self: 0)
 
     def log_prob(self, x) -> Scalar:
         value = one_event(x, (), self).astype(self.low.dtype)

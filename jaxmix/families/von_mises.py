@@ -42,11 +42,11 @@ class VonMises(Direction):
         return self._head() - 2 * self.concentration * jnp.sin(0.5 * (x - self.loc)) ** 2
 
     def stats(self, x, origin=None) -> Directions:
-        angle = one_event(x, (), self) - (self.loc if origin is None else origin)
+        angle = one_event(x, (), self) - origin
         return Directions(jnp.ones_like(angle), jnp.sin(angle), 2 * jnp.sin(0.5 * angle) ** 2)
 
     def natural(self, origin=None) -> Directions:
-        angle = self.loc - (self.loc if origin is None else origin)
+        angle = self.loc - origin
         kappa = self.concentration
         head = self._head() - 2 * kappa * jnp.sin(0.5 * angle) ** 2
         return Directions(head, kappa * jnp.sin(angle), -kappa * jnp.cos(angle))
@@ -63,7 +63,7 @@ class VonMises(Direction):
 
     def from_stats(self, stats: Directions, origin=None) -> Self:
         angle = jnp.arctan2(stats.shift, stats.count - stats.bend)
-        loc = (self.loc if origin is None else origin) + angle
+        loc = origin + angle
         return self._replace(loc=loc, log_concentration=self._log_kappa(stats))
 
     def recentre(self, stats: Directions, old, new) -> Directions:

@@ -68,9 +68,7 @@ class VonMisesFisher(Direction):
         """The mean of the unit vectors: the mean direction times the mean resultant length."""
         return self.mean_length[..., None] * self.mean_direction
 
-    @property
-    def num_parameters(self) -> int:
-        return self.dim
+    num_parameters = property(lambda self: self.dim)
 
     def _on_sphere(self, x):
         x = one_event(x, (self.dim,), self)
@@ -92,21 +90,20 @@ class VonMisesFisher(Direction):
 
     def stats(self, x, origin=None) -> Directions:
         value, _ = self._on_sphere(x)
-        shift = value - (self.mean_direction if origin is None else origin)
+        shift = value - origin
         return Directions(jnp.ones((), shift.dtype), shift, 0.5 * jnp.sum(shift * shift))
 
     def natural(self, origin=None) -> Directions:
         mean = self.mean_direction
-        apart = mean - (mean if origin is None else origin)
+        apart = mean - origin
         kappa = self.concentration
         head = self._head() - 0.5 * kappa * jnp.sum(apart * apart, -1)
         return Directions(head, kappa[..., None] * apart, -kappa)
 
     def log_normaliser(self, natural: Directions, origin=None) -> Scalar:
         # The exponent is linear in x: its vector, along the origin and across it, and a constant.
-        centre = self.mean_direction if origin is None else origin
-        length = jnp.sqrt(jnp.sum(centre**2, -1))
-        axis = centre / length[..., None]
+        length = jnp.sqrt(jnp.sum(origin**2, -1))
+        axis = origin / length[..., None]
         along = jnp.sum(natural.shift * axis, -1)
         across = jnp.sum((natural.shift - along[..., None] * axis) ** 2, -1)
         straight = along - natural.bend * length
@@ -121,8 +118,7 @@ class VonMisesFisher(Direction):
         return jnp.sqrt(jnp.maximum(1 - square, jnp.zeros_like(square))), square
 
     def from_stats(self, stats: Directions, origin=None) -> Self:
-        centre = self.mean_direction if origin is None else origin
-        direction = centre + stats.shift / stats.count[..., None]
+        direction = origin + stats.shift / stats.count[..., None]
         direction = direction / jnp.sqrt(jnp.sum(direction**2, -1, keepdims=True))
         return self._replace(direction=direction, log_concentration=self._log_kappa(stats))
 

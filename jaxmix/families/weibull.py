@@ -40,9 +40,7 @@ class Weibull(ByPowers):
         pairs = {"shape": (shape, log_shape), "scale": (scale, log_scale)}
         self.log_shape, self.log_scale = logs("Weibull", **pairs)
 
-    @property
-    def mean(self) -> Float[Array, "*stack"]:
-        return self.scale * jnp.exp(jax.lax.lgamma(1 + 1 / self.shape))
+    mean = property(lambda self: self.scale * jnp.exp(jax.lax.lgamma(1 + 1 / self.shape)))
 
     @property
     def variance(self) -> Float[Array, "*stack"]:
@@ -67,7 +65,7 @@ class Weibull(ByPowers):
 
     def stats(self, x, origin=None) -> Powers:
         log = jnp.log(self.on_support(x)[0])
-        v = log - (self.log_scale if origin is None else origin)
+        v = log - origin
         w, one = jnp.exp(self.shape * v), jnp.ones_like(v)
         return Powers(one, self.shape * one, v, w, w * v, w * v * v)
 
@@ -75,12 +73,12 @@ class Weibull(ByPowers):
         _, mean, spread = stats.cumulants()
         shape = best_shape(stats.own_shape(), mean - stats.log / stats.count, spread)
         level = stats.log_power_at(shape) - jnp.log(stats.count)
-        log_scale = (self.log_scale if origin is None else origin) + level / shape
+        log_scale = origin + level / shape
         log_shape = log_if_held(shape, log_scale)
         return made(type(self), log_shape=log_shape, log_scale=log_scale)
 
     def expected_log_prob(self, stats: Powers, origin=None):
-        moved = self.shape * (self.log_scale - (self.log_scale if origin is None else origin))
+        moved = self.shape * (self.log_scale - origin)
         power = jnp.exp(stats.log_power_at(self.shape) - moved)
         power = jnp.where(stats.count > 0, power, jnp.zeros_like(power))
         return jnp.sum(stats.count * (self.log_shape - moved) + self.shape * stats.log - power)

@@ -2,29 +2,13 @@
 
 from typing import ClassVar, NamedTuple, Self
 
-import jax
 import jax.numpy as jnp
+from jax.scipy.special import multigammaln
 from jaxtyping import Array, Float
 
-from ._factors import (
-    covariance_of,
-    inverse_of_lower,
-    log_det_of,
-    precision_factor,
-    precision_of,
-    product,
-    whitener,
-)
-from ._family import (
-    ExponentialFamily,
-    as_float,
-    check_one,
-    made,
-    newton_maximum,
-    one_event,
-    outside,
-)
-from ._special import deviance, stirling
+from . import _factors as of
+from ._family import ExponentialFamily, as_float, check_one, made, newton_maximum, one_event, within
+from ._special import scatter_head
 
 
 class Scatters(NamedTuple):
@@ -48,27 +32,22 @@ class Wishart(ExponentialFamily):
     """
 
     reparametrised: ClassVar[bool] = True
+    triangular, width_in = ("factor",), "log_det"
     log_excess: Float[Array, "*stack"]
     factor: Float[Array, "*stack d d"]
     dim = property(lambda self: self.factor.shape[-1])
     df = property(lambda self: self.dim - 1 + jnp.exp(self.log_excess))
-    mean = property(lambda self: covariance_of(self.factor))
+    mean = property(lambda self: of.covariance_of(self.factor))
     scale = property(lambda self: self.mean / self.df[..., None, None])
-    num_parameters = property(lambda self: 1 + self.dim * (self.dim + 1) // 2)
+    _head = property(lambda self: scatter_head(self.log_excess, self.dim))
 
     def __init__(self, df, scale):
         self.log_excess, self.factor = df, scale = as_float(df, scale)
         check_one(self)
-        self.factor = precision_factor(df * scale)
-        self.log_excess = jnp.log(df - self.dim + 1)
+        self.log_excess, self.factor = jnp.log(df - self.dim + 1), of.precision_factor(df * scale)
 
     def _safe(self, x):
-        """A matrix safe off the support, its log-determinant, and 0, -inf or NaN by the support."""
-        x = one_event(x, self.factor.shape[-2:], self)
-        inside = jnp.all(jnp.isfinite(jnp.linalg.cholesky(x)))
-        safe = jnp.where(inside, x, jnp.eye(self.dim, dtype=x.dtype))
-        log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(jnp.linalg.cholesky(safe))))
-        return safe, log_det, outside(inside, jnp.sum(x))
+        return of.if_definite(one_event(x, self.factor.shape[-2:], self))
 
     def log_base(self, x):
         _, log_det, base = self._safe(x)
@@ -76,11 +55,9 @@ class Wishart(ExponentialFamily):
 
     def log_prob(self, x):
         x, log_det, base = self._safe(x)
-        upper, excess = whitener(self.factor), jnp.exp(self.log_excess)
-        whole = product(upper.T, x, upper)
-        gap = log_det + 2 * log_det_of(self.factor) - jnp.trace(whole - jnp.eye(self.dim))
-        slope = 0.5 * self.df * gap - 0.5 * (self.dim + 1) * log_det
-        return _head(excess, self.dim) + slope + base
+        beyond = jnp.sum(jnp.diagonal(of.whitened(x, self.factor, self.factor)) - 1)
+        gap = log_det + 2 * of.log_det_of(self.factor) - beyond
+        return self._head + 0.5 * self.df * gap - 0.5 * (self.dim + 1) * log_det + base
 
     def stats(self, x, origin=None):
         x, log_det, _ = self._safe(x)
@@ -88,61 +65,30 @@ class Wishart(ExponentialFamily):
 
     def natural(self, origin=None):
         half = 0.5 * self.df
-        head = half * (self.dim + 2 * log_det_of(self.factor))
-        head = head + _head(jnp.exp(self.log_excess), self.dim)
-        return Scatters(head, half, -half[..., None, None] * precision_of(self.factor))
+        head = self._head + half * (self.dim + 2 * of.log_det_of(self.factor))
+        return Scatters(head, half, -half[..., None, None] * of.precision_of(self.factor))
 
     def log_normaliser(self, natural, origin=None):
-        lower, half = jnp.linalg.cholesky(-natural.matrix), natural.log_det
-        inside = (half > 0.5 * (self.dim - 1)) & jnp.all(jnp.isfinite(lower), (-2, -1))
-        log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(lower, axis1=-2, axis2=-1)), -1)
-        value = jax.scipy.special.multigammaln(half, self.dim) - half * log_det
-        return jnp.where(inside, value, jnp.full_like(value, jnp.inf))
+        (_, log_det, inside), half = of.definite(-natural.matrix), natural.log_det
+        value = lambda half, log_det: multigammaln(half, self.dim) - half * log_det
+        return within(inside & (half > 0.5 * (self.dim - 1)), value, half, log_det)
 
-    def _gap(self, stats):
-        """The mean factor, and what log|X| has on average above log|M|: not above 0."""
-        factor = precision_factor(stats.matrix / stats.count[..., None, None])
-        return factor, stats.log_det / stats.count + 2 * log_det_of(factor)
+    def width_of(self, stats):
+        # What log|X| has on average above log|M|: not above 0.
+        factor = of.precision_factor(stats.matrix / stats.count[..., None, None])
+        return stats.log_det / stats.count + 2 * of.log_det_of(factor)
+
+    @property
+    def width(self):
+        # At many degrees of freedom, and no less than what a log-determinant is rounded by.
+        return self.dim * (self.dim + 1) / (2 * self.df) - of.log_det_rounding(self.factor)
 
     def from_stats(self, stats, origin=None) -> Self:
-        factor, gap = self._gap(stats)
-
-        def value(theta, gap):
-            excess = jnp.exp(theta[0])
-            return _head(excess, self.dim) + 0.5 * (self.dim - 1 + excess) * gap
-
-        best = lambda start, gap: newton_maximum(value, start[None], gap)[0]
-        log_excess = jnp.vectorize(best)(self.log_excess, gap)
-        return made(type(self), log_excess=log_excess, factor=factor)
-
-    def floor(self, stats, share):
-        gap = self._gap(stats)[1]
-        return Scatters(jnp.zeros_like(gap), share * gap, jnp.zeros_like(stats.matrix))
-
-    def on_boundary(self, floor):
-        # The gap is d (d + 1) / (2 df) at many degrees of freedom; a log-determinant is rounded.
-        size = self.dim + 2 * jnp.abs(log_det_of(self.factor))
-        rounding = 4 * jnp.finfo(size.dtype).eps * size
-        return self.dim * (self.dim + 1) / (2 * self.df) <= rounding - 2 * floor.log_det
+        value = lambda log, gap: scatter_head(log[0], self.dim) + 0.5 * jnp.exp(log[0]) * gap
+        best = newton_maximum(value, self.log_excess[..., None], self.width_of(stats))
+        factor = of.precision_factor(stats.matrix / stats.count[..., None, None])
+        return made(type(self), log_excess=best[..., 0], factor=factor)
 
     def sample(self, key):
-        """Bartlett (1934): a triangular factor of independent entries."""
-        k_normal, k_gamma = jax.random.split(key)
-        below = jnp.tril(jax.random.normal(k_normal, self.factor.shape, self.factor.dtype), -1)
-        halves = 0.5 * (self.df - jnp.arange(self.dim, dtype=self.factor.dtype))
-        lower = below + jnp.diag(jnp.sqrt(2 * jax.random.gamma(k_gamma, halves)))
-        root = product(inverse_of_lower(whitener(self.factor).T), lower)
-        return product(root, root.T) / self.df
-
-
-def _head(excess, dim):
-    """(df d / 2) (log(df / 2) - 1) - log Gamma_d(df / 2), df the excess over d - 1.
-
-    Nothing large cancels, nor is a small excess lost beside d - 1.
-    """
-    log_pi = 1.1447298858494002
-    below = 0.5 * jnp.arange(dim, dtype=excess.dtype)
-    each = 0.5 * excess[..., None] + below[::-1]
-    log_half = jnp.log(0.5 * (excess + dim - 1))[..., None]
-    terms = stirling(each) - deviance(each, log_half) + below * log_half
-    return jnp.sum(terms, -1) - 0.25 * dim * (dim - 1) * log_pi
+        root = of.product(of.scale_of(self.factor), of.bartlett(key, self.df, self.dim))
+        return of.product(root, root.T) / self.df

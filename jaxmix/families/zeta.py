@@ -2,11 +2,11 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from .. import _loops
 from ._family import TRIALS, ExponentialFamily, Total, as_float, entrance, within
+from ._special import log_zeta
 
 
 class Zeta(ExponentialFamily):
@@ -48,7 +48,7 @@ class Zeta(ExponentialFamily):
         excess = jnp.exp(self.log_excess)
         there = excess > power
         lower = lambda j: jnp.where(there, excess - j, jnp.ones_like(excess))
-        above = [jnp.expm1(_log_zeta(lower(j))) for j in range(power + 1)]
+        above = [jnp.expm1(log_zeta(lower(j))) for j in range(power + 1)]
         rise = above[1] - above[0] if power == 1 else above[2] - 2 * above[1] + above[0]
         return jnp.where(there, rise / (1 + above[0]), jnp.full_like(rise, jnp.inf))
 
@@ -58,14 +58,14 @@ class Zeta(ExponentialFamily):
 
     def natural(self, origin=None):
         excess = jnp.exp(self.log_excess)
-        return Total(-_log_zeta(excess), -1 - excess)
+        return Total(-log_zeta(excess), -1 - excess)
 
     def log_normaliser(self, natural, origin=None):
-        return within(natural.total < -1, _log_zeta, -1 - natural.total)
+        return within(natural.total < -1, log_zeta, -1 - natural.total)
 
     def cdf(self, x):
         above = jnp.log(jax.scipy.special.zeta(self.exponent, x + 1))
-        return -jnp.expm1(above - _log_zeta(jnp.exp(self.log_excess)))
+        return -jnp.expm1(above - log_zeta(jnp.exp(self.log_excess)))
 
     def sample(self, key):
         """Devroye (1986, "Non-uniform random variate generation", X.6.1): by rejection."""
@@ -82,21 +82,3 @@ class Zeta(ExponentialFamily):
 
         last = _loops.while_loop(lambda carry: ~carry[2], draw, (key, excess, excess < 0))
         return last[1].astype(int)
-
-
-def _log_zeta(excess):
-    """log zeta(1 + excess) by Euler and Maclaurin's sum, to its own digits where zeta is near 1."""
-    # Where 2^-s is no number of this precision the logarithm is 0, and powers of s would overflow.
-    excess = jnp.minimum(excess, 30 - float(np.log2(float(jnp.finfo(excess.dtype).tiny))))
-    s, n = 1 + excess, 12.0
-    tail, term = 0.5 * n**-s, s * n ** (-s - 1)
-    for j, factor in enumerate((1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 47900160)):
-        tail = tail + factor * term
-        term = term * (s + 2 * j + 1) * (s + 2 * j + 2) / n**2
-    rest = sum(float(k) ** -s for k in range(2, int(n))) + tail
-    # The sum beyond n is n^-excess / excess; near the pole of zeta 1 / excess is taken out.
-    far = excess > 0.5
-    safe = jnp.where(far, excess, jnp.ones_like(excess))
-    near = jnp.expm1(-excess * float(np.log(n))) + excess * (1 + rest)
-    near = jnp.where(far, jnp.zeros_like(near), near)
-    return jnp.where(far, jnp.log1p(rest + n**-safe / safe), jnp.log1p(near) - jnp.log(excess))

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from .._compile import of_few_numbers
+from .._lazy import imported
 from .._trees import num_rows
 
 if TYPE_CHECKING:
@@ -37,13 +38,7 @@ SCRIPTS = (
 
 def pyplot():
     """The plotting module, or a sentence that says how to get it."""
-    try:
-        import matplotlib.pyplot as plt
-    except ModuleNotFoundError as missing:
-        raise ModuleNotFoundError(
-            "Pictures need matplotlib, which the extra `plot` installs: pip install 'jaxmix[plot]'."
-        ) from missing
-    return plt
+    return imported("matplotlib.pyplot", "plot", "Pictures need matplotlib")
 
 
 def new_axes(rows: int = 1, columns: int = 1, size=(6.4, 4.8), **options) -> np.ndarray:

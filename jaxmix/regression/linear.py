@@ -1,6 +1,6 @@
 """Linear regression with normal errors, of one response or of several."""
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -123,6 +123,7 @@ class MultivariateLinearRegression(LinearForm):
     coefficients: Float[Array, "*stack r p"]
     intercept: Float[Array, "*stack r"]
     factor: Float[Array, "*stack r r"]
+    triangular: ClassVar[tuple[str, ...]] = ("factor",)
     num_responses = property(lambda self: self.intercept.shape[-1])
 
     def __init__(self, coefficients, intercept, covariance=None, *, scale_tril=None,

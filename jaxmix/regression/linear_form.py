@@ -62,11 +62,6 @@ class LinearForm(ByChunk, ExponentialFamily):
     def placed(self, rows: Float[Array, "*stack r q"], covariance: Float[Array, "*s r r"]) -> Self:
         """The density of these coefficients and this covariance."""
 
-    @property
-    def num_parameters(self) -> int:
-        r = self.num_responses
-        return r * (self.num_features + 1) + r * (r + 1) // 2
-
     def check_rows(self, rows: Any, names: Any = None) -> None:
         """Refuse rows of covariates that determine one another."""
         refuse_rows(rows, names)

@@ -4,7 +4,6 @@ Rows of NumPy arrays keep their precision on their way to JAX, and get a few sta
 """
 
 from collections.abc import Callable
-from numbers import Real
 from typing import Any
 
 import jax
@@ -20,11 +19,6 @@ from ..em.search.padding import bucket
 
 SMALLEST = 256
 LARGEST = 16_384  # beyond it a compilation is cheap beside the fit, and a padded copy is not
-
-
-def not_negative(name: str, value: Any) -> None:
-    if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= float(value) < np.inf:
-        raise ValueError(f"{name} must be a number from 0 up; it was {value!r}.")
 
 
 class MissingAllowed(BaseEstimator):

@@ -1,5 +1,6 @@
 """Gaussian mixtures with scikit-learn's interface."""
 
+import dataclasses
 from typing import Any
 
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from .._arguments import named, whole
+from .._arguments import named, real, whole
 from .._results import FAILED
 from .._trees import in_numpy
 from .._warn import warn
@@ -20,7 +21,6 @@ from ._base import (
     MissingAllowed,
     MixtureAnswers,
     checked_weights,
-    not_negative,
     padded,
     padded_weights,
     precision,
@@ -29,6 +29,7 @@ from ._engine import BLOCK, Climb, begin, climb, joint_log_probs
 from ._starts import STARTS, given_start, start_of
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class GaussianMixture(MixtureAnswers, MissingAllowed):
     """Gaussian mixture fitted by EM, with the interface of `sklearn.mixture.GaussianMixture`.
 
@@ -76,38 +77,21 @@ class GaussianMixture(MixtureAnswers, MissingAllowed):
         array([ 1., 10.])
     """
 
-    def __init__(
-        self,
-        n_components=1,
-        *,
-        covariance_type="full",
-        tol=1e-3,
-        reg_covar=1e-6,
-        max_iter=100,
-        n_init=1,
-        init_params="kmeans",
-        weights_init=None,
-        means_init=None,
-        precisions_init=None,
-        random_state=None,
-        warm_start=False,
-        verbose=0,
-        verbose_interval=10,
-    ):
-        self.n_components = n_components
-        self.covariance_type = covariance_type
-        self.tol = tol
-        self.reg_covar = reg_covar
-        self.max_iter = max_iter
-        self.n_init = n_init
-        self.init_params = init_params
-        self.weights_init = weights_init
-        self.means_init = means_init
-        self.precisions_init = precisions_init
-        self.random_state = random_state
-        self.warm_start = warm_start
-        self.verbose = verbose
-        self.verbose_interval = verbose_interval
+    n_components: int = 1
+    _: dataclasses.KW_ONLY
+    covariance_type: str = "full"
+    tol: float = 1e-3
+    reg_covar: float = 1e-6
+    max_iter: int = 100
+    n_init: int = 1
+    init_params: str = "kmeans"
+    weights_init: Any = None
+    means_init: Any = None
+    precisions_init: Any = None
+    random_state: Any = None
+    warm_start: bool = False
+    verbose: int = 0
+    verbose_interval: int = 10
 
     def fit(self, X, y=None, sample_weight=None):
         """Fit to rows (n, d), NaN where a value is missing, with case weights (n,).
@@ -148,8 +132,8 @@ class GaussianMixture(MixtureAnswers, MissingAllowed):
         whole(1)(self.n_components, "n_components")
         named(*cov.KINDS)(self.covariance_type, "covariance_type")
         named(*STARTS)(self.init_params, "init_params")
-        not_negative("tol", self.tol)
-        not_negative("reg_covar", self.reg_covar)
+        real(0, ends=True)(self.tol, "tol")
+        real(0, ends=True)(self.reg_covar, "reg_covar")
         whole(0)(self.max_iter, "max_iter")
         whole(1)(self.n_init, "n_init")
 

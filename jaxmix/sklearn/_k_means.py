@@ -1,5 +1,6 @@
 """k-means with scikit-learn's interface."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import pairwise_distances_argmin
 from sklearn.utils import Tags, check_random_state
 
-from .._arguments import whole
+from .._arguments import real, whole
 from .._k_means import canonical_order, lloyd, plus_plus
 from .._warn import warn
-from ._base import MissingAllowed, checked_weights, filled, not_negative
+from ._base import MissingAllowed, checked_weights, filled
 
 
 def _spread(x: np.ndarray, weights: np.ndarray | None) -> float:
@@ -56,6 +57,7 @@ def nearest(x: np.ndarray, centres: np.ndarray) -> np.ndarray:
     return pairwise_distances_argmin(x, centres).astype(np.int32)
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, MissingAllowed):
     """k-means with the interface of `sklearn.cluster.KMeans`, in NumPy, as `jm.fit` seeds mixtures.
 
@@ -91,28 +93,16 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Mi
         array([ 1., 10.])
     """
 
-    def __init__(
-        self,
-        n_clusters=8,
-        *,
-        init="k-means++",
-        n_init="auto",
-        max_iter=300,
-        tol=1e-4,
-        verbose=0,
-        random_state=None,
-        copy_x=True,
-        algorithm="lloyd",
-    ):
-        self.n_clusters = n_clusters
-        self.init = init
-        self.n_init = n_init
-        self.max_iter = max_iter
-        self.tol = tol
-        self.verbose = verbose
-        self.random_state = random_state
-        self.copy_x = copy_x
-        self.algorithm = algorithm
+    n_clusters: int = 8
+    _: dataclasses.KW_ONLY
+    init: Any = "k-means++"
+    n_init: Any = "auto"
+    max_iter: int = 300
+    tol: float = 1e-4
+    verbose: int = 0
+    random_state: Any = None
+    copy_x: bool = True
+    algorithm: str = "lloyd"
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -128,7 +118,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Mi
         """
         whole(1)(self.n_clusters, "n_clusters")
         whole(1)(self.max_iter, "max_iter")
-        not_negative("tol", self.tol)
+        real(0, ends=True)(self.tol, "tol")
         x = self._rows(X, fitting=True)
         weights = checked_weights(sample_weight, len(x), x.dtype)
         if len(x) < self.n_clusters:

@@ -1,5 +1,7 @@
 """Mixtures over the columns of any table, with scikit-learn's interface."""
 
+import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .._arguments import whole
+from .._arguments import real, whole
 from .._results import message, name
 from .._trees import num_rows, take
 from .._warn import warn
@@ -25,13 +27,13 @@ from ._base import (
     MissingAllowed,
     MixtureAnswers,
     checked_weights,
-    not_negative,
     padded,
     precision,
 )
 from ._engine import joint_log_probs
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class RecordMixture(MixtureAnswers, MissingAllowed):
     """Mixture over the columns of a table: numbers, counts, labels, sequences, missing values.
 
@@ -71,24 +73,14 @@ class RecordMixture(MixtureAnswers, MissingAllowed):
         True
     """
 
-    def __init__(
-        self,
-        n_components=1,
-        *,
-        template=None,
-        ignore=(),
-        tol=1e-6,
-        max_iter=1000,
-        n_init=16,
-        random_state=None,
-    ):
-        self.n_components = n_components
-        self.template = template
-        self.ignore = ignore
-        self.tol = tol
-        self.max_iter = max_iter
-        self.n_init = n_init
-        self.random_state = random_state
+    n_components: int = 1
+    _: dataclasses.KW_ONLY
+    template: Any = None
+    ignore: Sequence[str] = ()
+    tol: float = 1e-6
+    max_iter: int = 1000
+    n_init: int = 16
+    random_state: Any = None
 
     def fit(self, X, y=None, sample_weight=None):
         """Fit to a table (pandas, polars, Arrow, a dict of columns) or an array (n, d).
@@ -99,7 +91,7 @@ class RecordMixture(MixtureAnswers, MissingAllowed):
         whole(1)(self.n_components, "n_components")
         whole(1)(self.max_iter, "max_iter")
         whole(1)(self.n_init, "n_init")
-        not_negative("tol", self.tol)
+        real(0, ends=True)(self.tol, "tol")
         table = self._table(X, fitting=True)
         self.template_, self.choices_ = self._template_for(table)
         key = check_random_state(self.random_state).randint(2**31 - 1)
