@@ -106,6 +106,14 @@ def factor_of(owner: str, mean: Any, **given: Any) -> tuple[Array, Array]:
     return mean, ENTRANCES[used[0]](matrix)
 
 
+def kronecker(left: Float[Array, "*s n n"], right: Float[Array, "*s p p"]) -> Array:
+    """The factor (n p, n p) of a matrix's rows and columns together: as a vector, row after row."""
+    both = whitener(left), whitener(right)
+    upper = jnp.einsum("...ij,...ab->...iajb", *both, precision=HIGHEST)
+    size = left.shape[-1] * right.shape[-1]
+    return mapped_diagonal(jnp.log, upper.reshape(*upper.shape[:-4], size, size))
+
+
 def definite(matrix: Float[Array, "*s d d"]) -> tuple[Array, Array, Array]:
     """Cholesky's factor of a positive definite matrix and its log-determinant; else of an identity.
 

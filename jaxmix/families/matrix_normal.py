@@ -2,6 +2,7 @@
 
 from typing import ClassVar, Self
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -44,12 +45,9 @@ class MatrixNormal(ExponentialFamily, OfMoments):
 
     @property
     def _vector(self) -> MultivariateNormal:
-        """The density of the matrix as one vector, row after row."""
-        uppers = of.whitener(self.row_factor), of.whitener(self.column_factor)
-        upper = jnp.einsum("...ij,...ab->...iajb", *uppers, precision=of.HIGHEST)
-        mean = _flat(self.mean)
-        upper = upper.reshape(*mean.shape, mean.shape[-1])
-        return made(MultivariateNormal, mean=mean, factor=of.mapped_diagonal(jnp.log, upper))
+        """The density of the matrix as one vector, for statistics, which are those of the vector."""
+        factor = of.kronecker(self.row_factor, self.column_factor)
+        return made(MultivariateNormal, mean=_flat(self.mean), factor=factor)
 
     def log_prob(self, x):
         r = one_event(x, self.mean.shape[-2:], self) - self.mean
@@ -59,9 +57,9 @@ class MatrixNormal(ExponentialFamily, OfMoments):
         return p * rows + n * columns - 0.5 * (n * p * LOG_2_PI + jnp.sum(z * z))
 
     def sample(self, key):
-        return self._vector.sample(key).reshape(self.mean.shape)
-
-    # Statistics are those of the vector.
+        z = jax.random.normal(key, self.mean.shape, self.mean.dtype)
+        rows, columns = of.scale_of(self.row_factor), of.scale_of(self.column_factor)
+        return self.mean + of.product(rows, z, columns.T)
 
     def stats(self, x, origin=None):
         flat = (one_event(x, self.mean.shape[-2:], self) - origin).ravel()
