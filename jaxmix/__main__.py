@@ -87,17 +87,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.command == "docs":
             print(f"{len(docs(options.out, options.notebooks))} pages in {options.out}")
             return
+        given = {name: told for name, told in vars(options).items() if name in Asked._fields}
         if options.command == "apply":
-            apply(
-                options.model,
-                options.table,
-                options.out,
-                na=options.na,
-                force=options.force,
-                memory=options.memory,
-            )
+            apply(options.model, options.table, options.out, Asked(**given))
             return
-        given = {name: getattr(options, name) for name in Asked._fields}
         given["components"] = components_of(options.components)
         fit_table(options.table, options.out, Asked(**given))
     except (ValueError, OSError, ModuleNotFoundError) as trouble:

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .asked import Asked
+
 ABSENT = {"", "?", "-", "--", ".", "na", "n/a", "n.a.", "nan", "<na>", "none", "null", "missing",
           "unknown", "#n/a", "nd", "n.d."}  # fmt: skip
 S = "[ \t\n\u00a0\u2009\u202f]"  # Arrow's and Python's own classes of spaces differ
@@ -82,19 +84,12 @@ def is_absent(texts: Any, na: Collection[str]) -> Any:
     return gone | found.isin(numbers.dropna())
 
 
-def reading_of(
-    levels: Any,
-    rows: int,
-    mark: str,
-    na: set[str],
-    decimal: str | None = None,
-    thousands: str | None = None,
-) -> Reading | None:
+def reading_of(levels: Any, rows: int, mark: str, asked: Asked) -> Reading | None:
     """The marks under which a column's different texts are numbers, missing ones apart; or None.
 
     A few texts that are none, beside many numbers that do not repeat like labels, are missing.
     """
-    absent = is_absent(levels, na)
+    absent = is_absent(levels, asked.na)
     texts, gone = levels[~absent], levels[absent].tolist()
     if not len(texts):
         return None
@@ -118,9 +113,9 @@ def reading_of(
     if odd.all() or (odd.any() and not few) or are_codes(texts[~odd].tolist()):
         return None
     bodies = cells[~odd]
-    if decimal or thousands:
-        point = decimal or ("," if thousands == "." else ".")
-        group = thousands or ("," if point == "." else ".")
+    if asked.decimal or asked.thousands:
+        point = asked.decimal or ("," if asked.thousands == "." else ".")
+        group = asked.thousands or ("," if point == "." else ".")
     else:
         point, group = _marks(bodies, mark)
     if _values(bodies, point, group).isna().any():

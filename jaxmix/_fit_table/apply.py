@@ -1,7 +1,6 @@
 """`python -m jaxmix apply MODEL TABLE`: what a fitted mixture says of new rows."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,17 @@ import numpy as np
 from .._hooks import TellsPosterior
 from .._page import door
 from ..combinators import OptionalEvent
-from ..data import imputed as intervals
-from ..data import load
+from ..data import Imputed, load
+from ..data import imputed as data_imputed
 from ..data.encode import encoded
 from ..data.structure import structure
-from ..families import PartialNormal
 from ..plot._canvas import each
 from .amounts import Reading
+from .asked import Asked
 from .joint import rows_of, together
 from .long import passing
-from .read import read_table
-from .rows import filled_in_vectors, rows_under
+from .read import NOTHING, read_table
+from .rows import rows_under
 from .work import Place, said_while_it_lasts, stopped_by_ctrl_c
 from .write import filled_up, imputed, posteriors
 
@@ -34,15 +33,7 @@ PATTERNS = 64  # of missing fields, beyond which the rarest have no tail probabi
 
 
 @said_while_it_lasts()
-def apply(
-    model_path: Path,
-    path: Path,
-    folder: Path,
-    *,
-    na: Sequence[str] = (),
-    force: bool = False,
-    memory: float | None = None,
-) -> None:
+def apply(model_path: Path, path: Path, folder: Path, asked: Asked = NOTHING) -> None:
     """Posteriors, log-densities, outliers and imputed values of a table's rows under a model.
 
     A table that may need more memory than it is given is read, and answered, in pieces.
@@ -68,12 +59,11 @@ def apply(
             name: Reading(**one)._replace(na=tuple(one["na"]))
             for name, one in given.get("columns", {}).items()
         }
-        read = read_table(
-            path, na=na, readings=readings, date_parts=given.get("date parts", False), memory=memory
-        )
+        asked = asked._replace(date_parts=given.get("date parts", False))
+        read = read_table(path, asked, readings)
         names = [name for name, _ in structure(model).items()]
         blocks = [block for block in given.get("blocks", []) if together(block) in names]
-        place = Place(folder, force)
+        place = Place(folder, asked.force)
         tails, total, level, flagged = Tails(model), 0, 0.0, 0
         with stopped_by_ctrl_c(place):
             many = read.long is not None
@@ -111,9 +101,11 @@ def _add(folder, model, frame, blocks, told, tail, events, first: bool) -> None:
         "tail probability": tail,
         "outlier": (tail < RATE).astype(int),
     }
-    ends = intervals(model, events, level=LEVEL)
-    filled = imputed(model, structure(model), events, frame, posterior, ends)
-    filled = with_blocks(model, frame if filled is None else filled, blocks, posterior)
+    whole = data_imputed(model, events, level=LEVEL)
+    filled = imputed(model, structure(model), events, frame, posterior, whole)
+    blocks = [block for block in blocks if together(block) in whole.sd]
+    if blocks:
+        filled = with_blocks(frame if filled is None else filled, blocks, whole)
     for name, table in ("rows", pd.DataFrame(columns)), ("imputed", filled):
         if table is not None:
             file = folder / f"{name}.csv"
@@ -180,17 +172,17 @@ def _masked(drawn: Any, pattern: np.ndarray) -> Any:
     return jax.tree.map(one, drawn, is_leaf=_has_gaps)
 
 
-def with_blocks(model: Any, frame: Any, blocks: list[list[str]], posterior: np.ndarray) -> Any:
+def with_blocks(frame: Any, blocks: list[list[str]], whole: Imputed) -> Any:
     """The table with the gaps of blocks filled in, given the rest of the block and of the row."""
-    fields = dict(structure(model).items())
-    blocks = [block for block in blocks if isinstance(fields[together(block)], PartialNormal)]
-    gaps = any(f"{name} imputed" in frame for name in frame.columns)
     for block in blocks:
-        vectors = frame[block].to_numpy(float)
-        filled = filled_in_vectors(model, together(block), vectors, posterior, LEVEL)
-        for i, name in enumerate(block):
-            frame = filled_up(frame, name, np.isnan(vectors[:, i]), [part[:, i] for part in filled])
-    return frame if gaps or blocks else None
+        name = together(block)
+        said = np.stack([whole.events[name], whole.sd[name], whole.low[name], whole.high[name]])
+        for i, column in enumerate(block):
+            absent = frame[column].isna().to_numpy()
+            value, *spread = said[:, :, i]
+            spread = [np.where(absent, part, np.nan) for part in spread]
+            frame = filled_up(frame, column, absent, [value, *spread])
+    return frame
 
 
 @eqx.filter_jit

@@ -1,4 +1,4 @@
-"""What the command line is given: files of every usual kind, and a range of numbers."""
+"""Files of every usual kind as tables of numbers and labels."""
 
 import gzip
 import json
@@ -6,7 +6,7 @@ import lzma
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from glob import glob
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from .._lazy import imported
 from .amounts import Reading
+from .asked import Asked
 from .choose import MANY_ROWS
 from .dates import with_parts
 from .delimited import PACKED, skipped_said
@@ -25,6 +26,7 @@ from .work import at_work
 BROKEN = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, zipfile.BadZipFile)
 TEXT = (".csv", ".tsv", ".txt", ".tab", ".dat")
 PARQUET = (".parquet", ".pq")
+NOTHING = Asked()
 KINDS = (*TEXT, *COLUMNAR, *LINES, ".json", *SHEETS)
 
 
@@ -48,27 +50,15 @@ class Table(NamedTuple):
 
 def read_table(
     path: str | Path,
-    *,
-    na: Collection[str] = (),
-    decimal: str | None = None,
-    thousands: str | None = None,
+    asked: Asked = NOTHING,
     readings: dict[str, Reading] | None = None,
-    date_parts: bool = False,
-    memory: float | None = None,
-    seed: int = 0,
 ) -> Table:
     """A file as a pandas table: text, Parquet (a folder, a pattern), JSON lines, Feather, Excel.
 
     Args:
         path: the file, a folder or a pattern of Parquet files, or `-` for standard input.
-        na: texts that stand for a missing value in every column.
-        decimal: the mark before decimals, where it is not told by the columns themselves.
-        thousands: the mark between thousands.
+        asked: of its options those that say how a table is read.
         readings: how the columns of an earlier table were read, to read these alike.
-        date_parts: add the months, days of the week and hours of dates.
-        memory: GB that the table may need, beyond which it is read in pieces; None for half of
-            what is free.
-        seed: of the rows that are drawn from a long table.
 
     Raises:
         ValueError: for another kind of file, or one that can't be read as what it is called.
@@ -83,11 +73,11 @@ def read_table(
     sentences = lambda: _sentences(name, path.suffix[1:] or "text", pd)
     with sentences():
         found = pieces_of(files, kind, notes)
-        if kind and kind not in (".json", *SHEETS) and is_long(files, memory):
+        if kind and kind not in (".json", *SHEETS) and is_long(files, asked.memory):
             print(
                 f"{name} is read in pieces: it may need more memory than it is given.", flush=True
             )
-            long = drawn(map(_named, found.read(False)), MANY_ROWS, seed)
+            long = drawn(map(_named, found.read(False)), MANY_ROWS, asked.seed)
             frame = long.frame
         else:
             at_work(f"Reading {name}")
@@ -108,16 +98,15 @@ def read_table(
     twice = [column for column in frame.columns if list(frame.columns).count(column) > 1]
     if twice:
         raise ValueError(f"{name} has two columns called {twice[0]!r}.")
-    told = (found.mark, set(na), decimal, thousands)
-    frame, readings, said = read_columns(frame, *told, readings)
-    parts = lambda frame: with_parts(frame, readings) if date_parts else frame
+    frame, readings, said = read_columns(frame, found.mark, asked, readings)
+    parts = lambda frame: with_parts(frame, readings) if asked.date_parts else frame
     if long is None:
         return Table(name, parts(frame), readings, notes + said)
 
     def pieces():
         with sentences():
             for piece in found.read(False):
-                yield parts(read_columns(tidy(_named(piece)), *told, readings)[0])
+                yield parts(read_columns(tidy(_named(piece)), found.mark, asked, readings)[0])
 
     return Table(name, parts(frame), readings, notes + said, long._replace(frame=None), pieces)
 
@@ -195,23 +184,3 @@ def _kind(path: Path) -> str:
         f"TABLE must be a {', '.join(KINDS)} file, a packed one "
         f"({', '.join(PACKED)}), a folder or a pattern of Parquet files, or -; it was {path.name}."
     )
-
-
-def components_of(text: str) -> range:
-    """The numbers of components that `A:B` names, both ends included; `A` is that one alone.
-
-    Raises:
-        ValueError: for anything else.
-
-    Example:
-        >>> list(components_of("2:4"))
-        [2, 3, 4]
-    """
-    first, _, last = text.partition(":")
-    try:
-        numbers = range(int(first), int(last or first) + 1)
-    except ValueError:
-        numbers = range(0)
-    if not numbers or numbers[0] < 1:
-        raise ValueError(f"--components must be A:B with 1 <= A <= B; it was {text!r}.")
-    return numbers

@@ -24,15 +24,6 @@ LINES = 6  # covariates drawn
 SIDE = 3.4  # inches of a picture
 
 
-def covariates(asked: Any, names: list[str]) -> list[str] | None:
-    """Names of the covariates that were asked for: with commas between, or in options of their own."""
-    if asked.given is None:
-        return None
-    whole = [one for one in asked.given if one in names]
-    parts = [p.strip() for one in asked.given if one not in names for p in one.split(",")]
-    return [*whole, *filter(None, parts)]
-
-
 def complete(read: Table, response: str, given: list[str] | None) -> Table:
     """The rows in which the response and its covariates are there."""
     names = list(read.frame.columns)

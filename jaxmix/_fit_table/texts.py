@@ -7,6 +7,7 @@ import numpy as np
 
 from . import dates
 from .amounts import ABSENT, Reading, in_ascii, is_absent, numbers_of, reading_of, said_of
+from .asked import Asked
 from .work import at_work
 
 NUMBERS = ("number", "money", "percentage", "share", "time of a clock")
@@ -48,16 +49,14 @@ def levels_of(column: Any) -> Levels | None:
 def read_columns(
     frame: Any,
     mark: str,
-    na: set[str],
-    decimal: str | None,
-    thousands: str | None,
+    asked: Asked,
     readings: dict[str, Reading] | None,
 ) -> tuple[Any, dict[str, Reading], list[str]]:
     """Columns of text as numbers where they are, with how each was read and what to say of it."""
     import pandas as pd
 
-    known = {} if readings is None else readings
-    given = {name: reading for name, reading in known.items() if reading.kind != UNREAD}
+    na = set(asked.na)
+    given = {n: reading for n, reading in (readings or {}).items() if reading.kind != UNREAD}
     columns, found, said, labels = {}, {}, [], {}
     for name in frame.columns:
         at_work("Reading columns", name)
@@ -78,7 +77,7 @@ def read_columns(
             said += dates.said_of(name, column, columns[name], found[name])
         elif levels is not None:
             texts = in_ascii(levels.texts)
-            reading = reading_of(texts, column.count(), mark, na, decimal, thousands)
+            reading = reading_of(texts, column.count(), mark, asked)
             there = texts[~is_absent(texts, na)]
             if reading is not None:
                 levels = levels._replace(texts=texts)

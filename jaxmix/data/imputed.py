@@ -11,7 +11,7 @@ from jaxtyping import Array, PyTree
 from .._arguments import real
 from .._compile import of_few_numbers
 from .._refuse import on_host
-from .._trees import take
+from .._trees import num_rows, take
 from ..combinators import Composite, OptionalEvent
 from ..combinators._conditioning import typical
 from ..em.search.padding import bucket
@@ -27,7 +27,8 @@ class Imputed(NamedTuple):
     `events` have nothing missing: `jm.decode` makes rows of them. `sd`, `low` and `high` are
     (rows,) for each field of numbers that may be missing, of the value given what the row shows:
     its standard deviation and the ends of the interval with equal tails; the value itself and 0
-    where it is there, and no `low` nor `high` for a family without a distribution function.
+    where it is there, and no `low` nor `high` for a family without a distribution function. Of
+    vectors in which NaN is missing they are (rows, d), of each coordinate given the others.
     `probability` is (rows,) for each field of labels: that of the label filled in, or 1.
     """
 
@@ -91,16 +92,26 @@ def imputed(model: PyTree, events: PyTree, *, level: float = 0.9) -> Imputed:
     out = Imputed(None, {}, {}, {}, {})
     whole = {}
     for name in names:
-        field = events[name]
-        gaps = isinstance(field, OptionalEvent)
-        whole[name] = _filled(model, events, name, level, out) if gaps else field
+        gaps = _gaps(events[name])
+        filled = events[name] if gaps is None else _filled(model, events, name, gaps, level, out)
+        whole[name] = filled
     return out._replace(events=whole if kind is dict else tuple(whole.values()))
 
 
-def _filled(model: PyTree, events: Any, name: Any, level: float, out: Imputed) -> PyTree:
+def _gaps(field: PyTree) -> np.ndarray | None:
+    """The rows of a field that lack it, or a coordinate of it; None for what has no gaps."""
+    if isinstance(field, OptionalEvent):
+        return np.flatnonzero(~field.present)
+    vectors = getattr(field, "ndim", 0) == 2 and field.dtype.kind == "f"
+    gaps = np.flatnonzero(np.isnan(field).any(1)) if vectors else ()
+    return gaps if len(gaps) else None
+
+
+def _filled(
+    model: PyTree, events: Any, name: Any, gaps: np.ndarray, level: float, out: Imputed
+) -> PyTree:
     """The values of one field, all of them; what is said of it goes to `out`."""
-    field = events[name]
-    gaps = np.flatnonzero(~field.present)
+    field = getattr(events[name], "value", events[name])
     at = np.resize(gaps if len(gaps) else np.zeros(1, int), bucket(len(gaps)))  # few programs
     some = take(events, at)
     value, said = _said(model, some, name, (0.5 - level / 2, 0.5 + level / 2))
@@ -110,9 +121,9 @@ def _filled(model: PyTree, events: Any, name: Any, level: float, out: Imputed) -
         whole[gaps] = np.asarray(new)[: len(gaps)]
         return whole
 
-    values = jax.tree.map(put, field.value, value)
-    none = np.zeros(len(field.present))
-    known = {"sd": none, "probability": none + 1, "low": field.value, "high": field.value}
+    values = jax.tree.map(put, field, value)
+    none = np.zeros(np.shape(field) if getattr(field, "ndim", 0) == 2 else num_rows(field))
+    known = {"sd": none, "probability": none + 1, "low": field, "high": field}
     for key, new in said.items():
         getattr(out, key)[name] = put(known[key], new)
     return values
@@ -120,8 +131,7 @@ def _filled(model: PyTree, events: Any, name: Any, level: float, out: Imputed) -
 
 @of_few_numbers
 def _said(model: PyTree, events: PyTree, name: Any, ends: tuple[float, float]) -> tuple[Any, dict]:
-    def one(event):
-        density = model.conditional(event, name)
+    def of_field(density):
         value = typical(density)
         if isinstance(structure(density), Categorical):
             return value, {"probability": jnp.exp(density.log_prob(value))}
@@ -133,5 +143,15 @@ def _said(model: PyTree, events: PyTree, name: Any, ends: tuple[float, float]) -
                 low, high = map(density.quantile, ends)
                 said |= {"low": low, "high": high}
         return value, said
+
+    def one(event):
+        density, field = model.conditional(event, name), event[name]
+        if isinstance(field, OptionalEvent):
+            return of_field(density)
+        each = [of_field(density.conditional(field, i)) for i in range(len(field))]
+        value, said = jax.tree.map(lambda *parts: jnp.stack(parts), *each)
+        there, known = ~jnp.isnan(field), {"sd": jnp.zeros_like(field)}
+        keep = lambda name, new: jnp.where(there, known.get(name, field), new)
+        return keep("", value), {name: keep(name, new) for name, new in said.items()}
 
     return jax.lax.map(one, events, batch_size=AT_ONCE)

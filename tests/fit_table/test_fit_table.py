@@ -21,14 +21,14 @@ import jaxmix as jm
 from jaxmix.__main__ import main
 from jaxmix._fit_table import pieces, read, work
 from jaxmix._fit_table.apply import _patterns, apply
+from jaxmix._fit_table.asked import Asked, as_text, read_proposal
 from jaxmix._fit_table.describe import described, share
 from jaxmix._fit_table.joint import blocks_of, rows_of
 from jaxmix._fit_table.long import drawn, kept
-from jaxmix._fit_table.proposal import as_text, read_proposal
 from jaxmix._fit_table.read import read_table
 from jaxmix._fit_table.regressions import in_own_units
 from jaxmix._fit_table.report import on_a_part
-from jaxmix._fit_table.rows import filled_in, filled_in_vectors, rows_under
+from jaxmix._fit_table.rows import filled_in, rows_under
 from jaxmix._fit_table.summary import _jaccard, doubt
 from jaxmix._fit_table.work import Place, stopped_by_ctrl_c
 from jaxmix._fit_table.write import imputed
@@ -44,7 +44,8 @@ choose_module = sys.modules["jaxmix._fit_table.choose"]
 def _read(folder, text, name="t.csv", **options):
     path = folder / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return read_table(path, **options)
+    readings = options.pop("readings", None)
+    return read_table(path, Asked(**options), readings)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +155,7 @@ def test_a_table_in_pieces_is_the_table_as_a_whole(tmp_path, monkeypatch):
             frame.to_parquet(path) if name == "t.parquet" else frame.to_json(
                 path, orient="records", lines=True
             )
-        whole, few = read_table(path), read_table(path, memory=0)
+        whole, few = read_table(path), read_table(path, Asked(memory=0))
         long = few.long
         assert long.rows == few.rows == rows and long.at_random == 300 and len(few.frame) < 1200
         assert few.readings["price"] == whole.readings["price"] and few.frame["price"].isna().any()
@@ -538,30 +539,35 @@ def test_vectors_are_filled_in_by_regression_within_the_components():
         jnp.array([[0.0, 1.0, -1.0], [3.0, 0.0, 2.0]]),
         jnp.array([[[2.0, 0.8, 0.1], [0.8, 1.0, 0.3], [0.1, 0.3, 1.5]], np.eye(3)]),
     )
-    model = jm.MixtureSameFamily(jnp.array([0.4, 0.6]), parts)
     rng = np.random.default_rng(0)
     x = np.where(rng.random((30, 3)) < 0.4, np.nan, rng.normal(size=(30, 3)))
     x = x[~np.isnan(x).all(1)]
-    posterior = np.asarray(jax.vmap(model.posterior)(jnp.asarray(x)))
-    record = jm.MixtureSameFamily(jnp.array([0.4, 0.6]), jm.Composite({"v": parts}))
-    value, spread, *_ = filled_in_vectors(record, "v", x, posterior, 0.9)
-    np.testing.assert_allclose(value, jax.vmap(model.impute)(jnp.asarray(x)), atol=1e-5)
-    assert (np.isnan(spread) == ~np.isnan(x)).all() and (spread[np.isnan(x)] > 0.5).all()
+    label = jax.vmap(jm.Categorical)(jnp.array([[0.9, 0.1], [0.2, 0.8]]))
+    record = jm.MixtureSameFamily(jnp.array([0.4, 0.6]), jm.Composite({"v": parts, "g": label}))
+    rows = {"v": jnp.asarray(x, jnp.float32), "g": jnp.zeros(len(x), int)}
+    with jax.enable_x64(True):
+        wide = jax.tree.map(
+            lambda a: jnp.asarray(a, float if a.dtype.kind == "f" else a.dtype), (record, rows)
+        )
+        said = jm.data.imputed(*wide, level=0.9)
+        weights = np.asarray(jax.vmap(wide[0].posterior)(wide[1]))
     at = np.isnan(x)
-    for k in (0, 1):  # under one component, the quantiles of a normal density
-        alone = np.tile(np.eye(2)[k], (len(x), 1))
-        value, spread, low, high = filled_in_vectors(record, "v", x, alone, 0.9)
-        np.testing.assert_allclose((high - value)[at], scipy.stats.norm.ppf(0.95) * spread[at])
-        np.testing.assert_allclose((value - low)[at], scipy.stats.norm.ppf(0.95) * spread[at])
-    # Of two far apart, the fifth percentile of both is the tenth of the lower one.
-    far = jax.vmap(jm.PartialNormal)(
-        jnp.array([[0.0, 0.0], [99.0, 0.0]]), jnp.stack([jnp.eye(2)] * 2)
-    )
-    both = jm.MixtureSameFamily(jnp.array([0.5, 0.5]), jm.Composite({"v": far}))
-    row = np.array([[np.nan, 0.0]])
-    _, _, low, high = filled_in_vectors(both, "v", row, np.array([[0.5, 0.5]]), 0.9)
-    np.testing.assert_allclose(low[0, 0], scipy.stats.norm.ppf(0.1))
-    np.testing.assert_allclose(high[0, 0], 99 + scipy.stats.norm.ppf(0.9))
+    np.testing.assert_allclose(said.events["v"][~at], x[~at], rtol=1e-6)
+    assert (said.sd["v"] == 0).tolist() == (~at).tolist()
+    mean, cov = np.asarray(parts.mean, float), np.asarray(parts.covariance, float)
+    for row, gone in zip(*np.nonzero(at), strict=True):  # by regression, in NumPy
+        seen = ~at[row]
+        slopes = [np.linalg.solve(c[np.ix_(seen, seen)], c[seen, gone]) for c in cov]
+        each = [m[gone] + b @ (x[row] - m)[seen] for m, b in zip(mean, slopes, strict=True)]
+        left = [c[gone, gone] - b @ c[seen, gone] for c, b in zip(cov, slopes, strict=True)]
+        share = weights[row]
+        value = share @ each
+        np.testing.assert_allclose(said.events["v"][row, gone], value, atol=1e-5)
+        spread = np.sqrt(share @ (left + (np.array(each) - value) ** 2))
+        np.testing.assert_allclose(said.sd["v"][row, gone], spread, rtol=1e-5)
+        for ends, p in (said.low, 0.05), (said.high, 0.95):
+            below = share @ scipy.stats.norm.cdf(ends["v"][row, gone], each, np.sqrt(left))
+            np.testing.assert_allclose(below, p, atol=1e-5)
 
 
 def test_a_model_of_blocks_takes_a_table(tmp_path):
@@ -588,7 +594,7 @@ def test_what_a_model_says_of_a_table_in_pieces_is_what_it_says_of_the_whole(
     a = np.where(rng.random(50) < 0.2, np.nan, rng.normal(size=50))
     pd.DataFrame({"a": a, "b": rng.choice(["u", "v"], 50)}).to_csv(tmp_path / "t.csv", index=False)
     for out, memory in ("whole", None), ("cut", 0):
-        apply(tmp_path / "model.npz", tmp_path / "t.csv", tmp_path / out, memory=memory)
+        apply(tmp_path / "model.npz", tmp_path / "t.csv", tmp_path / out, Asked(memory=memory))
     for name in "posteriors.csv", "rows.csv", "imputed.csv":
         whole, cut = (pd.read_csv(tmp_path / out / name) for out in ("whole", "cut"))
         pd.testing.assert_frame_equal(whole, cut)
