@@ -21,11 +21,9 @@ from sklearn.metrics import adjusted_rand_score
 import jaxmix as jm
 from jaxmix import _tour
 from jaxmix.__main__ import main
-from jaxmix._tour.certified import certified
-from jaxmix._tour.clusters import adjusted_rand, clusters
+from jaxmix._tour.birds import adjusted_rand, clusters, records
 from jaxmix._tour.evidence import evidence
-from jaxmix._tour.integrals import integrals
-from jaxmix._tour.records import records
+from jaxmix._tour.rejections import certified, integrals
 from jaxmix.datasets import penguins
 from tests._browser import BROWSER, opened
 

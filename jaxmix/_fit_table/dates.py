@@ -15,7 +15,8 @@ WORDED = (
     r"(?i:^(?:\d{1,2}[ .-]+)?(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*[ .-]+"
     r"(?:\d{1,2},? )?\d{4})" + CLOCK
 )
-FORMS = (DATE, MONTH, DAY_OR_MONTH, WORDED)
+QUARTER = r"^(1[5-9]\d\d|2[0-2]\d\d)[- ]?[Qq]([1-4])$"
+FORMS = (QUARTER, DATE, MONTH, DAY_OR_MONTH, WORDED)
 FEW = 5  # numbers from which eight digits that are all dates are no accident
 
 
@@ -52,6 +53,10 @@ def days(column: Any, origin: str = "", day_first: bool = False) -> tuple[Any, R
         column = column.astype("Int64").astype("string")
         options = {"format": "%Y%m%d"}
     elif column.dtype.kind != "M":
+        texts = column.astype("string")
+        if texts.str.contains("[Qq]").any():
+            first_month = lambda found: f"{found[1]}-{3 * int(found[2]) - 2:02}"
+            column = texts.str.replace(QUARTER, first_month, regex=True)
         options = {"format": "mixed", "dayfirst": day_first}
     with warnings.catch_warnings():  # of a day first where it may only be first
         warnings.simplefilter("ignore", UserWarning)

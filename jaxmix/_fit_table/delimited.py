@@ -6,7 +6,8 @@ import functools
 import io
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,8 +28,6 @@ PACKED = (".gz", ".bz2", ".xz", ".zip", ".zst")
 BEGIN = 1 << 18  # bytes in which the separator is looked for
 ODD = "jaxmix-odd-bytes"
 WINDOWS = "Some characters are no UTF-8; they were read as cp1252."
-
-
 RULE = re.compile(r"\s*|\s*:?[-=]{2,}:?\s*")
 
 
@@ -65,14 +64,9 @@ def skipped_said(out: list[str]) -> list[str]:
 
 
 def opened(source: Path | bytes, notes: list[str]) -> Opened:
-    """How a text is to be read, from its beginning.
-
-    Args:
-        source: the text.
-        notes: grow by what is to be said.
-    """
+    """How a text is to be read, from its beginning; `notes` grow by what is to be said."""
     packed = isinstance(source, Path) and source.suffix.lower() in PACKED
-    begin = _begin(source, packed)
+    begin = _begin(source)
     coding = _coding(begin)
     if coding not in ("utf-8", "utf-8-sig"):
         notes.append(f"The text is no UTF-8; it was read as {coding}.")
@@ -108,13 +102,7 @@ def opened(source: Path | bytes, notes: list[str]) -> Opened:
 
 
 def header_of(rows: list[list[str]], head: str | None, mark: str) -> Header:
-    """What the first rows say of the columns' names.
-
-    Args:
-        rows: cells of the first lines.
-        head: a comment that is the header.
-        mark: between cells.
-    """
+    """What the cells of the first lines say of the columns' names; `head` is a comment that has them."""
     if head is not None:
         names = [name.strip() for name in next(csv.reader([head.lstrip("#%/ ")], delimiter=mark))]
         note = f"The names of the columns are those of {head[:60]!r}."
@@ -157,15 +145,10 @@ def header_of(rows: list[list[str]], head: str | None, mark: str) -> Header:
 
 def _is_row(first: list[str], body: list[list[str]]) -> bool:
     """Whether a first line is one of the numbers: it has some, and no rising whole ones as names."""
-    if any(len(row) != len(first) for row in body):
+    cells = _over_numbers(first, body)
+    if not cells or not all(cell.strip() and _number(cell) for cell in cells):
         return False
-    numeric = [all(_number(row[i]) for row in body) for i in range(len(first))]
-    if any(is_number and not _number(cell) for is_number, cell in zip(numeric, first, strict=True)):
-        return False
-    cells = [cell for cell, is_number in zip(first, numeric, strict=True) if is_number]
-    if any(not cell.strip() for cell in cells) or not cells:
-        return False
-    values = [float(cell) for cell in cells]
+    values = list(map(float, cells))
     whole = all(value == int(value) for value in values if abs(value) < 1e15)
     rising = all(b > a for a, b in pairwise(values))
     return not whole or not (rising or len(values) == 1)
@@ -173,12 +156,16 @@ def _is_row(first: list[str], body: list[list[str]]) -> bool:
 
 def _is_header(second: list[str], body: list[list[str]]) -> bool:
     """Whether a second line names units or parts of what numbers stand below."""
-    if any(len(row) != len(second) for row in body):
-        return False
-    kinds = [all(_number(row[i]) for row in body) for i in range(len(second))]
-    cells = [cell for cell, is_number in zip(second, kinds, strict=True) if is_number]
-    named = [cell for cell in cells if cell.strip() and cell.strip().lower() not in ABSENT]
-    return bool(named) and not any(_number(cell) for cell in named)
+    cells = [cell.strip() for cell in _over_numbers(second, body)]
+    named = [cell for cell in cells if cell.lower() not in ABSENT]
+    return bool(named) and not any(map(_number, named))
+
+
+def _over_numbers(cells: list[str], body: list[list[str]]) -> list[str]:
+    """Those of a line's cells below which all are numbers; none where lines differ in length."""
+    if any(len(row) != len(cells) for row in body):
+        return []
+    return [cell for i, cell in enumerate(cells) if all(_number(row[i]) for row in body)]
 
 
 def _number(cell: str) -> bool:
@@ -186,21 +173,25 @@ def _number(cell: str) -> bool:
     return not cell.strip() or (is_number(cell) and "nan" not in cell.lower())
 
 
-def _begin(source: Path | bytes, packed: bool) -> bytes:
+def _begin(source: Path | bytes) -> bytes:
     if isinstance(source, bytes):
         begin = source[:BEGIN]
-    elif packed:
-        from pandas.io.common import get_handle
-
-        opened: Any = get_handle(str(source), "rb", compression="infer", is_text=False)
-        with opened as handle:
-            begin = handle.handle.read(BEGIN)
     else:
-        with source.open("rb") as file:
+        with unpacked(source) as file:
             begin = file.read(BEGIN)
     if b"\0" in begin and not _coding(begin).startswith("utf-16"):
         raise ValueError("it is no text")
     return begin
+
+
+@contextmanager
+def unpacked(path: Path) -> Iterator[Any]:
+    """The bytes of a file, of what is in it where it is packed."""
+    from pandas.io.common import get_handle
+
+    handles: Any = get_handle(str(path), "rb", compression="infer", is_text=False)
+    with handles:
+        yield handles.handle
 
 
 def _coding(begin: bytes) -> str:

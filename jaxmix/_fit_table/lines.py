@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 COMMENT = re.compile(r"^\s*(#|//|%)")
@@ -11,6 +12,7 @@ MARKS = ",;\t| "
 ONE_COLUMN = "\x1f"  # a mark that nobody writes
 LOOKED_AT = 60  # lines from which the separator is told
 CHUNK = 1 << 24
+AT_ONCE = 4096  # lines
 DECIMAL = re.compile(r"^\s*[+-]?\d*,\d+\s*$")
 NAMED = re.compile(r"[^\W\d]")
 
@@ -75,14 +77,9 @@ def preamble(lines: Sequence[str], mark: str, width: int) -> tuple[int, bool]:
 def rows_only(
     lines: Iterable[str], out: list[str], mark: str, width: int, begun: bool
 ) -> Iterator[str]:
-    """The lines that are rows; to `out` go comments, and a last line that is no row.
+    """The lines that are rows, header first; to `out` go comments, and a last line that is no row.
 
-    Args:
-        lines: those of the table, its header first.
-        out: grows while they are read.
-        mark: between cells.
-        width: cells of a row.
-        begun: whether the file began with comments, so that all lines with a # are.
+    Where the file has `begun` with comments, all lines with a # are.
     """
     short: list[str] = []  # a line without a mark, and empty ones after it: the last, or a row
     for number, line in enumerate(lines):
@@ -111,24 +108,17 @@ def lines_of(source: Path | bytes, coding: str, errors: str) -> Iterator[str]:
 
 
 class Lines(io.TextIOBase):
-    """Lines as a file that pandas reads."""
+    """Lines as a file that pandas reads, which takes as many as it is given at once."""
 
     def __init__(self, lines: Iterable[str]):
-        self._lines, self._left = iter(lines), ""
+        self._lines = iter(lines)
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int | None = -1) -> str:
-        wanted = float("inf") if size is None or size < 0 else size
-        parts, held = [self._left], len(self._left)
-        while held < wanted and (line := next(self._lines, None)) is not None:
-            parts.append(line + "\n")
-            held += len(parts[-1])
-        text = "".join(parts)
-        end = len(text) if wanted == float("inf") else size
-        self._left = text[end:]
-        return text[:end]
+        del size
+        return "".join(f"{line}\n" for line in islice(self._lines, AT_ONCE))
 
 
 def has_comments(source: Path, coding: str) -> bool:

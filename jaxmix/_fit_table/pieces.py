@@ -2,6 +2,7 @@
 
 import csv
 import functools
+import json
 import re
 import sys
 import warnings
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..data.sources import pieces as batches
-from .delimited import opened
+from .delimited import opened, unpacked
 from .long import piece_rows
 
 COLUMNAR = {".parquet": "parquet", ".pq": "parquet", ".feather": "feather", ".arrow": "feather"}
@@ -31,22 +32,14 @@ class Pieces(NamedTuple):
 
 
 def pieces_of(files: list[Path], kind: str, notes: list[str]) -> Pieces:
-    """How files of one kind are read; what was guessed goes to `notes`.
-
-    Args:
-        files: them; none for standard input.
-        kind: what the first one's name says that it is.
-        notes: grow.
-    """
+    """How files of one kind are read, none for standard input; what was guessed goes to `notes`."""
     if kind in COLUMNAR:
         data = functools.cache(lambda: dataset_of(files, COLUMNAR[kind]))
         size = lambda: piece_rows(len(data().schema.names))
         split = lambda: (batch.to_pandas() for batch in batches(data(), size()))
         return Pieces(lambda whole: iter([data().to_table().to_pandas()]) if whole else split())
     if kind in (*LINES, ".json"):
-        read = functools.partial(read_json, files[0], lines=kind != ".json")
-        rows = piece_rows(16)
-        return Pieces(lambda whole: iter([read()]) if whole else read(chunksize=rows))
+        return Pieces(functools.partial(read_json, files[0], kind != ".json"))
     source = files[0] if files else None
     if source is not None and kind in SHEETS:
         source = sheet(source, notes)
@@ -83,12 +76,24 @@ def sheet(path: Path, notes: list[str]) -> bytes:
     return text.encode()
 
 
-def read_json(path: Path, **options: Any) -> Any:
+def read_json(path: Path, lines: bool, whole: bool) -> Iterator[Any]:
+    """A file of JSON, or of lines of it, of which a bad one is told by its number."""
     import pandas as pd
 
-    with warnings.catch_warnings():  # a pandas to come leaves dates alone by itself
-        warnings.simplefilter("ignore")
-        return pd.read_json(path, convert_dates=False, **options)
+    size = None if whole else piece_rows(16)
+    try:
+        with warnings.catch_warnings():  # a pandas to come leaves dates alone by itself
+            warnings.simplefilter("ignore")
+            found: Any = pd.read_json(path, convert_dates=False, lines=lines, chunksize=size)
+        yield from [found] if whole else found
+    except ValueError:
+        with unpacked(path) as file:
+            for number, line in enumerate(file if lines else (), 1):
+                try:
+                    json.loads(line.strip() or "{}")
+                except ValueError as error:
+                    raise ValueError(f"line {number}: {error}") from error
+        raise
 
 
 def dataset_of(files: list[Path], kind: str = "parquet") -> Any:

@@ -173,11 +173,8 @@ def _kind(path: Path) -> str:
     """What a file's name says that it is; a packed one by the name inside its own."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in PACKED:
-        return (
-            suffixes[-2]
-            if len(suffixes) > 1 and suffixes[-2] in (*TEXT, *LINES, ".json")
-            else ".csv"
-        )
+        inner = suffixes[-2] if len(suffixes) > 1 else ""
+        return inner if inner in (*TEXT, *LINES, ".json") else ".csv"
     if suffixes and suffixes[-1] in KINDS:
         return suffixes[-1]
     raise ValueError(

@@ -12,11 +12,9 @@ from pathlib import Path
 import jax
 
 from .._page import door, expect_pictures, quickly_compiled
-from .certified import certified
-from .clusters import clusters
+from .birds import clusters, records
 from .evidence import evidence
-from .integrals import integrals
-from .records import records
+from .rejections import certified, integrals
 
 CHAPTERS: dict[str, Callable[..., list[Path]]] = {
     "clusters": clusters,

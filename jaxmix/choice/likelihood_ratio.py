@@ -1,9 +1,10 @@
 """Is the larger model needed: a likelihood-ratio test by parametric bootstrap."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 from .._compile import Quick
@@ -14,6 +15,7 @@ from .._trees import alone, float_of, in_numpy, num_rows
 from ..em import init, run
 from ..em.chunks import densities
 from ..em.priors.prior import DEFAULT_FLOOR
+from ..em.run import Solution
 from ..em.search.padding import padded_rows
 from ..em.search.small import ELEMENTS
 
@@ -35,6 +37,19 @@ class LikelihoodRatio(NamedTuple):
     std_error: Array
     replicates: Float[Array, " num"]
     num_failed: Array
+
+
+def in_a_bucket(data: PyTree, weights: np.ndarray, dtype: Any) -> tuple[PyTree, Any]:
+    """Rows and their weights, padded unless they are many: another number compiles nothing."""
+    if len(weights) <= FEW_ROWS:
+        return padded_rows(in_numpy(data), weights, dtype)
+    return data, jnp.asarray(weights, dtype)
+
+
+def level(found: Solution) -> Array:
+    """The log-likelihood of a fit; one that collapsed does not count."""
+    bad = (found.result == RESULTS.degenerate) | (found.result == RESULTS.nonfinite)
+    return jnp.where(bad, -jnp.inf, found.log_likelihood)
 
 
 @on_host("call it outside.")
@@ -86,11 +101,7 @@ def likelihood_ratio_test(
     """
     if num < 1 or num_restarts < 0:
         raise ValueError("num must be at least 1 and num_restarts at least 0.")
-    rows = num_rows(data)
-    if rows <= FEW_ROWS:  # another number of rows compiles nothing
-        data, case = padded_rows(in_numpy(data), None, float_of(null))
-    else:
-        case = jnp.ones(rows, float_of(null))
+    data, case = in_a_bucket(data, np.ones(num_rows(data)), float_of(null))
     # Numbers go in as arrays, so that others compile nothing.
     numbers = jax.device_put((max_steps, tol, floor))
     batch = min(batch_size, num)
@@ -112,13 +123,8 @@ def _test(
     rows = len(case)
 
     def best(starts, data):
-        """The highest log-likelihood of several starts; one that collapsed does not count."""
-
-        def one(start):
-            found = run(start, data, weights=case, **options)
-            bad = (found.result == RESULTS.degenerate) | (found.result == RESULTS.nonfinite)
-            return jnp.where(bad, -jnp.inf, found.log_likelihood)
-
+        """The highest log-likelihood of several starts."""
+        one = lambda start: level(run(start, data, weights=case, **options))
         return jnp.max(jax.vmap(one)(starts))
 
     def ratio(data, fresh):

@@ -10,19 +10,17 @@ from jaxtyping import Array, Key, PyTree
 from .._compile import Quick
 from .._refittable import Refittable
 from .._refuse import on_host
-from .._results import RESULTS
 from .._sharding import on_automatic_axes
-from .._trees import float_of, in_numpy, num_rows, spread, take
+from .._trees import float_of, num_rows, spread, take
 from ..combinators.tied import Borrowed
 from ..em import Prior, run
 from ..em.chunks import densities as in_stacks
 from ..em.m_step import keep_densities, refit
 from ..em.parts import is_part, take_apart
 from ..em.priors.prior import DEFAULT_FLOOR, blank_stats
-from ..em.search.padding import padded_rows
 from ..em.search.restarts import floor_prior
 from ..em.search.small import ELEMENTS
-from .likelihood_ratio import FEW_ROWS
+from .likelihood_ratio import in_a_bucket, level
 
 NOISE = 3.0  # of the log-densities that draw latent variables inside a component
 
@@ -119,21 +117,19 @@ def _touched(model, chosen) -> dict[int, Array]:
 def _fitted(keys, triples, model, data, weights, prior, max_steps, tol):
     def one(key, triple):
         start = _moved(key, triple, model, data, weights)
-        found = run(
-            start, data, weights=weights, prior=prior, max_steps=max_steps, tol=tol,
-            history_size=max_steps,
-        )  # fmt: skip
-        bad = (found.result == RESULTS.degenerate) | (found.result == RESULTS.nonfinite)
-        return found.model, jnp.where(bad, -jnp.inf, found.log_likelihood)
+        found = _run(start, data, weights, prior, max_steps, tol)
+        return found.model, level(found)
 
     return jax.vmap(one)(keys, triples)
 
 
-def _settle(model, data, weights, prior, max_steps, tol):
-    found = run(
-        model, data, weights=weights, prior=prior, max_steps=max_steps, tol=tol,
-        history_size=max_steps,
-    )  # fmt: skip
+def _run(model, data, weights, prior, max_steps, tol):
+    options = {"max_steps": max_steps, "history_size": max_steps, "tol": tol, "prior": prior}
+    return run(model, data, weights=weights, **options)
+
+
+def _settle(model, data, *options):
+    found = _run(model, data, *options)
     rows = lambda x: (found.model.posterior(x), found.model.component_log_probs(x))
     shares, densities = jax.lax.map(rows, data, batch_size=4096)
     return found.model, found.log_likelihood, shares, densities
@@ -208,10 +204,7 @@ def split_and_merge(
         )
     rows = num_rows(data)
     given = np.ones(rows) if weights is None else np.asarray(weights, float)
-    if rows <= FEW_ROWS:  # another number of rows compiles nothing
-        data, case = padded_rows(in_numpy(data), given, float_of(model))
-    else:
-        case = jnp.asarray(given, float_of(model))
+    data, case = in_a_bucket(data, given, float_of(model))
     prior = floor_prior(model, data, case, floor) if prior is None else prior
     fixed = (data, case, prior, max_steps, jax.device_put(tol))
     model, total, *seen = _settled(model, *fixed)

@@ -93,6 +93,7 @@ def _read(folder, text, name="t.csv", **options):
         ("d,x\n31.1.2024,1\n1.2.2024,2\n", {}, {"d": [0, 1]}),
         ("d,x\n12/31/2024,1\n01/01/2025,2\n", {}, {"d": [0, 1]}),
         ("d,x\n2 Mar 2024,1\n1 Mar 2024,2\n", {}, {"d": [1, 0]}),
+        ("d,x\n2000Q1,1\n2000-Q2,2\n", {}, {"d": [0, 91]}),
         ("a,b,\n1,2,\n3,4,\n", {}, {"a": [1, 3], "b": [2, 4]}),
         ("ä\n1\n".encode("cp1252"), {}, {"ä": [1]}),
         ("ä,g\n1,ü\n".encode() + "2,ö\n".encode("cp1252"), {}, {"ä": [1, 2], "g": ["ü", "ö"]}),
@@ -223,6 +224,13 @@ def test_a_packed_text_with_what_a_macintosh_adds_and_one_that_is_cut(tmp_path):
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"a,b\n1,2\n" * 99)[:-20])
     with pytest.raises(ValueError, match=r"t\.csv\.gz can't be read as gz"):
         read_table(tmp_path / "t.csv.gz")
+
+
+@pytest.mark.parametrize("memory", [None, 0])
+def test_a_bad_line_of_json_is_told_by_its_number(memory, tmp_path):
+    text = '{"a": 1}\n\n{"a": 2}\n{"a": 3\n'
+    with pytest.raises(ValueError, match=r"t\.jsonl can't be read as jsonl: line 4: "):
+        _read(tmp_path, text, "t.jsonl", memory=memory)
 
 
 def test_spans_of_time_are_days(tmp_path):
