@@ -97,7 +97,7 @@ def candidates() -> list[Candidate]:
     Raises:
         ValueError: for a kind of columns that there is none of.
     """
-    own: dict[str, Candidate] = {}
+    known, own = {one.name: one for one in CANDIDATES}, {}
     for family in _below(LogDensity):
         kind = vars(family).get("candidate")
         if kind is not None and kind not in KINDS:
@@ -108,8 +108,7 @@ def candidates() -> list[Candidate]:
         if kind is not None:
             plain = lambda c, family=family: family.template()
             own[family.__name__] = Candidate(family.__name__, plain, KINDS[kind], kind == "counts")
-    listed = [one.name for one in CANDIDATES]
-    return [*CANDIDATES, *(one for name, one in own.items() if name not in listed)]
+    return list((known | own | known).values())
 
 
 def _below(kind: type) -> Iterator[type]:

@@ -14,6 +14,7 @@ from .._hooks import Labelled, Marginalises
 from ..combinators import Censored, IntervalEvent, MarkovChain, OptionalEvent, Sequence
 from ..combinators import Optional as OptionalField
 from ..combinators._conditioning import plain
+from ..data.labels import names_of
 from ..data.structure import structure
 from ..families import BernoulliSet, Categorical
 from ._canvas import DRAWN, colours, each, panels, responsibilities
@@ -124,7 +125,16 @@ def _values(density, ax, seen, held, palette, under):
 @_events.draw.register(Sequence)
 @_events.draw.register(MarkovChain)
 def _lengths(density, ax, seen, held, palette, under):
-    _shared_out(ax, np.asarray(seen.length), held, palette)
+    """Stacked by the rows' posterior probabilities."""
+    edges = np.arange(seen.length.min(), seen.length.max() + 2) - 0.5
+    if len(edges) > BINS:
+        edges = np.linspace(edges[0], edges[-1], BINS)
+    base = np.zeros(len(edges) - 1)
+    for share, colour in zip(held.T, palette, strict=True):
+        heights, _ = np.histogram(seen.length, edges, weights=share)
+        ax.bar(edges[:-1], heights, np.diff(edges), bottom=base, align="edge", color=colour)
+        base = base + heights
+    ax.set(xlabel="length", ylabel="rows")
 
 
 @_events.draw.register(Censored)
@@ -184,7 +194,7 @@ def _curves(ax, grid, parts, palette, **style):
 @_events.draw.register(Categorical)
 @_events.draw.register(BernoulliSet)
 def _labels(part, ax, seen, posterior, palette, under):
-    names = range(part.size) if part.labels is None else part.labels
+    names = names_of(part)
     hot = seen if seen.ndim == 2 else seen[:, None] == np.arange(part.size)
     share = hot.mean(0)
     shown = np.sort(np.argsort(-share, kind="stable")[:MAX_BARS])
@@ -203,15 +213,3 @@ def _labels(part, ax, seen, posterior, palette, under):
     ax.set_ylabel("share of the component's rows")
     if len(shown) < part.size:
         ax.set_xlabel(f"the {len(shown)} commonest of {part.size}")
-
-
-def _shared_out(ax, lengths, posterior, palette):
-    edges = np.arange(lengths.min(), lengths.max() + 2) - 0.5
-    if len(edges) > BINS:
-        edges = np.linspace(edges[0], edges[-1], BINS)
-    base = np.zeros(len(edges) - 1)
-    for share, colour in zip(posterior.T, palette, strict=True):
-        heights, _ = np.histogram(lengths, edges, weights=share)
-        ax.bar(edges[:-1], heights, np.diff(edges), bottom=base, align="edge", color=colour)
-        base = base + heights
-    ax.set(xlabel="length", ylabel="rows")
