@@ -10,19 +10,18 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from .._results import names
-from .._trees import alone, float_of, in_numpy, num_rows, take
+from .._trees import alone, float_of, num_rows, take
 from ..combinators._buckets import bucketed
 from ..regression.centred import Centre, centred, reads_pairs
 from .checks import checked_data, checked_weights, of_dtype
 from .chunks import densities, rows_of_chunk, width
-from .drive import Keeper, Progress, belonging, drive
+from .drive import Keeper, Progress, belonging
 from .entry import Options, check_rows, check_support
-from .expected import log_likelihood
 from .priors.prior import FLOOR_ROWS, folded
 from .run import loop
 from .search import restarts
-from .search.restarts import GOES, Searched, floor_prior, search, table_of
-from .search.small import fits, suits
+from .search.restarts import Searched, floor_prior, search, table_of
+from .search.small import fits, suits, totals
 from .sharded import layout_of, over_rows, placed
 from .solution import Fit, answer, entropy
 from .solver import Rules, result_of
@@ -73,59 +72,36 @@ class Rounds(NamedTuple):
         many, rows = jax.tree.leaves(models)[0].shape[0], num_rows(data)
         each = densities(self.template)
         wide = restarts.lanes_wide(rows, each, many)
-        steps = restarts.round_steps(rows * each * many)
         layout = layout_of(data)
         rules = rules._replace(chunk_size=rows_of_chunk(self.template, data, wide))
         if layout is None:
             data, weights = bucketed(data, weights, width(self.template) * wide)
         first = (models, data, weights, self.options.solver)
         folder, keeper, saved = self.options.checkpoint, None, None
+        max_steps = int(rules.max_steps)
         history: list[History] = []
         if folder is not None:
-            options = self.options._replace(max_steps=int(rules.max_steps))
+            options = self.options._replace(max_steps=max_steps)
             keeper = Keeper(Path(folder) / phase, self.belongs, options)
             saved, history = keeper.resume(_begin, *first)
         # Of no lane: a look at what stands before the first round.
-        lanes, ahead = np.full((1, wide), many), steps
+        lanes = np.full((1, wide), many)
         if self.bar.interrupted:  # in a phase before: one pass, that its models have a score
-            lanes = restarts.groups(np.arange(many), wide, many)
+            lanes, max_steps = restarts.groups(np.arange(many), wide, many), 0
             rules = rules._replace(max_steps=jnp.zeros_like(rules.max_steps))
-        codes, fates = [], np.full(many, GOES)
 
-        def block(states, history):
-            nonlocal lanes, ahead, codes, fates
-            if not len(lanes):
-                return None
-            parts: list[History] = []
-            result: Any = None
-            for group in lanes:
-                states, part, result = _advance(states, group, data, weights, rules, ahead, layout)
-                parts.append(in_numpy(part))
-            fresh, codes = restarts.round_history(lanes, parts, many), names(result)
-            most_steps = int(rules.max_steps)
-            now = restarts.standing(states, history + fresh, codes, most_steps, used)
-            # Looks come after the same steps, wherever a fit was stopped and goes on.
-            since = int(now.num_steps[now.running].max(initial=0)) % steps
-            judged = self.options.validation is None and not since
-            fates = restarts.verdicts(now, most) if judged else np.full(many, GOES)
-            going = np.flatnonzero(now.running & (fates == GOES))
-            lanes, ahead = restarts.groups(going, wide, many), steps - since
-            return states, fresh
+        def further(states, group, ahead):
+            states, part, result = _advance(states, group, data, weights, rules, ahead, layout)
+            return states, part, names(result)
 
-        saved = _begin(*first) if saved is None else saved
-        states, history = drive(block, saved, history, self.bar, keeper)
-        if used is not None:
-            states, history = take((states, history), slice(used))
-            codes, fates = codes[:used], fates[:used]
-        return Searched(states, history, codes, fates, np.arange(len(codes)))
+        return restarts.rounds(
+            further, _begin(*first) if saved is None else saved, history, lanes,
+            steps=restarts.round_steps(rows * each * many), most=most, used=used,
+            options=self.options._replace(max_steps=max_steps), bar=self.bar, keeper=keeper,
+        )  # fmt: skip
 
 
 _near = eqx.filter_jit(centred)
-
-
-@eqx.filter_jit
-def _totals(models, data, chunk):
-    return jax.vmap(lambda m: log_likelihood(m, data, None, chunk).value)(models)
 
 
 def fit_arrays(
@@ -194,7 +170,8 @@ def _fit_checked(key, template, data, weights, options: Options, layout) -> Fit:
     models, scores = found.state.model, np.asarray(found.state.expected.log_likelihood.value)
     validated = None
     if held is not None:
-        validated = np.asarray(_totals(models, held, rows_of_chunk(template, held, len(scores))))
+        chunk = rows_of_chunk(template, held, len(scores))
+        validated = np.asarray(totals(models, held, None, chunk))
         every = np.full(len(table.num_steps), np.nan, validated.dtype)
         every[found.lanes] = validated
         table = table._replace(validation_log_likelihood=every)

@@ -1,6 +1,5 @@
 """EM as an equation: a model's parameters as one vector, and what one EM step changes in it."""
 
-import functools
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -15,7 +14,7 @@ from .chunks import BRIEF, chunk_rows, is_brief, width
 from .expected import Expected, expect
 from .m_step import keep, keep_densities, sound
 from .parts import is_part, parameters, take_apart
-from .priors.prior import about_own_origins, floor_stats
+from .priors.prior import Prior, about_own_origins, floor_stats
 
 
 class Drift(NamedTuple):
@@ -49,12 +48,9 @@ def pass_of(model, data, weights, prior, expected: Expected) -> Pass:
     return Pass((expected.weight, expected.stats, expected.gradient), used, spare)
 
 
-def _totals(leaves, stats, prior) -> list[Any]:
+def _totals(leaves, stats, prior: Prior) -> list[Any]:
     """Statistics and the prior's own."""
-    if prior is None:
-        return stats
-    add = functools.partial(jax.tree.map, jnp.add)
-    return [add(s, extra) for s, extra in zip(stats, about_own_origins(leaves, prior), strict=True)]
+    return jax.tree.map(jnp.add, stats, about_own_origins(leaves, prior))
 
 
 @eqx.filter_custom_jvp
@@ -147,7 +143,7 @@ def _spare(model, used, data, weights, weight):
 class Slope(NamedTuple):
     """The derivative of the residual in the parameters, and the rows that are not its own."""
 
-    matrix: Float[Array, "p p"]
+    matrix: Any  # (p, p), or its triangles
     unmoved: Array  # parameters that no step changes
     idle: Array  # those of them that belong to an emptied density, or to a weight of 0
 
@@ -161,7 +157,7 @@ def jacobian(model, data, weights, prior, seen: Pass) -> Slope:
     """
     vector, build = parameters(model)
     vector = jnp.where(jnp.isfinite(vector), vector, jax.lax.stop_gradient(vector))
-    drift = lambda v: residual(build(v), data, weights, prior, seen, vector.size)
-    change, idle = jax.jacfwd(lambda v: drift(v), has_aux=True)(vector)
+    drift = lambda v: tuple(residual(build(v), data, weights, prior, seen, vector.size))
+    change, idle = jax.jacfwd(drift, has_aux=True)(vector)
     unmoved = jnp.all(change == 0, axis=1)
     return Slope(jnp.diag(unmoved.astype(vector.dtype)) - change, unmoved, idle)

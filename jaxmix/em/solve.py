@@ -20,7 +20,7 @@ from .chunks import is_brief
 from .entry import check_start, enter
 from .parts import parameters, take_apart
 from .priors.prior import DEFAULT_FLOOR, Prior, floor_prior
-from .residual import Pass, jacobian, pass_of, residual
+from .residual import Pass, Slope, jacobian, pass_of, residual
 from .run import loop
 from .solver import PlainEM, Rules, Solver, at_limit, on_boundary
 from .state import begin
@@ -45,15 +45,40 @@ class FixedPoint(NamedTuple):
     result: RESULTS
 
 
-def _search(model, data, weights, prior, floor, max_steps, solver) -> tuple[Array, tuple]:
+class Problem(NamedTuple):
+    """What a fixed point is a function of."""
+
+    model: PyTree
+    data: PyTree
+    weights: Array | None
+    prior: Prior | None
+    floor: Any
+
+    def rows(self) -> tuple[PyTree, Array | None, Prior]:
+        """Data, weights and the prior, where none was given that of the floor."""
+        model, data, weights, prior, floor = self
+        prior = floor_prior(model, data, weights, floor) if prior is None else prior
+        return data, weights, prior
+
+    def at(self, vector: Array) -> PyTree:
+        """The model of these parameters."""
+        return parameters(self.model)[1](vector)
+
+
+def _is_brief(problem: Problem, *_: Any) -> bool:
+    return is_brief(problem.model, problem.data)
+
+
+@functools.partial(Quick, when=_is_brief)
+def _search(problem: Problem, max_steps, solver) -> tuple[Array, tuple]:
     """The parameters at the fixed point, as a vector; what was seen there, without derivatives.
 
     That is the outcome, whose model is still to be built, and the pass.
     """
-    prior = floor_prior(model, data, weights, floor) if prior is None else prior
+    model, (data, weights, prior) = problem.model, problem.rows()
     if take_apart(model).loose:  # their own steps are guarded by the value: no jump crosses them
         solver = PlainEM()
-    rules = Rules(solver, prior, max_steps, -jnp.inf, "rest", residual=is_brief(model, data))
+    rules = Rules(solver, prior, max_steps, -jnp.inf, "rest", residual=_is_brief(problem))
     start = begin(model, data, weights, solver, rules.stopping)
     state, _ = loop(start, data, weights, rules, block=0)
     point, near = parameters(state.model)[0], state.nearness
@@ -75,80 +100,64 @@ def _search(model, data, weights, prior, floor, max_steps, solver) -> tuple[Arra
     return point, (outcome, pass_of(state.model, data, weights, prior, state.expected))
 
 
-_searched = Quick(_search, is_brief)
-
-
 @eqx.filter_custom_jvp
-def _rest(model, data, weights, prior, floor, max_steps, method, solver):
-    return _searched(model, data, weights, prior, floor, max_steps, solver)
+def _rest(problem: Problem, max_steps, method, solver):
+    return _search(problem, max_steps, solver)
 
 
 @_rest.def_jvp
 def _(primals, tangents):
-    model, data, weights, prior, floor, _, method, _ = primals
+    problem, _, method, _ = primals
     vector, arrival = _rest(*primals)
     none, seen = jax.tree.map(lambda _: None, arrival), arrival[1]
-    given, moved = primals[:5], tangents[:5]
+    moved = tangents[0]
     if not jax.tree.leaves(moved):
         return (vector, arrival), (None, none)
-    few = vector.shape[0] <= DENSE or (is_brief(model, data) and vector.shape[0] <= DENSE_BRIEF)
-    factors = None
+    few = vector.shape[0] <= (DENSE_BRIEF if _is_brief(problem) else DENSE)
+    slope = None
     if method == "dense" or (method == "auto" and few):
-        still = jax.lax.stop_gradient
-        factors = _factored(
-            *jax.tree.map(still, (model, data, weights, prior, floor, vector, seen))
-        )
-    return (vector, arrival), (_carried(vector, seen, factors, given, moved), none)
+        slope = _factored(*jax.tree.map(jax.lax.stop_gradient, (problem, vector, seen)))
+    return (vector, arrival), (_carried(vector, seen, slope, problem, moved), none)
 
 
-class Factors(NamedTuple):
-    """I - dEM by its triangles, and the rows that are those of the identity."""
-
-    lu: Any
-    unmoved: Array
-    idle: Array
-
-
-def _factor(model, data, weights, prior, floor, vector, seen: Pass) -> Factors:
-    prior = floor_prior(model, data, weights, floor) if prior is None else prior
-    slope = jacobian(parameters(model)[1](vector), data, weights, prior, seen)
-    return Factors(jax.scipy.linalg.lu_factor(slope.matrix), slope.unmoved, slope.idle)
-
-
-_factored = Quick(_factor, is_brief)
+@functools.partial(Quick, when=_is_brief)
+def _factored(problem: Problem, vector, seen: Pass) -> Slope:
+    slope = jacobian(problem.at(vector), *problem.rows(), seen)
+    return slope._replace(matrix=jax.scipy.linalg.lu_factor(slope.matrix))
 
 
 @eqx.filter_jit
 @functools.partial(eqx.filter_checkpoint, prevent_cse=False)
-def _carried(vector, seen: Pass, factors: Factors | None, given, moved) -> Array:
+def _carried(vector, seen: Pass, slope: Slope | None, given: Problem, moved: Problem) -> Array:
     """How the fixed point moves with what is given.
 
     At rest G(theta, given) = 0, so that dtheta = -(dG/dtheta)^-1 dG/dgiven . dgiven. The matrix is
     the same in derivatives of any order: only products with it are ever differentiated. Backwards
     all of it is computed in one sweep, with nothing kept from a sweep before.
     """
-    fixed, varied = eqx.partition(given, jax.tree.map(lambda t: t is None, moved, is_leaf=_is_none))
+    is_none = lambda node: node is None
+    fixed, varied = eqx.partition(given, jax.tree.map(is_none, moved, is_leaf=is_none))
     leaves, structure = jax.tree.flatten(varied)
     directions = tuple(jax.tree.leaves(moved))
+    whole = lambda leaves: eqx.combine(structure.unflatten(leaves), fixed)
 
     def drift(vector, *leaves):
-        model, data, weights, prior, floor = eqx.combine(structure.unflatten(leaves), fixed)
-        prior = floor_prior(model, data, weights, floor) if prior is None else prior
-        return tuple(residual(parameters(model)[1](vector), data, weights, prior, seen))
+        problem = whole(leaves)
+        return tuple(residual(problem.at(vector), *problem.rows(), seen))
 
     def push(v):
         return jax.jvp(lambda u: drift(u, *leaves), (vector,), (v,), has_aux=True)[1:]
 
-    if factors is None:
+    if slope is None:
         probed, idle = push(jnp.cos(jnp.arange(vector.shape[0], dtype=vector.dtype)))
         unmoved = jax.lax.stop_gradient(probed) == 0
     else:
-        _, unmoved, idle = factors
+        _, unmoved, idle = slope
     _, force, _ = jax.jvp(
         lambda *leaves: drift(vector, *leaves), tuple(leaves), directions, has_aux=True
     )
     # What no step moves keeps its start (fixed degrees of freedom), unless it was emptied.
-    started = lambda *leaves: parameters(eqx.combine(structure.unflatten(leaves), fixed)[0])[0]
+    started = lambda *leaves: parameters(whole(leaves).model)[0]
     start = jax.jvp(started, tuple(leaves), directions)[1]
     force = force + jnp.where(unmoved & ~idle, start, jnp.zeros_like(start))
 
@@ -156,17 +165,13 @@ def _carried(vector, seen: Pass, factors: Factors | None, given, moved) -> Array
         return jnp.where(unmoved, v, jnp.zeros_like(v)) - push(v)[0]
 
     def solved(transposed):
-        if factors is not None:
-            triangles = factors.lu
+        if slope is not None:
+            triangles = slope.matrix
             return lambda _, b: jax.scipy.linalg.lu_solve(triangles, b, trans=int(transposed))
         tol = float(jnp.finfo(vector.dtype).eps ** 0.75)
         return lambda product, b: gmres(product, b, tol=tol, restart=60, maxiter=20)[0]
 
     return jax.lax.custom_linear_solve(product, force, solved(False), solved(True))
-
-
-def _is_none(node) -> bool:
-    return node is None
 
 
 @takes(linear_solve=named("auto", "dense", "gmres"))
@@ -198,16 +203,12 @@ def fixed_point(
     data, weights = enter(model, data, weights)
     check_start(model)
     model, data, centre = centred(model, data, weights)
-    vector, (outcome, _) = _rest(
-        model, data, weights, prior, _number(floor), _number(max_steps), linear_solve,
-        solver_of(accelerate, model),
-    )  # fmt: skip
-    return outcome._replace(model=centre.back(parameters(model)[1](vector)))
-
-
-def _number(value):
-    """A number as an array, so that another compiles nothing; it yields to the model's dtype."""
-    return value if isinstance(value, jax.Array) else jax.device_put(value)
+    # Numbers go in as arrays, so that others compile nothing; they yield to the model's dtype.
+    array = lambda value: value if isinstance(value, jax.Array) else jax.device_put(value)
+    problem = Problem(model, data, weights, prior, array(floor))
+    solver = solver_of(accelerate, model)
+    vector, (outcome, _) = _rest(problem, array(max_steps), linear_solve, solver)
+    return outcome._replace(model=centre.back(problem.at(vector)))
 
 
 def solve(

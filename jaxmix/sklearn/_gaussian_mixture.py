@@ -15,7 +15,7 @@ from .._trees import in_numpy
 from .._warn import warn
 from ..combinators import MixtureSameFamily
 from ..em.chunks import is_brief
-from ..em.search.padding import bucket_of_components, narrowed, widened
+from ..em.search.padding import bucket_of_components, resized
 from . import _covariances as cov
 from ._base import (
     MissingAllowed,
@@ -154,7 +154,7 @@ class GaussianMixture(MixtureAnswers, MissingAllowed):
             before = int(state.num_steps)
             state, trace = climb(state, x, weights, ridge, tol, steps)
             blocks.append(np.asarray(trace)[: min(BLOCK, int(state.num_steps) - before)])
-        state = state._replace(model=narrowed(in_numpy(state.model), size))
+        state = state._replace(model=resized(in_numpy(state.model), size))
         trace = np.concatenate([np.zeros(0), *blocks])
         if self.verbose:
             met = "converged" if bool(state.converged) else "did not converge"
@@ -241,4 +241,4 @@ def _with_room(model: MixtureSameFamily, x: Any) -> MixtureSameFamily:
     compile nothing.
     """
     model = in_numpy(model)
-    return widened(model, bucket_of_components(model.mixing.size)) if is_brief(model, x) else model
+    return resized(model, bucket_of_components(model.mixing.size)) if is_brief(model, x) else model

@@ -1,6 +1,7 @@
 """Starts that do not weaken with the number of data: seeds are single rows or k-means++ centres."""
 
 import functools
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -10,6 +11,7 @@ from jaxtyping import Array, Key, PyTree
 from ... import _loops
 from ..._compile import Quick
 from ..._hooks import Labelled
+from ..._numerics import or_one
 from ..._refuse import checked_key
 from ..._sharding import on_automatic_axes
 from ..._stack import of_arrays
@@ -86,12 +88,10 @@ def init(
     return _init_blocks(key, of_arrays(template), data, weights, plus_plus)
 
 
-def _in_blocks(key, template, data, weights, plus_plus):
+@Quick
+def _init_blocks(key, template, data, weights, plus_plus):
     most = lanes_of(template, data, SEED_ROWS)
     return in_blocks(_init, most)(key, template, data, weights, plus_plus)
-
-
-_init_blocks = Quick(_in_blocks)
 
 
 def _init(key, template, data, weights, plus_plus) -> PyTree:
@@ -117,7 +117,21 @@ def _init(key, template, data, weights, plus_plus) -> PyTree:
     else:
         used = jnp.arange(wanted) < ROWS_ALONE
         share = used.astype(float_of(template))
-    return centre.back(started((k_noise, k_loose), template, sample, share))
+    parts = take_apart(template)
+    seeds = [
+        jax.random.key_data(jax.random.split(k, leaf.stack_shape))
+        for k, leaf in zip(_keys(k_noise, parts.leaves), parts.leaves, strict=True)
+    ]
+    noise = [
+        NUDGE * jax.random.normal(k, a.shape, a.dtype)
+        for k, a in zip(_keys(k_loose, parts.loose), parts.loose, strict=True)
+    ]
+    start = Start(share, seeds=seeds, noise=noise)
+    return centre.back(refitted(*global_fit(template, sample), sample, None, start))
+
+
+def _keys(key, of: list) -> list:
+    return list(jax.random.split(key, len(of))) if of else []
 
 
 def components(template: PyTree, data: PyTree) -> int | None:
@@ -130,54 +144,45 @@ def components(template: PyTree, data: PyTree) -> int | None:
     return eqx.filter_eval_shape(under, template, event).shape[0]
 
 
-def started(keys, template: PyTree, sample: PyTree, share: Array, case=None) -> PyTree:
-    """The template refitted to some rows, each given to components by its share.
+class Start(NamedTuple):
+    """What a start is made of; of several, each with a leading axis of them.
 
-    Args:
-        keys: two, for latent variables inside and for arrays without statistics.
-        template: a model whose structure matters.
-        sample: events, stacked along a leading axis.
-        share: weights (rows, components), or (rows,) where the model is no mixture.
-        case: case weights of the rows, under which they are pooled.
+    - `share` (n, k), or (n,) where the model is no mixture: the weight of a row in a component, 0
+      where the component does not start from it.
+    - `rows` (n,): which rows these are; None for all, as they stand.
+    - `alive` (k,): components that are not padding; None where none is.
+    - `seeds`: of the latent variables inside components; None where there are none.
+    - `noise`: added to each array without statistics.
     """
-    k_noise, k_loose = keys
-    parts = take_apart(template)
-    noise_keys = jax.random.split(k_noise, max(1, len(parts.leaves)))
-    seeds = [
-        jax.random.key_data(jax.random.split(k, leaf.stack_shape))
-        for k, leaf in zip(noise_keys, parts.leaves, strict=False)
-    ]
-    keys = jax.random.split(k_loose, max(1, len(parts.loose)))
-    noise = [
-        NUDGE * jax.random.normal(k, a.shape, a.dtype)
-        for k, a in zip(keys, parts.loose, strict=False)
-    ]
-    placed, pooled = global_fit(template, sample, case)
-    return refitted(placed, pooled, sample, share, case, seeds, noise)
+
+    share: Any
+    rows: Any = None
+    alive: Any = None
+    seeds: Any = None
+    noise: Any = ()
 
 
-def refitted(
-    placed: PyTree, pooled: list, sample: PyTree, share: Array, case, seeds, noise, alive=None
-) -> PyTree:
-    """The global fit refitted to some rows.
+def started(placed: PyTree, pooled: list, data: PyTree, weights: Any, starts: Start) -> PyTree:
+    """Models to start from, stacked: the global fit, with its statistics, refitted to some rows."""
 
-    Args:
-        placed: the global fit.
-        pooled: its statistics.
-        sample: events, stacked along a leading axis.
-        share: weights (rows, components), or (rows,) where the model is no mixture.
-        case: case weights of the rows; None for ones.
-        seeds: of the latent variables inside components; None where there are none.
-        noise: added to each array without statistics.
-        alive: components (k,) that are not padding; None where all are.
-    """
+    def one(start: Start):
+        # Rows that were drawn were drawn by weight.
+        few = (data, weights) if start.rows is None else (take(data, start.rows), None)
+        return refitted(placed, pooled, *few, start)
+
+    return jax.vmap(one)(starts)
+
+
+def refitted(placed: PyTree, pooled: list, sample: PyTree, case: Any, start: Start) -> PyTree:
+    """The global fit, with its statistics, refitted to a sample; `case` are weights, or None."""
     smooth = PSEUDO_VECTORS if is_vector_event(sample) else PSEUDO_ROWS
     parts, mixing = take_apart(placed), getattr(placed, "mixing", None)
+    share, _, alive, seeds, noise = start
     stats = blank_stats(placed, sample, seeds, NOISE, weights=share)
     leaves = []
     for leaf, s, pool in zip(parts.leaves, stats, pooled, strict=True):
         # A field that no row has is 0 everywhere.
-        count = jnp.where(pool.count > 0, pool.count, jnp.ones_like(pool.count))
+        count = or_one(pool.count)
         one = jax.tree.map(lambda a, n=count: a / spread(n, a.ndim), pool)
         if alive is not None and leaf is mixing:
             outcomes = alive.astype(one.outcomes.dtype)
@@ -294,12 +299,9 @@ def _responsibilities(key, template, sample, plus_plus):
 
 def _k_means(key, x, size):
     """k-means++ seeding and three Lloyd steps on coordinates in units of their spread."""
-    missing = jnp.isnan(x)
-    count = jnp.sum(~missing, 0, keepdims=True).astype(x.dtype)
-    mean = jnp.sum(jnp.where(missing, jnp.zeros_like(x), x), 0, keepdims=True) / count
-    r = jnp.where(missing, jnp.zeros_like(x), x - mean)
-    scale = jnp.sqrt(jnp.sum(r * r, 0, keepdims=True) / count)
-    r = r / jnp.where(scale > 0, scale, jnp.ones_like(scale))
+    r = x - jnp.nanmean(x, 0, keepdims=True)
+    r = r / or_one(jnp.sqrt(jnp.nanmean(r * r, 0, keepdims=True)))
+    r = jnp.where(jnp.isnan(r), jnp.zeros_like(r), r)
     k_first, k_rest = jax.random.split(key)
     first = jax.random.randint(k_first, (), 0, r.shape[0])
 
@@ -323,7 +325,6 @@ def _k_means(key, x, size):
     def lloyd(_, centres):
         hot = (assign(centres)[:, None] == jnp.arange(size)[None]).astype(r.dtype)
         counts = jnp.sum(hot, 0)[:, None]
-        means = _dot(hot.T, r) / jnp.where(counts > 0, counts, jnp.ones_like(counts))
-        return jnp.where(counts > 0, means, centres)
+        return jnp.where(counts > 0, _dot(hot.T, r) / or_one(counts), centres)
 
     return assign(_loops.fori_loop(0, 3, lloyd, centres))

@@ -44,25 +44,17 @@ def can_widen(template: PyTree) -> bool:
     )
 
 
-def widened(model: MixtureSameFamily, size: int) -> MixtureSameFamily:
-    """The mixture with room for `size` components, those that are new at probability 0."""
+def resized(model: MixtureSameFamily, size: int) -> MixtureSameFamily:
+    """The first `size` components of a mixture, or room for so many: new ones at probability 0."""
     old = model.mixing.size
     if size == old:
         return model
     index = np.minimum(np.arange(size), old - 1)
-    logits = np.full(size, -np.inf, model.mixing.logits.dtype)
-    logits[:old] = model.mixing.logits
-    parts = pick(model.components, index)
-    return eqx.tree_at(lambda m: (m.mixing.logits, m.components), model, (logits, parts))
-
-
-def narrowed(model: MixtureSameFamily, size: int) -> MixtureSameFamily:
-    """The first `size` components of a mixture."""
-    if size == model.mixing.size:
-        return model
-    logits = model.mixing.logits[:size]
-    parts = pick(model.components, slice(size))
-    return eqx.tree_at(lambda m: (m.mixing.logits, m.components), model, (logits, parts))
+    logits = np.asarray(model.mixing.logits)[index]
+    if size > old:
+        logits[old:] = -np.inf
+    parts = (logits, pick(model.components, index))
+    return eqx.tree_at(lambda m: (m.mixing.logits, m.components), model, parts)
 
 
 def padded_rows(data: PyTree, weights: Any, dtype: Any) -> tuple[PyTree, np.ndarray]:
@@ -97,7 +89,7 @@ def alike(templates: list[PyTree]) -> list[list[int]]:
     for i, template in enumerate(templates):
         kind: Any = i
         if can_widen(template):
-            one = narrowed(in_numpy(template), 1)
+            one = resized(in_numpy(template), 1)
             leaves, structure = jax.tree.flatten(one)
             kind = (structure, *(getattr(a, "shape", a) for a in leaves))
         found.setdefault(kind, []).append(i)
@@ -108,7 +100,7 @@ def rows_under(model: PyTree, data: PyTree) -> np.ndarray:
     """Log-density of each row under a model, in nats, by a program of bucketed shapes."""
     model, rows = in_numpy(model), num_rows(data)
     if can_widen(model):
-        model = widened(model, bucket_of_components(model.mixing.size))
+        model = resized(model, bucket_of_components(model.mixing.size))
     padded, _ = padded_rows(with_room(in_numpy(data)), None, float_of(model))
     return np.asarray(_row_log_probs(model, padded))[:rows]
 

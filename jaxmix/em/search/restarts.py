@@ -8,6 +8,7 @@ decides as it would have without.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -19,16 +20,17 @@ from jaxtyping import PyTree
 from ..._compile import Quick
 from ..._platform import sizes
 from ..._results import FAILED
-from ..._trees import float_of, num_rows, take
+from ..._trees import in_numpy, num_rows, take
 from ..chunks import densities, width
-from ..entry import check_support
+from ..drive import Keeper, Progress, drive
+from ..entry import Options, check_support
 from ..parts import parameters
 from ..priors import prior
 from ..sharded import layout_of, over_rows
 from ..solution import Restarts
 from ..state import History, State
-from .initialise import components, everywhere, has_zeros, started, supported
-from .seeds import seeds
+from .initialise import components, everywhere, global_fit, has_zeros, started, supported
+from .seeds import generator, split, starts
 
 GOES, DROPPED = -1, -2  # verdicts; that on a twin is the lane which it follows
 SHORT = 50  # steps of a short run, after which only the best few go on where steps are dear
@@ -71,30 +73,16 @@ class Standing(NamedTuple):
     shares: np.ndarray
 
 
-def _started(key, template, data, seeds):
-    pick = (lambda rows: data) if seeds.rows is None else functools.partial(take, data)
-    keys = jax.random.split(key, (seeds.share.shape[0], 2))
-    one = lambda k, rows, share: started(k, template, pick(rows), share, seeds.case)
-    return jax.vmap(one, (0, None if seeds.rows is None else 0, 0))(keys, seeds.rows, seeds.share)
-
-
 # Run once, on few rows: the compiler's dearer passes cost more time than they give back. Where the
 # user has asked for still less effort, there are no options.
-_starter = Quick(
-    _started,
-    lambda *_: not jax.config.read("jax_disable_most_optimizations"),
-    {"xla_backend_optimization_level": 1},
+@functools.partial(
+    Quick,
+    when=lambda *_: not jax.config.read("jax_disable_most_optimizations"),
+    options={"xla_backend_optimization_level": 1},
 )
-
-
-def starts(key, template: PyTree, data: PyTree, weights: Any, many: int) -> PyTree:
-    """Models to start from, stacked: rows are drawn on the host, and one program refits to them."""
-    k_seeds, k_inside = jax.random.split(key)
-    size = components(template, data)
-    found = seeds(k_seeds, data, size, many, weights)
-    dtype = float_of(template)
-    found = found._replace(share=found.share.astype(dtype), case=found.case.astype(dtype))
-    return _starter(k_inside, template, data, found)
+def _started(template, data, weights, starts):
+    few = (data, weights) if starts.rows is None else (take(data, starts.rows[0]), None)
+    return started(*global_fit(template, *few), data, weights, starts)
 
 
 @eqx.filter_jit
@@ -133,6 +121,62 @@ def round_history(lanes: np.ndarray, parts: list[History], many: int) -> list[Hi
         whole[rows[there]] = every[there]
         traces.append(whole)
     return [History(*traces)]
+
+
+def rounds(
+    further: Callable[[State, np.ndarray, int], tuple[State, History, list[str]]],
+    states: State,
+    history: list[History],
+    lanes: np.ndarray,
+    *,
+    steps: int,
+    options: Options,
+    bar: Progress,
+    most: int,
+    used: int | None = None,
+    keeper: Keeper | None = None,
+) -> Searched:
+    """Rounds of steps until every lane has stopped, or can't win.
+
+    Args:
+        further: takes a group of lanes so many steps on: from the states of all to these, the
+            traces of the group, and the codes of all.
+        states: where to begin.
+        history: of the rounds before.
+        lanes: groups of those that take part in the first round.
+        steps: between two looks.
+        options: of the fit.
+        bar: shown after each round.
+        most: how many may go on after a short run.
+        used: lanes past these are none.
+        keeper: writes checkpoints.
+    """
+    many, ahead = len(states.running), steps
+    codes, fates = [], np.full(many, GOES)
+
+    def block(states, history):
+        nonlocal lanes, ahead, codes, fates
+        if not len(lanes):
+            return None
+        parts = []
+        for group in lanes:
+            states, part, codes = further(states, group, ahead)
+            parts.append(in_numpy(part))
+        fresh = round_history(lanes, parts, many)
+        now = standing(states, history + fresh, codes, options.max_steps, used)
+        # Looks come after the same steps, wherever a fit was stopped and goes on.
+        since = int(now.num_steps[now.running].max(initial=0)) % steps
+        judged = options.validation is None and not since
+        fates = verdicts(now, most) if judged else np.full(many, GOES)
+        going = np.flatnonzero(now.running & (fates == GOES))
+        lanes, ahead = groups(going, lanes.shape[1], many), steps - since
+        return states, fresh
+
+    states, history = drive(block, states, history, bar, keeper)
+    if used is not None:
+        states, history = take((states, history), slice(used))
+        codes, fates = codes[:used], fates[:used]
+    return Searched(states, history, codes, fates, np.arange(len(codes)))
 
 
 def standing(
@@ -190,9 +234,9 @@ def verdicts(now: Standing, most: int) -> np.ndarray:
     ended, clean = ~now.running, ~now.bad
     best = np.max(now.level[clean], initial=-np.inf)
     order = [int(lane) for lane in _ranked(now)]
-    at_best = ended & clean & (now.level > best - CLOSE)
-    found = sum(bool(at_best[j]) or (clean[j] and _twins(now, j, order[0])) for j in order)
-    settled = found >= max(3, len(ended) // 4)
+    twins = _twins(now)
+    at_best = clean & ((ended & (now.level > best - CLOSE)) | twins[order[0]])
+    settled = at_best.sum() >= max(3, len(ended) // 4)
     out = np.full(len(ended), GOES)
     better: list[int] = []
     for lane in order:
@@ -200,7 +244,7 @@ def verdicts(now: Standing, most: int) -> np.ndarray:
             behind = now.hope[lane] < best or (settled and now.level[lane] < best)
             late = now.num_steps[lane] >= SHORT and len(better) >= most
             collapsed = now.bad[lane] and bool((ended & clean).any())
-            twin = next((other for other in better if _twins(now, lane, other)), DROPPED)
+            twin = next((other for other in better if twins[lane, other]), DROPPED)
             if behind or late or collapsed or twin != DROPPED:
                 out[lane] = twin
         if clean[lane]:
@@ -213,22 +257,24 @@ def _ranked(now: Standing) -> np.ndarray:
     return np.lexsort((-now.level, now.bad))
 
 
-def _twins(now: Standing, one: int, other: int) -> bool:
-    """Whether two lanes are on their way to one optimum, as far as likelihood and shares tell."""
+def _twins(now: Standing) -> np.ndarray:
+    """Which two lanes are on their way to one optimum, as far as likelihood and shares tell."""
+    apart = lambda a: np.abs(a[:, None] - a[None])
     with np.errstate(invalid="ignore"):  # of infinite ones, that are no twins
         foretold = now.level + (now.hope - now.level) / SLACK
-    ends = np.where(now.running, foretold, now.level)[[one, other]]
-    near = np.abs(now.shares[one] - now.shares[other]).max(initial=0.0) < ALIKE
-    return bool(near and np.isfinite(ends).all() and np.ptp(ends) < CLOSE)
+        ends = np.where(now.running, foretold, now.level)
+        near = apart(ends) < CLOSE
+    return near & (apart(now.shares).max(-1, initial=0.0) < ALIKE)
 
 
 def finalists(now: Standing, rows: int) -> tuple[np.ndarray, np.ndarray]:
     """At most two lanes of a search on a sample that go on on all rows, and all lanes' verdicts."""
     now = now._replace(running=np.zeros_like(now.running))
     first, *others = map(int, _ranked(now))
+    twins = _twins(now)
     chosen, out = [first], np.full(len(now.bad), DROPPED)
     for lane in others:
-        twin = next((other for other in chosen if _twins(now, lane, other)), DROPPED)
+        twin = next((other for other in chosen if twins[lane, other]), DROPPED)
         near = (now.level[first] - now.level[lane]) * rows < APART
         if twin == DROPPED and near and len(chosen) < 2 and not now.bad[lane]:
             chosen.append(lane)
@@ -239,11 +285,9 @@ def finalists(now: Standing, rows: int) -> tuple[np.ndarray, np.ndarray]:
 
 def told(fates: np.ndarray, codes: list[str]) -> list[str]:
     """The table's words: what became of a lane that was not run to its end, else its code."""
-    words = {GOES: None, DROPPED: "dropped"}
-    return [
-        words.get(int(fate), f"twin of {fate}") or code
-        for fate, code in zip(fates, codes, strict=True)
-    ]
+    left = lambda fate: "dropped" if fate == DROPPED else f"twin of {fate}"
+    each = zip(fates, codes, strict=True)
+    return [code if fate == GOES else left(fate) for fate, code in each]
 
 
 def search_rows(template: PyTree) -> int:
@@ -256,28 +300,34 @@ def search_rows(template: PyTree) -> int:
 def search(key, template, data, weights, options, go) -> tuple[Searched, Restarts, Any]:
     """The lanes that went on to the end, the table of all restarts, and the prior."""
     rows, many, few = num_rows(data), options.num_restarts, search_rows(template)
-    k_start, k_rows = jax.random.split(key)
-    models = starts(k_start, template, data, weights, many)
+    k_start, k_rows = split(key, 2)
+    drawn = starts(k_start, template, data, components(template, data), many, weights)
+    models = _started(template, data, weights, drawn)
     lift = lambda m: _supported(m, template, data, weights, layout_of(data)) if has_zeros(m) else m
     models = lift(models)
-    check_support(take(models, 0), data, weights)
+
+    def checked(found: Searched) -> Searched:
+        if not np.isfinite(found.state.expected.log_likelihood.value).all():
+            check_support(take(models, 0), data, weights)
+        return found
+
     full = options.prior
     if full is None:
         full = floor_prior(template, data, weights, options.floor)
     if rows <= few:
         most = many if rows * densities(template) * many <= CHEAP else 4
-        found = go.run(models, data, weights, options.rules(full), most=most)
+        found = checked(go.run(models, data, weights, options.rules(full), most=most))
         return found, table_of(found), full
-    index = jax.random.choice(k_rows, rows, (few,), replace=False)
+    index = np.sort(generator(k_rows).choice(rows, few, replace=False))
     part = take(data, index)
     part_weights = None if weights is None else weights[index]
     shorter = options._replace(max_steps=min(SHORT, options.max_steps)).rules(full)
-    short = go.run(models, part, part_weights, shorter, "search", most=many)
+    short = checked(go.run(models, part, part_weights, shorter, "search", most=many))
     now = standing(short.state, short.history, short.codes, 0)
     chosen, fates = finalists(now, few)
     pair = np.resize(chosen, min(2, many))
     best = lift(take(short.state.model, jnp.asarray(pair)))
-    found = go.run(best, data, weights, options.rules(full), most=many, used=len(chosen))
+    found = checked(go.run(best, data, weights, options.rules(full), most=many, used=len(chosen)))
     share = np.asarray(found.state.expected.weight)[0] / np.asarray(short.state.expected.weight)
     last = np.where(found.fates >= 0, chosen[found.fates], found.fates)
     table = continued(
@@ -289,11 +339,9 @@ def search(key, template, data, weights, options, go) -> tuple[Searched, Restart
 def continued(table: Restarts, last: Restarts, lanes: Any, share: Any) -> Restarts:
     """The table of a search on a sample, once some lanes have gone on over all rows."""
     table = table._replace(log_likelihood=share * table.log_likelihood)
-    for lane, score, steps, result in zip(
-        lanes, last.log_likelihood, last.num_steps, last.result, strict=True
-    ):
-        table.log_likelihood[lane], table.num_steps[lane] = score, steps
-        table.result[lane] = result
+    for at, lane in enumerate(lanes):
+        for name in ("log_likelihood", "num_steps", "result"):
+            getattr(table, name)[lane] = getattr(last, name)[at]
     return table
 
 

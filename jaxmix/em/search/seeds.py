@@ -4,7 +4,7 @@ Rows are drawn in NumPy: seeding compiles nothing, and another number of rows, c
 restarts compiles nothing either.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,25 +12,40 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Key, PyTree
 
 from ..._k_means import canonical_order, lloyd, plus_plus
-from ..._trees import num_rows
-from .initialise import ROWS_A_COMPONENT, ROWS_ALONE, SEED_ROWS, is_vector_event
+from ..._refittable import Refittable
+from ..._trees import float_of, num_rows
+from ...combinators import Composite
+from ..parts import take_apart
+from .initialise import NUDGE, ROWS_A_COMPONENT, ROWS_ALONE, SEED_ROWS, Start, is_vector_event
 
 LLOYD_STEPS = 100
 PRINCIPAL = 128  # columns up to which the axes are cheap
 READ_WHOLE = 1 << 28  # bytes; of larger arrays only the rows wanted leave their device
 
 
-class Seeds(NamedTuple):
-    """Rows, and the weight with which each component starts from each.
+def starts(
+    key: Key[Array, ""], model: PyTree, data: PyTree, size: int | None, many: int, weights: Any
+) -> Start:
+    """What `many` restarts of a model start from, in arrays of its shapes; for `size` see `seeds`."""
+    found = seeds(key, data, size, many, weights)
+    random = generator(key).spawn(1)[0]  # the seeds have used the generator itself
+    parts, bits = take_apart(model), None
+    if not _is_flat(model):
+        draw = lambda leaf: random.integers(0, 1 << 32, (many, *leaf.stack_shape, 2), np.uint32)
+        bits = [draw(leaf) for leaf in parts.leaves]
+    noise = [
+        (NUDGE * random.standard_normal((many, *a.shape))).astype(a.dtype) for a in parts.loose
+    ]
+    return found._replace(share=found.share.astype(float_of(model)), seeds=bits, noise=noise)
 
-    `rows` (restarts, n) are positions in the data, or None where every row was taken as it stands.
-    `share` (restarts, n, components) is 0 on rows that a component does not start from; it is
-    (restarts, n) for a model that is no mixture. `case` (n,) are their case weights, 1 on average.
-    """
 
-    rows: np.ndarray | None
-    share: np.ndarray
-    case: np.ndarray
+def _is_flat(model: PyTree) -> bool:
+    """Whether a mixture's components have no latent variables inside that could want noise."""
+    stack = getattr(model, "components", None)
+    plain = lambda node: isinstance(node, Refittable)
+    if isinstance(stack, Composite):
+        return all(plain(part) for _, part in stack.items())
+    return plain(stack)
 
 
 def generator(key: Key[Array, ""]) -> np.random.Generator:
@@ -49,8 +64,8 @@ def split(key: Key[Array, ""], count: int) -> list[Key[Array, ""]]:
 
 def seeds(
     key: Key[Array, ""], data: PyTree, size: int | None, many: int, weights: Array | None = None
-) -> Seeds:
-    """Seeds of `many` starts of a mixture with `size` components.
+) -> Start:
+    """Which rows each component starts from, in `many` starts of a mixture with `size` components.
 
     Of four starts of a mixture over vectors, in turn, no kind is the best on every problem:
 
@@ -89,7 +104,6 @@ def seeds(
         case = np.ones(SEED_ROWS)
     case = case / case[case > 0].mean()
     share = np.zeros((many, len(case), size or 1), np.float32)
-    found = Seeds(rows, share if size else share[..., 0], case)
     if size is None:
         _few_rows(share, case, random, min(ROWS_ALONE, len(case)))
     elif not is_vector_event(data) or size == 1:
@@ -106,7 +120,7 @@ def seeds(
         _clusters(ordered[lanes(2)], _principal(of(2), case), case, random, trials=1)
         _clusters(ordered[lanes(3)], of(3), case, random, trials=1, max_steps=0)
         share[:, order] = ordered
-    return found
+    return Start(share if size else share[..., 0], rows)
 
 
 def _quantiles(weights: np.ndarray, level: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from ...combinators._labels import posterior_of
 from ..chunks import densities
 from ..entry import enter
 from ..priors.prior import Prior
-from ..search.padding import bucket_of_components, can_widen, narrowed, padded_rows, widened
+from ..search.padding import bucket_of_components, can_widen, padded_rows, resized
 from ..solve import fixed_point
 
 ELEMENTS = 2_000_000  # rows x densities x resamples up to which compiling costs more than running
@@ -114,7 +114,7 @@ def bootstrap(
     numbers = (np.asarray(rows), prior, np.asarray(max_steps))
     if prior is not None or not can_widen(model):
         return _refits(key, model, data, case, *numbers, *static)
-    wide = widened(in_numpy(model), bucket_of_components(model.mixing.size))
+    wide = resized(in_numpy(model), bucket_of_components(model.mixing.size))
     found = _refits(key, wide, data, case, *numbers, *static)
     return Bootstrap(_narrowed(found.models, wide, model.mixing.size), found.result)
 
@@ -134,7 +134,7 @@ def _narrowed(models: PyTree, wide: PyTree, size: int) -> PyTree:
         return models
     places = jax.tree.map(lambda a: np.arange(np.size(a)).reshape(np.shape(a)), wide)
     cut = lambda a, kept: np.asarray(a).reshape(len(a), -1)[:, kept]
-    return jax.device_put(jax.tree.map(cut, models, narrowed(places, size)))
+    return jax.device_put(jax.tree.map(cut, models, resized(places, size)))
 
 
 def _is_brief(key, model, data, case, rows, prior, max_steps, num, parametric) -> bool:
