@@ -111,11 +111,9 @@ def choose(
             jax.random.key(seed), models[k], data, weights=case, num_restarts=restarts,
             prior=conjugate_prior(models[k], data, rows=prior) if prior else None, progress=False,
         ))  # fmt: skip
-    fits = {k: fits[k] for k in sizes}
-    sound = [k for k, fit in fits.items() if is_sound(fit)]
+    sound = sorted((k for k in sizes if is_sound(fits[k])), key=lambda k: fits[k].bic)
     if not sound:
         raise ValueError(COLLAPSED)
-    sound = sorted(sound, key=lambda k: fits[k].bic)
     if few is None:
         return Found(data, fits, sound[0], fits[sound[0]], most)
     every: Any
@@ -152,17 +150,15 @@ def side_by_side(sizes: Sequence[int], fitted: Callable[[int], Any]) -> dict[int
         with jax.enable_x64(x64):  # a setting of each thread's own
             return k, fitted(k)
 
-    left = list(sizes)
+    found: dict[int, Any] = dict.fromkeys(sizes)
+    left = lambda: ", ".join(str(k) for k, ended in found.items() if ended is None)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = {}
-        at_work("Fitting mixtures", f"K = {', '.join(map(str, left))} left")
+        at_work("Fitting mixtures", f"K = {left()} left")
         for task in as_completed([pool.submit(one, k) for k in sizes]):
-            k, ended = task.result()
-            found[k] = ended
-            left.remove(k)
-            print(f"K = {k}: BIC {ended.bic:.1f}", flush=True)
-            at_work("Fitting mixtures", f"K = {', '.join(map(str, left))} left")
-        return found
+            k, found[k] = task.result()
+            print(f"K = {k}: BIC {found[k].bic:.1f}", flush=True)
+            at_work("Fitting mixtures", f"K = {left()} left")
+    return found
 
 
 def is_sound(fit: Any) -> bool:

@@ -77,8 +77,9 @@ def _number(density: PyTree, size: float | None, tail: float) -> str:
 
 
 @_events.describe.register(OptionalField)
-def _optional(density: OptionalField, size: float | None, tail: float) -> str:
-    rate = density.p_missing
+@_events.describe.register(Censored)
+def _wrapped(density: OptionalField | Censored, size: float | None, tail: float) -> str:
+    rate = getattr(density, "p_missing", None)
     missing = "" if rate is None else f"; missing {float(rate):.0%}"
     return words(density.value, size, tail) + missing
 
@@ -94,15 +95,9 @@ def _hurdle(density: Hurdle, size: float | None, tail: float) -> str:
     return ", ".join([*shares, f"else {left}" if shares else left])
 
 
-@_events.describe.register(Censored)
-def _censored(density: Censored, size: float | None, tail: float) -> str:
-    return words(density.value, size, tail)
-
-
 @_events.describe.register(Categorical)
 @_events.describe.register(BernoulliSet)
 def _labels(density: Categorical | BernoulliSet, size: float | None, tail: float) -> str:
-    del tail
     pairs = zip(probs_of(density), names_of(density), strict=True)
     shares = sorted(pairs, key=lambda p: -p[0])
     return ", ".join(f"{name} {share(p, size)}" for p, name in shares[:MOST] if p >= LEAST)

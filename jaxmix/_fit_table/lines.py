@@ -117,7 +117,6 @@ class Lines(io.TextIOBase):
         return True
 
     def read(self, size: int | None = -1) -> str:
-        del size
         return "".join(f"{line}\n" for line in islice(self._lines, AT_ONCE))
 
 

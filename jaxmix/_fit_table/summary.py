@@ -113,13 +113,12 @@ def paragraph(name: str, rows: int, found: Any, told: Summary, posterior: np.nda
     k = found.chosen
     least, most = min(found.fits), max(found.fits)
     by = "as was asked" if least == most else f"chosen by BIC among {least} to {most}"
-    if k == 1 and least == most:
-        return f"The {rows} rows of {name} are described by one group, {by}.{doubt(found)}"
     if k == 1:
-        return (
-            f"The {rows} rows of {name} form one group: among mixtures of {least} to {most} components BIC "
-            f"prefers a single one.{doubt(found)}"
-        )
+        said = f"are described by one group, {by}"
+        if least < most:
+            among = f"mixtures of {least} to {most} components"
+            said = f"form one group: among {among} BIC prefers a single one"
+        return f"The {rows} rows of {name} {said}.{doubt(found)}"
     shares = ", ".join(f"{share:.0%}" for share in probs_of(found.best.model.mixing))
     sure = float(np.mean(posterior.max(1) >= SURE))
     bits = [f for f, nats in told.separation.items() if nats > 0.05 * np.log(k)][:3]

@@ -112,7 +112,6 @@ def likelihood_ratio_test(
 
 def _is_brief(key, null, alternative, data, case, max_steps, tol, floor, num, restarts, *_) -> bool:
     """Whether all fits cost less than compiling them well."""
-    del key, null, max_steps, tol, floor
     return len(case) * max(1, densities(alternative)) * num * (restarts + 2) <= ELEMENTS
 
 

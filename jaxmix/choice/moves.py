@@ -99,19 +99,11 @@ def _touched(model, chosen) -> dict[int, Array]:
 
     Parts that components share (tied ones, mixing weights) are in none of them.
     """
-    own = lambda tree: [
-        node
-        for node in jax.tree.leaves(tree, is_leaf=lambda n: is_part(n) or isinstance(n, Borrowed))
-        if isinstance(node, Refittable)
-    ]
-    if isinstance(model.components, tuple):
-        pairs = [(leaf, chosen[k]) for k, part in enumerate(model.components) for leaf in own(part)]
-    else:
-        pairs = [(leaf, chosen) for leaf in own(model.components)]
-    wide = lambda leaf, use: spread(use, len(leaf.stack_shape))
-    return {
-        _identity(leaf): jnp.broadcast_to(wide(leaf, use), leaf.stack_shape) for leaf, use in pairs
-    }
+    is_leaf = lambda node: is_part(node) or isinstance(node, Borrowed)
+    nodes = jax.tree.leaves(model.components, is_leaf=is_leaf)
+    own = [node for node in nodes if isinstance(node, Refittable)]
+    wide = lambda shape: jnp.broadcast_to(spread(chosen, len(shape)), shape)
+    return {_identity(leaf): wide(leaf.stack_shape) for leaf in own}
 
 
 def _fitted(keys, triples, model, data, weights, prior, max_steps, tol):

@@ -115,14 +115,10 @@ def _decode_label(density: Categorical | MarkovChain, events: Any) -> list:
 
 @_events.decode.register(Censored)
 def _decode_interval(density: Censored, events: Any) -> list:
-    del density
-    return [
-        low if low == high else (low, high)
-        for low, high in zip(*(end.tolist() for end in events), strict=True)
-    ]
+    ends = zip(*(end.tolist() for end in events), strict=True)
+    return [low if low == high else (low, high) for low, high in ends]
 
 
 @_events.decode.register(NoisyNormal)
 def _decode_noisy(density: NoisyNormal, events: Any) -> list:
-    del density
     return list(zip(map(tuple, events.value.tolist()), events.noise, strict=True))

@@ -82,7 +82,7 @@ def covariances_of(factors: np.ndarray, kind: str) -> np.ndarray:
     return roots**2 if kind in ("diag", "spherical") else roots @ np.swapaxes(roots, -1, -2)
 
 
-def estimate(x: np.ndarray, groups: list[tuple[Any, np.ndarray]], ridge: float, kind: str) -> tuple:
+def estimate(x: np.ndarray, groups: list[tuple[Any, np.ndarray]], ridge: float, kind: str) -> list:
     """Weights, means and covariances of groups of rows, each (which rows, their weights)."""
     counts = np.array([w.sum() for _, w in groups]) + 10 * np.finfo(x.dtype).eps
     means = np.stack([w @ x[rows] for rows, w in groups]) / counts[:, None]
@@ -97,12 +97,8 @@ def estimate(x: np.ndarray, groups: list[tuple[Any, np.ndarray]], ridge: float, 
     if kind == "spherical":
         covariances = covariances.mean(1)
     added = ridge * np.eye(x.shape[1]) if kind in ("full", "tied") else ridge
-    dtype = x.dtype
-    return (
-        (counts / counts.sum()).astype(dtype),
-        means.astype(dtype),
-        (covariances + added).astype(dtype),
-    )
+    found = counts / counts.sum(), means, covariances + added
+    return [part.astype(x.dtype) for part in found]
 
 
 @functools.lru_cache

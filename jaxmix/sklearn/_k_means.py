@@ -124,18 +124,18 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Mi
         if len(x) < self.n_clusters:
             raise ValueError(f"n_samples={len(x)} should be >= n_clusters={self.n_clusters}.")
         random = check_random_state(self.random_state)
-        best: Any = None
-        for number in range(self._num_starts()):
-            centres, steps = run_lloyd(
-                x, self._seeds(x, weights, random), weights, tol=self.tol, max_iter=self.max_iter
-            )
+
+        def start(number: int) -> tuple:
+            seeds = self._seeds(x, weights, random)
+            centres, steps = run_lloyd(x, seeds, weights, tol=self.tol, max_iter=self.max_iter)
             labels = nearest(x, centres)
             apart = np.nansum((x - centres[labels]) ** 2, axis=1)
             inertia = float(np.sum(apart if weights is None else weights * apart))
             if self.verbose:
                 print(f"Start {number}: inertia {inertia:.6g} after {steps} steps.")
-            if best is None or inertia < best[0]:
-                best = (inertia, centres, labels, steps)
+            return inertia, centres, labels, steps
+
+        best = min(map(start, range(self._num_starts())), key=lambda found: found[0])
         self.inertia_, self.cluster_centers_, self.labels_, self.n_iter_ = best
         self._n_features_out = self.n_clusters
         distinct = len(np.unique(self.labels_))

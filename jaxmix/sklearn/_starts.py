@@ -50,11 +50,9 @@ def start_of(mixture: Any, x, weights, given: tuple, random) -> tuple:
         return given
     groups = _groups(x, mixture.n_components, mixture.init_params, weights, random)
     found = cov.estimate(filled(x, weights), groups, mixture.reg_covar, mixture.covariance_type)
-    factors = given[2]
-    if factors is None:
-        factors = cov.factors_of(found[2], mixture.covariance_type)
-    pick = lambda mine, theirs: theirs if mine is None else mine
-    return pick(given[0], found[0]), pick(given[1], found[1]), factors
+    if given[2] is None:
+        found[2] = cov.factors_of(found[2], mixture.covariance_type)
+    return tuple(b if a is None else a for a, b in zip(given, found, strict=True))
 
 
 def _groups(
