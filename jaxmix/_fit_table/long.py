@@ -91,6 +91,11 @@ def drawn(pieces: Iterable[Any], wanted: int, seed: int) -> Drawn:
     # A stream of its own: a table simulated from this very seed is not drawn by its values.
     rng = np.random.default_rng([seed, *b"rows"])
     kept, tickets, shown = [], [], []
+
+    def fewer() -> tuple[list, list, float]:
+        least = pd.concat(tickets).nsmallest(wanted)
+        return [pd.concat(kept).loc[least.index]], [least], float(least.iloc[-1])
+
     last, rows = 1.0, 0  # every row draws a ticket; those below the last one stay
     seen: dict[str, _Seen] = {}
     for piece in passing(pieces, "Reading"):
@@ -98,28 +103,19 @@ def drawn(pieces: Iterable[Any], wanted: int, seed: int) -> Drawn:
         rows += len(piece)
         new = {at for c in piece for at in seen.setdefault(c, _Seen()).of(piece[c])}
         shown.append(piece.iloc[sorted(new)])
-        ticket = rng.random(len(piece))
+        ticket = pd.Series(rng.random(len(piece)), piece.index)
         kept.append(piece[ticket < last])
         tickets.append(ticket[ticket < last])
         if sum(map(len, tickets)) > 2 * wanted:
-            kept, tickets, last = _fewer(kept, tickets, wanted)
+            kept, tickets, last = fewer()
     if rows == 0:
         raise ValueError("it has no rows")
-    (at_random,), _, _ = _fewer(kept, tickets, wanted)
-    at_random = at_random.sort_index()
+    at_random = fewer()[0][0].sort_index()
     beside = pd.concat(shown)
     beside = beside[~beside.index.isin(at_random.index)]
     frame = pd.concat([at_random, beside])
     numbers = at_random.index.to_numpy()
     return Drawn(frame.reset_index(drop=True), len(at_random), numbers, rows)
-
-
-def _fewer(kept: list, tickets: list, wanted: int) -> tuple[list, list, float]:
-    import pandas as pd
-
-    ticket = np.concatenate(tickets)
-    least = np.argsort(ticket)[:wanted]
-    return [pd.concat(kept).iloc[least]], [ticket[least]], float(ticket[least[-1]])
 
 
 class _Seen:

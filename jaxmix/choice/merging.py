@@ -3,20 +3,16 @@
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
 from .._arguments import density, rows, takes
-from .._compile import Quick
 from .._hooks import TellsPosterior
 from .._sharding import on_automatic_axes
 from .._stack import pick
-from .._trees import float_of, in_numpy, num_rows
 from ..combinators import Mixture, MixtureSameFamily
-from ..em.chunks import is_brief
-from ..em.search.padding import padded_rows
+from ..em.search.padding import rows_under
 
 
 class Merging(eqx.Module):
@@ -89,11 +85,6 @@ def _group(components: Any, weights: Array, part: np.ndarray) -> PyTree:
     return MixtureSameFamily(weights, pick(components, part))
 
 
-_responsibilities = Quick(
-    lambda model, data: jax.lax.map(model.posterior, data, batch_size=4096), is_brief
-)
-
-
 def _plogp(p):
     return np.where(p > 0, p * np.log(np.where(p > 0, p, 1)), 0)
 
@@ -132,8 +123,7 @@ def merge_components(model: PyTree, data: PyTree, *, weights: Array | None = Non
             f"merge_components takes a mixture, with a method `posterior`; "
             f"{type(model).__name__} has none."
         )
-    padded, _ = padded_rows(in_numpy(data), None, float_of(model))  # others compile nothing
-    shares = np.asarray(_responsibilities(model, padded))[: num_rows(data)]
+    shares = rows_under(model, data, "posterior")
     case = np.ones(len(shares)) if weights is None else np.asarray(weights)
     size = shares.shape[1]
     current, clusters = shares.astype(float), [[k] for k in range(size)]

@@ -96,17 +96,17 @@ def alike(templates: list[PyTree]) -> list[list[int]]:
     return list(found.values())
 
 
-def rows_under(model: PyTree, data: PyTree) -> np.ndarray:
-    """Log-density of each row under a model, in nats, by a program of bucketed shapes."""
-    model, rows = in_numpy(model), num_rows(data)
+def rows_under(model: PyTree, data: PyTree, method: str = "log_prob") -> np.ndarray:
+    """What a method says of each row: numbers, or one for each component; by bucketed shapes."""
+    model, rows, size = in_numpy(model), num_rows(data), getattr(model, "num_components", 1)
     if can_widen(model):
         model = resized(model, bucket_of_components(model.mixing.size))
     padded, _ = padded_rows(with_room(in_numpy(data)), None, float_of(model))
-    return np.asarray(_row_log_probs(model, padded))[:rows]
+    found = np.asarray(_each_row(model, padded, method))[:rows]
+    return found if found.ndim == 1 else found[:, :size]
 
 
-def _log_probs(model, data):
-    return jax.lax.map(model.log_prob, data, batch_size=4096)
-
-
-_row_log_probs = Quick(_log_probs, is_brief)
+_each_row = Quick(
+    lambda model, data, method: jax.lax.map(getattr(model, method), data, batch_size=4096),
+    lambda model, data, method: is_brief(model, data),
+)
