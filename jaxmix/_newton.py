@@ -31,7 +31,8 @@ def newton_maximum(
         return jax.vmap(one)(start, given)
     given_still = jax.lax.stop_gradient(given)
     if derivatives is None:
-        derivatives = lambda *args: (jax.grad(value)(*args), jax.hessian(value)(*args))
+        twice = jax.jacfwd(lambda *args: (jax.grad(value)(*args),) * 2, has_aux=True)
+        derivatives = lambda *args: twice(*args)[::-1]
     eye = jnp.eye(start.shape[0], dtype=start.dtype)
     enough = jnp.sqrt(jnp.finfo(start.dtype).eps)
 

@@ -68,7 +68,8 @@ def _place_of(values: Sequence[PyTree], to: Callable) -> tuple[Array, Array]:
 
     Of densities, or of what stands for them in a fit; of several, by their precisions.
     """
-    quartiles = [[to(constant(v).quantile(p)) for p in (0.25, 0.5, 0.75)] for v in values]
+    shares = as_numbers(values, np.array([0.25, 0.5, 0.75]))[0]
+    quartiles = [to(jax.vmap(constant(v).quantile)(shares)) for v in values]
     places = [(middle, 0.5 * (upper - lower)) for lower, middle, upper in quartiles]
     precision = functools.reduce(operator.add, [spread**-2 for _, spread in places])
     weighed = functools.reduce(operator.add, [middle * spread**-2 for middle, spread in places])

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .. import _loops
 from ._special import LOG_2_PI
 
 
@@ -112,11 +113,13 @@ def concentration_of(
     from it, from the start A (dim - A^2) / (1 - A^2) of Banerjee et al. (2005, JMLR 6).
     """
     wanted = jnp.log(length) - jnp.log(gap_of_square / (1 + length))
-    log_kappa = jnp.log(length * (dim - length * length)) - jnp.log(gap_of_square)
-    for _ in range(6):
+    start = jnp.log(length * (dim - length * length)) - jnp.log(gap_of_square)
+
+    def newton(_, log_kappa):
         kappa = jnp.exp(log_kappa)
         ratio, gap = mean_length(dim, kappa)
         slope = (kappa * gap * (1 + ratio) - (dim - 1) * ratio) / (ratio * gap)
         slope = jnp.clip(slope, 0.4, 2.0)
-        log_kappa = log_kappa - (jnp.log(ratio) - jnp.log(gap) - wanted) / slope
-    return jnp.exp(log_kappa)
+        return log_kappa - (jnp.log(ratio) - jnp.log(gap) - wanted) / slope
+
+    return jnp.exp(_loops.fori_loop(0, 6, newton, start))

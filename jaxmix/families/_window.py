@@ -28,6 +28,8 @@ MILLS = (
     -3.417520547517385e-14, -8.218928209118353e-14, 1.554166958967927e-14,
 )
 # fmt: on
+# Of single and of double precision, as powers: no longer than the series, so that nothing cancels.
+POWERS = [np.polynomial.chebyshev.cheb2poly(MILLS[:n]).tolist() for n in (14, len(MILLS))]
 
 
 def log_mills(x: Array) -> Array:
@@ -37,10 +39,9 @@ def log_mills(x: Array) -> Array:
     polynomial: nothing cancels where it is differentiated.
     """
     t = (x - 2) / (x + 2)
-    ahead, behind = jnp.zeros_like(t), jnp.zeros_like(t)
-    for c in reversed(MILLS[1 : 14 if t.dtype.itemsize <= 4 else None]):
-        ahead, behind = 2 * t * ahead - behind + c, ahead
-    ratio = t * ahead - behind + MILLS[0]
+    *coefficients, ratio = POWERS[t.dtype.itemsize > 4]
+    for c in reversed(coefficients):
+        ratio = t * ratio + c
     unit = jax.lax.stop_gradient(jnp.maximum(x, jnp.ones_like(x)))  # else the square may overflow
     share = x / unit
     bound = share + jnp.sqrt(share * share + (8 / np.pi) / unit / unit)
@@ -92,7 +93,14 @@ def log_integral(seen: Window, finite: tuple[bool, bool]) -> Array:
     one = jnp.ones_like(seen.slope)
     # From an end: what lies beyond it, less what lies beyond the other one.
     steep = jnp.where(inside, one, -seen.side * seen.slope)
-    from_end = log_mills(steep)
+    if all(finite):
+        width = seen.high - seen.low
+        curve = (jnp.abs(seen.slope) + 0.5 * width) * width
+        narrow = curve < 1
+        wide = jnp.where(inside | narrow, one, width)
+        from_end, beyond = log_mills(jnp.stack([steep, steep + wide]))
+    else:
+        from_end = log_mills(steep)
     # From inside: two sides, of which neither is negative. Beyond ALL of the scale there is nothing,
     # whose derivatives in a far end would be 0 times infinity.
     heights = [
@@ -107,11 +115,7 @@ def log_integral(seen: Window, finite: tuple[bool, bool]) -> Array:
     if not all(finite):
         around = 0.5 * float(np.log(np.pi / 2)) + jnp.log(both) + 0.5 * seen.slope**2
         return jnp.where(inside, around, from_end)
-    width = seen.high - seen.low
-    curve = (jnp.abs(seen.slope) + 0.5 * width) * width
-    narrow = curve < 1
-    wide = jnp.where(inside | narrow, one, width)
-    lost = -wide * (0.5 * wide + steep) + log_mills(steep + wide) - from_end
+    lost = -wide * (0.5 * wide + steep) + beyond - from_end
     from_end = from_end + jnp.log1p(-jnp.exp(jnp.where(inside | narrow, -one, lost)))
     around = 0.5 * float(np.log(np.pi / 2)) + 0.5 * seen.slope**2
     around = around + jnp.log(jnp.where(narrow, one, both))

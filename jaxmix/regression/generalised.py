@@ -148,10 +148,14 @@ class GeneralisedLinear(ByChunk):
 
     def _derivatives(self, y, eta, shapes) -> Local:
         value = lambda eta, shapes: self.local_log_prob(y, eta, shapes)
-        score, slopes = jax.grad(value, (0, 1))(eta, shapes)
-        information = -jax.hessian(value)(eta, shapes)
-        curvatures = -jnp.diagonal(jax.hessian(value, 1)(eta, shapes))
-        return Local(score, information, slopes, curvatures)
+
+        def twice(which):  # of one pass: gradient and Hessian in one argument
+            first = jax.grad(value, which)
+            return jax.jacfwd(lambda *at: (first(*at),) * 2, which, has_aux=True)(eta, shapes)
+
+        information, score = twice(0)
+        curvatures, slopes = twice(1) if self.shapes else (jnp.diag(shapes), shapes)
+        return Local(score, -information, slopes, -jnp.diagonal(curvatures))
 
     def _local(self, event, origin) -> tuple[Array, Local]:
         y, _, offset, x = self._taken(event)
