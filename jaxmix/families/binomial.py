@@ -7,15 +7,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Scalar
 
-from .._log_sums import logsumexp
-from ._family import logit, one_event, sigmoid_of
-from ._special import deviance, log_factorial_gap
+from ._family import logit, sigmoid_of
 from ._support import whole
 from .bernoulli import Coins
-from .categorical import Counts
+from .multinomial import OfTrials
 
 
-class Binomial(Coins):
+class Binomial(Coins, OfTrials):
     """Distribution of the successes in n trials, shifted by `low`, in nats.
 
     log p(x) = log C(n, s) + s log(prob) + (n - s) log(1 - prob), s = x - low.
@@ -55,19 +53,6 @@ class Binomial(Coins):
         wins = value - self.low
         return jnp.stack([self.trials - wins, wins]), base
 
-    def log_base(self, x) -> Scalar:
-        outcomes, base = self._outcomes(x)
-        n = jnp.asarray(self.trials + 1, outcomes.dtype)
-        return base + jax.lax.lgamma(n) - jnp.sum(jax.lax.lgamma(outcomes + 1))
-
-    def log_prob(self, x) -> Scalar:
-        x = one_event(x, (), self)
-        outcomes, base = self._outcomes(x)
-        n = jnp.asarray(self.trials, outcomes.dtype)
-        expected = jnp.log(n) + self.natural().outcomes
-        each = log_factorial_gap(outcomes) - deviance(outcomes, expected)
-        return jnp.sum(each) - log_factorial_gap(n) + base
-
     def cdf(self, x) -> Scalar:
         more = self.low + self.trials - x  # wins that are still possible
         short = jax.nn.sigmoid(-self.logit)
@@ -77,10 +62,3 @@ class Binomial(Coins):
     def sample(self, key: Key[Array, ""]) -> Int[Array, ""]:
         # As many coins: exact at every size, with an integer that no float has rounded.
         return self.low + jnp.sum(jax.random.bernoulli(key, self.prob, (self.trials,)))
-
-    def stats(self, x, origin=None) -> Counts:
-        outcomes, _ = self._outcomes(x)
-        return Counts(jnp.ones_like(outcomes[0]), outcomes)
-
-    def log_normaliser(self, natural: Counts, origin=None) -> Scalar:
-        return self.trials * logsumexp(natural.outcomes)

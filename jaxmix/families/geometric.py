@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Scalar
 
 from .._numerics import log_of
-from ._family import TRIALS, ExponentialFamily, logit, one_event, sigmoid_of, times, within
+from ._family import TRIALS, ExponentialFamily, logit, sigmoid_of, times, within
 
 
 class Trials(NamedTuple):
@@ -45,7 +45,6 @@ class Geometric(ExponentialFamily):
     variance = property(lambda self: jnp.exp(-self.logit) * self.mean)
 
     def log_prob(self, x) -> Scalar:
-        x = one_event(x, (), self)
         value, base = self.on_support(x)
         natural = self.natural()
         return natural.count + times(value - 1, natural.failures) + base

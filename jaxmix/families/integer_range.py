@@ -15,7 +15,6 @@ from ._family import (
     entrance,
     exp_of,
     logit,
-    one_event,
     sigmoid_of,
     times,
 )
@@ -52,7 +51,6 @@ class _IntegerRange(Refittable):
         return (value - self.low).astype(int), base
 
     def log_prob(self, x) -> Scalar:
-        x = one_event(x, (), self)
         index, base = self._index(x)
         return self.log_probs[index] + base
 

@@ -1,6 +1,7 @@
 """The multinomial family of counts of several outcomes."""
 
-from typing import ClassVar, Self
+import abc
+from typing import Any, ClassVar, Self
 
 import equinox as eqx
 import jax
@@ -14,7 +15,36 @@ from ._special import deviance, log_factorial_gap
 from .categorical import Counts
 
 
-class Multinomial(ExponentialFamily):
+class OfTrials(ExponentialFamily):
+    """What families of counts of several outcomes in so many trials share: all but their logits."""
+
+    trials: eqx.AbstractVar[int]
+
+    @abc.abstractmethod
+    def _outcomes(self, x: Any) -> tuple[Array, Array]:
+        """How often each outcome came, safe off the support, and 0, -inf or NaN by it."""
+
+    def log_base(self, x) -> Scalar:
+        counts, base = self._outcomes(x)
+        n = jnp.asarray(self.trials + 1, counts.dtype)
+        return base + jax.lax.lgamma(n) - jnp.sum(jax.lax.lgamma(counts + 1))
+
+    def log_prob(self, x) -> Scalar:
+        counts, base = self._outcomes(x)
+        n = jnp.asarray(self.trials, counts.dtype)
+        expected = jnp.log(n) + self.natural().outcomes
+        each = log_factorial_gap(counts) - deviance(counts, expected)
+        return jnp.sum(each) - log_factorial_gap(n) + base
+
+    def stats(self, x, origin=None) -> Counts:
+        counts, _ = self._outcomes(x)
+        return Counts(jnp.ones((), counts.dtype), counts)
+
+    def log_normaliser(self, natural: Counts, origin=None) -> Scalar:
+        return self.trials * logsumexp(natural.outcomes)
+
+
+class Multinomial(OfTrials):
     """Distribution of the counts of k outcomes in n trials, in nats.
 
     log p(x) = log(n! / prod x_i!) + sum x_i log probs[i], with the coefficient, so that it adds
@@ -58,37 +88,18 @@ class Multinomial(ExponentialFamily):
     variance = property(lambda self: self.mean * (1 - self.probs))
     num_parameters = property(lambda self: self.size - 1)
 
-    def _counts(self, x):
+    def _outcomes(self, x):
         value = one_event(x, (self.size,), self).astype(self.logits.dtype)
         whole = jnp.all((value >= 0) & (value == jnp.floor(value)))
         inside = whole & (jnp.sum(value) == self.trials)
         return jnp.where(inside, value, jnp.zeros_like(value)), outside(inside, jnp.sum(value))
 
-    def log_base(self, x) -> Scalar:
-        counts, base = self._counts(x)
-        n = jnp.asarray(self.trials + 1, counts.dtype)
-        return base + jax.lax.lgamma(n) - jnp.sum(jax.lax.lgamma(counts + 1))
-
-    def log_prob(self, x: Int[Array, " k"]) -> Scalar:
-        counts, base = self._counts(x)
-        n = jnp.asarray(self.trials, counts.dtype)
-        expected = jnp.log(n) + jax.nn.log_softmax(self.logits)
-        each = log_factorial_gap(counts) - deviance(counts, expected)
-        return jnp.sum(each) - log_factorial_gap(n) + base
-
     def sample(self, key: Key[Array, ""]) -> Int[Array, " k"]:
         outcomes = jax.random.categorical(key, self.logits, shape=(self.trials,))
         return jnp.sum(outcomes[:, None] == jnp.arange(self.size)[None], axis=0)
 
-    def stats(self, x, origin=None) -> Counts:
-        counts, _ = self._counts(x)
-        return Counts(jnp.ones((), counts.dtype), counts)
-
     def natural(self, origin=None) -> Counts:
         return Counts(jnp.zeros_like(self.logits[..., 0]), jax.nn.log_softmax(self.logits))
-
-    def log_normaliser(self, natural: Counts, origin=None) -> Scalar:
-        return self.trials * logsumexp(natural.outcomes)
 
     def from_stats(self, stats: Counts, origin=None) -> Self:
         return self._replace(logits=log_shares(stats.outcomes))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, Scalar
 
-from ._family import COUNT, Refittable, as_float, exp_of, logit, logs, one_event, sigmoid_of
+from ._family import COUNT, Refittable, as_float, exp_of, logit, logs, sigmoid_of
 from ._special import deviance, log_factorial_gap, log_lower_beta, log_minus_digamma, stirling
 
 LIMIT = 1e5  # means of successes beyond which a fit doesn't go: a Poisson, to 1e-10 nats
@@ -54,7 +54,6 @@ class NegativeBinomial(Refittable):
     variance = property(lambda self: self.mean / self.prob)
 
     def log_prob(self, x) -> Scalar:
-        x = one_event(x, (), self)
         value, base = self.on_support(x)
         r = self.successes
         n = value + r

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Scalar
 
 from .._numerics import as_float, log_of
-from ._family import COUNT, ExponentialFamily, Total, entrance, exp_of, one_event
+from ._family import COUNT, ExponentialFamily, Total, entrance, exp_of
 from ._special import deviance, log_factorial_gap
 
 
@@ -39,7 +39,6 @@ class Poisson(ExponentialFamily):
         return base - jax.lax.lgamma(value + 1)
 
     def log_prob(self, x) -> Scalar:
-        x = one_event(x, (), self)
         value, base = self.on_support(x)
         return (log_factorial_gap(value) + base) - deviance(value, self.log_rate)
 

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, Scalar
 
-from .._density import one_event
 from .._exponential import ExponentialFamily
 from .._newton import newton_maximum
 from .._refittable import Moments
@@ -66,7 +65,6 @@ class TruncatedNormal(NormalBetween, ExponentialFamily):
     origin = property(lambda self: self._window().place)
 
     def log_prob(self, x) -> Scalar:
-        x = one_event(x, (), self)
         value, base = self.on_support(x)
         seen = self._window()
         height = fall(seen, (value - seen.place) / self.scale) - log_integral(seen, self._finite)
