@@ -179,8 +179,9 @@ def _in_no_unit(leaf: Any, x: PyTree) -> PyTree:
     if not eqx.is_inexact_array(x):
         return x
     low, high = getattr(domain, "low", -math.inf), getattr(domain, "high", math.inf)
-    if x.shape == () and (low, high) == (0, math.inf):
-        return jnp.round(STEPS * jnp.log(x / leaf.mean))
+    mean = getattr(leaf, "mean", None)
+    if x.shape == () and (low, high) == (0, math.inf) and mean is not None:
+        return jnp.round(STEPS * jnp.log(x / mean))
     if eqx.is_inexact_array(place) and place.shape == x.shape and low == -math.inf:
         x = jnp.where(jnp.isnan(x), place, x)
         below = leaf.log_prob(place) - leaf.log_prob(x)
@@ -190,7 +191,7 @@ def _in_no_unit(leaf: Any, x: PyTree) -> PyTree:
 
 def _content_key(seed, x):
     key = jax.random.wrap_key_data(seed)
-    for part in jax.tree.leaves(x):
+    for part in map(jnp.asarray, jax.tree.leaves(x)):  # a combinator may ask with numbers
         kind = jnp.float32 if jnp.issubdtype(part.dtype, jnp.inexact) else jnp.int32
         bits = jax.lax.bitcast_convert_type(part.astype(kind), jnp.uint32)
         mixed = jnp.ravel(bits) * (2 * jnp.arange(bits.size, dtype=jnp.uint32) + 1)

@@ -30,7 +30,9 @@ log p(x) = <natural, stats(x)> + log_base(x).
   puts it through all tests: that adds `log_normaliser`.
 
 Not an exponential family? Derive from `jm.LogDensity` and write `log_prob(self, x)` in place of
-`stats`, `natural` and `log_base`: the M-step then climbs its gradient.
+`stats`, `natural` and `log_base`: the M-step then climbs its gradient. Off the support it must be
+-inf by itself (`jnp.where(x > 0, ..., -jnp.inf)`, of a safe x inside); priors, which are made of
+statistics, do not reach it.
 
 Example:
     >>> import jax, jax.numpy as jnp, jaxmix as jm, tempfile

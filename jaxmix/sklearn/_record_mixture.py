@@ -19,6 +19,7 @@ from .._trees import num_rows, take
 from .._warn import warn
 from ..combinators import Composite, mixture_of
 from ..data import decode, encode, infer_template
+from ..data.structure import domain_of, structure
 from ..data.tables import column_names, is_table
 from ..em import fit as fit_mixture
 from ..em.parts import num_parameters
@@ -141,6 +142,8 @@ class RecordMixture(MixtureAnswers, MissingAllowed):
         """Events of the template, and how many there are."""
         if isinstance(table, np.ndarray) and isinstance(self.template_, Composite):
             table = {field: table[:, i] for i, (field, _) in enumerate(self.template_.items())}
+        elif isinstance(table, np.ndarray) and domain_of(structure(self.template_)).dim is None:
+            table = table[:, 0] if table.shape[1] == 1 else table  # one column of numbers
         events = encode(self.template_, table)
         return events, num_rows(events)
 

@@ -235,3 +235,22 @@ class Shifted(jm.LogDensity):
 
 def test_annotations_without_a_stack_declare_nothing():
     assert Shifted.ranks == {} and Shifted(jnp.array(1.0)).log_prob(2.0) == -1
+
+
+class Contaminated(jm.LogDensity):
+    """A number, or with some probability one of a wider law; parts are asked with Python's values."""
+
+    value: jm.Normal
+    wide: jm.Normal
+    is_wide: jm.Bernoulli
+
+    def log_prob(self, x):
+        own = self.is_wide.log_prob(False) + self.value.log_prob(x)
+        return jnp.logaddexp(own, self.is_wide.log_prob(True) + self.wide.log_prob(x))
+
+
+def test_a_combinator_may_ask_its_parts_with_numbers_of_python():
+    model = Contaminated(jm.Normal(0, 1), jm.Normal(0, 9), jm.Bernoulli(0.1))
+    x = jnp.array([0.1, -2.0, 12.0, 0.3])
+    start = jm.em.init(jax.random.key(0), model, x)
+    assert bool(jnp.isfinite(start.log_prob(0.5))) and start.is_wide.prob.shape == ()

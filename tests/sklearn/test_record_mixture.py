@@ -102,3 +102,11 @@ def test_polars_tables_are_taken_and_columns_held_to(fitted, table):
     np.testing.assert_allclose(whole, fitted.impute(frame)["size"])
     with pytest.raises(ValueError, match="sizes"):
         fitted.predict(polar.rename({"size": "sizes"}))
+
+
+@pytest.mark.parametrize("template", [jm.Gamma.template(), jm.Categorical.template(3)])
+def test_one_column_is_of_numbers_where_the_template_is(template):
+    mixture = RecordMixture(2, template=template)
+    mixture.template_ = template
+    events, rows = mixture._events(np.array([[1.0], [2.0]]))
+    assert events.tolist() == [1, 2] and rows == 2

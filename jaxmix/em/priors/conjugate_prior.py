@@ -135,7 +135,9 @@ def _places(template: PyTree, leaves: list[Refittable], place: Any) -> list[int]
     if isinstance(place, type):
         found = [i for i, leaf in enumerate(leaves) if type(_own(leaf)) is place]
         if not found:
-            names = sorted({type(_own(leaf)).__name__ for leaf in leaves})
+            names = sorted({type(_own(leaf)).__name__ for leaf in leaves}) or [
+                "nothing that has statistics"
+            ]
             raise ValueError(
                 f"A rule of the prior is for {place.__name__}; what the fit moves here is "
                 f"{', '.join(names)}."
