@@ -93,14 +93,6 @@ def log_integral(seen: Window, finite: tuple[bool, bool]) -> Array:
     one = jnp.ones_like(seen.slope)
     # From an end: what lies beyond it, less what lies beyond the other one.
     steep = jnp.where(inside, one, -seen.side * seen.slope)
-    if all(finite):
-        width = seen.high - seen.low
-        curve = (jnp.abs(seen.slope) + 0.5 * width) * width
-        narrow = curve < 1
-        wide = jnp.where(inside | narrow, one, width)
-        from_end, beyond = log_mills(jnp.stack([steep, steep + wide]))
-    else:
-        from_end = log_mills(steep)
     # From inside: two sides, of which neither is negative. Beyond ALL of the scale there is nothing,
     # whose derivatives in a far end would be 0 times infinity.
     heights = [
@@ -114,7 +106,12 @@ def log_integral(seen: Window, finite: tuple[bool, bool]) -> Array:
     both = heights[0] + heights[1]
     if not all(finite):
         around = 0.5 * float(np.log(np.pi / 2)) + jnp.log(both) + 0.5 * seen.slope**2
-        return jnp.where(inside, around, from_end)
+        return jnp.where(inside, around, log_mills(steep))
+    width = seen.high - seen.low
+    curve = (jnp.abs(seen.slope) + 0.5 * width) * width
+    narrow = curve < 1
+    wide = jnp.where(inside | narrow, one, width)
+    from_end, beyond = log_mills(jnp.stack([steep, steep + wide]))
     lost = -wide * (0.5 * wide + steep) + beyond - from_end
     from_end = from_end + jnp.log1p(-jnp.exp(jnp.where(inside | narrow, -one, lost)))
     around = 0.5 * float(np.log(np.pi / 2)) + 0.5 * seen.slope**2
