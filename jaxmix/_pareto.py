@@ -103,6 +103,12 @@ def efficiency(r_eff) -> float:
     return float(r_eff)
 
 
+def in_full(log_densities: Array) -> Array:
+    """Log-densities of half precision in float32: they, and their sums, ask for more digits."""
+    half = log_densities.dtype.itemsize < 4
+    return log_densities.astype(jnp.float32) if half else log_densities
+
+
 def _checked(log_weights) -> Array:
     log_weights = gathered(numbers()(log_weights, "log_weights"))
     if log_weights.ndim != 1 or not jnp.issubdtype(log_weights.dtype, jnp.floating):
@@ -111,7 +117,7 @@ def _checked(log_weights) -> Array:
             f"{log_weights.shape} and dtype {log_weights.dtype}. `jax.vmap` takes several."
         )
     refuse_symbolic(log_weights.shape[0])
-    return log_weights
+    return in_full(log_weights)
 
 
 def refuse_symbolic(n) -> None:

@@ -5,7 +5,7 @@ import numpy as np
 from jaxtyping import Array
 
 from .._arguments import numbers
-from .._pareto import refuse_symbolic
+from .._pareto import efficiency, in_full, refuse_symbolic
 from .._sharding import gathered
 from .._trees import is_traced
 from .._warn import warn
@@ -56,6 +56,7 @@ def as_table(table, role: str) -> Array:
             f"{role} must be real numbers (n, k), a row a draw and a column a density; its shape "
             f"is {table.shape}, its dtype {table.dtype}."
         )
+    table = in_full(table)
     if not is_traced(table):
         bad = ~(np.asarray(table) < np.inf)
         if bad.any():
@@ -98,6 +99,14 @@ def checked_efficiencies(r_eff, size: int, dtype) -> Array | None:
     if not is_traced(r_eff) and not (np.asarray(r_eff) > 0).all():
         raise ValueError(f"r_eff, effective draws a draw, must be positive; it was {r_eff}.")
     return jnp.broadcast_to(r_eff, (size,))
+
+
+def least_of(r_eff) -> float:
+    """The least of efficiencies that were checked: the length of a tail, a shape, depends on it."""
+    known = r_eff is not None and not is_traced(r_eff)
+    return efficiency(
+        float(np.min(np.asarray(r_eff))) if known else 1.0 if r_eff is None else r_eff
+    )
 
 
 def refuse_nan(bad: tuple[Array, Array]) -> None:

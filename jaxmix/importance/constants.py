@@ -10,9 +10,9 @@ from jaxtyping import Array, Bool, Float, Int, Scalar
 from .._arguments import numbers, optional, real, takes, whole
 from .._compile import of_few_numbers
 from .._log_sums import finite_or_zero, logsumexp
-from .._pareto import efficiency, pareto_k
+from .._pareto import pareto_k
 from .._sharding import varying
-from .checks import as_table, checked_counts
+from .checks import as_table, checked_counts, checked_efficiencies, least_of
 
 
 class Constants(NamedTuple):
@@ -83,7 +83,7 @@ def normalising_constants(
     *,
     max_steps: int = 100,
     tol: float | None = None,
-    r_eff: float = 1.0,
+    r_eff: float | Float[Array, " k"] = 1.0,
 ) -> Constants:
     """Constants of unnormalised densities from draws of some of them, all at once.
 
@@ -101,8 +101,9 @@ def normalising_constants(
         max_steps: most Newton steps.
         tol: on the relative error of the equations; None for a multiple of the rounding unit and
             of the size of the logarithms, of which it is a part.
-        r_eff: effective draws a draw, below 1 for Markov chains (of several, the least): the
-            covariance is divided by it, `ess` is so many draws, and tails are longer.
+        r_eff: effective draws a draw, below 1 for Markov chains, one number or one for each density:
+            what its draws add to the covariance is divided by it, `ess` is so many draws, and
+            tails are longer.
 
     Raises:
         ValueError: if the shapes do not fit, the counts do not add up, or the table holds NaN.
@@ -116,12 +117,13 @@ def normalising_constants(
         True
     """
     log_table = as_table(log_table, "log_table")
-    counts = checked_counts(counts, *log_table.shape)
-    return _solve(log_table, counts.astype(log_table.dtype), max_steps, tol, efficiency(r_eff))
+    counts = checked_counts(counts, *log_table.shape).astype(log_table.dtype)
+    each, least = checked_efficiencies(r_eff, counts.size, counts.dtype), least_of(r_eff)
+    return _solve(log_table, counts, max_steps, tol, each, least)
 
 
 @of_few_numbers
-def _solve(log_table, counts, max_steps, tol, r_eff) -> Constants:
+def _solve(log_table, counts, max_steps, tol, r_eff, least: float) -> Constants:
     held = jax.lax.stop_gradient(log_table)
     # A constant added to a column moves its log_z by just itself: taken out, it costs no digits.
     peak = jnp.max(held, 0)
@@ -177,10 +179,13 @@ def _solve(log_table, counts, max_steps, tol, r_eff) -> Constants:
     log_z = logsumexp(ratios, 0)
     known = jnp.where(jnp.isfinite(log_z), log_z, jnp.zeros_like(log_z))
     log_w = jax.lax.stop_gradient(ratios - known[None, :])
-    covariance, overlap, square = _covariance(jnp.exp(log_w), counts)
-    covariance, errors = covariance / r_eff, jnp.sqrt(square / r_eff)
-    ess = r_eff / jnp.sum(jnp.exp(2 * log_w), 0)
-    k = jax.lax.map(lambda column: pareto_k(column, r_eff=r_eff), log_w.T)
+    w = jnp.exp(log_w)
+    # What a draw counts for: by the densities that it may have come from, whatever their order.
+    rarity = None if r_eff is None else jnp.matmul(w, counts / r_eff, precision="highest")
+    covariance, overlap, square = _covariance(w, counts, r_eff, rarity)
+    errors = jnp.sqrt(square)
+    ess = 1 / jnp.sum(w**2 if rarity is None else w**2 * rarity[:, None], 0)
+    k = jax.lax.map(lambda column: pareto_k(column, r_eff=least), log_w.T)
     log_z = log_z + peak
     return Constants(
         log_z - log_z[0],
@@ -195,8 +200,12 @@ def _solve(log_table, counts, max_steps, tol, r_eff) -> Constants:
     )
 
 
-def _covariance(w, counts):
-    """Asymptotic covariance of log Z (Shirts and Chodera 2008, eq. D6), relative to the first."""
+def _covariance(w, counts, r_eff, rarity):
+    """Asymptotic covariance of log Z (Shirts and Chodera 2008, eq. D6), relative to the first.
+
+    (I - G N)^+ B (I - N G)^+ with G = W'W and B = W' diag(rarity) W - G diag(n_k / r_k) G, which of
+    independent draws is (I - G N) G.
+    """
     gram = jnp.matmul(w.T, w, precision="highest")
     values, vectors = jnp.linalg.eigh(gram)
     root = jnp.sqrt(jnp.maximum(values, jnp.zeros_like(values)))
@@ -211,6 +220,16 @@ def _covariance(w, counts):
     inverse = jnp.where(kept, 1 / jnp.where(kept, levels, jnp.ones_like(levels)), 0)
     half = jnp.matmul(scaled, axes, precision="highest")
     theta = jnp.matmul(half * inverse[None, :], half.T, precision="highest")
+    if r_eff is not None:
+        some = root > jnp.sqrt(jnp.finfo(w.dtype).eps) * jnp.max(root)
+        basis = vectors * jnp.where(some, 1 / jnp.where(some, root, 1), 0)[None, :]
+        basis = jnp.matmul(w, jnp.matmul(basis, axes, precision="highest"), precision="highest")
+        spread = jnp.matmul((rarity[:, None] * basis).T, basis, precision="highest")
+        spread = spread - jnp.matmul(half.T, (counts / r_eff)[:, None] * half, precision="highest")
+        root_theta = half * inverse[None, :]
+        theta = jnp.matmul(
+            jnp.matmul(root_theta, spread, precision="highest"), root_theta.T, precision="highest"
+        )
     relative = theta - theta[:1] - theta[:, :1] + theta[0, 0]
     # A null direction is constant over each group; sum_k n_k half_k^2 = 1 sets its size.
     still = jnp.where(kept[None, :], 0, half) * jnp.sqrt(jnp.sum(counts))
@@ -233,7 +252,7 @@ def bridge(
     log_p_at_q: Float[Array, " m"],
     log_q_at_q: Float[Array, " m"],
     *,
-    r_eff: float = 1.0,
+    r_eff: float | Float[Array, " 2"] = 1.0,
 ) -> Constants:
     """Log Z_q - log Z_p of two unnormalised densities by the optimal bridge.
 
@@ -244,7 +263,7 @@ def bridge(
         log_q_at_p: log q at draws of p.
         log_p_at_q: log p at draws of q.
         log_q_at_q: log q at draws of q.
-        r_eff: effective draws a draw, as in `normalising_constants`.
+        r_eff: effective draws a draw of both, or of p and of q, as in `normalising_constants`.
 
     Raises:
         ValueError: if the four are no vectors in two pairs of one length.

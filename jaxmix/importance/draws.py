@@ -76,6 +76,8 @@ class Draws(eqx.Module):
         ((k, each),) = shapes
         if k != size:
             raise ValueError(f"Events of {k} proposals were given for {size} proposals.")
+        if isinstance(each, int) and not each:
+            raise ValueError("Events hold no draws: their second axis has length 0.")
         flat = jax.tree.map(lambda a: a.reshape(k * each, *a.shape[2:]), events)
         reached = not isinstance(proposals, Unreached)
         if not isinstance(each, int):  # a symbol, to be exported for any number

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PyTree
 from .._arguments import made_by, takes
 from .._compile import of_few_numbers
 from .._density import is_normalised
-from .._pareto import pareto_k, psis, refuse_symbolic
+from .._pareto import in_full, pareto_k, psis, refuse_symbolic
 from .._platform import with_precision
 from .._sharding import gathered
 from .checks import check_controls, checked_efficiencies, refuse_nan
@@ -141,7 +141,7 @@ def from_table(
         Array([0.5], dtype=float32)
     """
     table, values, log_controls = gathered((table, values, log_controls))
-    rows = table.log_targets, table.log_proposals
+    rows = tuple(in_full(a) for a in (table.log_targets, table.log_proposals))
     out = _estimate(
         Given(), rows, values, table.strata, weights, log_controls, self_normalised, smooth,
         covariance, single, r_eff,

@@ -111,6 +111,14 @@ class Estimate(eqx.Module):
             found.append(
                 f"{_list(bad)}: the value is not finite; f or a log-density gave NaN or overflowed."
             )
+        rounded = names(
+            lambda r: r["value_index"] == 0 and abs(r["log_mass"]) * r["eps"] > MAX_SHARE
+        )
+        if rounded:
+            found.append(
+                f"{_list(rounded)}: the log-density is so large that its rounding alone moves the "
+                "weights by more than a few per cent; subtract a constant, or use float64."
+            )
         unknown = lambda r: not (np.isfinite(r["std_error"]) or np.isfinite(r["log_std_error"]))
         open_ended = names(lambda r: finite(r) and r["hits"] and not r["undrawn"] and unknown(r))
         if open_ended:
@@ -191,7 +199,7 @@ OF_VALUES = (
     "value", "std_error", "ess", "max_weight", "pareto_k", "upper", "hits", "log_value",
     "log_std_error",
 )  # fmt: skip
-OF_TARGETS = ("mass", "mass_error", "undrawn", "normalised")
+OF_TARGETS = ("mass", "mass_error", "log_mass", "undrawn", "normalised")
 
 
 def _rows(estimate: Estimate) -> list[dict]:
@@ -205,6 +213,7 @@ def _rows(estimate: Estimate) -> list[dict]:
         {
             "name": f"{j}" if num == 1 else f"{j}, value {m}",
             "value_index": m,
+            "eps": float(jnp.finfo(targets["mass"].dtype).eps),
             **{name: column[j] for name, column in targets.items()},
             **{name: column[j, m] for name, column in values.items()},
         }

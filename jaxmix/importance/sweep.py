@@ -17,7 +17,7 @@ from .draws import Draws
 from .family import Part, log_probs, parts_of
 from .joining import gathered
 from .tables import Ratios, Strata, Table, ratios_to_mixtures
-from .totals import Totals, totals
+from .totals import KEPT, Totals, totals
 from .values import flatten_values, values_at
 
 PROBES = 16
@@ -66,8 +66,11 @@ def as_sample(
     look: Densities | Given, rows: PyTree, values: PyTree, strata: Strata, weights: Any
 ) -> tuple[Sample, Any, Array | None]:
     """All draws, which of f's values are truth values, and weights if there are; checked."""
+    n = strata.stratum.shape[0]
+    if isinstance(n, int) and not n:
+        raise ValueError("There are no draws: an expectation needs at least one.")
     dtype, *shape = form_of(look, rows)
-    flat, truths = flatten_values(values, strata.stratum.shape[0], dtype)
+    flat, truths = flatten_values(values, n, dtype)
     if weights is not None:
         weights = checked_weights(weights, tuple(shape), dtype)
     return Sample(look, rows, flat, strata), truths, weights
@@ -162,7 +165,7 @@ def sweep(sample: Sample, weights: Float[Array, "j k"]) -> tuple[Totals, Float[A
         return totals(own, values, ratios), log_terms(values, ratios, own.to_rows(shares))
 
     if values.shape[0] != size * each:  # backwards, a block is computed again rather than kept
-        one = jax.checkpoint(one)
+        one = jax.checkpoint(one, policy=jax.checkpoint_policies.save_only_these_names(KEPT))
     blocks, logs = map_blocks(one, (rows, values, strata.stratum), size * each)
     # Not as the loop made it: known counts are part of the program.
     counts = jnp.full((logs.shape[0], size), each)

@@ -4,11 +4,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
 from .._log_sums import finite_or_zero, logsumexp
 from .._numerics import or_one
 from .tables import Ratios, Strata
+
+KEPT = "kept"  # what is small of a block, backwards too, where the rest is computed again
 
 
 class Totals(NamedTuple):
@@ -81,7 +84,7 @@ def _units(values: Array, relative: Array, inside: Array, peak: Array) -> Array:
         return or_one(unit)
 
     as_other = lambda: jnp.ones_like(largest) + jnp.max(jnp.zeros_like(relative))
-    return jax.lax.cond(plain, as_other, by_weight)
+    return checkpoint_name(jax.lax.cond(plain, as_other, by_weight), KEPT)
 
 
 def terms(values: Array, ratios: Ratios):
@@ -111,6 +114,7 @@ def terms(values: Array, ratios: Ratios):
 def _peak(relative, mask):
     """The largest of each target, 0 where there is no finite one; and -inf where there is none."""
     peak = jnp.max(jnp.where(mask, jax.lax.stop_gradient(relative), -jnp.inf), 0, keepdims=True)
+    peak = checkpoint_name(peak, KEPT)
     finite = finite_or_zero(peak)
     return finite, jnp.where(peak == -jnp.inf, peak, finite)
 

@@ -124,6 +124,49 @@ def test_errors_of_dependent_draws_are_those_of_their_effective_number():
     np.testing.assert_allclose(four.std_error, one.std_error, rtol=1e-3)
 
 
+def test_each_density_has_draws_of_its_own_dependence():
+    """Every draw of p four times, of q once: as a jackknife over what is independent has it."""
+    rng = np.random.default_rng(0)
+    p, q = rng.normal(size=400), 1 + rng.normal(size=500)
+    x = np.concatenate([np.repeat(p, 4), q])
+    log_p, log_q = -0.5 * x**2, -0.5 * (x - 1) ** 2
+    group = np.concatenate([np.repeat(np.arange(400), 4), 400 + np.arange(500)])
+    kept = np.concatenate([np.ones((1, x.size)), np.arange(900)[:, None] != group])
+    ends = np.full((2, 901), [[-1.0], [1.0]])
+    for _ in range(40):  # sum_n P(from q | x_n) = n_q, by halves
+        middle = ends.mean(0)
+        odds = log_q - log_p - middle[:, None] + np.log(500 / 1600)
+        more = (kept / (1 + np.exp(-odds))).sum(1) > (kept * (group >= 400)).sum(1)
+        ends = np.where([~more, more], ends, middle)
+        ends = ends[::-1] if (ends[0] > ends[1]).all() else ends
+    value, left = ends.mean(0)[0], ends.mean(0)[1:]
+    parts = [n * left[own].var() for n, own in ((400, slice(400)), (500, slice(400, None)))]
+    at = np.split(np.stack([log_p, log_q]).astype(np.float32), [1600], axis=1)
+    found = imp.bridge(*at[0], *at[1], r_eff=jnp.array([0.25, 1.0]))
+    np.testing.assert_allclose(found.log_z[1], value, atol=1e-4)
+    np.testing.assert_allclose(found.std_error[1], np.sqrt(sum(parts)), rtol=0.1)
+    alike = imp.bridge(*at[0], *at[1], r_eff=jnp.array([0.25, 0.25]))
+    np.testing.assert_allclose(
+        alike.errors, imp.bridge(*at[0], *at[1], r_eff=0.25).errors, rtol=1e-3
+    )
+
+
+def test_half_precision_and_rounding_that_swamps_weights():
+    table = states([0.0, 1.0]).astype(jnp.float16)
+    found = imp.normalising_constants(table, jnp.full(2, 300))
+    assert abs(found.log_z[1]) < 4 * found.std_error[1] and found.std_error.dtype == jnp.float32
+
+    class Large(jm.LogDensity):
+        def log_prob(self, x):
+            return 1e8 - 0.5 * x**2
+
+    draws = imp.draw(jax.random.key(0), jm.Normal(0.0, 1.2), 500)
+    told = jm.imp_est(lambda x: x, Large(), draws).problems()
+    assert any("rounding" in sentence for sentence in told)
+    with pytest.raises(ValueError, match="no draws"):
+        imp.Draws.of(jnp.zeros((1, 0)), jm.Normal(0.0, 1.0))
+
+
 def test_constants_of_states_move_with_their_energies(x64):
     table = states([0.0, 1.0, 2.0])
     offsets = jnp.array([0.0, 1e4, -3e4])
