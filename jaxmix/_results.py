@@ -48,9 +48,9 @@ class RESULTS(eqxi.Enumeration):
     )
     drifting = (
         "A parameter runs to infinity, where its family is a simpler one: a Student-t a normal, a "
-        "negative binomial a Poisson, a truncated normal an exponential or a uniform density, a "
-        "regression (or a gate) one whose covariates foretell some responses for certain. The "
-        "log-likelihood is that of this limit, and the parameter itself means nothing: use the "
+        "negative binomial or Skellam a Poisson, a truncated normal an exponential or a uniform "
+        "density, a regression (or a gate) one whose covariates foretell some responses for certain. "
+        "The log-likelihood is that of this limit, and the parameter itself means nothing: use the "
         "simpler family, or a prior (jm.em.Ridge). em.standard_errors(...).at_boundary names it."
     )
     undefined = (

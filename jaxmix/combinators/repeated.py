@@ -34,6 +34,10 @@ class Repeated(LogDensity):
         self.item = as_part("The item of Repeated", item)
         self.times = whole(1)(times, "times of Repeated")
 
+    @property
+    def reparametrised(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return getattr(self.item, "reparametrised", False)
+
     def _check(self, x):
         leading = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(x)}
         if leading != {(self.times,)}:

@@ -21,6 +21,7 @@ from .._trees import float_of, is_traced
 from .._warn import warn
 from ..combinators._conditioning import plain
 from ..combinators.censored import Censored
+from ..combinators.optional import Optional, OptionalEvent
 from ..families._support import Domain
 from .parts import take_apart
 
@@ -114,7 +115,25 @@ def checked_data(data: PyTree, template: PyTree) -> PyTree:
     check_event(data, template)
     for path, array in jax.tree_util.tree_flatten_with_path(data)[0]:
         _check_finite(array, path, template)
+    if all(map(_is_missing, jax.tree.leaves(data, is_leaf=_may_be_missing))) and not _has(
+        template, lambda node: isinstance(node, Optional) and node.missing is not None
+    ):
+        raise ValueError("Every value of the data is missing: there is nothing to fit to.")
     return data
+
+
+def _may_be_missing(node: Any) -> bool:
+    return isinstance(node, OptionalEvent)
+
+
+def _is_missing(node: Any) -> bool:
+    """Whether an array is NaN throughout, or a field that may be missing is so in every row."""
+    if _may_be_missing(node):
+        return not bool(_module_of(node.present).any(node.present))
+    if not jnp.issubdtype(node.dtype, jnp.inexact) or node.size == 0:
+        return False
+    xp = _module_of(node)
+    return bool(xp.isnan(xp.asarray(node)).all())
 
 
 def _takes_nan(node: Any) -> bool:

@@ -69,7 +69,11 @@ class Normal(ProductForm, OfMoments):
         return jax.scipy.special.ndtr((x - self.mean) * jnp.exp(-self.log_scale))
 
     def log_cdf(self, x) -> Scalar:
-        return jax.scipy.special.log_ndtr((x - self.mean) * jnp.exp(-self.log_scale))
+        z = (x - self.mean) * jnp.exp(-self.log_scale)
+        # Above the mean by what is missing from 1.
+        low, one = z < 0, jnp.ones_like(z)
+        above = jnp.log1p(-jax.scipy.special.ndtr(jnp.where(low, -one, -z)))
+        return jnp.where(low, jax.scipy.special.log_ndtr(jnp.where(low, z, -one)), above)
 
     def sample(self, key: Key[Array, ""]) -> Scalar:
         return self.mean + self.scale * jax.random.normal(key, (), self.mean.dtype)

@@ -11,6 +11,8 @@ from ._bessel import _expansion, log_mass, mean_length
 from ._family import LOG_2_PI, Domain, Refittable, exp_of, logs
 from ._special import deviance
 
+LONE = 9.2  # log 1e4
+
 
 class TwoCounts(NamedTuple):
     """Counts of events, and sums of the expected counts of which each is the difference."""
@@ -57,6 +59,11 @@ class Skellam(Refittable):
     def from_stats(self, stats, origin=None) -> Self:
         log = lambda total: log_of(total) - jnp.log(stats.count)
         return self._replace(log_up=log(stats.up), log_down=log(stats.down))
+
+    def limits(self, stats=None):
+        # Beside 1e4 of the one count, the other is a Poisson's of none.
+        gap = self.log_up - self.log_down
+        return {"log_up": gap < -LONE, "log_down": gap > LONE}
 
     def expected_log_prob(self, stats, origin=None):
         given = times(stats.up, self.log_up) + times(stats.down, self.log_down)

@@ -26,9 +26,6 @@ class LatentScales(NamedTuple):
     gap: Array
 
 
-ALL_BUT_NORMAL = 100.0  # degrees of freedom
-
-
 class StudentT(Refittable):
     """Student's t density of one real number, in nats.
 
@@ -104,10 +101,12 @@ class StudentT(Refittable):
         far = size * unit > float(jnp.finfo(residual.dtype).max) ** 0.25
         near = jnp.where(far, jnp.zeros_like(size), residual) * unit
         square = near * near
-        total = 1 + square
-        # One logarithm for both; what `total` was rounded by comes back to first order.
-        log = jnp.log(jnp.where(far, size, total))
-        return jnp.where(far, 2 * (log - log_unit), log + (square - (total - 1)) / total)
+        # One logarithm for both; of a small square, whose digits the sum loses, by its series. (A
+        # compiler takes what the sum was rounded by for 0.)
+        log = jnp.log(jnp.where(far, size, 1 + square))
+        small = square < (5 * float(jnp.finfo(square.dtype).eps)) ** 0.25
+        series = square * (1 - square * (1 / 2 - square * (1 / 3 - square / 4)))
+        return jnp.where(far, 2 * (log - log_unit), jnp.where(small, series, log))
 
     def cdf(self, x) -> Scalar:
         z = (x - self.loc) * jnp.exp(-self.log_scale)
@@ -119,16 +118,17 @@ class StudentT(Refittable):
         outer = 1 / jnp.where(near, jnp.ones_like(z), ratio)
         outer = jax.lax.betainc(0.5 * self.df, half, outer * outer / (1 + outer * outer))
         tail = 0.5 * jnp.where(near, 1 - inner, outer)
-        tail = jnp.where(self.df > ALL_BUT_NORMAL, jax.scipy.special.ndtr(-self._score(x)), tail)
+        all_but_normal = self.df > float(jnp.finfo(z.dtype).eps) ** -0.25
+        tail = jnp.where(all_but_normal, jax.scipy.special.ndtr(-self._score(x)), tail)
         # At the centre by the density, whose derivative the incomplete beta function hides.
         centre = jnp.abs(z) < float(jnp.finfo(z.dtype).eps) ** 0.5
         rise = (x - self.loc) * jnp.exp(self.log_prob(x))
         return jnp.where(centre, 0.5 + rise, jnp.where(z < 0, tail, 1 - tail))
 
     def _score(self, x):
-        """The number beyond which a normal has as large a tail, to 1e-8 at large df.
+        """The number beyond which a normal has as large a tail, all but exactly at large df.
 
-        There digits of the log Gammas in an incomplete beta function are lost. Hill 1970
+        There the log Gammas of an incomplete beta function cost it its digits. Hill 1970
         (Algorithm 395, doi:10.1145/355598.355599).
         """
         a = self.df - 0.5

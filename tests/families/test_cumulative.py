@@ -83,6 +83,12 @@ def test_the_logarithm_reaches_the_tails_of_a_student_and_a_slope_its_centre():
         z = np.array([-1e30, -1e20, -1e10, -40.0, -1.0, 0.0, 5.0])
         got = [log_cdf(df, np.float32(1 + 2 * v)) for v in z]
         np.testing.assert_allclose(got, st.t(df).logcdf(z), rtol=2e-4, atol=1e-5)
+    z = np.array([-30.0, -10.0, -3.0, -0.01, 4.0])
+    for df in (100.0, 1e4, 1e6):
+        got = [log_cdf(df, np.float32(1 + 2 * v)) for v in z]
+        np.testing.assert_allclose(got, st.t(df).logcdf(z), rtol=2e-5)
+    got = jax.vmap(jm.Normal(0.0, 1.0).log_cdf)(jnp.asarray(z, jnp.float32))
+    np.testing.assert_allclose(got, st.norm.logcdf(z), rtol=2e-6)
     slope = jax.grad(lambda x: jm.StudentT(3.0, 0.0, 1.0).cdf(x))
     np.testing.assert_allclose(slope(0.0), st.t(3).pdf(0), rtol=1e-5)
     np.testing.assert_allclose(jax.grad(jm.Laplace(1.0, 2.0).log_cdf)(1.0), 0.5, rtol=1e-5)

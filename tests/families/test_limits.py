@@ -23,6 +23,7 @@ LIMITS = {
     "NegativeBinomial of binomial counts": (
         jm.NegativeBinomial.template, BINOMIAL, st.poisson(BINOMIAL.mean())
     ),
+    "Skellam of twos": (lambda: jm.Skellam(1.0, 1.0), np.full(1000, 2.0), st.poisson(2)),
     "TruncatedNormal of data at both ends": (
         lambda: jm.TruncatedNormal.template(low=0.0, high=1.0), FLAT, st.uniform(0, 1)
     ),
