@@ -4,6 +4,7 @@ W is upper triangular, with the logarithm on its diagonal, so that any numbers a
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from .._numerics import as_float
+from ._entrances import entrance
 from ._support import outside
 
 # Accelerators multiply float32 matrices with fewer digits unless asked.
@@ -104,6 +106,19 @@ def factor_of(owner: str, mean: Any, **given: Any) -> tuple[Array, Array]:
             f"and {matrix.shape}. For a stack, jax.vmap the class."
         )
     return mean, ENTRANCES[used[0]](matrix)
+
+
+def factor_from(owner: str, **two: Any) -> tuple[Callable[[Array], Array], Any]:
+    """How to store the one that was given of a matrix and its lower factor, and its value."""
+    store, value = entrance(owner, precision_factor, **two)
+    return (store if store is precision_factor else factor_of_scale), value
+
+
+def divided(factor: Float[Array, "*stack d d"], by: Float[Array, "*stack"]) -> Array:
+    """The factor of the covariance times a positive number."""
+    by = by[..., None, None]
+    on_it = jnp.eye(factor.shape[-1], dtype=bool)
+    return jnp.where(on_it, factor - 0.5 * jnp.log(by), factor / jnp.sqrt(by))
 
 
 def kronecker(left: Float[Array, "*s n n"], right: Float[Array, "*s p p"]) -> Array:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from . import _factors as of
-from ._family import LOG_2_PI, ExponentialFamily, Moments, as_float, made, one_event
+from ._family import LOG_2_PI, ExponentialFamily, Moments, as_float, check_one, made, one_event
 from ._moments import OfMoments, mean_and_scatter
 from .multivariate_normal import MultivariateNormal
 
@@ -18,6 +18,7 @@ class MatrixNormal(ExponentialFamily, OfMoments):
     log p(X) = -tr(columns^-1 (X - mean)' rows^-1 (X - mean)) / 2 - (n p log(2 pi) + p log|rows|
     + n log|columns|) / 2, in nats. The M-step maximises in mean and rows, then in columns, each
     given the other, as of Dutilleul (1999, doi 10.1080/00949659908811970); |columns| is kept at 1.
+    `rows_tril` and `columns_tril` are the lower factors of the covariances.
 
     Example:
         >>> import jax.numpy as jnp, jaxmix as jm
@@ -35,9 +36,15 @@ class MatrixNormal(ExponentialFamily, OfMoments):
     rows = property(lambda self: of.covariance_of(self.row_factor))
     columns = property(lambda self: of.covariance_of(self.column_factor))
 
-    def __init__(self, mean, rows, columns):
-        self.mean, rows, columns = as_float(mean, rows, columns)
-        self.row_factor, self.column_factor = map(of.precision_factor, (rows, columns))
+    def __init__(self, mean, rows=None, columns=None, *, rows_tril=None, columns_tril=None):
+        for_rows, rows = of.factor_from("MatrixNormal", rows=rows, rows_tril=rows_tril)
+        for_columns, columns = of.factor_from(
+            "MatrixNormal", columns=columns, columns_tril=columns_tril
+        )
+        self.mean, self.row_factor, self.column_factor = as_float(mean, rows, columns)
+        check_one(self)
+        self.row_factor = for_rows(self.row_factor)
+        self.column_factor = for_columns(self.column_factor)
 
     @property
     def num_parameters(self) -> int:
@@ -51,9 +58,8 @@ class MatrixNormal(ExponentialFamily, OfMoments):
 
     def log_prob(self, x):
         r = one_event(x, self.mean.shape[-2:], self) - self.mean
-        z = of.whitened(r, self.row_factor, self.column_factor)
         (n, p), factors = r.shape, (self.row_factor, self.column_factor)
-        rows, columns = map(of.log_det_of, factors)
+        z, (rows, columns) = of.whitened(r, *factors), map(of.log_det_of, factors)
         return p * rows + n * columns - 0.5 * (n * p * LOG_2_PI + jnp.sum(z * z))
 
     def sample(self, key):

@@ -7,6 +7,7 @@ from jax.scipy.special import multigammaln
 from jaxtyping import Array, Float
 
 from . import _factors as of
+from ._entrances import entrance
 from ._family import ExponentialFamily, as_float, check_one, made, newton_maximum, one_event, within
 from ._special import scatter_head
 
@@ -23,7 +24,8 @@ class Wishart(ExponentialFamily):
     """Wishart density of a positive definite matrix X (d, d), of mean M = df scale, df > d - 1.
 
     log p(X) = (df - d - 1) / 2 log|X| - df tr(M^-1 X) / 2 - df / 2 log|M| + df d / 2 log(df / 2)
-    - log Gamma_d(df / 2), in nats (Wishart 1928, doi 10.2307/2331939).
+    - log Gamma_d(df / 2), in nats (Wishart 1928, doi 10.2307/2331939). Unconstrained are
+    `log_excess`, log(df - d + 1), and `scale_tril`, the lower factor of the scale.
 
     Example:
         >>> import jax.numpy as jnp, jaxmix as jm
@@ -41,10 +43,14 @@ class Wishart(ExponentialFamily):
     scale = property(lambda self: self.mean / self.df[..., None, None])
     _head = property(lambda self: scatter_head(self.log_excess, self.dim))
 
-    def __init__(self, df, scale):
+    def __init__(self, df=None, scale=None, *, log_excess=None, scale_tril=None):
+        excess = lambda df: jnp.log(df - self.dim + 1)
+        log, df = entrance("Wishart", excess, df=df, log_excess=log_excess)
+        store, scale = of.factor_from("Wishart", scale=scale, scale_tril=scale_tril)
         self.log_excess, self.factor = df, scale = as_float(df, scale)
         check_one(self)
-        self.log_excess, self.factor = jnp.log(df - self.dim + 1), of.precision_factor(df * scale)
+        self.log_excess, self.factor = log(df), store(scale)
+        self.factor = of.divided(self.factor, self.df)
 
     def _safe(self, x):
         return of.if_definite(one_event(x, self.factor.shape[-2:], self))

@@ -2,6 +2,7 @@
 
 import inspect
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,7 +38,7 @@ def test_an_unconstrained_entrance_gives_the_same_density(case):
     density = case.make()
     free = entrances(density)
     usual = {"scale": "log_scale", "log_sd": "log_scale", "prob": "logits", "probs": "logits",
-             "exponent": "log_excess"}  # fmt: skip
+             "exponent": "log_excess", "df": "log_excess"}  # fmt: skip
     positional = {}
     for name, given in inspect.signature(type(density).__init__).parameters.items():
         if name in ("self", *free) or usual.get(name) in free or f"log_{name}" in free:
@@ -198,3 +199,24 @@ def test_a_negative_binomial_tends_to_a_poisson(r):
     counts = jnp.arange(12)
     right = st.poisson(4).logpmf(np.arange(12))
     np.testing.assert_allclose(jax.vmap(density.log_prob)(counts), right, atol=1e-4)
+
+
+def test_matrices_go_in_by_their_lower_factors():
+    scale, rows = jnp.array([[2.0, 0.3], [0.3, 0.5]]), jnp.array([[1.0, -0.4], [-0.4, 3.0]])
+    lower = jnp.linalg.cholesky
+    cases = [
+        (jm.Wishart(5.0, scale), jm.Wishart(log_excess=jnp.log(4.0), scale_tril=lower(scale))),
+        (
+            jm.MatrixNormal(jnp.ones((2, 2)), rows, scale),
+            jm.MatrixNormal(jnp.ones((2, 2)), rows_tril=lower(rows), columns_tril=lower(scale)),
+        ),
+    ]
+    for usual, free in cases:
+        chex.assert_trees_all_close(free, usual, rtol=1e-5)
+    x = np.array([[1.5, 0.2], [0.2, 0.7]])
+    right = st.wishart(5, np.asarray(scale)).logpdf(x)
+    np.testing.assert_allclose(cases[0][1].log_prob(jnp.asarray(x, jnp.float32)), right, rtol=1e-5)
+    with pytest.raises(TypeError, match="rows and rows_tril"):
+        jm.MatrixNormal(jnp.ones((2, 2)), rows, scale, rows_tril=rows)
+    with pytest.raises(ValueError, match="mean"):
+        jm.MatrixNormal(jnp.ones((2, 3)), rows, scale)
