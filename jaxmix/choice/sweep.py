@@ -14,7 +14,7 @@ from .._results import FAILED, name
 from .._sharding import on_automatic_axes
 from .._trees import num_rows
 from ..combinators import gaussian_mixture
-from ..combinators.gaussian import COVARIANCES
+from ..combinators.mixture import COVARIANCES
 from ..em import Fit
 from ..em.checks import of_dtype
 from ..em.fit import fit_each

@@ -10,11 +10,34 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
+from .._density import LogDensity
 from .._newton import newton_maximum
 from .._refittable import Refittable
 from .._trees import spread
 from ..families._entrances import of_field
-from ._forwarding import Forwarding
+
+
+class Forwarding(LogDensity):
+    """The base of what evaluates as another density does, and offers all that it offers."""
+
+    log_prob, sample, cdf, log_cdf = (
+        of_field("forwarded", name) for name in ("log_prob", "sample", "cdf", "log_cdf")
+    )
+
+    @property
+    @abc.abstractmethod
+    def forwarded(self) -> Any:
+        """The density that is asked."""
+
+    @property
+    def reparametrised(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return getattr(self.forwarded, "reparametrised", False)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name in type(self).__dataclass_fields__:
+            raise AttributeError(name)
+        return getattr(self.forwarded, name)
+
 
 SCALES = ("log_scale", "factor")
 STORED = {"variance": "log_scale", "covariance": "factor", "precision": "factor"}

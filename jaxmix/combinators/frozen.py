@@ -9,8 +9,7 @@ from jaxtyping import Array, PyTree
 
 from .._density import is_density
 from .._stack import outcome_log_probs
-from ._forwarding import Forwarding
-from .constrained import Constrained, with_fields
+from .constrained import Constrained, Forwarding, with_fields
 from .held_fields import HeldFields, held
 from .tied import Tied
 from .tied_fields import TiedFields, holding

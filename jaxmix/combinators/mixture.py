@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
-from .._arguments import density, takes, whole
+from .._arguments import density, named, takes, whole
 from .._density import as_part, is_density, stack_size
 from .._log_sums import weighted_logsumexp
 from .._refittable import check_declared
 from .._stack import outcome_log_probs, over_stack, pick, repeat
+from ..families import DiagonalNormal, MultivariateNormal, SphericalNormal, TiedMultivariateNormal
 from ..families.categorical import Categorical
 from ._abstract_mixture import AbstractMixture
 from ._conditioning import split
@@ -169,3 +170,31 @@ def mixture_of(template: PyTree, k: int) -> MixtureSameFamily:
     """
     check_declared(template)
     return MixtureSameFamily(np.full(k, 1 / k), repeat(template, k))
+
+
+COVARIANCES = {
+    "full": MultivariateNormal,
+    "tied": TiedMultivariateNormal,
+    "diag": DiagonalNormal,
+    "spherical": SphericalNormal,
+}
+
+
+@takes(k=whole(1), dim=whole(1), covariance=named(*COVARIANCES))
+def gaussian_mixture(k: int, dim: int, covariance: str = "full") -> MixtureSameFamily:
+    """A template of a mixture of `k` normal densities of `dim` coordinates.
+
+    Args:
+        k: number of components.
+        dim: number of coordinates.
+        covariance: "full", "tied" (one full matrix for all), "diag" or "spherical".
+
+    Raises:
+        ValueError: for another name of a covariance.
+
+    Example:
+        >>> import jaxmix as jm
+        >>> jm.gaussian_mixture(3, 2, covariance="tied").components.covariance.shape
+        (3, 2, 2)
+    """
+    return mixture_of(COVARIANCES[covariance].template(dim), k)

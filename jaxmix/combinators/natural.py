@@ -8,7 +8,7 @@ from jaxtyping import PyTree
 from .._exponential import ExponentialFamily
 from ._conditioning import plain
 from .composite import Composite
-from .repeated import Repeated
+from .sequence import Repeated
 
 
 class FamilyPart(NamedTuple):

@@ -10,7 +10,7 @@ from jaxtyping import PyTree
 from .._arguments import density, function, takes
 from .._density import LogDensity, check_parts, is_density
 from .._stack import Held, pick, release, repeat
-from ._forwarding import Forwarding
+from .constrained import Forwarding
 from .tied_fields import tied_fields
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxmix as jm
-from jaxmix.combinators._halving import is_short
+from jaxmix.combinators._paths import is_short
 from jaxmix.em.chunks import chunk_rows, rows_of_chunk
 
 
