@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .. import _loops
-from ._special import LOG_2_PI
+from ._special import LOG_2_PI, deviance
 
 
 def _raised(dtype) -> int:
@@ -123,3 +123,40 @@ def concentration_of(
         return log_kappa - (jnp.log(ratio) - jnp.log(gap) - wanted) / slope
 
     return jnp.exp(_loops.fori_loop(0, 6, newton, start))
+
+
+def _parts(x, log_up, log_down):
+    """|x|, the argument of the Bessel function, and the root of the sum of their squares."""
+    size, kappa = jnp.abs(x), 2 * jnp.exp(0.5 * (log_up + log_down))
+    return size, kappa, jnp.hypot(size, kappa)
+
+
+def expected_counts(x, log_up, log_down):
+    """Of two Poisson counts, given by the logarithms of their means, whose difference is x."""
+    size, kappa, _ = _parts(x, log_up, log_down)
+    least = 0.5 * kappa * mean_length(2 * size + 2, kappa)[0]
+    return jnp.maximum(x, 0) + least, jnp.maximum(-x, 0) + least
+
+
+@jax.custom_jvp
+def log_mass_of_difference(x, log_up, log_down):
+    """Log-probability that two Poisson counts differ by x (Skellam 1946)."""
+    size, kappa, s = _parts(x, log_up, log_down)
+    log_more, log_less = jnp.where(x < 0, log_down, log_up), jnp.where(x < 0, log_up, log_down)
+    # Far out by Debye's expansion, whose exponent is two Poisson deviances; near by the recurrence.
+    less = 0.5 * kappa * (kappa / (s + size))
+    far = -deviance(less + size, log_more) - deviance(less, log_less)
+    far = far - 0.5 * (LOG_2_PI + jnp.log(s)) + jnp.log1p(_expansion(size, s)[0])
+    is_far = s > (30 if x.dtype == jnp.float32 else 100)
+    n, kappa = jnp.where(is_far, 0 * size, size), jnp.where(is_far, jnp.ones_like(s), kappa)
+    rise = jnp.exp(0.5 * log_up) - jnp.exp(0.5 * log_down)
+    near = log_mass(2 * n + 2, kappa) + n * log_more - jax.lax.lgamma(n + 1) - rise * rise
+    return jnp.where(is_far, far, near)
+
+
+@log_mass_of_difference.defjvp
+def _(primals, tangents):
+    x, log_up, log_down = primals
+    up, down = expected_counts(*primals)
+    slope = (up - jnp.exp(log_up)) * tangents[1] + (down - jnp.exp(log_down)) * tangents[2]
+    return log_mass_of_difference(x, log_up, log_down), slope

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from .._density import one_event
 from .._numerics import as_float
 from ._entrances import entrance
 from ._support import outside
@@ -141,19 +142,26 @@ def definite(matrix: Float[Array, "*s d d"]) -> tuple[Array, Array, Array]:
     return lower, 2 * jnp.sum(jnp.log(jnp.diagonal(lower, axis1=-2, axis2=-1)), -1), inside
 
 
-def if_definite(matrix: Float[Array, "d d"]) -> tuple[Array, Array, Array]:
-    """A matrix by an identity if it is none of the positive definite ones; its log-determinant.
+def if_definite(matrix: Any, owner: Any) -> tuple[Array, Array, Array]:
+    """An event (d, d) by an identity if it is not positive definite; its log-determinant.
 
     And 0, -inf or NaN as it is one.
     """
+    matrix = one_event(matrix, owner.factor.shape[-2:], owner)
     lower, log_det, inside = definite(matrix)
     return jnp.where(inside, matrix, lower), log_det, outside(inside, jnp.sum(matrix))
 
 
-def log_det_rounding(factor: Float[Array, "*s d d"]) -> Float[Array, "*s"]:
-    """What the log-determinant of the precision may be off by."""
-    size = factor.shape[-1] + 2 * jnp.abs(log_det_of(factor))
-    return 4 * jnp.finfo(size.dtype).eps * size
+def log_det_width(factor: Float[Array, "*s d d"], df: Float[Array, "*s"]) -> Float[Array, "*s"]:
+    """What log|X| has on average below log|mean| at many degrees of freedom, less its rounding."""
+    dim = factor.shape[-1]
+    size = dim + 2 * jnp.abs(log_det_of(factor))
+    return dim * (dim + 1) / (2 * df) - 4 * jnp.finfo(size.dtype).eps * size
+
+
+def mean_factor(total: Float[Array, "*s d d"], count: Float[Array, "*s"]) -> Float[Array, "*s d d"]:
+    """The factor of the mean of so many matrices."""
+    return precision_factor(total / count[..., None, None])
 
 
 def bartlett(key: Key[Array, ""], df: Float[Array, ""], dim: int) -> Float[Array, "d d"]:

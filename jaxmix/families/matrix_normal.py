@@ -28,8 +28,7 @@ class MatrixNormal(ExponentialFamily, OfMoments):
     """
 
     reparametrised: ClassVar[bool] = True
-    triangular: ClassVar[tuple[str, ...]] = ("row_factor", "column_factor")
-    about: ClassVar[str] = "mean"
+    about, triangular = "mean", ("row_factor", "column_factor")
     mean: Float[Array, "*stack n p"]
     row_factor: Float[Array, "*stack n n"]
     column_factor: Float[Array, "*stack p p"]
@@ -37,14 +36,11 @@ class MatrixNormal(ExponentialFamily, OfMoments):
     columns = property(lambda self: of.covariance_of(self.column_factor))
 
     def __init__(self, mean, rows=None, columns=None, *, rows_tril=None, columns_tril=None):
-        for_rows, rows = of.factor_from("MatrixNormal", rows=rows, rows_tril=rows_tril)
-        for_columns, columns = of.factor_from(
-            "MatrixNormal", columns=columns, columns_tril=columns_tril
-        )
+        left, rows = of.factor_from("MatrixNormal", rows=rows, rows_tril=rows_tril)
+        right, columns = of.factor_from("MatrixNormal", columns=columns, columns_tril=columns_tril)
         self.mean, self.row_factor, self.column_factor = as_float(mean, rows, columns)
         check_one(self)
-        self.row_factor = for_rows(self.row_factor)
-        self.column_factor = for_columns(self.column_factor)
+        self.row_factor, self.column_factor = left(self.row_factor), right(self.column_factor)
 
     @property
     def num_parameters(self) -> int:
@@ -82,8 +78,7 @@ class MatrixNormal(ExponentialFamily, OfMoments):
         scatter = scatter.reshape(*stats.count.shape, n, p, n, p)
         given = lambda which, matrix: jnp.einsum(which, scatter, matrix, precision=of.HIGHEST)
         rows = given("...iajb,...ab->...ij", of.precision_of(self.column_factor)) / p
-        inverse = of.precision_of(of.precision_factor(rows))
-        columns = given("...iajb,...ij->...ab", inverse) / n
+        columns = given("...iajb,...ij->...ab", of.precision_of(of.precision_factor(rows))) / n
         log_det = -2 * of.log_det_of(of.precision_factor(columns))  # goes to the rows
         unit = jnp.exp(log_det / p)[..., None, None]
         row_factor, column_factor = map(of.precision_factor, (rows * unit, columns / unit))

@@ -7,9 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._numerics import log_of, times
-from ._bessel import _expansion, log_mass, mean_length
-from ._family import LOG_2_PI, Domain, Refittable, exp_of, logs
-from ._special import deviance
+from ._bessel import expected_counts, log_mass_of_difference
+from ._family import Domain, Refittable, exp_of, logs
 
 LONE = 9.2  # log 1e4
 
@@ -46,7 +45,7 @@ class Skellam(Refittable):
 
     def log_prob(self, x):
         value, base = self.on_support(x)
-        return _log_prob(value, self.log_up, self.log_down) + base
+        return log_mass_of_difference(value, self.log_up, self.log_down) + base
 
     def sample(self, key):
         k_up, k_down = jax.random.split(key)
@@ -54,7 +53,7 @@ class Skellam(Refittable):
 
     def stats(self, x, origin=None):
         value, _ = self.on_support(x)
-        return TwoCounts(jnp.ones_like(value), *_expected(value, self.log_up, self.log_down))
+        return TwoCounts(jnp.ones_like(value), *expected_counts(value, self.log_up, self.log_down))
 
     def from_stats(self, stats, origin=None) -> Self:
         log = lambda total: log_of(total) - jnp.log(stats.count)
@@ -68,38 +67,3 @@ class Skellam(Refittable):
     def expected_log_prob(self, stats, origin=None):
         given = times(stats.up, self.log_up) + times(stats.down, self.log_down)
         return jnp.sum(given - stats.count * (self.up + self.down))
-
-
-def _parts(x, log_up, log_down):
-    """|x|, the argument of the Bessel function, and the root of the sum of their squares."""
-    size, kappa = jnp.abs(x), 2 * jnp.exp(0.5 * (log_up + log_down))
-    return size, kappa, jnp.hypot(size, kappa)
-
-
-def _expected(x, log_up, log_down):
-    size, kappa, _ = _parts(x, log_up, log_down)
-    least = 0.5 * kappa * mean_length(2 * size + 2, kappa)[0]
-    return jnp.maximum(x, 0) + least, jnp.maximum(-x, 0) + least
-
-
-@jax.custom_jvp
-def _log_prob(x, log_up, log_down):
-    size, kappa, s = _parts(x, log_up, log_down)
-    log_more, log_less = jnp.where(x < 0, log_down, log_up), jnp.where(x < 0, log_up, log_down)
-    # Far out by Debye's expansion, whose exponent is two Poisson deviances; near by the recurrence.
-    less = 0.5 * kappa * (kappa / (s + size))
-    far = -deviance(less + size, log_more) - deviance(less, log_less)
-    far = far - 0.5 * (LOG_2_PI + jnp.log(s)) + jnp.log1p(_expansion(size, s)[0])
-    is_far = s > (30 if x.dtype == jnp.float32 else 100)
-    n, kappa = jnp.where(is_far, 0 * size, size), jnp.where(is_far, jnp.ones_like(s), kappa)
-    rise = jnp.exp(0.5 * log_up) - jnp.exp(0.5 * log_down)
-    near = log_mass(2 * n + 2, kappa) + n * log_more - jax.lax.lgamma(n + 1) - rise * rise
-    return jnp.where(is_far, far, near)
-
-
-@_log_prob.defjvp
-def _(primals, tangents):
-    x, log_up, log_down = primals
-    up, down = _expected(*primals)
-    slope = (up - jnp.exp(log_up)) * tangents[1] + (down - jnp.exp(log_down)) * tangents[2]
-    return _log_prob(x, log_up, log_down), slope

@@ -7,8 +7,7 @@ from jax.scipy.special import multigammaln
 from jaxtyping import Array, Float
 
 from . import _factors as of
-from ._entrances import entrance
-from ._family import ExponentialFamily, as_float, check_one, made, newton_maximum, one_event, within
+from ._family import ExponentialFamily, as_float, check_one, entrance, made, newton_maximum, within
 from ._special import scatter_head
 
 
@@ -41,6 +40,7 @@ class Wishart(ExponentialFamily):
     df = property(lambda self: self.dim - 1 + jnp.exp(self.log_excess))
     mean = property(lambda self: of.covariance_of(self.factor))
     scale = property(lambda self: self.mean / self.df[..., None, None])
+    width = property(lambda self: of.log_det_width(self.factor, self.df))
     _head = property(lambda self: scatter_head(self.log_excess, self.dim))
 
     def __init__(self, df=None, scale=None, *, log_excess=None, scale_tril=None):
@@ -52,21 +52,18 @@ class Wishart(ExponentialFamily):
         self.log_excess, self.factor = log(df), store(scale)
         self.factor = of.divided(self.factor, self.df)
 
-    def _safe(self, x):
-        return of.if_definite(one_event(x, self.factor.shape[-2:], self))
-
     def log_base(self, x):
-        _, log_det, base = self._safe(x)
+        _, log_det, base = of.if_definite(x, self)
         return base - 0.5 * (self.dim + 1) * log_det
 
     def log_prob(self, x):
-        x, log_det, base = self._safe(x)
+        x, log_det, base = of.if_definite(x, self)
         beyond = jnp.sum(jnp.diagonal(of.whitened(x, self.factor, self.factor)) - 1)
         gap = log_det + 2 * of.log_det_of(self.factor) - beyond
         return self._head + 0.5 * self.df * gap - 0.5 * (self.dim + 1) * log_det + base
 
     def stats(self, x, origin=None):
-        x, log_det, _ = self._safe(x)
+        x, log_det, _ = of.if_definite(x, self)
         return Scatters(jnp.ones_like(log_det), log_det, x)
 
     def natural(self, origin=None):
@@ -81,18 +78,13 @@ class Wishart(ExponentialFamily):
 
     def width_of(self, stats):
         # What log|X| has on average above log|M|: not above 0.
-        factor = of.precision_factor(stats.matrix / stats.count[..., None, None])
-        return stats.log_det / stats.count + 2 * of.log_det_of(factor)
-
-    @property
-    def width(self):
-        # At many degrees of freedom, and no less than what a log-determinant is rounded by.
-        return self.dim * (self.dim + 1) / (2 * self.df) - of.log_det_rounding(self.factor)
+        mean = of.mean_factor(stats.matrix, stats.count)
+        return stats.log_det / stats.count + 2 * of.log_det_of(mean)
 
     def from_stats(self, stats, origin=None) -> Self:
         value = lambda log, gap: scatter_head(log[0], self.dim) + 0.5 * jnp.exp(log[0]) * gap
         best = newton_maximum(value, self.log_excess[..., None], self.width_of(stats))
-        factor = of.precision_factor(stats.matrix / stats.count[..., None, None])
+        factor = of.mean_factor(stats.matrix, stats.count)
         return made(type(self), log_excess=best[..., 0], factor=factor)
 
     def sample(self, key):
