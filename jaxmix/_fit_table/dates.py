@@ -68,12 +68,16 @@ def days(column: Any, origin: str = "", day_first: bool = False) -> tuple[Any, R
     return since.astype(float), Reading("date", origin=str(first), day_first=day_first)
 
 
-def said_of(name: str, column: Any, since: Any, reading: Reading) -> list[str]:
+def read(
+    name: str, column: Any, before: list[str], day_first: bool = False
+) -> tuple[Any, Reading, list[str]]:
+    """As `days`, and what is to be said of them, after what has been said of the column."""
+    since, reading = days(column, day_first=day_first)
     said = ", the day before the month" if reading.day_first else ""
     if column.dtype.kind not in "Miuf" and not said and column.str.match(DAY_OR_MONTH).any():
         late = column.str.match(r"^\d{1,2}[-/.](?:1[3-9]|[23]\d)[-/.]").any()
         said = f", the month before the day{'' if late else ', though either may be first'}"
-    lines = [f"{name}: dates{said}, read as days since {reading.origin}."]
+    lines = [*before, f"{name}: dates{said}, read as days since {reading.origin}."]
     if reading.day_first and column.str.match(r"^\d{1,2}[-/.](?:1[3-9]|[23]\d)[-/.]").any():
         lines.append(f"{name}: some have the month first, since they can't have it second.")
     lost = column[column.notna() & since.isna()]
@@ -81,7 +85,7 @@ def said_of(name: str, column: Any, since: Any, reading: Reading) -> list[str]:
         lines.append(
             f"{name}: {lost.iloc[0]!r} is no date: missing, as {len(lost)} such values are."
         )
-    return lines
+    return since, reading, lines
 
 
 def with_parts(frame: Any, readings: dict[str, Reading]) -> Any:

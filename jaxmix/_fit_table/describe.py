@@ -1,6 +1,7 @@
 """What a component says of a field, in a few words."""
 
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Any
 
 import jax
@@ -43,9 +44,7 @@ def described(
     components = model.marginal(field).components
     if not isinstance(components, tuple):
         components = [pick(components, k) for k in range(model.num_components)]
-    many = [None] * len(components) if sizes is None else sizes
-    tails = [3.0] * len(components) if tails is None else tails
-    each = zip(components, many, tails, strict=True)
+    each = zip(components, sizes or repeat(None), tails or repeat(3.0), strict=False)
     return [words(component, size, tail) for component, size, tail in each]
 
 

@@ -47,10 +47,7 @@ def levels_of(column: Any) -> Levels | None:
 
 
 def read_columns(
-    frame: Any,
-    mark: str,
-    asked: Asked,
-    readings: dict[str, Reading] | None,
+    frame: Any, mark: str, asked: Asked, readings: dict[str, Reading] | None
 ) -> tuple[Any, dict[str, Reading], list[str]]:
     """Columns of text as numbers where they are, with how each was read and what to say of it."""
     import pandas as pd
@@ -60,47 +57,12 @@ def read_columns(
     columns, found, said, labels = {}, {}, [], {}
     for name in frame.columns:
         at_work("Reading columns", name)
-        column, levels = frame[name], levels_of(frame[name])
-        held = pd.api.types.infer_dtype(column, skipna=True) if column.dtype == object else ""
-        if held in ("integer", "decimal"):
-            column = column.astype(float)  # with more digits than a number of the machine's
-        elif held == "time":
-            column = pd.to_timedelta(column.astype("string")) / pd.Timedelta(hours=1)
-            said.append(f"{name}: times of a clock, read as hours.")
-        if column.dtype.kind == "m":
-            column = column / pd.Timedelta(days=1)
-            said.append(f"{name}: spans of time, read as days.")
-        if given.get(name) is not None:
-            columns[name], found[name] = _as_before(column, levels, given[name]), given[name]
-        elif column.dtype.kind == "M" or dates.numbers_are_dates(column):
-            columns[name], found[name] = dates.days(column)
-            said += dates.said_of(name, column, columns[name], found[name])
-        elif levels is not None:
-            texts = in_ascii(levels.texts)
-            reading = reading_of(texts, column.count(), mark, asked)
-            there = texts[~is_absent(texts, na)]
-            if reading is not None:
-                levels = levels._replace(texts=texts)
-                values = pd.Series(_numbers(levels, reading, name), frame.index)
-                columns[name], found[name] = values.to_numpy(), reading
-                rows = lambda gone, at=levels: int(
-                    (at.texts.isin(gone)).to_numpy()[at.codes[at.codes >= 0]].sum()
-                )
-                said += said_of(name, texts, reading, rows)
-                if dates.numbers_are_dates(values):
-                    columns[name], found[name] = dates.days(values)
-                    said += dates.said_of(name, values, columns[name], found[name])
-            elif dates.are_dates(there):
-                first = dates.day_first(there, mark)
-                since, found[name] = dates.days(there, day_first=first)
-                columns[name] = levels.spread(since.reindex(texts.index))
-                said += dates.said_of(name, there, since, found[name])
-            else:
-                labels[name] = levels
-        elif column.dtype.kind in "iufb":
-            columns[name], found[name] = _without(column, na), Reading(na=tuple(sorted(na)))
+        read = _read(frame[name], name, mark, asked, given.get(name))
+        if isinstance(read, Levels):
+            labels[name] = read
         else:
-            columns[name], found[name] = column, Reading()
+            columns[name], found[name], words = read
+            said += words
     # What marks a missing number in this file marks a missing label too.
     tokens = {v for reading in found.values() for v in reading.na if v.lower() in ABSENT}
     for name, levels in labels.items():
@@ -113,6 +75,45 @@ def read_columns(
             whole[name] = whole[name].where(~endless)
             said.append(f"{name}: numbers without end were read as missing: {endless.sum()}.")
     return whole, found, said
+
+
+def _read(
+    column: Any, name: str, mark: str, asked: Asked, given: Reading | None
+) -> tuple[Any, Reading, list[str]] | Levels:
+    """A column's values, how they were read, and what to say of it; or labels, read at the end."""
+    import pandas as pd
+
+    levels, na, said = levels_of(column), set(asked.na), []
+    held = pd.api.types.infer_dtype(column, skipna=True) if column.dtype == object else ""
+    if held in ("integer", "decimal"):
+        column = column.astype(float)  # with more digits than a number of the machine's
+    elif held == "time":
+        column = pd.to_timedelta(column.astype("string")) / pd.Timedelta(hours=1)
+        said.append(f"{name}: times of a clock, read as hours.")
+    if column.dtype.kind == "m":
+        column = column / pd.Timedelta(days=1)
+        said.append(f"{name}: spans of time, read as days.")
+    if given is not None:
+        return _as_before(column, levels, given), given, said
+    if column.dtype.kind == "M" or dates.numbers_are_dates(column):
+        return dates.read(name, column, said)
+    if levels is None:
+        numbers = column.dtype.kind in "iufb"
+        reading = Reading(na=tuple(sorted(na))) if numbers else Reading()
+        return _without(column, reading.na), reading, said
+    texts = in_ascii(levels.texts)
+    reading = reading_of(texts, column.count(), mark, asked)
+    if reading is not None:
+        values = pd.Series(_numbers(levels._replace(texts=texts), reading, name), column.index)
+        rows = lambda gone: int(np.isin(levels.codes, np.flatnonzero(texts.isin(gone))).sum())
+        said += said_of(name, texts, reading, rows)
+        as_dates = dates.numbers_are_dates(values)
+        return dates.read(name, values, said) if as_dates else (values.to_numpy(), reading, said)
+    there = texts[~is_absent(texts, na)]
+    if dates.are_dates(there):
+        since, reading, said = dates.read(name, there, said, dates.day_first(there, mark))
+        return levels.spread(since.reindex(texts.index)), reading, said
+    return levels
 
 
 def _numbers(levels: Levels, reading: Reading, name: str) -> np.ndarray:

@@ -43,13 +43,7 @@ def penguins() -> Penguins:
         ((342, 4), 'Adelie')
     """
     text = files("jaxmix.datasets").joinpath("penguins.csv").read_text(encoding="utf-8")
-    rows = []
-    for raw in csv.DictReader(text.splitlines()):
-        rows.append({name: _read(name, entry) for name, entry in raw.items()})
-    return Penguins(rows)
-
-
-def _read(name: str, entry: str) -> float | str | None:
-    if entry == "NA":
-        return None
-    return float(entry) if name in NUMBERS else entry
+    read = lambda name, entry: float(entry) if name in NUMBERS else entry
+    there = lambda name, entry: None if entry == "NA" else read(name, entry)
+    table = csv.DictReader(text.splitlines())
+    return Penguins([{name: there(name, entry) for name, entry in row.items()} for row in table])
