@@ -59,6 +59,7 @@ def as_arrays(data: PyTree) -> PyTree:
     return structure.unflatten(arrays)
 
 
+@np.errstate(all="ignore")  # of numbers that are infinite in the narrower precision
 def _converted(leaf: Any, path: tuple) -> Array:
     if isinstance(leaf, jax.Array):
         array = leaf
@@ -79,7 +80,8 @@ def _on_host(leaf: Any, path: tuple) -> np.ndarray:
         host = np.asarray(leaf)
     except ValueError as error:
         raise ValueError(
-            f"{where(path)} is a list of rows of unequal lengths: encode sequences with jm.encode."
+            f"{where(path)} is a list of rows of unequal lengths: encode sequences with jm.encode; "
+            "parts of an event, as in (y, x), are a tuple."
         ) from error
     if host.dtype == jnp.bfloat16:
         return host.astype(np.float32)
@@ -93,7 +95,10 @@ def _on_host(leaf: Any, path: tuple) -> np.ndarray:
 
 
 def _tell_of_lost_digits(host: np.ndarray, array: Array, path: tuple) -> None:
-    spread = np.nanstd(host, axis=0)
+    seen = np.isfinite(host)
+    held = np.where(seen, host, 0)
+    count = np.maximum(seen.sum(0), 1)  # of a column without any, NumPy would warn
+    spread = np.sqrt(np.sum(np.where(seen, held - held.sum(0) / count, 0) ** 2, 0) / count)
     lost = np.abs(host - host.astype(array.dtype).astype(np.float64))
     lost = np.where(np.isnan(lost), 0, lost).max(0)
     worst = np.max(lost / np.where(spread > 0, spread, 1), initial=0.0)

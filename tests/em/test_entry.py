@@ -242,3 +242,13 @@ def test_exported_with_any_number_of_rows():
             np.testing.assert_allclose(
                 exported.call(x), call(x), rtol=1e-4, atol=1e-5, err_msg=name
             )
+
+
+def test_data_all_of_which_are_missing_are_refused():
+    absent = jm.OptionalEvent(jnp.zeros(5), jnp.zeros(5, bool))
+    for template, data in (
+        (jm.mixture_of(jm.PartialNormal.template(2), 2), np.full((6, 2), np.nan)),
+        (jm.Optional.template(jm.Normal.template()), absent),
+    ):
+        with pytest.raises(ValueError, match="Every value of the data is missing"):
+            jm.fit(KEY, template, data)
