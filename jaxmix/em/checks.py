@@ -95,11 +95,17 @@ def _on_host(leaf: Any, path: tuple) -> np.ndarray:
 
 
 def _tell_of_lost_digits(host: np.ndarray, array: Array, path: tuple) -> None:
-    seen = np.isfinite(host)
+    seen, narrow = np.isfinite(host), host.astype(array.dtype)
+    beyond = seen & np.isinf(narrow)
+    if beyond.any():
+        raise ValueError(
+            f"{where(path)}: {host[beyond][0]:g} in row {np.argwhere(beyond)[0][0]} is too large "
+            f"for {array.dtype}: divide the data by their scale, or enable x64."
+        )
     held = np.where(seen, host, 0)
     count = np.maximum(seen.sum(0), 1)  # of a column without any, NumPy would warn
     spread = np.sqrt(np.sum(np.where(seen, held - held.sum(0) / count, 0) ** 2, 0) / count)
-    lost = np.abs(host - host.astype(array.dtype).astype(np.float64))
+    lost = np.abs(host - narrow)
     lost = np.where(np.isnan(lost), 0, lost).max(0)
     worst = np.max(lost / np.where(spread > 0, spread, 1), initial=0.0)
     if worst == 0:
