@@ -36,21 +36,23 @@ def refusing_slopes(f: Callable, event: PyTree) -> Callable:
 
     def refusing(x):
         values, structure = jax.tree.flatten(f(x))
-        guarded = jax.tree.leaves(call(x, *map(_no_slope, held)))
+        guarded = jax.tree.leaves(call(x, *(refuse_slope(a, THRESHOLD) for a in held)))
         kept = zip(values, guarded, steps, strict=True)
         return structure.unflatten([g if is_step else v for v, g, is_step in kept])
 
     return refusing
 
 
-@jax.custom_jvp
-def _no_slope(array):
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def refuse_slope(array, sentence: str):
+    """The array itself; a derivative through it is refused, an evaluation is not."""
+    del sentence
     return array
 
 
-@_no_slope.defjvp
-def _(primals, tangents):
-    raise ValueError(THRESHOLD)
+@refuse_slope.defjvp
+def _(sentence, primals, tangents):
+    raise ValueError(sentence)
 
 
 def _steps(function, held, event) -> list[bool]:

@@ -8,7 +8,9 @@ from numpyro.distributions import Distribution, biject_to, constraints
 from ._foreign import Bijection, Library, named_arguments
 
 # Several forms of one parameter: the one that is always kept.
-OTHER_FORMS = {"scale_tril": ("covariance_matrix", "precision_matrix")}
+OTHER_FORMS = {
+    "scale_tril": ("covariance_matrix", "precision_matrix", "scale_matrix", "rate_matrix")
+}
 RENAMED = {"base_distribution": "base_dist"}
 
 

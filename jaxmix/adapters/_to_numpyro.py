@@ -10,37 +10,50 @@ from jaxtyping import PyTree
 from numpyro.distributions import Distribution, constraints
 
 from .._density import as_part
+from .._hooks import SaysDomain
 from .._stack import over_stack, pick
 from ..data.structure import domain_of, structure
-from ..families._support import Domain
+from ..families import Categorical, VonMisesFisher, Wishart
 
 
-def support_of(domain: Domain) -> Any:
-    """numpyro's constraint for where events live.
+def support_of(density: Any, event: jax.ShapeDtypeStruct) -> Any:
+    """numpyro's constraint for where the events of one density live.
 
     Raises:
-        ValueError: for a domain that numpyro has no name for.
+        ValueError: for what numpyro has no name for.
     """
+    of = structure(density)
+    if isinstance(of, Categorical):
+        return constraints.integer_interval(0, of.size - 1)
+    if isinstance(of, VonMisesFisher):
+        return constraints.sphere
+    if isinstance(of, Wishart):
+        return constraints.positive_definite
+    domain = domain_of(of)
     low, high = domain.low, domain.high
+    unsaid = not isinstance(of, SaysDomain) and not jnp.issubdtype(event.dtype, jnp.inexact)
     if domain.total is not None and not domain.whole:
         return constraints.simplex
-    if domain.whole and domain.total is None:
-        if high == jnp.inf:
-            numbers = constraints.integer_greater_than(int(low))
-        else:
-            numbers = constraints.integer_interval(int(low), int(high))
-    elif low == -jnp.inf and high == jnp.inf:
+    if unsaid and event.dtype == bool:
+        numbers = constraints.boolean
+    elif domain.whole and domain.total is None and high == jnp.inf:
+        numbers = constraints.integer_greater_than(int(low))
+    elif domain.whole and domain.total is None:
+        numbers = constraints.integer_interval(int(low), int(high))
+    elif low == -jnp.inf and high == jnp.inf and not unsaid:
         numbers = constraints.real
     elif domain.total is None and high == jnp.inf:
         numbers = constraints.greater_than(low)
     elif domain.total is None and low > -jnp.inf:
         numbers = constraints.interval(low, high)
     else:
+        what = f"events of a {type(of).__name__}" if unsaid else domain.words
         raise ValueError(
-            f"numpyro has no support for {domain.words}: give one, as in to_numpyro(density, "
+            f"numpyro has no support for {what}: give one, as in to_numpyro(density, "
             "support=numpyro.distributions.constraints.real_vector)."
         )
-    return numbers if domain.dim is None else constraints.independent(numbers, 1)
+    rank = len(event.shape)
+    return constraints.independent(numbers, rank) if rank else numbers
 
 
 def stack_of(density: PyTree) -> tuple[int, ...]:
@@ -107,5 +120,5 @@ def adapt(density: PyTree, support: Any = None) -> FromJaxmix:
             'record. Use numpyro.factor("name", density.log_prob(x)) instead.'
         )
     if support is None:
-        support = support_of(domain_of(structure(one)))
+        support = support_of(one, event)
     return FromJaxmix(density, support, event.shape)

@@ -169,11 +169,9 @@ def _estimate(
     return make_estimate(summary, upper, pareto, matrix, like, single, n, normalised, reached)
 
 
-def _numbers(sample: Sample, *_, **__) -> int:
-    return 3 * numbers_looked_at(sample.look, sample.rows)
-
-
-@functools.partial(of_few_numbers, count=_numbers)
+@functools.partial(
+    of_few_numbers, count=lambda sample, *_: 3 * numbers_looked_at(sample.look, sample.rows)
+)
 def _computed(
     sample: Sample, weights, controls, truths, self_normalised, smooth, covariance, r_eff
 ):

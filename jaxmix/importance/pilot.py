@@ -18,7 +18,7 @@ from ..combinators import Mixture, MixtureSameFamily
 from ..em.search.seeds import split
 from .design_points import design_points
 from .draws import Draws, allocate, concatenate, draw
-from .family import Unreached, log_table, parts_of
+from .family import Unreached, family_size, log_table, parts_of
 from .levels import evaluate, importance_of, log_pooled, of_targets, smoothed
 from .mixtures import (
     LOW_RANK_FROM,
@@ -174,7 +174,7 @@ class Search:
                 f"A defensive share of {defensive}, twice, must leave something to the fit."
             )
         self.targets, self.num, self.defensive = targets, num, defensive
-        self.size = sum(part.size for part in parts_of(targets, "targets"))
+        self.size = family_size(targets, "targets")
         self.defence = mixture_of_targets(targets) if defence is None else defence
         self.settings = (covariance, inflation, shrinkage, df)
 

@@ -101,69 +101,61 @@ class Estimate(eqx.Module):
 
     def problems(self) -> list[str]:
         """Sentences on what is wrong, from the worst; empty if nothing was seen to be."""
-        found = []
-        rows = _rows(self)
-        names = lambda which: [r["name"] for r in rows if which(r)]
+        found, rows = [], _rows(self)
+
+        def tell(which, sentence):
+            bad = [r["name"] for r in rows if which(r)]
+            if bad:
+                found.append(f"{_list(bad)}: {sentence}")
+
+        hit, k = lambda r: r["hits"] > 0, lambda r: r["pareto_k"]
+        of_target = lambda r: r["value_index"] == 0
         # A value may overflow where its logarithm does not.
         finite = lambda r: np.isfinite(r["value"]) or np.isfinite(r["log_value"])
-        bad = names(lambda r: not finite(r))
-        if bad:
-            found.append(
-                f"{_list(bad)}: the value is not finite; f or a log-density gave NaN or overflowed."
-            )
-        rounded = names(
-            lambda r: r["value_index"] == 0 and abs(r["log_mass"]) * r["eps"] > MAX_SHARE
+        known = lambda r: np.isfinite(r["std_error"]) or np.isfinite(r["log_std_error"])
+        tell(
+            lambda r: not finite(r),
+            "the value is not finite; f or a log-density gave NaN or overflowed.",
         )
-        if rounded:
-            found.append(
-                f"{_list(rounded)}: the log-density is so large that its rounding alone moves the "
-                "weights by more than a few per cent; subtract a constant, or use float64."
-            )
-        unknown = lambda r: not (np.isfinite(r["std_error"]) or np.isfinite(r["log_std_error"]))
-        open_ended = names(lambda r: finite(r) and r["hits"] and not r["undrawn"] and unknown(r))
-        if open_ended:
-            found.append(f"{_list(open_ended)}: the error is not finite; it may have overflowed.")
-        undrawn = names(lambda r: r["value_index"] == 0 and r["undrawn"] > 0)
-        if undrawn:
-            found.append(
-                f"{_list(undrawn)}: weights are on proposals without a draw; their part is missing "
-                "from the value, and its error is unknown. Draw from every proposal of weight."
-            )
+        tell(
+            lambda r: of_target(r) and MAX_SHARE < abs(r["log_mass"]) * r["eps"] < np.inf,
+            "the log-density is so large that its rounding alone moves the weights by more than a "
+            "few per cent; subtract a constant, or use float64.",
+        )
+        tell(
+            lambda r: finite(r) and r["hits"] and not r["undrawn"] and not known(r),
+            "the error is not finite; it may have overflowed.",
+        )
+        tell(
+            lambda r: of_target(r) and r["undrawn"] > 0,
+            "weights are on proposals without a draw; their part is missing from the value, and its "
+            "error is unknown. Draw from every proposal of weight.",
+        )
         if not self.reached:
             found.append(
                 "the proposals were not adapted to the event itself: it was not reached by the "
                 "levels of `adapt`, and likelier parts of it may never have been drawn."
             )
-        missed = names(lambda r: finite(r) and r["hits"] == 0)
-        if missed:
-            found.append(f"{_list(missed)}: no draw hit; the limit is all that is known.")
-        few = names(lambda r: r["hits"] > 0 and r["pareto_k"] == np.inf)
-        if few:
-            found.append(
-                f"{_list(few)}: too few hits to tell whether value and error can be trusted. Draw "
-                "more, or adapt the proposals."
-            )
-        heavy = names(lambda r: r["hits"] > 0 and 0.7 < r["pareto_k"] < np.inf)
-        if heavy:
-            found.append(
-                f"{_list(heavy)}: Pareto k above 0.7; value and error cannot be trusted. Draw "
-                "more, or adapt the proposals."
-            )
-        single = [
-            r["name"]
-            for r in rows
-            if r["hits"] > 0 and not r["pareto_k"] > 0.7 and r["max_weight"] > MAX_SHARE
-        ]
-        if single:
-            found.append(
-                f"{_list(single)}: one draw makes more than {MAX_SHARE:.0%} of the value; others "
-                "like it may be missing, and the interval is then too low. Draw more, or adapt "
-                "with more components."
-            )
+        tell(lambda r: finite(r) and r["hits"] == 0, "no draw hit; the limit is all that is known.")
+        tell(
+            lambda r: hit(r) and k(r) == np.inf,
+            "too few hits to tell whether value and error can be trusted. Draw more, or adapt the "
+            "proposals.",
+        )
+        tell(
+            lambda r: hit(r) and 0.7 < k(r) < np.inf,
+            "Pareto k above 0.7; value and error cannot be trusted. Draw more, or adapt the "
+            "proposals.",
+        )
+        tell(
+            lambda r: hit(r) and not k(r) > 0.7 and r["max_weight"] > MAX_SHARE,
+            f"one draw makes more than {MAX_SHARE:.0%} of the value; others like it may be missing, "
+            "and the interval is then too low. Draw more, or adapt with more components.",
+        )
         unseen = [
             f"{r['name']} ({r['mass']:.3g})"
             for r in rows
-            if r["value_index"] == 0 and r["normalised"] and r["mass"] + 4 * r["mass_error"] < 1
+            if of_target(r) and r["normalised"] and r["mass"] + 4 * r["mass_error"] < 1
         ]
         if unseen:
             found.append(

@@ -20,7 +20,7 @@ from .draws import Draws, checked_draws, draw
 from .family import family_size, is_single, parts_of
 from .joining import merge
 from .result import HELD, Estimate, make_estimate, of_held
-from .sweep import Sample, as_sample, looked_at, sweep
+from .sweep import as_sample, looked_at, sweep
 from .totals import Totals, summarise
 from .upper import hit_limits
 
@@ -59,9 +59,7 @@ def block_totals(
     return sums._replace(unreached=unreached, **without_slopes(spread, given.proposals, HELD))
 
 
-@eqx.filter_jit
-def _totals(sample: Sample, weights) -> Totals:
-    return sweep(sample, weights)[0]
+_totals = eqx.filter_jit(lambda sample, weights: sweep(sample, weights)[0])
 
 
 @takes(

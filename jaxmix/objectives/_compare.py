@@ -199,9 +199,11 @@ def _flat(gradients, repeats):
 
 def _measure(keys, name, objective, model, guide, xs, reference, score) -> Row:
     repeats = len(keys)
-    values, (of_model, of_guide) = _values_and_gradients(objective, model, guide, xs, keys)
-    model_variance, model_signal = _moments(of_model, repeats)
-    guide_variance, guide_signal = _moments(of_guide, repeats)
+    values, gradients = _values_and_gradients(objective, model, guide, xs, keys)
+    of_model, of_guide = (_flat(g, repeats) for g in gradients)
+    (model_variance, model_signal), (guide_variance, guide_signal) = map(
+        _moments, (of_model, of_guide)
+    )
     variance = float(jnp.var(values, ddof=1))
     bias = float(jnp.mean(values) - reference)
     return Row(
@@ -210,7 +212,7 @@ def _measure(keys, name, objective, model, guide, xs, reference, score) -> Row:
         bias,
         (variance / repeats) ** 0.5,
         variance,
-        *_bias(_flat(of_model, repeats), score),
+        *_bias(of_model, score),
         model_variance,
         guide_variance,
         model_signal,
@@ -228,12 +230,11 @@ def _bias(gradients, score):
     return float(jnp.sqrt(square)), float(jnp.sqrt(jnp.mean(noise)))
 
 
-def _moments(gradients, repeats):
+def _moments(flat):
     """Mean variance over coordinates, and the root mean square signal to noise."""
-    flat = _flat(gradients, repeats)
     if flat.shape[1] == 0:
         return float("nan"), float("nan")
     variance = jnp.var(flat, 0, ddof=1)
     safe = jnp.where(variance > 0, variance, jnp.ones_like(variance))
-    square = jnp.where(variance > 0, jnp.mean(flat, 0) ** 2 / safe - 1 / repeats, 0 * safe)
+    square = jnp.where(variance > 0, jnp.mean(flat, 0) ** 2 / safe - 1 / len(flat), 0 * safe)
     return float(jnp.mean(variance)), float(jnp.sqrt(jnp.maximum(jnp.mean(square), 0)))

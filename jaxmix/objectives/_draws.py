@@ -13,12 +13,18 @@ from jaxtyping import Array, Float, Key, PyTree, Scalar
 from .._arguments import arrays, shown
 from .._density import is_density
 from .._refuse import checked_key
+from .._steps import refuse_slope
 from ..adapters import as_density
 from ._rules import PATHWISE, Coefficients
 
 P = ParamSpec("P")
 R = TypeVar("R")
 HERE = ("cubo", "eubo")  # which are not in the package's own table of contents
+SURROGATE = (
+    "The gradient of this objective is a surrogate with held coefficients: its own derivative "
+    "is no second derivative of anything. jm.iwae, jm.elbo, jm.miwae, jm.ciwae, jm.renyi and "
+    "jm.objectives.cubo with guide_gradient='reparametrised' have derivatives of every order."
+)
 
 
 def stopped(tree: PyTree) -> PyTree:
@@ -50,11 +56,8 @@ def configures(factory: Callable[P, R]) -> Callable[P, R]:
         is_array = lambda a: hasattr(a, "dtype") and jnp.ndim(a) > 0
         is_key = lambda a: jnp.issubdtype(getattr(a, "dtype", jnp.float32), jax.dtypes.prng_key)
         if len(args) > 3 or any(callable(a) or is_array(a) or is_key(a) for a in given):
-            name = (
-                f"jm.{factory.__name__}"
-                if factory.__name__ not in HERE
-                else (f"jm.objectives.{factory.__name__}")
-            )
+            where = "jm.objectives" if factory.__name__ in HERE else "jm"
+            name = f"{where}.{factory.__name__}"
             raise TypeError(
                 f"{name}(...) makes an objective, and takes numbers and rules; the objective takes "
                 f"the rest: {name}(...)(key, model, guide, xs)."
@@ -121,33 +124,18 @@ def checked_guide(guide: Any, x: PyTree, guide_gradient: str) -> Any:
             f"a {type(q).__name__}."
         )
     if guide_gradient in PATHWISE and not getattr(q, "reparametrised", False):
-        q = jax.tree.map(
-            lambda a: (
-                _not_reparametrised(a, type(q).__name__, guide_gradient)
-                if eqx.is_inexact_array(a)
-                else a
-            ),
+        return refused(
             q,
+            f"guide(x) is a {type(q).__name__}, whose `sample` is not reparametrised: "
+            f"guide_gradient='{guide_gradient}' has no path to follow. Use guide_gradient='score' or "
+            "'wake', or declare `reparametrised = True` on the class if its sample is differentiable.",
         )
     return q
 
 
-def _not_reparametrised(array, name, rule):
-    """The array itself; a gradient through it is refused, an evaluation is not."""
-
-    @jax.custom_jvp
-    def same(a):
-        return a
-
-    @same.defjvp
-    def _(primals, tangents):
-        raise ValueError(
-            f"guide(x) is a {name}, whose `sample` is not reparametrised: guide_gradient='{rule}' "
-            "has no path to follow. Use guide_gradient='score' or 'wake', or declare "
-            "`reparametrised = True` on the class if its sample is differentiable."
-        )
-
-    return same(array)
+def refused(tree: PyTree, sentence: str) -> PyTree:
+    """The same tree, whose arrays refuse a derivative."""
+    return jax.tree.map(lambda a: refuse_slope(a, sentence) if eqx.is_inexact_array(a) else a, tree)
 
 
 def log_weight(model: Any, q: Any, z: PyTree, x: PyTree) -> Scalar:
@@ -221,20 +209,6 @@ def _(primals, tangents):
     return attach(value, once(carrier)), tangents[1]
 
 
-@jax.custom_jvp
-def _once(array):
-    return array
-
-
-@_once.defjvp
-def _(primals, tangents):
-    raise ValueError(
-        "The gradient of this objective is a surrogate with held coefficients: its own derivative "
-        "is no second derivative of anything. jm.iwae, jm.elbo, jm.miwae, jm.ciwae, jm.renyi and "
-        "jm.objectives.cubo with guide_gradient='reparametrised' have derivatives of every order."
-    )
-
-
 def once(tree: PyTree) -> PyTree:
     """What a rule for derivatives is made from: a derivative of the rule itself is refused."""
-    return jax.tree.map(lambda a: _once(a) if eqx.is_inexact_array(a) else a, tree)
+    return refused(tree, SURROGATE)

@@ -293,6 +293,24 @@ def test_ours_in_numpyro():
         adapters.to_numpyro(jm.Composite((jm.Normal(0, 1), jm.Normal(0, 1))))
 
 
+def test_what_is_drawn_lies_in_the_support_that_numpyro_is_told():
+    dist = pytest.importorskip("numpyro.distributions")
+    discrete = [jm.Categorical(jnp.ones(3) / 3), jm.BernoulliSet(jnp.ones(3) / 2), jm.Poisson(2.0)]
+    others = [
+        jm.VonMisesFisher(jnp.array([1.0, 0.0, 0.0]), 3.0), jm.Wishart(4.0, jnp.eye(2)),
+        jm.Dirichlet(jnp.ones(3)), jm.DiagonalNormal(jnp.zeros(2), jnp.ones(2)),
+    ]  # fmt: skip
+    for density in (*discrete, *others):
+        prior = adapters.to_numpyro(density)
+        draws = prior.sample(jax.random.key(KEY), (4,))
+        assert prior.support.event_dim == len(prior.event_shape) == draws.ndim - 1
+        assert bool(prior.support(draws).all()), density
+        assert prior.support.is_discrete == any(density is d for d in discrete)
+    triangle = dist.WishartCholesky(4.0, scale_tril=jnp.eye(2))
+    x = triangle.sample(jax.random.key(KEY))
+    np.testing.assert_allclose(adapters.from_numpyro(triangle).log_prob(x), triangle.log_prob(x))
+
+
 def test_a_network_with_functions_in_it_is_a_component():
     """Activations are leaves of a user's class; loops take arrays alone."""
 

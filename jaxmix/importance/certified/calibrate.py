@@ -16,7 +16,7 @@ from ..draws import Draws, draw
 from ..family import family_size
 from .certify import Pool, check_draws
 from .coordinates import proposal_rows
-from .support import boxes_of, holds
+from .support import boxes_of
 from .sweep import BLOCK, Hits, log_weights
 
 FINE = 2e-4  # relative number of draws by which the threshold may be off, on the safe side
@@ -167,7 +167,7 @@ def calibrate(
         look = lambda events, **how: Hits(
             statistic, pool.coordinates, events, seen=seen, unit=False, **how
         )
-        hits = look(draws.events, show=bar.at)
+        hits = look(draws.events, boxes=boxes_of(bound), show=bar.at)
         order, scores = _ordered(hits)
         features = hits.features[order]
         if exact:
@@ -185,7 +185,12 @@ def calibrate(
             value, by_vertex, level = _least(
                 pool, features, scores, hits.count, bets, caps, level, alpha
             )
-        _check_support(boxes_of(bound), draws.events, hits.places[order], scores > value)
+        wrong = np.flatnonzero((scores > value) & ~hits.inside[order])
+        if wrong.size:
+            raise ValueError(
+                f"Draw {hits.places[order][wrong[0]]} lies above the threshold but outside the "
+                "declared support: the promise in bound is not kept."
+            )
     by_vertex = by_vertex.reshape(pool.region.vertex_shape)
     return Threshold(value, by_vertex, level, float(alpha), delta, hits.count)
 
@@ -198,19 +203,6 @@ def _ordered(hits: Hits) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"The statistic is NaN at draw {int(np.argmax(np.isnan(scores)))}.")
     order = np.argsort(-scores, kind="stable")
     return order, scores[order]
-
-
-def _check_support(boxes, events, places, above) -> None:
-    if boxes == [None] or not above.any():
-        return
-    chosen = jax.tree.map(lambda a: jnp.asarray(a)[places[above]], events)
-    inside = np.asarray(jax.vmap(lambda event: holds(boxes, event))(chosen))
-    if not inside.all():
-        i = int(places[above][np.argmin(inside)])
-        raise ValueError(
-            f"Draw {i} lies above the threshold but outside the declared support: the promise in "
-            "bound is not kept."
-        )
 
 
 def _crossings(pool: Pool, features, scores, room) -> np.ndarray:

@@ -48,7 +48,10 @@ def blocks_of(events: PyTree, size: int = BLOCK):
 
 
 class Hits:
-    """The draws at which f is not 0: values (h, m), rows of statistics, their places."""
+    """The draws at which f is not 0: values (h, m), rows of statistics, their places.
+
+    And whether they lie inside the declared support.
+    """
 
     def __init__(
         self,
@@ -62,32 +65,28 @@ class Hits:
         show: Callable = lambda done, of: None,
     ):
         self.count = num_rows(events)
-        values, features, places = [], [], []
-        like = None
+        found, like = [], None
         for start, rows, block in blocks_of(events):
             value, feature, inside = _look(coordinates, f, seen, boxes or [None], block)
             like = jax.tree.map(lambda a: np.empty(a.shape[1:], a.dtype), value)
-            size = feature.shape[0]
-            dtype = feature.dtype
-            flat = np.asarray(flatten_values(value, size, dtype)[0])[:rows]
+            flat = flatten_values(value, feature.shape[0], feature.dtype)[0]
+            flat, feature, inside = (np.asarray(a)[:rows] for a in (flat, feature, inside))
             if unit:
                 _refuse_values(flat, start)
             hit = (flat != 0).any(1) if unit else np.ones(rows, bool)
-            outside = hit & ~np.asarray(inside)[:rows]
-            if outside.any():
+            outside = hit & ~inside
+            if unit and outside.any():
                 i = int(np.argmax(outside))
                 raise ValueError(
                     f"Draw {start + i} lies outside the declared support, but f is {flat[i].max():.6g} "
                     "there: the promise in bound is not kept."
                 )
-            values.append(flat[hit])
-            features.append(np.asarray(feature)[:rows][hit])
-            places.append(start + np.flatnonzero(hit))
+            found.append((flat[hit], feature[hit], start + np.flatnonzero(hit), inside[hit]))
             show(start + rows, self.count)
         self.like = like
-        self.values = np.concatenate(values)
-        self.features = np.concatenate(features)
-        self.places = np.concatenate(places)
+        self.values, self.features, self.places, self.inside = map(
+            np.concatenate, zip(*found, strict=True)
+        )
 
     def column(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Values and rows of the draws that hit in one of f's values."""
