@@ -292,6 +292,17 @@ def checked_weights(weights: Any, rows: int, dtype: Any) -> Any:
     return constant(host, dtype) if isinstance(host, np.ndarray) else jnp.asarray(host, dtype)
 
 
+def without_ignored(data: PyTree, weights: Any) -> PyTree:
+    """Data whose rows of weight 0 are numbers: 0 times what is none is none either."""
+    if weights is None or is_traced((data, weights)) or not weights.is_fully_addressable:
+        return data
+    off = np.asarray(weights) == 0
+    sound = lambda a: bool(np.isfinite(np.asarray(a)[off]).all())
+    if not off.any() or all(map(sound, jax.tree.leaves(eqx.filter(data, eqx.is_inexact_array)))):
+        return data
+    return jax.tree.map(lambda a: a.at[off].set(a[int(np.argmin(off))]), data)
+
+
 def of_dtype(template: PyTree, data: PyTree) -> PyTree:
     """The template in the dtype of the data: dtypes follow the data."""
     dtype = float_of(data)

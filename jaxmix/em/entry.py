@@ -16,7 +16,14 @@ from .._trees import alone, float_of, is_traced, num_rows
 from ..combinators import HiddenMarkov, SequenceEvent
 from ..combinators._columns import ColumnsEvent
 from ..combinators._conditioning import plain
-from .checks import as_arrays, check_event, checked_data, checked_weights, floating
+from .checks import (
+    as_arrays,
+    check_event,
+    checked_data,
+    checked_weights,
+    floating,
+    without_ignored,
+)
 from .chunks import chunk_rows, map_rows
 from .parts import take_apart
 from .solver import Rules, Solver
@@ -83,7 +90,8 @@ def enter(
         data = checked_data(data, model)  # what is masked is missing: in a fit it is refused alike
     data = floating(as_rows(data, model), model)
     check_event(data, model)
-    return data, checked_weights(weights, num_rows(data), float_of(data))
+    weights = checked_weights(weights, num_rows(data), float_of(data))
+    return without_ignored(data, weights), weights
 
 
 def items_of_one_row(data: PyTree) -> Any | None:

@@ -252,3 +252,12 @@ def test_data_all_of_which_are_missing_are_refused():
     ):
         with pytest.raises(ValueError, match="Every value of the data is missing"):
             jm.fit(KEY, template, data)
+
+
+def test_a_row_of_weight_zero_counts_for_nothing_whatever_it_holds():
+    x, weights = jnp.array([1.0, 2.0, jnp.nan, 4.0]), jnp.array([1.0, 1.0, 0.0, 2.0])
+    solution = jm.em.run(jm.Normal(0.0, 1.0), x, weights=weights)
+    assert bool(solution.result == jm.RESULTS.successful)
+    assert float(solution.model.mean) == pytest.approx(11 / 4)
+    errors = jm.em.standard_errors(solution.model, x, weights=weights)
+    assert float(errors.mean) == pytest.approx(float(solution.model.scale) / 2, rel=1e-5)
