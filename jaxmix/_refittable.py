@@ -84,6 +84,7 @@ class Refittable(LogDensity):
     `width_in` names the statistic that tells how wide the density is, where its likelihood has no
     bound as it narrows: a floor adds a share of what `width_of(stats)` says of all data, and a
     density whose own `width` is no more sits on it.
+    `triangular` names matrices of which the upper triangles are parameters.
     `zero_is_valid` says that a parameter may be infinite, being the logarithm (or the logit) of a
     probability or a rate of 0.
     `ascends` says that an M-step never lowers the likelihood: False where it is a Newton step,
@@ -161,11 +162,11 @@ class Refittable(LogDensity):
     @property
     def width(self) -> Any:
         """The same of the density itself, 0 where it is a point."""
-        return None
+        raise NotImplementedError(f"{type(self).__name__} has `width_in`, and no `width`.")
 
     def width_of(self, stats: Any) -> Array:
         """What the statistic of the width is, of summed statistics, in the mean."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has `width_in`, and no `width_of`.")
 
     def floor(self, stats: Any, share: Scalar) -> Any:
         """Pseudo-statistics, a share of the data's own, that keep the leaf off its boundary."""

@@ -254,3 +254,18 @@ def test_a_combinator_may_ask_its_parts_with_numbers_of_python():
     x = jnp.array([0.1, -2.0, 12.0, 0.3])
     start = jm.em.init(jax.random.key(0), model, x)
     assert bool(jnp.isfinite(start.log_prob(0.5))) and start.is_wide.prob.shape == ()
+
+
+def test_a_method_without_an_origin_is_about_the_leafs_own_and_a_width_makes_the_floor():
+    density, x = jm.Gamma(2.0, 4.0), np.array([0.2, 0.5, 1.1])
+    stats = lambda at: jax.vmap(lambda x: density.stats(x, at))(x)
+    own, given = stats(None), stats(density.log_mean)
+    jax.tree.map(np.testing.assert_array_equal, own, given)
+    total = jax.tree.map(jnp.sum, own)
+    floor = density.floor(total, jnp.array(0.1))
+    spread = np.log(x.mean()) - np.log(x).mean()  # what the M-step takes the shape from
+    np.testing.assert_allclose(
+        [floor.count, floor.excess, floor.log], [0, 0, -0.1 * spread], rtol=1e-5
+    )
+    for shape, sits in ((0.5 / spread, False), (6 / spread, True)):
+        assert bool(jm.Gamma(shape, 1.0).on_boundary(floor)) is sits
