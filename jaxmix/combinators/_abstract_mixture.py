@@ -12,6 +12,7 @@ from .._density import check_parts
 from .._log_sums import weighted_logsumexp, weighted_softmax
 from .._stack import outcome_log_probs
 from .._trees import spread
+from ..families._entrances import stated
 from ._conditioning import check_one_event, filled, observed, typical
 from ._labels import HiddenLabel, from_logs
 
@@ -30,7 +31,7 @@ class AbstractMixture(HiddenLabel):
     def num_components(self) -> int:
         """How many components there are."""
 
-    weights = property(lambda self: self.mixing.probs)
+    weights = stated(lambda self: self.mixing.probs, "k")
     stack_shape = property(lambda self: getattr(self.mixing, "stack_shape", ()))
 
     @abc.abstractmethod

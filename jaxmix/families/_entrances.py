@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from .._numerics import as_float, log_of, logit_of
 
@@ -78,6 +78,12 @@ def sigmoid_of(field: str) -> Any:
     """The property of a probability whose logit is stored."""
     sigmoid = lambda self: jax.nn.sigmoid(getattr(self, field))
     return property(sigmoid, doc=f"The logistic function of {field}.")
+
+
+def stated(formula: Callable[[Any], Array], *axes: str) -> Any:
+    """The property that a formula gives: one number a density, or an array with these axes."""
+    formula.__annotations__ = {"return": Float[Array, " ".join(("*stack", *axes))]}  # for pages
+    return property(formula)
 
 
 def of_field(field: str, name: str) -> Any:

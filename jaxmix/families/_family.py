@@ -18,6 +18,7 @@ from ._entrances import logit as logit
 from ._entrances import logs as logs
 from ._entrances import of_field as of_field
 from ._entrances import sigmoid_of as sigmoid_of
+from ._entrances import stated as stated
 from ._special import LOG_2_PI as LOG_2_PI
 from ._support import COUNT as COUNT
 from ._support import NON_NEGATIVE as NON_NEGATIVE

@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float, Key, Scalar
 
 from .._log_sums import logsumexp
 from .._numerics import log_of
-from ._family import ExponentialFamily, logit, one_event, sigmoid_of
+from ._family import ExponentialFamily, logit, one_event, sigmoid_of, stated
 from ._support import TRUTH
 from .categorical import Counts
 
@@ -55,7 +55,7 @@ class Bernoulli(Coins):
     def __init__(self, prob=None, *, logits=None):
         self.logit = logit("Bernoulli", prob, logits)
 
-    variance = property(lambda self: self.prob * jax.nn.sigmoid(-self.logit))
+    variance = stated(lambda self: self.prob * jax.nn.sigmoid(-self.logit))
 
     def _hot(self, x):
         value = one_event(x, (), self).astype(self.logit.dtype)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, Scalar
 
 from .._log_sums import logsumexp
-from ._family import logit, one_event, outside, sigmoid_of
+from ._family import logit, one_event, outside, sigmoid_of, stated
 from ._support import chosen
 from .bernoulli import Coins
 from .categorical import Counts
@@ -54,7 +54,7 @@ class BernoulliSet(Coins):
             raise ValueError("BernoulliSet.template takes `labels`, or the number of elements.")
         return cls(jnp.full(len(labels) if labels is not None else size, 0.5), labels=labels)
 
-    variance = property(lambda self: self.probs * jax.nn.sigmoid(-self.logits))
+    variance = stated(lambda self: self.probs * jax.nn.sigmoid(-self.logits), "n")
 
     def _hot(self, x):
         x = one_event(x, (self.size,), self)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Scalar
 
-from ._family import logit, sigmoid_of
+from ._family import logit, sigmoid_of, stated
 from ._support import whole
 from .bernoulli import Coins
 from .multinomial import OfTrials
@@ -44,8 +44,8 @@ class Binomial(Coins, OfTrials):
         return cls(trials, 0.5, low=low)
 
     domain = property(lambda self: whole(self.low, self.low + self.trials))
-    mean = property(lambda self: self.low + self.trials * self.prob)
-    variance = property(lambda self: self.trials * self.prob * jax.nn.sigmoid(-self.logit))
+    mean = stated(lambda self: self.low + self.trials * self.prob)
+    variance = stated(lambda self: self.trials * self.prob * jax.nn.sigmoid(-self.logit))
 
     def _outcomes(self, x):
         """Failures and successes, safe off the support, and 0 or -inf by it."""

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, Scalar
 
 from .._numerics import constant, log_of, log_shares
-from ._family import Refittable, as_float, entrance, one_event
+from ._family import Refittable, as_float, entrance, one_event, stated
 
 
 class Counts(NamedTuple):
@@ -72,7 +72,7 @@ class Categorical(Refittable):
         """Normalised log-probabilities."""
         return jax.nn.log_softmax(self.logits)
 
-    probs = property(lambda self: jax.nn.softmax(self.logits))
+    probs = stated(lambda self: jax.nn.softmax(self.logits), "k")
     num_parameters = property(lambda self: self.size - 1)
 
     def outcome_log_probs(self, size: int) -> Float[Array, " k"]:

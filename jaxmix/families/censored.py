@@ -12,6 +12,7 @@ from .._density import one_event
 from .._numerics import tree_vdot
 from .._refittable import Moments
 from ._between import NormalBetween
+from ._entrances import stated
 from ._moments import at_floor, mean_and_scatter
 from .normal import LOG_2_PI, Normal
 
@@ -51,7 +52,7 @@ class CensoredNormal(NormalBetween):
         """Of what is recorded."""
         return self._moments()[0]
 
-    variance = property(lambda self: self._moments()[1])
+    variance = stated(lambda self: self._moments()[1])
 
     def _moments(self):
         # Moments about loc: of the whole normal, less those of each tail, plus the ends' own.

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
 from .._numerics import log_of
-from ._family import POSITIVE, ExponentialFamily, exp_of, logs, one_event, within
+from ._family import POSITIVE, ExponentialFamily, exp_of, logs, one_event, stated, within
 from ._moments import FAR
 from ._special import shape_of, stirling
 
@@ -56,8 +56,8 @@ class Gamma(ExponentialFamily):
         self.log_shape, log_rate = logs("Gamma", **pairs)
         self.log_mean = self.log_shape - log_rate
 
-    rate = property(lambda self: jnp.exp(self.log_shape - self.log_mean))
-    variance = property(lambda self: jnp.exp(2 * self.log_mean - self.log_shape))
+    rate = stated(lambda self: jnp.exp(self.log_shape - self.log_mean))
+    variance = stated(lambda self: jnp.exp(2 * self.log_mean - self.log_shape))
 
     def log_base(self, x) -> Scalar:
         value, base = self.on_support(x)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Scalar
 
 from .._numerics import log_of
-from ._family import TRIALS, ExponentialFamily, logit, sigmoid_of, times, within
+from ._family import TRIALS, ExponentialFamily, logit, sigmoid_of, stated, times, within
 
 
 class Trials(NamedTuple):
@@ -41,8 +41,8 @@ class Geometric(ExponentialFamily):
     def __init__(self, prob=None, *, logits=None):
         self.logit = logit("Geometric", prob, logits)
 
-    mean = property(lambda self: 1 + jnp.exp(-self.logit))
-    variance = property(lambda self: jnp.exp(-self.logit) * self.mean)
+    mean = stated(lambda self: 1 + jnp.exp(-self.logit))
+    variance = stated(lambda self: jnp.exp(-self.logit) * self.mean)
 
     def log_prob(self, x) -> Scalar:
         value, base = self.on_support(x)

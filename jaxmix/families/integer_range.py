@@ -16,6 +16,7 @@ from ._family import (
     exp_of,
     logit,
     sigmoid_of,
+    stated,
     times,
 )
 from ._support import whole
@@ -102,7 +103,7 @@ class IntegerCategorical(_IntegerRange):
         """A placeholder for a fit over low, ..., high."""
         return cls(jnp.full(high - low + 1, 1 / (high - low + 1)), low=low)
 
-    log_probs = property(lambda self: jax.nn.log_softmax(self.logits))
+    log_probs = stated(lambda self: jax.nn.log_softmax(self.logits), "n")
     num_parameters = property(lambda self: self.size - 1)
 
     def from_stats(self, stats: Counts, origin=None) -> Self:

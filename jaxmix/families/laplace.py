@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key, Scalar
 
 from .._numerics import or_one
-from ._family import Refittable, as_float, exp_of, logs, one_event
+from ._family import Refittable, as_float, exp_of, logs, one_event, stated
 
 NEAR = 1e-6  # in scales: an event nearer to the old location is tied with it
 
@@ -56,8 +56,8 @@ class Laplace(Refittable):
         (log_scale,) = logs("Laplace", scale=(scale, log_scale))
         self.loc, self.log_scale = as_float(loc, log_scale)
 
-    mean = property(lambda self: self.loc)
-    variance = property(lambda self: 2 * jnp.exp(2 * self.log_scale))
+    mean = stated(lambda self: self.loc)
+    variance = stated(lambda self: 2 * jnp.exp(2 * self.log_scale))
 
     def log_prob(self, x: Float[Array, ""]) -> Scalar:
         x = one_event(x, (), self)

@@ -10,7 +10,16 @@ from jaxtyping import Array, Float, Int, Key, Scalar
 
 from .._log_sums import logsumexp
 from .._numerics import log_of, log_shares
-from ._family import Domain, ExponentialFamily, as_float, check_one, entrance, one_event, outside
+from ._family import (
+    Domain,
+    ExponentialFamily,
+    as_float,
+    check_one,
+    entrance,
+    one_event,
+    outside,
+    stated,
+)
 from ._special import deviance, log_factorial_gap
 from .categorical import Counts
 
@@ -83,9 +92,9 @@ class Multinomial(OfTrials):
         words = f"{self.size} counts that add up to {self.trials}"
         return Domain(words, whole=True, low=0, dim=self.size, total=self.trials)
 
-    probs = property(lambda self: jax.nn.softmax(self.logits))
-    mean = property(lambda self: self.trials * self.probs)
-    variance = property(lambda self: self.mean * (1 - self.probs))
+    probs = stated(lambda self: jax.nn.softmax(self.logits), "k")
+    mean = stated(lambda self: self.trials * self.probs, "k")
+    variance = stated(lambda self: self.mean * (1 - self.probs), "k")
     num_parameters = property(lambda self: self.size - 1)
 
     def _outcomes(self, x):

@@ -20,7 +20,7 @@ from ._factors import (
     precision_of,
     whitener,
 )
-from ._family import LOG_2_PI, Moments, ProductForm, check_one, one_event
+from ._family import LOG_2_PI, Moments, ProductForm, check_one, one_event, stated
 from ._moments import OfMoments, floor_with_rounding, mean_and_scatter
 from ._pairs import matrix_of_pairs, products_of_pairs, weights_of_pairs
 from ._seen import SeenFull
@@ -52,8 +52,8 @@ class _FullCovariance(ProductForm, OfMoments, SeenFull):
     def covariance(self) -> Float[Array, "*stack d d"]:
         return self._for_each(covariance_of(self._factors))
 
-    variance = property(lambda self: jnp.diagonal(self.covariance, axis1=-2, axis2=-1))
-    precision = property(lambda self: self._for_each(precision_of(self._factors)))
+    variance = stated(lambda self: jnp.diagonal(self.covariance, axis1=-2, axis2=-1), "d")
+    precision = stated(lambda self: self._for_each(precision_of(self._factors)), "d", "d")
     _log_det = property(lambda self: log_det_of(self._factors))
 
     def log_prob(self, x: Float[Array, " d"]) -> Scalar:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, Scalar
 
-from ._family import COUNT, Refittable, as_float, exp_of, logit, logs, sigmoid_of
+from ._family import COUNT, Refittable, as_float, exp_of, logit, logs, sigmoid_of, stated
 from ._special import deviance, log_factorial_gap, log_lower_beta, log_minus_digamma, stirling
 
 LIMIT = 1e5  # means of successes beyond which a fit doesn't go: a Poisson, to 1e-10 nats
@@ -50,8 +50,8 @@ class NegativeBinomial(Refittable):
         (log,) = logs("NegativeBinomial", successes=(successes, log_successes))
         self.log_successes, self.logit = as_float(log, logit("NegativeBinomial", prob, logits))
 
-    mean = property(lambda self: jnp.exp(self.log_successes - self.logit))
-    variance = property(lambda self: self.mean / self.prob)
+    mean = stated(lambda self: jnp.exp(self.log_successes - self.logit))
+    variance = stated(lambda self: self.mean / self.prob)
 
     def log_prob(self, x) -> Scalar:
         value, base = self.on_support(x)

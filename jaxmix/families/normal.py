@@ -18,6 +18,7 @@ from ._family import (
     logs,
     of_field,
     one_event,
+    stated,
     within,
 )
 from ._moments import OfMoments, at_floor, mean_and_scatter
@@ -144,8 +145,8 @@ class LogNormal(ExponentialFamily, OfMoments):
     def template(cls) -> Self:
         return cls(0.0, 1.0)
 
-    mean = property(lambda self: jnp.exp(self.log.mean + 0.5 * self.log.variance))
-    variance = property(lambda self: jnp.expm1(self.log.variance) * self.mean**2)
+    mean = stated(lambda self: jnp.exp(self.log.mean + 0.5 * self.log.variance))
+    variance = stated(lambda self: jnp.expm1(self.log.variance) * self.mean**2)
     num_parameters = property(lambda self: 2)
 
     def _log(self, x):

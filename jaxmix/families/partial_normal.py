@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Scalar
 
 from .._density import one_event
 from .._refittable import Moments, Refittable
-from ._entrances import entrance, of_field
+from ._entrances import entrance, of_field, stated
 from ._seen import SeenDiagonal, SeenFull
 from ._support import Domain
 from .diagonal_normal import DiagonalNormal, SphericalNormal
@@ -29,7 +29,7 @@ class Completed(Refittable):
     zero_stats, on_boundary = of_field("whole", "zero_stats"), of_field("whole", "on_boundary")
     floor, recentre = of_field("whole", "floor"), of_field("whole", "recentre")
 
-    variance = property(lambda self: jnp.diagonal(self.whole.covariance, axis1=-2, axis2=-1))
+    variance = stated(lambda self: jnp.diagonal(self.whole.covariance, axis1=-2, axis2=-1), "d")
 
     def from_stats(self, stats: Moments, origin=None) -> Self:
         return self._replace(whole=self.whole.from_stats(stats, origin))

@@ -17,6 +17,7 @@ from ._family import (
     newton_maximum,
     one_event,
     outside,
+    stated,
 )
 from ._special import deviance, log_lower_beta, log_minus_digamma, stirling, trigamma
 
@@ -145,8 +146,8 @@ class Beta(_Concentrations):
     def __init__(self, a=None, b=None, *, log_a=None, log_b=None):
         self.log_a, self.log_b = logs("Beta", a=(a, log_a), b=(b, log_b))
 
-    mean = property(lambda self: jax.nn.sigmoid(self.log_a - self.log_b))
-    variance = property(lambda self: self.mean * (1 - self.mean) / (self.a + self.b + 1))
+    mean = stated(lambda self: jax.nn.sigmoid(self.log_a - self.log_b))
+    variance = stated(lambda self: self.mean * (1 - self.mean) / (self.a + self.b + 1))
     _log_a = property(lambda self: jnp.stack([self.log_a, self.log_b], -1))
 
     def _with(self, log_a):
@@ -200,7 +201,7 @@ class Dirichlet(_Concentrations):
         words = f"{self.dim} positive numbers that add up to 1"
         return Domain(words, low=0, open=True, dim=self.dim, total=1.0)
 
-    mean = property(lambda self: jax.nn.softmax(self.log_concentration))
+    mean = stated(lambda self: jax.nn.softmax(self.log_concentration), "d")
 
     @property
     def variance(self) -> Float[Array, "*stack d"]:

@@ -11,6 +11,7 @@ from .._exponential import ExponentialFamily
 from .._newton import newton_maximum
 from .._refittable import Moments
 from ._between import NormalBetween, middle
+from ._entrances import stated
 from ._moments import mean_and_scatter
 from ._special import LOG_2_PI
 from ._support import outside, within
@@ -61,7 +62,7 @@ class TruncatedNormal(NormalBetween, ExponentialFamily):
         seen = self._window()
         return seen.place - self.scale * self._slopes(seen)[0]
 
-    variance = property(lambda self: self.scale**2 * self._slopes(self._window())[1])
+    variance = stated(lambda self: self.scale**2 * self._slopes(self._window())[1])
     origin = property(lambda self: self._window().place)
 
     def log_prob(self, x) -> Scalar:

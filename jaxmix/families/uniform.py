@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
-from ._family import Refittable, Total, as_float, one_event, outside
+from ._family import Refittable, Total, as_float, one_event, outside, stated
 
 
 class Uniform(Refittable):
@@ -38,8 +38,8 @@ class Uniform(Refittable):
         """The density itself: there is nothing to fit."""
         return cls(low, high)
 
-    mean = property(lambda self: 0.5 * (self.low + self.high))
-    variance = property(lambda self: (self.high - self.low) ** 2 / 12)
+    mean = stated(lambda self: 0.5 * (self.low + self.high))
+    variance = stated(lambda self: (self.high - self.low) ** 2 / 12)
     num_parameters = property(lambda self: 0)
 
     def log_prob(self, x) -> Scalar:

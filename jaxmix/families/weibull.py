@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._family import POSITIVE, Domain, exp_of, logs, made
+from ._family import POSITIVE, Domain, exp_of, logs, made, stated
 from ._powers import ByPowers, Powers, best_shape, log_if_held
 from ._special import log_one_less_exp
 
@@ -40,7 +40,7 @@ class Weibull(ByPowers):
         pairs = {"shape": (shape, log_shape), "scale": (scale, log_scale)}
         self.log_shape, self.log_scale = logs("Weibull", **pairs)
 
-    mean = property(lambda self: self.scale * jnp.exp(jax.lax.lgamma(1 + 1 / self.shape)))
+    mean = stated(lambda self: self.scale * jnp.exp(jax.lax.lgamma(1 + 1 / self.shape)))
 
     @property
     def variance(self) -> Float[Array, "*stack"]:
