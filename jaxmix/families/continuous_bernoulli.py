@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ._bessel import concentration_of, log_mass
-from ._family import Domain, ExponentialFamily, Total, logit, made, sigmoid_of
+from ._family import Domain, ExponentialFamily, Total, logit, made, sigmoid_of, stated
 
 
 class ContinuousBernoulli(ExponentialFamily):
@@ -26,7 +26,7 @@ class ContinuousBernoulli(ExponentialFamily):
     domain = Domain("a number from 0 to 1", low=0, high=1)
     logit: Float[Array, "*stack"]
     prob = sigmoid_of("logit")
-    mean = property(lambda self: 0.5 + self.mean_stats().total)
+    mean = stated(lambda self: 0.5 + self.mean_stats().total)
 
     @property
     def variance(self):

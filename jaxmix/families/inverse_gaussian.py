@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.scipy.special import log_ndtr, ndtr
 from jaxtyping import Array, Float
 
-from ._family import LOG_2_PI, POSITIVE, ExponentialFamily, Moments, exp_of, logs, within
+from ._family import LOG_2_PI, POSITIVE, ExponentialFamily, Moments, exp_of, logs, stated, within
 from ._moments import FAR
 
 
@@ -26,7 +26,7 @@ class InverseGaussian(ExponentialFamily):
     log_mean: Float[Array, "*stack"]
     log_shape: Float[Array, "*stack"]
     mean, shape = exp_of("log_mean"), exp_of("log_shape")
-    variance = property(lambda self: self.width * jnp.exp(2 * self.log_mean))
+    variance = stated(lambda self: self.width * jnp.exp(2 * self.log_mean))
     about, width_in = "log_mean", "second"
     width = property(lambda self: jnp.exp(self.log_mean - self.log_shape))
 

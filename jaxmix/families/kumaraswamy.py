@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._family import UNIT, exp_of, logs, made
+from ._family import UNIT, exp_of, logs, made, stated
 from ._powers import ByPowers, Powers, best_shape, log_if_held
 from ._special import log_hazard, log_rest
 
@@ -30,8 +30,8 @@ class Kumaraswamy(ByPowers):
     log_a: Float[Array, "*stack"]
     log_b: Float[Array, "*stack"]
     a, b = exp_of("log_a"), exp_of("log_b")
-    mean = property(lambda self: self._moment(1))
-    variance = property(lambda self: self._moment(2) - self._moment(1) ** 2)
+    mean = stated(lambda self: self._moment(1))
+    variance = stated(lambda self: self._moment(2) - self._moment(1) ** 2)
 
     def __init__(self, a=None, b=None, *, log_a=None, log_b=None):
         self.log_a, self.log_b = logs("Kumaraswamy", a=(a, log_a), b=(b, log_b))

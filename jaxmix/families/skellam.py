@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from .._numerics import log_of, times
 from ._bessel import expected_counts, log_mass_of_difference
-from ._family import Domain, Refittable, exp_of, logs
+from ._family import Domain, Refittable, exp_of, logs, stated
 
 LONE = 9.2  # log 1e4
 
@@ -37,8 +37,8 @@ class Skellam(Refittable):
     log_up: Float[Array, "*stack"]
     log_down: Float[Array, "*stack"]
     up, down = exp_of("log_up"), exp_of("log_down")
-    mean = property(lambda self: self.up - self.down)
-    variance = property(lambda self: self.up + self.down)
+    mean = stated(lambda self: self.up - self.down)
+    variance = stated(lambda self: self.up + self.down)
 
     def __init__(self, up=None, down=None, *, log_up=None, log_down=None):
         self.log_up, self.log_down = logs("Skellam", up=(up, log_up), down=(down, log_down))

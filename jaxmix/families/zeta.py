@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .. import _loops
-from ._family import TRIALS, ExponentialFamily, Total, as_float, entrance, within
+from ._family import TRIALS, ExponentialFamily, Total, as_float, entrance, stated, within
 from ._special import log_zeta
 
 
@@ -25,7 +25,7 @@ class Zeta(ExponentialFamily):
 
     domain = TRIALS
     log_excess: Float[Array, "*stack"]
-    exponent = property(lambda self: 1 + jnp.exp(self.log_excess))
+    exponent = stated(lambda self: 1 + jnp.exp(self.log_excess))
 
     def __init__(self, exponent=None, *, log_excess=None):
         log = lambda exponent: jnp.log(exponent - 1)
