@@ -82,6 +82,13 @@ class FromJaxmix(Distribution):
     def mean(self):
         return self.density.mean
 
+    @property
+    def variance(self):
+        covariance = getattr(self.density, "covariance", None) if self.event_shape else None
+        if covariance is None:
+            return self.density.variance
+        return jnp.diagonal(covariance, axis1=-2, axis2=-1)
+
     def sample(self, key: Any, sample_shape=()):
         shape = (*sample_shape, *self.batch_shape)
         # NumPyro's own programs hand raw key data on.

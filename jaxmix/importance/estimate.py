@@ -14,7 +14,8 @@ from .._density import is_normalised
 from .._pareto import in_full, pareto_k, psis, refuse_symbolic
 from .._platform import with_precision
 from .._sharding import gathered
-from .checks import check_controls, checked_efficiencies, refuse_nan
+from .._trees import is_traced
+from .checks import check_controls, checked_efficiencies, least_of, refuse_nan
 from .controls import with_controls
 from .draws import Draws, checked_draws
 from .family import is_single, log_table
@@ -71,8 +72,8 @@ def imp_est(
         smooth: Pareto-smooth each target's weights p_j / q_j (a bias for less variance).
         covariance: estimate the covariance between all values.
         r_eff: effective draws a draw, one number or one for each proposal, below 1 for draws of
-            Markov chains: variances are divided by it, and so many draws count in `ess` and in
-            limits.
+            Markov chains: variances are divided by it, so many draws count in `ess` and in limits,
+            and `smooth` takes a longer tail.
         precision: of float32 matrix products; None for all digits, or see `jm.products_in`.
 
     Returns:
@@ -157,6 +158,8 @@ def _estimate(
     refuse_symbolic(strata.stratum.shape[0])
     sample, truths, weights = as_sample(look, rows, values, strata, weights)
     r_eff = checked_efficiencies(r_eff, strata.counts.shape[0], sample.values.dtype)
+    # How many weights are smoothed is a shape: where it is not known, as many as of independent ones.
+    smooth = least_of(r_eff) if smooth and not is_traced(r_eff) else float(smooth)
     if controls is not None:
         check_controls(controls, self_normalised)
         controls = jax.lax.stop_gradient(controls)
@@ -195,7 +198,7 @@ def _by_table(sample: Sample, w, weights, controls, smooth):
     table, flat, strata = sample.table, sample.values, sample.strata
     ratios = ratios_to_mixtures(table.log_targets, table.log_proposals, strata, w)
     if smooth:
-        ratios = _smoothed(ratios)
+        ratios = _smoothed(ratios, smooth)
     sums = totals(strata, flat, ratios)
     y, _, mass, _ = terms(flat, ratios)
     size = jax.lax.stop_gradient(jnp.abs(y) * _shares(strata, w)[:, :, None])
@@ -207,9 +210,9 @@ def _by_table(sample: Sample, w, weights, controls, smooth):
     return sums, jnp.log(size), y, mass
 
 
-def _smoothed(ratios: Ratios) -> Ratios:
+def _smoothed(ratios: Ratios, r_eff: float) -> Ratios:
     masked = jnp.where(ratios.inside, ratios.log, -jnp.inf)
-    smooth = jax.vmap(lambda column: psis(column)[0], in_axes=1, out_axes=1)(masked)
+    smooth = jax.vmap(lambda column: psis(column, r_eff=r_eff)[0], in_axes=1, out_axes=1)(masked)
     smooth = jnp.where(ratios.inside, smooth, ratios.log)
     return Ratios(smooth, jnp.ones((), smooth.dtype), ratios.inside)
 

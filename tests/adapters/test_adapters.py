@@ -306,6 +306,8 @@ def test_what_is_drawn_lies_in_the_support_that_numpyro_is_told():
         assert prior.support.event_dim == len(prior.event_shape) == draws.ndim - 1
         assert bool(prior.support(draws).all()), density
         assert prior.support.is_discrete == any(density is d for d in discrete)
+    for density, variance in (others[2], 1 / 18), (others[3], 1.0), (discrete[2], 2.0):
+        np.testing.assert_allclose(adapters.to_numpyro(density).variance, variance, rtol=1e-5)
     triangle = dist.WishartCholesky(4.0, scale_tril=jnp.eye(2))
     x = triangle.sample(jax.random.key(KEY))
     np.testing.assert_allclose(adapters.from_numpyro(triangle).log_prob(x), triangle.log_prob(x))

@@ -85,6 +85,20 @@ def test_tails_of_a_chain_are_longer():
             imp.pareto_k(log_w, r_eff=wrong)
 
 
+def test_dependent_weights_are_smoothed_over_their_longer_tail():
+    draws = imp.draw(jax.random.key(0), jm.Normal(0.0, 1.0), 2000)
+    x = np.asarray(draws.events, float)
+    log_w = jnp.asarray(norm.logpdf(x, 0, 2) - norm.logpdf(x), jnp.float32)
+    for r_eff in (1.0, 0.1):
+        smooth = np.asarray(imp.psis(log_w, r_eff=r_eff)[0], float)
+        share = np.exp(smooth) / np.exp(smooth).sum()
+        found = jm.imp_est(
+            lambda x: x**2, jm.Normal(0.0, 2.0), draws, smooth=True, self_normalised=True,
+            r_eff=r_eff,
+        )  # fmt: skip
+        np.testing.assert_allclose(found.value, share @ x**2, rtol=1e-4)
+
+
 def states(centres, num=300):
     keys = jax.random.split(jax.random.key(0), len(centres))
     x = jnp.concatenate(
