@@ -179,3 +179,19 @@ def test_units_in_which_squares_overflow_or_are_zero():
     for unit in (1e19, 1e30):
         with pytest.raises(ValueError, match="squares of such data overflow float32"):
             fitted(unit)
+
+
+def test_what_is_drawn_inside_components_is_the_same_in_other_units():
+    inner = jm.Composite((jm.Normal.template(), jm.PartialNormal.template(2), jm.Gamma.template()))
+    template = jm.mixture_of(jm.mixture_of(inner, 2), 2)
+    draw = np.random.default_rng(0)
+    rows = draw.normal(3.0, 1.0, ROWS), draw.normal(3.0, 1.0, (ROWS, 2)), draw.gamma(3.0, 1.0, ROWS)
+    rows[1][::7, 1] = np.nan
+
+    def means(unit):
+        data = jax.tree.map(lambda a: jnp.asarray(a * unit, jnp.float32), rows)
+        parts = jm.em.init(jax.random.key(0), template, data).components.components.parts
+        return np.concatenate([np.ravel(part.mean) / unit for part in parts])
+
+    for unit in (1e3, 1e-6):
+        np.testing.assert_allclose(means(unit), means(1.0), rtol=1e-3)
