@@ -16,7 +16,7 @@ from ..families.bernoulli import Bernoulli
 from ..families.gamma import Gamma
 from ..families.negative_binomial import NegativeBinomial
 from ..families.poisson import Poisson
-from .generalised import GeneralisedLinear
+from .generalised import GeneralisedLinear, Local
 
 FORETOLD = 64  # rounding errors of a positive number
 
@@ -66,8 +66,12 @@ class LogisticRegression(_OnePredictor):
     responses = TRUTH
 
     def local_log_prob(self, y, eta, shapes):
-        # Of a response foretold by 100 nats the derivatives have all their digits.
         return -jax.nn.softplus((1 - 2 * y) * eta[0])
+
+    def _derivatives(self, y, eta, shapes):
+        # Of a response foretold by 100 nats they have all their digits.
+        yes, no = jax.nn.sigmoid(eta), jax.nn.sigmoid(-eta)
+        return Local(y * no - (1 - y) * yes, (yes * no)[None], shapes, shapes)
 
     def given(self, x, offset=0.0) -> Bernoulli:
         return Bernoulli(logits=self.predictor(x, offset))

@@ -3,15 +3,14 @@
 from typing import Any, Self
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._log_sums import logsumexp
+from .._log_sums import logsumexp, softmax
 from .._numerics import as_float
 from ..families._support import whole
 from ..families.categorical import Categorical
-from .generalised import GeneralisedLinear
+from .generalised import GeneralisedLinear, Local
 
 
 class MultinomialRegression(GeneralisedLinear):
@@ -54,8 +53,16 @@ class MultinomialRegression(GeneralisedLinear):
         # Selected and not indexed: under `vmap` the gradient of an index is a scatter.
         hot = y == jnp.arange(self.size, dtype=y.dtype)
         own = jnp.sum(jnp.where(hot, every, jnp.zeros_like(every)))
-        # Of a label foretold by 100 nats the derivatives have all their digits.
-        return -jax.nn.softplus(logsumexp(jnp.where(hot, -jnp.inf, every)) - own)
+        return own - logsumexp(every)
+
+    def _derivatives(self, y, eta, shapes):
+        # Of a label foretold by 100 nats they have all their digits: 1 - p is the sum of the others.
+        probs = softmax(_with_reference(eta))
+        own = jnp.eye(self.size, dtype=bool)
+        rest = jnp.sum(jnp.where(own, jnp.zeros_like(probs)[None], probs[None]), -1)
+        score = jnp.where(y == jnp.arange(self.size, dtype=y.dtype), rest, -probs)
+        information = jnp.where(own, (probs * rest)[None], -probs[:, None] * probs[None])
+        return Local(score[1:], information[1:, 1:], shapes, shapes)
 
     def given(self, x, offset: Any = 0.0) -> Categorical:
         return Categorical(logits=_with_reference(self.predictors(x, offset)))
