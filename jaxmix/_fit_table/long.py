@@ -93,7 +93,8 @@ def drawn(pieces: Iterable[Any], wanted: int, seed: int) -> Drawn:
     kept, tickets, shown = [], [], []
 
     def fewer() -> tuple[list, list, float]:
-        least = pd.concat(tickets).nsmallest(wanted)
+        every: Any = pd.concat(tickets)
+        least = every.nsmallest(wanted)
         return [pd.concat(kept).loc[least.index]], [least], float(least.iloc[-1])
 
     last, rows = 1.0, 0  # every row draws a ticket; those below the last one stay

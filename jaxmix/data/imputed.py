@@ -103,8 +103,7 @@ def _gaps(field: PyTree) -> np.ndarray | None:
     if isinstance(field, OptionalEvent):
         return np.flatnonzero(~field.present)
     vectors = getattr(field, "ndim", 0) == 2 and field.dtype.kind == "f"
-    gaps = np.flatnonzero(np.isnan(field).any(1)) if vectors else ()
-    return gaps if len(gaps) else None
+    return np.flatnonzero(np.isnan(field).any(1)) if vectors and np.isnan(field).any() else None
 
 
 def _filled(
@@ -150,8 +149,8 @@ def _said(model: PyTree, events: PyTree, name: Any, ends: tuple[float, float]) -
             return of_field(density)
         each = [of_field(density.conditional(field, i)) for i in range(len(field))]
         value, said = jax.tree.map(lambda *parts: jnp.stack(parts), *each)
-        there, known = ~jnp.isnan(field), {"sd": jnp.zeros_like(field)}
-        keep = lambda name, new: jnp.where(there, known.get(name, field), new)
-        return keep("", value), {name: keep(name, new) for name, new in said.items()}
+        known = {"sd": jnp.zeros_like(field), "low": field, "high": field}
+        keep = lambda old, new: jnp.where(jnp.isnan(field), new, old)
+        return keep(field, value), {name: keep(known[name], new) for name, new in said.items()}
 
     return jax.lax.map(one, events, batch_size=AT_ONCE)

@@ -59,7 +59,7 @@ def test_several_fields_of_one_row_and_of_many():
 def test_what_imputed_refuses():
     model = birds()
     data = jm.encode(model, [(1.0, "u", 3, (1.0, 2.0))] * 2)
-    with pytest.raises(ValueError, match="level is a probability"):
+    with pytest.raises(ValueError, match="level is a real number between 0 and 1"):
         jm.data.imputed(model, data, level=1.0)
     with pytest.raises(ValueError, match="takes a density of records"):
         jm.data.imputed(jm.Normal(0, 1), np.zeros(3))
