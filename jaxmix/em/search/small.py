@@ -40,7 +40,7 @@ from .restarts import SHORT, Searched, groups, round_steps, rounds, table_of
 from .seeds import starts
 
 ELEMENTS = 500_000  # rows x densities x restarts up to which compiling costs more than running
-LONG = 100_000  # the same, from which products over the rows are worth compiling fairly well
+LONG = 100_000  # the same, from which products over the rows are worth compiling well
 WIDE = 4  # restarts side by side
 
 
@@ -215,7 +215,7 @@ class _Rounds(NamedTuple):
         shapes = jax.tree.map(np.shape, (take(states, slice(WIDE)), self.padded))
         kind = (jax.tree.structure(shapes), *jax.tree.leaves(shapes))
         effort = _efforts.setdefault(kind, Effort())
-        effort.least = int(not rules.residual and work > LONG)
+        effort.least = 2 * int(not rules.residual and work > LONG)
         wide = any(_owns_products(leaf) for leaf in take_apart(self.widest).leaves)
         program = advanced_wide if wide else advanced
         kept = Lanes(states, np.zeros(many, int), np.full(many, np.nan))
