@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from ._arguments import named, optional
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -120,10 +122,7 @@ def products_in(precision: str | None) -> AbstractContextManager:
         >>> with jm.products_in("bf16x6"):
         ...     _, stats = jm.em.expected_stats(jm.Normal(0, 1), jnp.array([1.0, 3.0]))
     """
-    known = isinstance(precision, str) and precision in PRECISIONS
-    if precision is not None and not known:
-        names = ", ".join(f'"{name}"' for name in PRECISIONS)
-        raise ValueError(f"precision must be None or one of {names}; it was {precision!r}.")
+    optional(named(*PRECISIONS))(precision, "precision")
     if precision in UNKNOWN.get(platform(), ()):
         raise ValueError(
             f'precision="{precision}" is not known to a {platform().upper()}: "bf16x6" and "bf16x3" '

@@ -116,15 +116,15 @@ def _tell_of_lost_digits(host: np.ndarray, array: Array, path: tuple) -> None:
     )
 
 
-def checked_data(data: PyTree, template: PyTree) -> PyTree:
+def checked_data(data: PyTree, template: PyTree, *, finite: bool = True) -> PyTree:
     """The data as JAX arrays, or a sentence naming the field, the row, the value.
 
     Raises:
-        ValueError: for data that are empty, ragged, NaN or infinite, or of the wrong shape.
+        ValueError: for data that are empty, ragged, of the wrong shape, NaN or infinite.
     """
     data = floating(as_arrays(data), template)
     check_event(data, template)
-    for path, array in jax.tree_util.tree_flatten_with_path(data)[0]:
+    for path, array in jax.tree_util.tree_flatten_with_path(data)[0] if finite else []:
         _check_finite(array, path, template)
     if all(map(_is_missing, jax.tree.leaves(data, is_leaf=_may_be_missing))) and not _has(
         template, lambda node: isinstance(node, Optional) and node.missing is not None

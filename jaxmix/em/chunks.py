@@ -13,10 +13,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from .. import _loops
 from .._compile import Quick
 from .._platform import in_context, sizes
 from .._refittable import Refittable
-from .._trees import num_rows, take
+from .._trees import merged, num_rows, take
 from ..combinators._lengths import SequenceEvent
 from .parts import take_apart
 
@@ -106,6 +107,43 @@ def take_chunk(
     w = jnp.ones(chunk, dtype) if weights is None else window(weights)
     w = jnp.where(fresh.reshape((-1,) + (1,) * (w.ndim - 1)), w, jnp.zeros_like(w))
     return jax.tree.map(window, data), w
+
+
+def over_chunks(
+    sums: Callable, empty: PyTree, data: PyTree, weights: Array | None, chunk: int, dtype: Any, *,
+    again: bool = False, cut: bool = False,
+) -> PyTree:  # fmt: skip
+    """Sums of a function of rows and weights, chunk by chunk.
+
+    Args:
+        sums: of the rows of a chunk and their weights, a tree of arrays or of running sums.
+        empty: zeros shaped like it; running sums where rounding errors are to be kept.
+        data: events, stacked along a leading axis.
+        weights: (rows,); None for ones.
+        chunk: rows of a chunk.
+        dtype: of weights that are not given.
+        again: differentiated, a chunk is computed again and not kept: memory stays that of a chunk.
+        cut: chunks are copies and no windows, whose derivative would be as large as the whole.
+    """
+    rows = num_rows(data)
+    count = -(-rows // chunk)
+    steps = jnp.arange(count)
+    if cut:
+        fill = lambda a, b: jnp.broadcast_to(b, (count * chunk - rows, *a.shape[1:]))
+        piece = lambda a, b: jnp.concatenate([a, fill(a, b)]).reshape(count, chunk, *a.shape[1:])
+        weights = jnp.ones(rows, dtype) if weights is None else weights
+        # The last is filled with its last row at weight 0.
+        steps = (
+            jax.tree.map(lambda a: piece(a, a[-1:]), data),
+            piece(weights, jnp.zeros_like(weights[:1])),
+        )
+
+    def body(totals, step):
+        part = step if cut else take_chunk(data, weights, step, chunk, dtype)
+        return merged(totals, sums(*part)), None
+
+    body = jax.checkpoint(body, prevent_cse=False) if again else body
+    return _loops.scan(body, empty, steps)[0]
 
 
 def map_rows(function: Callable, data: PyTree, chunk: int) -> PyTree:

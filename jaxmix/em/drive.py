@@ -8,6 +8,7 @@ pickle is written or read.
 
 import functools
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -193,10 +194,10 @@ def belonging(key: Any, template: PyTree, sample: PyTree, rows: int, options: Op
     }  # fmt: skip
 
 
-def _layout(tree: PyTree) -> list[tuple[str, str, list[int]]]:
-    """The names, dtypes and shapes of a tree's arrays."""
+def _layout(tree: PyTree) -> list[list]:
+    """The names, dtypes and shapes of a tree's arrays, as JSON."""
     flat = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return [(jax.tree_util.keystr(path), str(leaf.dtype), list(leaf.shape)) for path, leaf in flat]
+    return [[jax.tree_util.keystr(path), str(leaf.dtype), list(leaf.shape)] for path, leaf in flat]
 
 
 def save(folder: str | Path, state: PyTree, belongs: dict[str, Any], notes: dict[str, Any]) -> None:
@@ -210,9 +211,9 @@ def save(folder: str | Path, state: PyTree, belongs: dict[str, Any], notes: dict
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    layout = [list(entry) for entry in _layout(state)]
     header = {
-        "format": FORMAT, "version": VERSION, "belongs": belongs, "notes": notes, "layout": layout,
+        "format": FORMAT, "version": VERSION, "belongs": belongs, "notes": notes,
+        "layout": _layout(state),
     }  # fmt: skip
     text = np.frombuffer(json.dumps(header).encode(), np.uint8)
     arrays = {f"a{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
@@ -246,35 +247,25 @@ def load(folder: str | Path, like: PyTree, belongs: dict[str, Any]) -> tuple[PyT
         ValueError: for a checkpoint that is damaged, of another version, or of another fit.
     """
     path = Path(folder) / FILE
-    advice = f"Give another folder, or remove {path.name} to begin anew."
+
+    def refused(why: str) -> ValueError:
+        return ValueError(f"{path} {why}. Give another folder, or remove {FILE} to begin anew.")
+
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             header = json.loads(bytes(stored[HEADER]).decode())
             arrays = [stored[f"a{i}"] for i in range(len(stored.files) - 1)]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is no readable checkpoint ({error}). {advice}") from error
+        raise refused(f"is no readable checkpoint ({error})") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise ValueError(f"{path} was not written by a jaxmix fit. {advice}")
+        raise refused("was not written by a jaxmix fit")
     if header["version"] != VERSION:
-        raise ValueError(
-            f"{path} has version {header['version']} of the format; this jaxmix reads {VERSION}. "
-            f"{advice}"
-        )
+        raise refused(f"has version {header['version']} of the format; this jaxmix reads {VERSION}")
     for name, wanted in belongs.items():
-        if header["belongs"].get(name) != wanted:
-            raise ValueError(
-                f"{path} belongs to another fit: its {name} is {header['belongs'].get(name)!r}, "
-                f"and here it is {wanted!r}. {advice}"
-            )
-    for here, there in zip(_layout(like), header["layout"], strict=False):
-        if list(here) != there:
-            raise ValueError(
-                f"{path} belongs to another model: it holds {there}, not {here}. {advice}"
-            )
+        if (found := header["belongs"].get(name)) != wanted:
+            raise refused(f"belongs to another fit: its {name} is {found!r}, here it is {wanted!r}")
+    for here, there in itertools.zip_longest(_layout(like), header["layout"]):
+        if here != there:
+            raise refused(f"belongs to another model: it holds {there}, not {here}")
     structure = jax.tree.structure(like)
-    if len(arrays) != structure.num_leaves:
-        raise ValueError(
-            f"{path} belongs to another model: it holds {len(arrays)} arrays, not "
-            f"{structure.num_leaves}. {advice}"
-        )
     return structure.unflatten([jnp.asarray(a) for a in arrays]), header["notes"]

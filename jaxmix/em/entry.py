@@ -16,14 +16,7 @@ from .._trees import alone, float_of, is_traced, num_rows
 from ..combinators import HiddenMarkov, SequenceEvent
 from ..combinators._columns import ColumnsEvent
 from ..combinators._conditioning import plain
-from .checks import (
-    as_arrays,
-    check_event,
-    checked_data,
-    checked_weights,
-    floating,
-    without_ignored,
-)
+from .checks import as_arrays, checked_data, checked_weights, without_ignored
 from .chunks import chunk_rows, map_rows
 from .parts import take_apart
 from .solver import Rules, Solver
@@ -74,22 +67,21 @@ def checked_options(options: Options, key: Any) -> Options:
 
 
 def enter(
-    model: PyTree, data: PyTree, weights: Any = None, *, name: str = "model"
+    model: PyTree, data: PyTree, weights: Any = None, *, name: str = "model", finite: bool = False
 ) -> tuple[PyTree, Array | None]:
     """Data and weights as arrays, or a sentence that says what they are not.
 
     Shapes are static, and looked at once for all calls of the same ones; of weights their values
-    are looked at too, unless they are traced.
+    are looked at too, unless they are traced, and those of data that must be `finite`.
 
     Raises:
         ValueError: for arguments that are swapped or forgotten, rows that are no events of the
             model, and weights that are negative, not finite, or not one a row.
     """
     check_model(model, data, name)
-    if any(isinstance(a, np.ma.MaskedArray) for a in jax.tree.leaves(data)):
-        data = checked_data(data, model)  # what is masked is missing: in a fit it is refused alike
-    data = floating(as_rows(data, model), model)
-    check_event(data, model)
+    # What is masked is missing: in a fit it is refused alike.
+    finite = finite or any(isinstance(a, np.ma.MaskedArray) for a in jax.tree.leaves(data))
+    data = checked_data(as_rows(data, model), model, finite=finite)
     weights = checked_weights(weights, num_rows(data), float_of(data))
     return without_ignored(data, weights), weights
 

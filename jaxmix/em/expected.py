@@ -15,7 +15,6 @@ from .._stack import of_arrays, rows_log_prob
 from .._trees import (
     Sum,
     compensated_sum,
-    merge,
     merged,
     num_rows,
     take,
@@ -24,7 +23,7 @@ from .._trees import (
 )
 from ..combinators._buckets import Buckets
 from ..combinators._columns import ColumnsEvent
-from .chunks import brief, chunk_rows, take_chunk
+from .chunks import brief, chunk_rows, over_chunks
 from .entry import enter
 from .parts import events_asked, take_apart
 from .product_form import (
@@ -52,18 +51,6 @@ class Expected(NamedTuple):
     rows: Array  # of positive weight: rounding is theirs, whatever the unit of weights
     stats: list[Any]
     gradient: list[Array]
-
-
-def pieces(data: PyTree, weights: Array | None, count: int, chunk: int, dtype) -> tuple:
-    """Copies of rows and weights, so many chunks; the last is filled with its last row at 0."""
-    rows = num_rows(data)
-
-    def cut(array, filler):
-        filler = jnp.broadcast_to(filler, (count * chunk - rows, *array.shape[1:]))
-        return jnp.concatenate([array, filler]).reshape(count, chunk, *array.shape[1:])
-
-    weights = jnp.ones(rows, dtype) if weights is None else weights
-    return jax.tree.map(lambda a: cut(a, a[-1:]), data), cut(weights, jnp.zeros(1, weights.dtype))
 
 
 def expect(
@@ -99,21 +86,15 @@ def expect(
     by_rows = not hard and isinstance(model, ByRows)
     first_row = take(data, 0)
     dtype = jax.eval_shape(model.log_prob, first_row).dtype
-    count = -(-rows // chunk)
 
     def scan(ways):
         look = Look(parts, ways, hard, by_rows)
-        steps = pieces(data, weights, count, chunk, dtype) if cut else jnp.arange(count)
-        piece = lambda step: step if cut else take_chunk(data, weights, step, chunk, dtype)
-        body = lambda totals, step: (merged(totals, look.sums(*piece(step))), None)
-        lanes = (jnp.zeros(chunk, dtype),) * (2 if hard else 1)
-        empty = (lanes, look.no_sums(), parts.loose)
-        # Differentiated, a chunk is computed again and not kept: memory stays that of a chunk.
-        again = jax.checkpoint(body, prevent_cse=False)
-        (values, sums, gradient), _ = _loops.scan(again, zero_sum(empty), steps)
-        objective, soft = compensated_sum(values[0]), compensated_sum(values[-1])
-        sums, gradient = values_of((sums, gradient))
-        return soft, objective, look.stats(sums), gradient
+        empty = ((jnp.zeros(chunk, dtype),) * (2 if hard else 1), look.no_sums(), parts.loose)
+        empty = zero_sum(empty)
+        totals = over_chunks(look.sums, empty, data, weights, chunk, dtype, again=True, cut=cut)
+        levels = list(map(compensated_sum, totals[0]))
+        sums, gradient = values_of(totals[1:])
+        return levels[-1], levels[0], look.stats(sums), gradient
 
     ahead = any(isinstance(leaf, ByChunk) or has_product_form(leaf) for leaf in leaves)
     events: list[Any] = [None] * len(leaves)
@@ -141,18 +122,14 @@ def log_likelihood(
         one = lambda part, w: log_likelihood(model, part, w, chunk_size)
         return functools.reduce(merged, map(one, data.parts, data.weights))
     data, axes = opened(data)
-    rows = num_rows(data)
+    dtype = jax.eval_shape(model.log_prob, take(data, 0)).dtype
+
+    def summed(rows, weights):
+        values = rows_log_prob(model, rows)
+        return compensated_sum(jnp.where(weights > 0, values, jnp.zeros_like(values)) * weights)
+
     chunk = chunk_rows(model, data, chunk_size)
-
-    def body(total, index):
-        xs, w = take_chunk(data, weights, index, chunk, zero.dtype)
-        values = rows_log_prob(model, xs)
-        values = jnp.where(w > 0, values, jnp.zeros_like(values)) * w
-        return merge(total, compensated_sum(values)), None
-
-    first_row = take(data, 0)
-    zero = jnp.zeros((), jax.eval_shape(model.log_prob, first_row).dtype)
-    total, _ = _loops.scan(body, Sum(zero, zero), jnp.arange(-(-rows // chunk)))
+    total = over_chunks(summed, zero_sum(jnp.zeros((), dtype)), data, weights, chunk, dtype)
     return pooled(total, axes)
 
 

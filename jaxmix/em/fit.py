@@ -16,10 +16,10 @@ from .accelerate import solver_of
 from .checks import of_dtype
 from .entry import (
     Options,
-    as_rows,
     check_model,
     check_start,
     checked_options,
+    enter,
     items_of_one_row,
 )
 from .in_memory import fit_alike, fit_arrays
@@ -111,15 +111,16 @@ def fit(
         floor, checkpoint, progress, throw,
     )  # fmt: skip
     options = checked_options(options, key)
-    streams = isinstance(data, Source)
-    check_model(template, data, "template")
+    if streams := isinstance(data, Source):
+        check_model(template, data, "template")
+    else:
+        data, weights = enter(template, data, weights, name="template", finite=True)
     if key is not None:
         checked_key(key, "fit")
     if init == "given":
         check_start(template)
     if streams:
         return fit_source(key, template, data, weights, options)
-    data = as_rows(data, template)
     items = items_of_one_row(data)
     if items is None:
         return fit_arrays(key, template, data, weights, options)
@@ -146,6 +147,7 @@ def fit_together(
     templates: Sequence[PyTree],
     data: PyTree,
     *,
+    weights: Array | None = None,
     room: int = 1,
     **options: Any,
 ) -> list[Fit] | None:
@@ -158,12 +160,12 @@ def fit_together(
         return None
     for template in templates:
         check_model(template, data, "template")
-    data = as_rows(data, templates[0])
+    data, weights = enter(templates[0], data, weights, finite=True)
     if items_of_one_row(data) is not None or len(alike([of_dtype(t, data) for t in templates])) > 1:
         return None
     given = DEFAULTS | options
-    weights, solver = given.pop("weights"), solver_of(given.pop("accelerate"))
-    del given["precision"]  # held by the decorator
+    solver = solver_of(given.pop("accelerate"))
+    del given["weights"], given["precision"]  # held by the decorator
     chosen = checked_options(Options(solver=solver, **given), keys[0])
     return fit_alike(keys, templates, data, weights, chosen, room)
 

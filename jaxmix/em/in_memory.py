@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from .._results import names
-from .._trees import alone, float_of, num_rows, take
+from .._trees import alone, num_rows, take
 from ..combinators._buckets import bucketed
 from ..regression.centred import Centre, centred, reads_pairs
-from .checks import checked_data, checked_weights, of_dtype
+from .checks import checked_data, of_dtype
 from .chunks import densities, rows_of_chunk, width
 from .drive import Keeper, Progress, belonging
 from .entry import Options, check_rows, check_support
@@ -131,8 +131,7 @@ def fit_alike(keys, templates, data, weights, options: Options, room: int) -> li
 
 def _entered(template, data, weights, options: Options, layout):
     """Data, weights and options as they are fitted, how like columns were stacked, and a centre."""
-    data = checked_data(placed(data, layout), template)
-    weights = placed(checked_weights(weights, num_rows(data), float_of(data)), layout)
+    data, weights = placed((data, weights), layout)
     check_rows(template, data, weights, options.prior)
     fold, prior = folded(options.prior, template, data)
     centre = Centre(None)

@@ -12,24 +12,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from .. import _product_form as products
 from .._chunkwise import ByChunk, ProductForm
 from .._density import LogDensity
 from .._hooks import Labelled
 from .._numerics import unanimous
-from .._product_form import (
-    by_density,
-    common_origin,
-    far_log_probs,
-    far_stats,
-    feature_sums,
-    in_one_axis,
-    is_far,
-    log_probs,
-    own_log_probs,
-    own_stats,
-    sorted_by,
-    zero_sums,
-)
 from .._refittable import Refittable
 from .._stack import Held, rows_log_prob
 from .._stand_ins import Known, Tilted, TiltedProduct
@@ -109,10 +96,10 @@ class OwnBeforehand(WholeChunk):
 
     def log_probs(self, features):
         # Densities come before the rows, so that nothing is transposed.
-        return jnp.moveaxis(own_log_probs(self.leaf, features), -1, 0)
+        return jnp.moveaxis(products.own_log_probs(self.leaf, features), -1, 0)
 
     def sums(self, tilt_slope, responsibilities, features):
-        return own_stats(self.leaf, features, jnp.moveaxis(responsibilities, 0, -1))
+        return products.own_stats(self.leaf, features, jnp.moveaxis(responsibilities, 0, -1))
 
 
 class CommonOrigin(OwnOrigin):
@@ -120,9 +107,9 @@ class CommonOrigin(OwnOrigin):
 
     def __init__(self, leaf: ProductForm):
         super().__init__(leaf)
-        self.origin = common_origin(leaf)
+        self.origin = products.common_origin(leaf)
         self.natural = leaf.product_natural(self._wide_origin)
-        self.far = is_far(leaf, self.origin)
+        self.far = products.is_far(leaf, self.origin)
 
     @property
     def _wide_origin(self):
@@ -151,23 +138,25 @@ class Beforehand(CommonOrigin):
 
     def zero_sums(self):
         head, weights = self.natural
-        return jnp.zeros_like(head), zero_sums(self.leaf, weights)
+        return jnp.zeros_like(head), products.zero_sums(self.leaf, weights)
 
     def features(self, chunk):
         return self.leaf.chunk_features(jax.tree.leaves(chunk)[self.field], self.origin)
 
     def log_probs(self, features):
-        return log_probs(self.leaf, self.natural, features)
+        return products.log_probs(self.leaf, self.natural, features)
 
     def part(self, tilt, log_probs):
         return Known(self.leaf, log_probs)
 
     def sums(self, tilt_slope, responsibilities, features):
-        return jnp.sum(responsibilities, 0), feature_sums(self.leaf, features, responsibilities)
+        return jnp.sum(responsibilities, 0), products.feature_sums(
+            self.leaf, features, responsibilities
+        )
 
     def stats(self, sums):
         count, sums = sums
-        return super().stats((count, by_density(self.leaf, sums)))
+        return super().stats((count, products.by_density(self.leaf, sums)))
 
 
 class FarApart(Beforehand):
@@ -175,7 +164,7 @@ class FarApart(Beforehand):
 
     def __init__(self, leaf: ProductForm, field: int):
         super().__init__(leaf, field)
-        self.stack, self.blocks = in_one_axis(leaf), sorted_by(self.far)
+        self.stack, self.blocks = products.in_one_axis(leaf), products.sorted_by(self.far)
 
     def zero_sums(self):
         return super().zero_sums(), self.stack.zero_stats()
@@ -187,12 +176,12 @@ class FarApart(Beforehand):
         features, events = features
         near = super().log_probs(features)
         flat = near.reshape(near.shape[0], -1).T
-        return far_log_probs(self.blocks, flat, self.stack, events).T.reshape(near.shape)
+        return products.far_log_probs(self.blocks, flat, self.stack, events).T.reshape(near.shape)
 
     def sums(self, tilt_slope, responsibilities, features):
         features, events = features
         flat = responsibilities.reshape(responsibilities.shape[0], -1).T
-        own = far_stats(self.blocks, flat, self.stack, events)
+        own = products.far_stats(self.blocks, flat, self.stack, events)
         return super().sums(tilt_slope, responsibilities, features), own
 
     def stats(self, sums):

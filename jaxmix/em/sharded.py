@@ -76,18 +76,18 @@ def layout_of(data: PyTree) -> Layout | None:
     """
     found: dict[Any, str] = {}
     for path, leaf in jax.tree_util.tree_flatten_with_path(data)[0]:
+        name, place = jax.tree_util.keystr(path) or "the data", None
         sharding = getattr(leaf, "sharding", None)
-        named = isinstance(sharding, NamedSharding) and sharding.mesh.size > 1
-        spec = tuple(sharding.spec) if named else ()  # pyright: ignore[reportOptionalMemberAccess]
-        name = jax.tree_util.keystr(path) or "the data"
-        if any(part is not None for part in spec[1:]):
-            raise ValueError(
-                f"{name} is sharded as {sharding.spec}: only the leading axis, of rows, may be "  # pyright: ignore[reportOptionalMemberAccess]
-                "spread over devices."
-            )
-        rows = spec[0] if spec else None
-        axes = () if rows is None else (rows,) if isinstance(rows, str) else tuple(rows)
-        found.setdefault((sharding.mesh, axes) if axes else None, name)  # pyright: ignore[reportOptionalMemberAccess]
+        if isinstance(sharding, NamedSharding) and sharding.mesh.size > 1:
+            rows, *rest = (*sharding.spec, None)
+            if any(part is not None for part in rest):
+                raise ValueError(
+                    f"{name} is sharded as {sharding.spec}: only the leading axis, of rows, may be "
+                    "spread over devices."
+                )
+            axes = (rows,) if isinstance(rows, str) else tuple(rows or ())
+            place = (sharding.mesh, axes) if axes else None
+        found.setdefault(place, name)
     if len(found) > 1:
         names = " and ".join(found.values())
         raise ValueError(f"{names} are sharded differently: their rows must lie together.")

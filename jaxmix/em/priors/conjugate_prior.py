@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from ... import _loops
 from ..._arguments import density, optional, real, takes
 from ..._arguments import rows as rows_of
 from ..._compile import Quick
@@ -20,7 +19,7 @@ from ...combinators.tied import Borrowed
 from ..checks import floating
 from ..parts import take_apart
 from .conjugacy import NEWTON_STEPS, Pseudo, PseudoRows, pseudo_statistics
-from .prior import Prior, blank_stats, floor_prior, floors_of, pooled_stats
+from .prior import Prior, floor_prior, floors_of, pooled_stats
 
 
 @takes(template=density, data=optional(rows_of), rows=real(0, ends=True), floor=real(0, ends=True))
@@ -78,8 +77,11 @@ def conjugate_prior(
     """
     leaves = take_apart(template).leaves
     asked = [(index, law) for place, law in rules for index in _places(template, leaves, place)]
+    if not _is_zero(rows):
+        asked += [(index, PseudoRows(rows)) for index in range(len(leaves))]
+    of_rows = any(isinstance(law, PseudoRows) for _, law in asked)
     if data is None:
-        if not _is_zero(rows) or any(isinstance(law, PseudoRows) for _, law in asked):
+        if of_rows:
             raise ValueError(
                 "Pseudo-rows are rows like those of the data: give conjugate_prior data."
             )
@@ -88,13 +90,10 @@ def conjugate_prior(
         bounds = []
     else:
         data = floating(data, template)
-        pooled, origins = _pooled(template, data, weights)
-        if any(isinstance(law, PseudoRows) for _, law in asked) or not _is_zero(rows):
-            pooled, origins = _settled(template, data, weights, pooled, origins)
+        turns = 2 if all(leaf.ascends for leaf in leaves) or not of_rows else NEWTON_STEPS
+        pooled, origins = _pooled(template, data, weights, turns)
         prior = _floor(template, data, weights, floor)
         floors, bounds = prior.stats, floors_of(prior)
-    if not _is_zero(rows):
-        asked += [(index, PseudoRows(rows)) for index in range(len(leaves))]
     totals: list[Any] = list(floors)
     at_mean: list[Any] = [None] * len(leaves)
     for index, law in asked:
@@ -155,23 +154,6 @@ def _places(template: PyTree, leaves: list[Refittable], place: Any) -> list[int]
             )
         found += at
     return found
-
-
-def _settled(template, data, weights, pooled, origins):
-    """The global fit, where Newton steps lead to it: the expansion about the fit itself."""
-    leaves = take_apart(template).leaves
-    if all(leaf.ascends for leaf in leaves):
-        return pooled, origins
-
-    def again(_, carry):
-        stats, origins = carry
-        moved = [
-            origin if leaf.ascends else leaf.from_stats(s, origin).origin
-            for leaf, s, origin in zip(leaves, stats, origins, strict=True)
-        ]
-        return blank_stats(template, data, origins=moved, weights=weights), moved
-
-    return _loops.fori_loop(0, NEWTON_STEPS, again, (pooled, origins))
 
 
 def _of_rows(pool: Any, law: PseudoRows, origin: Any) -> Pseudo:

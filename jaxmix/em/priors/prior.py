@@ -11,7 +11,7 @@ from ..._refittable import Refittable
 from ..._stand_ins import Blank
 from ..._trees import float_of, num_rows, take
 from ...combinators._columns import Fold, fold_of
-from ..chunks import SYMBOLIC, take_chunk
+from ..chunks import SYMBOLIC, over_chunks
 from ..parts import is_part, take_apart
 
 DEFAULT_FLOOR = 1e-9  # least variance of a component, as a share of the data's
@@ -75,17 +75,18 @@ def blank_stats(
     most = max(16, STATS_ELEMENTS // max(1, size))
     chunk = max(1, min(rows, most)) if isinstance(rows, int) else min(most, SYMBOLIC)
 
-    def body(totals, index):
-        sums = jax.grad(loss)(tilts, *take_chunk(data, weights, index, chunk))
-        return jax.tree.map(jnp.add, totals, sums), None
-
-    return _loops.scan(body, tilts, jnp.arange(-(-rows // chunk)))[0]
+    sums = lambda rows, weights: jax.grad(loss)(tilts, rows, weights)
+    return over_chunks(sums, tilts, data, weights, chunk, weights.dtype)
 
 
 def pooled_stats(
-    model: PyTree, data: PyTree, weights: Array | None = None
+    model: PyTree, data: PyTree, weights: Array | None = None, turns: int = 2
 ) -> tuple[list[Any], list[Any]]:
-    """Every leaf's statistics, and origins, as if all components were alike: the global fit."""
+    """Every leaf's statistics, and origins, as if all components were alike: the global fit.
+
+    A second pass about the data's own mean: raw moments do not survive float32. Where statistics
+    expand a log-likelihood, as many as bring the expansion to the fit itself.
+    """
     leaves = take_apart(model).leaves
 
     def body(_, carry):
@@ -94,10 +95,9 @@ def pooled_stats(
         each = zip(leaves, stats, origins, strict=True)
         return [pooled_origin(*one) for one in each], origins, stats
 
-    # A second pass about the data's own mean: raw moments do not survive float32.
     origins = [leaf.origin for leaf in leaves]
     begin = (origins, origins, [leaf.zero_stats() for leaf in leaves])
-    _, origins, stats = _loops.fori_loop(0, 2, body, begin)
+    _, origins, stats = _loops.fori_loop(0, turns, body, begin)
     return stats, origins
 
 

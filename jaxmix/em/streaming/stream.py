@@ -49,19 +49,13 @@ def _absorb(totals, model, batch, weights, assignment, chunk):
 
 
 _begin = eqx.filter_jit(begin)
-
-
-@eqx.filter_jit
-def _propose(state, rules):
-    return propose(state, None, None, rules)
+_propose = eqx.filter_jit(propose)
+_result = eqx.filter_jit(result_of)
 
 
 @eqx.filter_jit
 def _judge(state, trial, totals, rules):
     return judge(state, trial, _as_values(totals), rules)
-
-
-_result = eqx.filter_jit(result_of)
 
 
 class Stream:
@@ -165,7 +159,7 @@ def _step(stream, rules, state, trace):
     del trace
     if not bool(state.running):
         return None
-    trial = _propose(state, rules)
+    trial = _propose(state, None, None, rules)
     totals = stream.expect(trial.maximised.model)
     if totals is None:
         return None

@@ -105,17 +105,18 @@ def bootstrap(
         )
     checked_key(key, "bootstrap")
     data, weights = enter(model, data, weights)
-    rows, dtype, static = num_rows(data), float_of(model), (num, parametric)
+    rows, dtype = num_rows(data), float_of(model)
+    refits = functools.partial(_refits, num, parametric, key)
     if not _can_pad(key, model, data, weights, prior, max_steps, num):
         case = jnp.ones(rows, dtype) if weights is None else jnp.asarray(weights, dtype)
-        return _refits(key, model, data, case, None, prior, max_steps, *static)
+        return refits(model, data, case, None, prior, max_steps)
     # Another number of rows, components or steps compiles nothing.
     data, case = padded_rows(in_numpy(data), weights, dtype)
     numbers = (np.asarray(rows), prior, np.asarray(max_steps))
     if prior is not None or not can_widen(model):
-        return _refits(key, model, data, case, *numbers, *static)
+        return refits(model, data, case, *numbers)
     wide = resized(in_numpy(model), bucket_of_components(model.mixing.size))
-    found = _refits(key, wide, data, case, *numbers, *static)
+    found = refits(wide, data, case, *numbers)
     return Bootstrap(_narrowed(found.models, wide, model.mixing.size), found.result)
 
 
@@ -137,14 +138,13 @@ def _narrowed(models: PyTree, wide: PyTree, size: int) -> PyTree:
     return jax.device_put(jax.tree.map(cut, models, resized(places, size)))
 
 
-def _is_brief(key, model, data, case, rows, prior, max_steps, num, parametric) -> bool:
+def _is_brief(num, parametric, key, model, data, case, *_) -> bool:
     """Whether the refits take less time than compiling them well."""
-    del key, data, rows, prior, max_steps, parametric
     room = num_rows(case)
     return isinstance(room, int) and room * max(1, densities(model)) * num <= 2 * ELEMENTS
 
 
-def _resampled(key, model, data, case, rows, prior, max_steps, num, parametric):
+def _resampled(num, parametric, key, model, data, case, rows, prior, max_steps):
     """The refits; of the rows only the first `rows` are there, or all for None.
 
     What is drawn for a row depends on its number alone, not on how many there are.

@@ -234,8 +234,7 @@ def louis_information(chart: Chart, data, weights=None, prior=None) -> Float[Arr
 
 def inverse_root(chart: Chart, information: Float[Array, "r r"]) -> tuple[Array, RESULTS]:
     """R (r, r) with R R' the inverse, NaN where it is not positive definite; what that comes to."""
-    scale = jnp.sqrt(jnp.abs(jnp.diagonal(information)))
-    scale = or_one(scale)
+    scale = or_one(jnp.sqrt(jnp.abs(jnp.diagonal(information))))
     scaled = information / scale[:, None] / scale[None]
     values = jnp.linalg.eigvalsh(jax.lax.stop_gradient(scaled))
     least = information.shape[0] * jnp.finfo(information.dtype).eps * jnp.max(values)

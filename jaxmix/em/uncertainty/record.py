@@ -49,7 +49,7 @@ class Record(eqx.Module):
         value = deeper._at(self.model_)
         if eqx.is_inexact_array(value):
             return deeper.of(deeper._at)
-        if isinstance(value, tuple | list | dict) or is_density(value):
+        if _has_parts(value):
             return deeper
         raise AttributeError(f"{step!r} is no parameter of the model: it has no error.")
 
@@ -72,8 +72,7 @@ class Record(eqx.Module):
         if not self.summed_:
             return pushed
         # In units of the greatest: of a small or a great error no square is held by float32.
-        unit = jnp.max(jnp.abs(pushed), -1, keepdims=True, initial=0)
-        unit = or_one(unit)
+        unit = or_one(jnp.max(jnp.abs(pushed), -1, keepdims=True, initial=0))
         return jnp.sqrt(jnp.sum((pushed / unit) ** 2, -1)) * unit[..., 0]
 
     def covariance_of(self, function: Callable[[PyTree], Array]) -> Float[Array, "a a"]:
