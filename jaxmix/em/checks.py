@@ -124,7 +124,9 @@ def checked_data(data: PyTree, template: PyTree, *, finite: bool = True) -> PyTr
     """
     data = floating(as_arrays(data), template)
     check_event(data, template)
-    for path, array in jax.tree_util.tree_flatten_with_path(data)[0] if finite else []:
+    if not finite:
+        return data
+    for path, array in jax.tree_util.tree_flatten_with_path(data)[0]:
         _check_finite(array, path, template)
     if all(map(_is_missing, jax.tree.leaves(data, is_leaf=_may_be_missing))) and not _has(
         template, lambda node: isinstance(node, Optional) and node.missing is not None
