@@ -107,7 +107,7 @@ def finite(leaf: Refittable, use: Array, axes: PyTree = None) -> Array:
 
 def sound(leaf: Refittable, total: Any, weight: Array) -> Array:
     """Densities of a stack that have data to be refitted to, and a finite estimate from them."""
-    return finite(leaf.from_stats(total, leaf.origin), _alive(total, weight))
+    return finite(leaf.from_stats(total), _alive(total, weight))
 
 
 def _alive(total: Any, weight: Any) -> Array:
@@ -123,10 +123,10 @@ def refit(
     Both keep their parameters: the emptied have no data beside the `weight` of all, the collapsed
     no finite estimate. `at_mean` counts pseudo-events that sit at the new mean.
     """
-    origin = leaf.origin
     total = stats if pseudo is None else jax.tree.map(jnp.add, stats, pseudo)
-    new = leaf.from_stats(total, origin)
+    new = leaf.from_stats(total)
     if at_mean is not None:
+        origin = leaf.origin
         still = jax.tree.map(jnp.zeros_like, total)._replace(count=at_mean)
         more = leaf.recentre(still, new.origin, origin)
         new = leaf.from_stats(jax.tree.map(jnp.add, total, more), origin)

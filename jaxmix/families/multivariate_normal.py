@@ -39,6 +39,7 @@ class _FullCovariance(ProductForm, OfMoments, SeenFull):
 
     mean: eqx.AbstractVar[Array]
     factor: eqx.AbstractVar[Array]
+    dim = property(lambda self: self.mean.shape[-1])
 
     @property
     def _factors(self) -> Array:
