@@ -16,7 +16,7 @@ from .._trees import alone, float_of, is_traced, num_rows
 from ..combinators import HiddenMarkov, SequenceEvent
 from ..combinators._columns import ColumnsEvent
 from ..combinators._conditioning import plain
-from .checks import as_arrays, checked_data, checked_weights, without_ignored
+from .checks import as_arrays, checked_data, checked_weights, of_dtype, without_ignored
 from .chunks import chunk_rows, map_rows
 from .parts import take_apart
 from .solver import Rules, Solver
@@ -80,10 +80,12 @@ def enter(
     """
     check_model(model, data, name)
     # What is masked is missing: in a fit it is refused alike.
-    finite = finite or any(isinstance(a, np.ma.MaskedArray) for a in jax.tree.leaves(data))
-    data = checked_data(as_rows(data, model), model, finite=finite)
+    masked = any(isinstance(a, np.ma.MaskedArray) for a in jax.tree.leaves(data))
+    data = as_rows(data, model)
+    like = of_dtype(model, data) if finite else model  # dtypes of a fit follow the data
+    data = checked_data(data, like, finite=finite or masked)
     weights = checked_weights(weights, num_rows(data), float_of(data))
-    return without_ignored(data, weights), weights
+    return data if finite else without_ignored(data, weights), weights
 
 
 def items_of_one_row(data: PyTree) -> Any | None:
