@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Scalar
 
 from ._arguments import numbers, real
@@ -14,6 +15,16 @@ from ._sharding import gathered
 from ._trees import is_traced
 
 LEAST = 25  # terms that are not 0; from fewer no tail can be told
+SWAMPED = (
+    "the log-density is so large that its rounding alone moves the weights by more than a few per "
+    "cent; subtract a constant, or use float64."
+)
+
+
+def swamped(log_size) -> np.ndarray:
+    """Whether weights are lost in the rounding of logarithms of this size."""
+    moved = np.abs(log_size) * float(jnp.finfo(log_size.dtype).eps)
+    return (moved > 0.05) & (moved < np.inf)
 
 
 def _fit_pareto(excess: Array, valid: Array) -> tuple[Scalar, Scalar]:

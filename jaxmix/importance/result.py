@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from .._pareto import SWAMPED, swamped
 from .._steps import without_slopes
 from .totals import Summary
 from .upper import limits, log_limit
@@ -117,11 +118,7 @@ class Estimate(eqx.Module):
             lambda r: not finite(r),
             "the value is not finite; f or a log-density gave NaN or overflowed.",
         )
-        tell(
-            lambda r: of_target(r) and MAX_SHARE < abs(r["log_mass"]) * r["eps"] < np.inf,
-            "the log-density is so large that its rounding alone moves the weights by more than a "
-            "few per cent; subtract a constant, or use float64.",
-        )
+        tell(lambda r: of_target(r) and swamped(r["log_mass"]), SWAMPED)
         tell(
             lambda r: finite(r) and r["hits"] and not r["undrawn"] and not known(r),
             "the error is not finite; it may have overflowed.",
@@ -205,7 +202,6 @@ def _rows(estimate: Estimate) -> list[dict]:
         {
             "name": f"{j}" if num == 1 else f"{j}, value {m}",
             "value_index": m,
-            "eps": float(jnp.finfo(targets["mass"].dtype).eps),
             **{name: column[j] for name, column in targets.items()},
             **{name: column[j, m] for name, column in values.items()},
         }

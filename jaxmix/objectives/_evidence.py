@@ -14,7 +14,7 @@ from .._arguments import arrays, numbers, takes, whole
 from .._arguments import function as of_one
 from .._closures import arrays_held, in_one_program
 from .._log_sums import log_mean_exp, softmax
-from .._pareto import pareto_k
+from .._pareto import SWAMPED, pareto_k, swamped
 from .._results import RESULTS
 from .._sharding import aligned, gathered, on_its_mesh
 from .._steps import refusing_slopes
@@ -67,12 +67,14 @@ class Evidence(eqx.Module):
 
     def problems(self) -> list[str]:
         """Sentences on what is wrong, with the rows concerned; empty if nothing was seen to be."""
+        told = [(RESULTS[code], self.result == code) for code in CODES]
+        told.append((SWAMPED, swamped(self.value)))
         found = []
-        for code in CODES:
-            rows = np.flatnonzero(np.asarray(self.result == code))
+        for sentence, which in told:
+            rows = np.flatnonzero(np.asarray(which))
             if rows.size:
                 shown = ", ".join(map(str, rows[:8])) + (" ..." if rows.size > 8 else "")
-                found.append(f"rows {shown} ({rows.size} of {self.value.size}): {RESULTS[code]}")
+                found.append(f"rows {shown} ({rows.size} of {self.value.size}): {sentence}")
         return found
 
     @property

@@ -177,6 +177,9 @@ def test_half_precision_and_rounding_that_swamps_weights():
     draws = imp.draw(jax.random.key(0), jm.Normal(0.0, 1.2), 500)
     told = jm.imp_est(lambda x: x, Large(), draws).problems()
     assert any("rounding" in sentence for sentence in told)
+    guide = lambda x: jm.Normal(0.0, 1.2)
+    seen = jm.log_evidence(jax.random.key(0), lambda z, x: Large().log_prob(z), guide, jnp.ones(2))
+    assert any("2 of 2" in sentence and "rounding" in sentence for sentence in seen.problems())
     with pytest.raises(ValueError, match="no draws"):
         imp.Draws.of(jnp.zeros((1, 0)), jm.Normal(0.0, 1.0))
 
