@@ -224,7 +224,7 @@ def shown_row(data: PyTree, row: int) -> PyTree:
 def _supports(model: PyTree, data: PyTree) -> str:
     dtype = float_of(model)
     most = np.sqrt(jnp.finfo(dtype).max / num_rows(data))
-    if any(bool(jnp.any(jnp.abs(a) > most)) for a in jax.tree.leaves(data)):
+    if any(bool(jnp.any(jnp.abs(a.astype(dtype)) > most)) for a in jax.tree.leaves(data)):
         return f"the squares of such data overflow {dtype}. Divide the data by their scale, or enable x64."
     names = sorted({type(leaf).__name__ for leaf in take_apart(model).leaves} - {"Categorical"})
     return "it is off the support of the families used" + (

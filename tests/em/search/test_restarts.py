@@ -115,3 +115,13 @@ def test_ctrl_c_in_the_search_gives_the_best_of_the_sample_on_all_rows(problem, 
     assert bool(fit.result == jm.RESULTS.interrupted) and fit.num_steps == 0
     under = jax.vmap(fit.model.log_prob)(problem.rows)
     np.testing.assert_allclose(fit.log_likelihood, under.sum(), rtol=1e-5)
+
+
+def test_a_row_off_the_support_is_named_where_the_sample_lacks_it(monkeypatch):
+    monkeypatch.setattr(in_memory, "suits", lambda *_: False)
+    monkeypatch.setattr(restarts, "SEARCH_ROWS", 64)
+    x = np.random.default_rng(0).integers(0, 5, 1000)
+    x[777] = 9
+    template = jm.mixture_of(jm.Binomial.template(5), 2)
+    with pytest.raises(ValueError, match="Row 777"):
+        jm.fit(jax.random.key(0), template, x, num_restarts=2)
