@@ -59,13 +59,13 @@ def as_arrays(data: PyTree) -> PyTree:
     return structure.unflatten(arrays)
 
 
-@np.errstate(all="ignore")  # of numbers that are infinite in the narrower precision
 def _converted(leaf: Any, path: tuple) -> Array:
     if isinstance(leaf, jax.Array):
         array = leaf
     else:
         host = _on_host(leaf, path)
-        array = jax.device_put(host)
+        with np.errstate(over="ignore"):  # of numbers that are infinite in the narrower precision
+            array = jax.device_put(host)
         if host.dtype == np.float64 and array.dtype != host.dtype and host.size:
             _tell_of_lost_digits(host, array, path)
     if array.dtype in (jnp.float16, jnp.bfloat16):
@@ -95,7 +95,7 @@ def _on_host(leaf: Any, path: tuple) -> np.ndarray:
 
 
 def _tell_of_lost_digits(host: np.ndarray, array: Array, path: tuple) -> None:
-    seen, narrow = np.isfinite(host), host.astype(array.dtype)
+    seen, narrow = np.isfinite(host), np.asarray(array)
     beyond = seen & np.isinf(narrow)
     if beyond.any():
         raise ValueError(
@@ -105,8 +105,7 @@ def _tell_of_lost_digits(host: np.ndarray, array: Array, path: tuple) -> None:
     held = np.where(seen, host, 0)
     count = np.maximum(seen.sum(0), 1)  # of a column without any, NumPy would warn
     spread = np.sqrt(np.sum(np.where(seen, held - held.sum(0) / count, 0) ** 2, 0) / count)
-    lost = np.abs(host - narrow)
-    lost = np.where(np.isnan(lost), 0, lost).max(0)
+    lost = np.abs(held - np.where(seen, narrow, 0)).max(0)
     worst = np.max(lost / np.where(spread > 0, spread, 1), initial=0.0)
     if worst == 0:
         return
