@@ -143,7 +143,7 @@ def _carried(vector, seen: Pass, slope: Slope | None, given: Problem, moved: Pro
 
     def drift(vector, *leaves):
         problem = whole(leaves)
-        return tuple(residual(problem.at(vector), *problem.rows(), seen))
+        return tuple(residual(problem.at(vector), *problem.rows(), seen))  # pyright: ignore[reportCallIssue]
 
     def push(v):
         return jax.jvp(lambda u: drift(u, *leaves), (vector,), (v,), has_aux=True)[1:]

@@ -67,7 +67,7 @@ class Evidence(eqx.Module):
 
     def problems(self) -> list[str]:
         """Sentences on what is wrong, with the rows concerned; empty if nothing was seen to be."""
-        told = [(RESULTS[code], self.result == code) for code in CODES]
+        told: list[tuple[str, Any]] = [(RESULTS[code], self.result == code) for code in CODES]
         told.append((SWAMPED, swamped(self.value)))
         found = []
         for sentence, which in told:

@@ -193,7 +193,7 @@ class Pool(NamedTuple):
         rows = self.region.rows
         return Weighted(values, features, rows, self.proposals, self.logs, caps, tilt)
 
-    def bets(self, early: Hits, index: int, pilot: Draws, count: int, level: float, largest):
+    def bets(self, early: Hits, index: int, pilot: Any, count: int, level: float, largest):
         """The bets by a pilot: near the best for its variance, at most 1 / the largest weight."""
         values, features = early.column(index)
         variance = self._variance(values, features, pilot, early.count) if len(values) else 0.0
