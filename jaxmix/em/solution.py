@@ -150,7 +150,8 @@ def answer(
         throw: whether to raise the sentence of a fit that failed.
         narrowed: takes components that are padding off the model.
     """
-    scores = np.asarray(found.state.expected.log_likelihood.value)
+    total = found.state.expected.log_likelihood  # lanes at one optimum differ in its last digits
+    scores = np.asarray(total.high, float) + np.asarray(total.low, float)
     best = best_of(scores if validated is None else validated, found.codes)
     state = take(found.state, best)
     result = RESULTS.interrupted if interrupted else code_of(found.codes[best])

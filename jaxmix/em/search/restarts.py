@@ -191,8 +191,9 @@ def standing(
     total = np.asarray(objective.high, float) + np.asarray(objective.low, float)
     level = (total + np.asarray(states.penalty, float)) / weight
     level = np.where(np.isnan(level), -np.inf, level)
-    recent = [np.asarray(part.objective) for part in history[-6:]]
-    more = [_to_come(np.concatenate([p[lane] for p in recent] or [[]])) for lane in range(many)]
+    # Of all rounds: a lane that was dropped early is measured by the last that it took part in.
+    traces = [np.asarray(part.objective) for part in history]
+    more = [_to_come(np.concatenate([t[lane] for t in traces] or [[]])) for lane in range(many)]
     counts = [np.asarray(s.count, float).reshape(many, -1) for s in states.expected.stats]
     shares = np.concatenate([np.sort(c, 1) for c in counts] or [np.zeros((many, 0))], 1)
     steps = np.asarray(states.num_steps)  # -1 before the first pass
