@@ -76,7 +76,7 @@ def test_bad_files_are_named(tmp_path):
         jm.data.NpyFolder(tmp_path, pattern="*.none")
     with pytest.raises(ValueError, match="only once"):
         jm.data.Batches(iter([X]))
-    with pytest.raises(ValueError, match="batch_size must be a positive"):
+    with pytest.raises(ValueError, match="batch_size is a positive"):
         jm.data.Arrays(X, batch_size=0)
 
 
