@@ -251,7 +251,7 @@ def test_a_precision_that_is_not_known_is_refused():
         "imp_est": lambda p: jm.imp_est(lambda x: x, family(jnp.ones(1)), draws, precision=p),
     }
     for call in calls.values():
-        with pytest.raises(ValueError, match='one of float32, bf16x9'):
+        with pytest.raises(ValueError, match="one of float32, bf16x9"):
             call("single")
         with jm.em.sized_for("tpu"), pytest.raises(ValueError, match="not known to a TPU"):
             call("tf32x3")
