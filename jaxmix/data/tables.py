@@ -1,9 +1,11 @@
 """Columns of pandas, polars and Arrow tables, and of plain dicts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
+
+from .._arguments import shown
 
 
 def _library(table: Any) -> str:
@@ -50,7 +52,14 @@ def column(table: Any, name: Any) -> Any:
         values = table.column(name)
         numbers = str(values.type).startswith(("int", "uint", "float", "double", "halffloat"))
         return values.to_numpy(zero_copy_only=False) if numbers else values.to_pylist()
-    return table[name]
+    values = table[name]
+    holds_rows = hasattr(values, "__len__") and getattr(values, "ndim", 1) > 0
+    if not holds_rows or isinstance(values, str | Mapping | Set):
+        raise ValueError(
+            f"Column {name!r} of the table must be a list or an array of its rows; it is "
+            f"{shown(values)}."
+        )
+    return values
 
 
 def columns_of(table: Any) -> dict[Any, Any]:
@@ -60,7 +69,7 @@ def columns_of(table: Any) -> dict[Any, Any]:
         ValueError: for what is no table and no list of records.
     """
     if is_table(table):
-        return {name: column(table, name) for name in column_names(table) or []}
+        return _of_one_length({name: column(table, name) for name in column_names(table) or []})
     rows = list(table) if isinstance(table, Sequence) and not isinstance(table, str) else []
     if rows and all(isinstance(row, Mapping) for row in rows):
         names = dict.fromkeys(name for row in rows for name in row)
@@ -94,9 +103,13 @@ def as_columns(table: Any, fields: Sequence) -> dict:
         if absent:
             raise ValueError(f"The table has no column {absent[0]!r}; it has {names}.")
     columns = {field: column(table, source) for field, source in sources.items()}
+    if not any(map(len, _of_one_length(columns).values())):
+        raise ValueError("There are no rows to encode.")
+    return columns
+
+
+def _of_one_length(columns: dict[Any, Any]) -> dict[Any, Any]:
     sizes = {field: len(values) for field, values in columns.items()}
     if len(set(sizes.values())) > 1:
         raise ValueError(f"The columns differ in length: {sizes}.")
-    if not any(sizes.values()):
-        raise ValueError("There are no rows to encode.")
     return columns

@@ -151,7 +151,7 @@ def stream(
         True
     """
     key = checked_key(key, "stream")
-    size = family_size(proposals)
+    size, parts = family_size(proposals), parts_of(targets, "targets")
     block = divisor(num_draws, 4096 // size) if block is None else block
     if num_draws % block:
         raise ValueError(f"A block of {block} does not divide {num_draws} draws of each proposal.")
@@ -166,7 +166,6 @@ def stream(
     out = estimate_totals(
         sums, weights=weights, self_normalised=self_normalised, like=like, single=single
     )
-    parts = parts_of(targets, "targets")
     out = dataclasses.replace(
         out,
         num_draws=num_draws * size,

@@ -149,3 +149,13 @@ def test_a_template_for_every_kind_of_column():
     rows = jm.decode(got.template, events)
     assert rows[1]["tags"] == table["tags"][1] and rows[3]["path"] == table["path"][3]
     assert rows[0]["texts"] == jm.data.OTHER
+
+
+@pytest.mark.parametrize("column", [1.0, None, "xy", {1, 2}, np.float32(2)])
+def test_a_column_that_holds_no_rows_is_named(column):
+    record = jm.Composite({"a": jm.Normal.template()})
+    for read in (jm.infer_template, lambda table: jm.encode(record, table)):
+        with pytest.raises(ValueError, match="Column 'a' of the table must be a list or an array"):
+            read({"a": column})
+    with pytest.raises(ValueError, match="differ in length"):
+        jm.infer_template({"a": [1, 2], "b": [1]})

@@ -3,9 +3,9 @@
 Seeds are drawn on the host. One program makes the starts of a few restarts, the other takes them
 some steps further. Its E-step occurs once, in the residual form, which is right whatever the
 spread, and few rows need no speed; but in two, about one origin and about each density's own, for
-vectors whose densities are no products of their own. Rows and components are padded to buckets,
-rows at weight 0 and components at probability 0, and restarts go on four at a time, so that another
-number of rows, of components, or of restarts compiles nothing.
+more rows of vectors whose densities are no products of their own. Rows and components are padded to
+buckets, rows at weight 0 and components at probability 0, and restarts go on four at a time, so that
+another number of rows, of components, or of restarts compiles nothing.
 """
 
 import functools
@@ -36,7 +36,7 @@ from ..solver import PlainEM, Rules, result_of
 from ..state import History, State, begin
 from .initialise import Start, components, global_fit, started
 from .padding import bucket_of_components, can_widen, padded_rows, resized, with_room
-from .restarts import SHORT, Searched, groups, round_steps, rounds, table_of
+from .restarts import QUICK, SHORT, Searched, groups, round_steps, rounds, table_of
 from .seeds import starts
 
 ELEMENTS = 500_000  # rows x densities x restarts up to which compiling costs more than running
@@ -208,9 +208,11 @@ class _Rounds(NamedTuple):
         options, many = self.options, len(states.running)
         work = num_rows(self.rows[0]) * densities(self.widest) * many
         stack = getattr(self.widest, "components", None)
-        # Of vectors whose densities are no products of their own, a pass about one origin.
+        # Of vectors whose densities are no products of their own, a pass about one origin; but of a
+        # few rows one E-step is sooner compiled than two are run.
         several = isinstance(stack, ProductForm) and stack.origin.ndim > 1
-        residual = not several or _owns_products(stack)
+        few = num_rows(self.padded) * densities(self.widest) * many <= QUICK
+        residual = few or not several or _owns_products(stack)
         rules = options.rules(prior, num_rows(self.padded))._replace(residual=residual)
         shapes = jax.tree.map(np.shape, (take(states, slice(WIDE)), self.padded))
         kind = (jax.tree.structure(shapes), *jax.tree.leaves(shapes))
