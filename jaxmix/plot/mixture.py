@@ -92,10 +92,9 @@ def mixture(
 
 
 def _line(ax, model, values, truth, name):
-    flat = values.reshape(-1)
-    bins = min(80, 2 * int(len(flat) ** 0.5) + 1)
-    ax.hist(flat, bins=bins, density=True, color="0.85", edgecolor="white", linewidth=0.3)
-    grid = np.linspace(flat.min(), flat.max(), 500, dtype=values.dtype)
+    flat, edges = _binned(values.reshape(-1))
+    ax.hist(flat, bins=edges, density=True, color="0.85", edgecolor="white", linewidth=0.3)
+    grid = np.linspace(edges[0], edges[-1], 500, dtype=values.dtype)
     events = jnp.asarray(grid if values.ndim == 1 else grid[:, None])
     parts = np.exp(each(model, "joint_log_probs", events))
     for k, colour in enumerate(colours(model.num_components)):
@@ -108,6 +107,16 @@ def _line(ax, model, values, truth, name):
         ax.legend(frameon=False)
     ax.set(xlabel=name, ylabel="density")
     return ax
+
+
+def _binned(values):
+    """The finite numbers (n,), and edges of bins about them, apart even where all are one."""
+    finite = values[np.isfinite(values)].astype(float)
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
+    bins = min(80, 2 * int(len(finite) ** 0.5) + 1)
+    if high - low <= bins * np.spacing(max(abs(low), abs(high))):
+        low, high = low - 0.5 * max(abs(low), 1), high + 0.5 * max(abs(high), 1)
+    return finite, np.linspace(low, high, bins + 1)
 
 
 def _plane(ax, model, shown, tint, truth, names, pair, mass, legend=True):
@@ -138,7 +147,8 @@ def _pairs(model, values, some, tint, truth, names, mass):
             if across > up:
                 ax.set_axis_off()
             elif across == up:
-                ax.hist(values[:, up], bins="auto", color="0.8", edgecolor="white", linewidth=0.3)
+                own, edges = _binned(values[:, up])
+                ax.hist(own, bins=edges, color="0.8", edgecolor="white", linewidth=0.3)
                 ax.set_yticks([])
                 ax.set_xlabel(names[up])
             else:

@@ -219,3 +219,11 @@ def test_what_a_threshold_rejects():
         jm.plot.threshold(
             found, lambda x: x, jm.importance.draw(jax.random.key(0), jm.Normal(0, 1), 9)
         )
+
+
+@pytest.mark.parametrize("x", [[1e30], [0.0, 0.0], [1.0, np.nan, 2.0]])
+def test_data_that_span_nothing_are_drawn(x):
+    parts = jax.vmap(jm.Normal)(jnp.array([0.0, 3.0]), jnp.ones(2))
+    ax = jm.plot.mixture(jm.MixtureSameFamily(jnp.ones(2) / 2, parts), np.array(x, np.float32))
+    low, high = ax.get_xlim()
+    assert np.isfinite([low, high]).all() and low < np.nanmin(x) <= np.nanmax(x) < high
