@@ -109,10 +109,9 @@ def _(primals, tangents):
 
 def log_shares(counts: Float[Array, "... k"]) -> Float[Array, "... k"]:
     """Logarithms of shares of a whole, -inf for a count of 0, in which no derivative is taken."""
-    none = counts == 0  # replaced before the logarithm, whose derivative is infinite there
-    safe = jnp.where(none, jnp.ones_like(counts), counts)
+    none = counts == 0
     whole = jnp.sum(jnp.where(none, jnp.zeros_like(counts), counts), -1, keepdims=True)
-    return jnp.where(none, -jnp.inf, jnp.log(safe) - jnp.log(whole))
+    return jnp.where(none, -jnp.inf, log_of(counts) - log_of(whole))
 
 
 def times(count: Array, log: Array) -> Array:

@@ -297,11 +297,18 @@ def without_ignored(data: PyTree, weights: Any) -> PyTree:
     """Data whose rows of weight 0 are numbers: 0 times what is none is none either."""
     if weights is None or is_traced((data, weights)) or not weights.is_fully_addressable:
         return data
-    off = np.asarray(weights) == 0
-    sound = lambda a: bool(np.isfinite(np.asarray(a)[off]).all())
-    if not off.any() or all(map(sound, jax.tree.leaves(eqx.filter(data, eqx.is_inexact_array)))):
+    off = _module_of(weights).asarray(weights) == 0
+    if not bool(off.any()):
         return data
-    return jax.tree.map(lambda a: a.at[off].set(a[int(np.argmin(off))]), data)
+
+    def sound(array):
+        xp = _module_of(array)
+        rows = xp.isfinite(xp.asarray(array)).reshape(len(off), -1).all(1)
+        return bool((rows | ~xp.asarray(off)).all())
+
+    if all(map(sound, jax.tree.leaves(eqx.filter(data, eqx.is_inexact_array)))):
+        return data
+    return jax.tree.map(lambda a: a.at[off].set(a[int(off.argmin())]), data)
 
 
 def of_dtype(template: PyTree, data: PyTree) -> PyTree:

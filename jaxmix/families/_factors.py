@@ -115,13 +115,6 @@ def factor_from(owner: str, **two: Any) -> tuple[Callable[[Array], Array], Any]:
     return (store if store is precision_factor else factor_of_scale), value
 
 
-def divided(factor: Float[Array, "*stack d d"], by: Float[Array, "*stack"]) -> Array:
-    """The factor of the covariance times a positive number."""
-    by = by[..., None, None]
-    on_it = jnp.eye(factor.shape[-1], dtype=bool)
-    return jnp.where(on_it, factor - 0.5 * jnp.log(by), factor / jnp.sqrt(by))
-
-
 def kronecker(left: Float[Array, "*s n n"], right: Float[Array, "*s p p"]) -> Array:
     """The factor (n p, n p) of a matrix's rows and columns together: as a vector, row after row."""
     both = whitener(left), whitener(right)

@@ -50,7 +50,8 @@ class Wishart(ExponentialFamily):
         self.log_excess, self.factor = df, scale = as_float(df, scale)
         check_one(self)
         self.log_excess, self.factor = log(df), store(scale)
-        self.factor = of.divided(self.factor, self.df)
+        upper = of.whitener(self.factor) / jnp.sqrt(self.df)[..., None, None]
+        self.factor = of.mapped_diagonal(jnp.log, upper)
 
     def log_base(self, x):
         _, log_det, base = of.if_definite(x, self)

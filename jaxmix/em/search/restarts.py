@@ -192,8 +192,8 @@ def standing(
     level = (total + np.asarray(states.penalty, float)) / weight
     level = np.where(np.isnan(level), -np.inf, level)
     # Of all rounds: a lane that was dropped early is measured by the last that it took part in.
-    traces = [np.asarray(part.objective) for part in history]
-    more = [_to_come(np.concatenate([t[lane] for t in traces] or [[]])) for lane in range(many)]
+    traces = [np.zeros((many, 0)), *(np.asarray(part.objective) for part in history)]
+    more = list(map(_to_come, np.concatenate(traces, 1)))
     counts = [np.asarray(s.count, float).reshape(many, -1) for s in states.expected.stats]
     shares = np.concatenate([np.sort(c, 1) for c in counts] or [np.zeros((many, 0))], 1)
     steps = np.asarray(states.num_steps)  # -1 before the first pass
