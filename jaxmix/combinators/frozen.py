@@ -9,10 +9,8 @@ from jaxtyping import Array, PyTree
 
 from .._density import is_density
 from .._stack import outcome_log_probs
-from .constrained import Constrained, Forwarding, with_fields
-from .held_fields import HeldFields, held
+from .constrained import Constrained, Forwarding, constrained, with_fields
 from .tied import Tied
-from .tied_fields import TiedFields, holding
 
 
 class Frozen(Forwarding):
@@ -35,9 +33,7 @@ class Frozen(Forwarding):
         return getattr(self.part, name)  # itself: with a gradient, and found in the tree
 
 
-def frozen(
-    part: PyTree, fields: str | Sequence[str] | None = None
-) -> Frozen | HeldFields | TiedFields:
+def frozen(part: PyTree, fields: str | Sequence[str] | None = None) -> Frozen | Constrained:
     """Freeze a density node, or some parameters of it: EM leaves them, and their gradient is 0.
 
     Args:
@@ -62,9 +58,7 @@ def frozen(
             f"Only a density can be frozen; got a {type(part).__name__}. Freeze the density that "
             "holds the array, for instance a mixture's `mixing` rather than its weights."
         )
-    if fields is None:
-        return Frozen(part)
-    return holding(part, fields) if isinstance(part, TiedFields) else held(part, fields)
+    return Frozen(part) if fields is None else constrained(part, fields, "freeze")
 
 
 def _is_frozen(node: Any) -> bool:
@@ -74,8 +68,8 @@ def _is_frozen(node: Any) -> bool:
 def _mask(node: Any) -> Any:
     if isinstance(node, Constrained):
         free = jax.tree.map(eqx.is_inexact_array, node)
-        for at in ("part", "once") if isinstance(node, TiedFields) else ("part",):
-            off = [n for n in node.frozen_fields if getattr(getattr(node, at), n) is not None]
+        for at in ("part", "once") if node.tied else ("part",):
+            off = [n for n in node.held if getattr(getattr(node, at), n) is not None]
             still = with_fields(getattr(free, at), off, [False] * len(off))
             free = eqx.tree_at(lambda m, at=at: getattr(m, at), free, still)
         return free
@@ -105,13 +99,9 @@ def unwrap(model: PyTree) -> PyTree:
     """
 
     def plain(node):
-        if isinstance(node, TiedFields):
-            return node.evaluated
-        if isinstance(node, Frozen | HeldFields):
+        if isinstance(node, Frozen):
             return unwrap(node.part)
-        if isinstance(node, Tied):
-            return unwrap(node.plain)
-        return node
+        return unwrap(node.plain) if isinstance(node, Constrained | Tied) else node
 
     return jax.tree.map(
         plain, model, is_leaf=lambda node: isinstance(node, Frozen | Constrained | Tied)

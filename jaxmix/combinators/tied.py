@@ -10,8 +10,7 @@ from jaxtyping import PyTree
 from .._arguments import density, function, takes
 from .._density import LogDensity, check_parts, is_density
 from .._stack import Held, pick, release, repeat
-from .constrained import Forwarding
-from .tied_fields import tied_fields
+from .constrained import Forwarding, constrained
 
 
 class Hole(eqx.Module):
@@ -149,7 +148,7 @@ def tie(
                 f"Parameters are tied over one stack of a family; {len(nodes)} densities were named. "
                 "Make them a stack: jm.mixture_of(template, k)."
             )
-        return eqx.tree_at(named, model, [tied_fields(nodes[0], fields)])
+        return eqx.tree_at(named, model, [constrained(nodes[0], fields, "tie")])
     first: Any = nodes[0]
     around = [_depth_around(model, node) for node in nodes]
     if len(nodes) == 1:

@@ -23,9 +23,8 @@ from .._refuse import on_host
 from .._results import RESULTS
 from .._results import name as name_of_result
 from .._warn import warn
-from ..combinators.held_fields import HeldFields
+from ..combinators.constrained import Constrained
 from ..combinators.tied import Hole
-from ..combinators.tied_fields import TiedFields
 from ..em.run import Solution
 from ..em.solution import Fit, Restarts
 from ..em.solve import FixedPoint
@@ -44,7 +43,7 @@ def _known(classes: Sequence[type]) -> dict[str, type]:
         name = classes.__name__
         raise TypeError(f"classes is a list, such as classes=[{name}]; it was the class {name}.")
     house = [c for module in (families, combinators, regression) for c in vars(module).values()]
-    house += [Hole, HeldFields, TiedFields, Fit, Solution, FixedPoint, History, Restarts]
+    house += [Hole, Constrained, Fit, Solution, FixedPoint, History, Restarts]
     kinds = [c for c in house if isinstance(c, type) and issubclass(c, tuple | eqx.Module)]
     return {c.__name__: c for c in [*kinds, *_events.CLASSES, *classes]}
 

@@ -14,7 +14,6 @@ from ..._refittable import Moments, Refittable, Total
 from ..._stack import over_stack
 from ..._trees import is_traced
 from ...combinators.constrained import Constrained
-from ...combinators.tied_fields import TiedFields
 from ...families import (
     Bernoulli,
     BernoulliSet,
@@ -168,14 +167,14 @@ def pseudo_statistics(leaf: Refittable, law: Any) -> Pseudo:
 @pseudo_statistics.register(Constrained)
 def _of_constrained(leaf, law):
     found = pseudo_statistics(leaf.evaluated, law)
-    if not isinstance(leaf, TiedFields) or isinstance(law, PseudoEvents):
+    if not leaf.tied or isinstance(law, PseudoEvents):
         return found
     # A shared parameter has one prior, of which each density of the stack carries its part.
     if isinstance(law, InverseGamma | InverseWishart):
         part = lambda a: jnp.asarray(a) / leaf.stack_shape[-1]
         at_mean = None if found.at_mean is None else part(found.at_mean)
         return Pseudo(jax.tree.map(part, found.stats), found.origin, at_mean)
-    if {name.removeprefix("log_") for name in leaf.fields} & {"scale", "factor"}:
+    if {name.removeprefix("log_") for name in leaf.tied} & {"scale", "factor"}:
         raise ValueError(
             f"Where the scale of a {type(leaf.part).__name__} is shared, its prior is "
             "jm.em.InverseGamma or jm.em.InverseWishart, of the scale alone."
