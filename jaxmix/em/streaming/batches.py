@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from ..._hooks import TakesRows
+from ..._hooks import offers
 from ..._trees import num_rows, take
 from ...combinators._columns import Fold
 
@@ -143,7 +143,7 @@ def sampled(source: Any, wanted: int) -> tuple[PyTree, int]:
     A source that cannot take rows by number is read once, batch by batch; where the sample
     overflows, every other row of it goes.
     """
-    if isinstance(source, TakesRows):
+    if offers(source, "num_rows", "take"):
         rows = source.num_rows
         if rows == 0:
             raise ValueError("The data are empty: there are 0 rows to fit to.")

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
-from ..._hooks import TakesRows
+from ..._hooks import offers
 from ..._results import name
 from ..._trees import alone, as_sums, float_of, in_numpy, merged, num_rows, take, values_of
 from ..checks import checked_data, of_dtype
@@ -182,7 +182,7 @@ def _supported(start, template, totals):
 
 def _few(source, sample, template):
     """The rows that a fit in memory takes its floor from, where the source can give them."""
-    if jax.process_count() > 1 or not isinstance(source, TakesRows):
+    if jax.process_count() > 1 or not offers(source, "num_rows", "take"):
         return sample
     return checked_data(sampled(source, FLOOR_ROWS)[0], template)
 
