@@ -10,15 +10,22 @@ from typing import Any
 from jaxtyping import Array, PyTree
 
 from .._density import LogDensity
-from ._foreign import Foreign, needed
+from ._foreign import Foreign
 
 
 def _module(name: str, extra: str) -> Any:
     """One of the modules beside this, or the sentence for a library that is absent."""
     try:
         return importlib.import_module(f".{name}", __package__)
-    except ModuleNotFoundError as error:
-        raise needed(error, extra) from error
+    except (ImportError, AttributeError) as error:
+        if isinstance(error, ModuleNotFoundError) and not f"{error.name}".startswith("jax"):
+            raise ModuleNotFoundError(
+                f"This adapter needs {error.name}, which the extra `{extra}` installs: "
+                f"pip install 'jaxmix[{extra}]'."
+            ) from error
+        raise ImportError(
+            f"The {extra} installed does not work with this JAX; update it."
+        ) from error
 
 
 def from_numpyro(distribution: Any) -> LogDensity:
@@ -32,7 +39,8 @@ def from_numpyro(distribution: Any) -> LogDensity:
         distribution: a distribution without batch axes; `jax.vmap` the adapter for a stack.
 
     Raises:
-        ValueError: for batch axes, or a distribution that cannot be taken apart.
+        ValueError: for batch axes, a distribution that cannot be taken apart, or one without a
+            density (a `Delta`, an `ImproperUniform`).
         ModuleNotFoundError: without the extra `numpyro`.
 
     Example:
@@ -76,8 +84,7 @@ def from_tfp(distribution: Any) -> LogDensity:
 
     Raises:
         ValueError: for batch axes, or what is no such distribution.
-        ModuleNotFoundError: without the extra `tfp`.
-        ImportError: where TFP does not work with the JAX installed.
+        ImportError: without the extra `tfp`, or where it does not work with the JAX installed.
 
     Example:
         >>> from tensorflow_probability.substrates.jax import distributions as tfd
@@ -86,21 +93,7 @@ def from_tfp(distribution: Any) -> LogDensity:
         >>> density.log_prob(jnp.array(0.0)).round(4)
         Array(-0.9189, dtype=float32)
     """
-    try:
-        from ._tfp import TFP
-    except ModuleNotFoundError as error:
-        if not (error.name or "").startswith("jax"):
-            raise needed(error, "tfp") from error
-        raise ImportError(_TFP_BROKEN) from error
-    except (ImportError, AttributeError) as error:
-        raise ImportError(_TFP_BROKEN) from error
-    return Foreign(distribution, TFP)
-
-
-_TFP_BROKEN = (
-    "The TensorFlow Probability installed does not work with this JAX; a newer one may: "
-    "pip install --upgrade tfp-nightly."
-)
+    return Foreign(distribution, _module("_tfp", "tfp").TFP)
 
 
 def from_flowjax(distribution: Any, condition: Array | None = None) -> LogDensity:

@@ -51,6 +51,15 @@ class Library:
         raise NotImplementedError
 
 
+WITHOUT_DENSITY = {
+    "Delta": "is a mass at a point: condition the model on the value, or take a narrow Normal",
+    "Deterministic": "is a mass at a point: condition the model on the value, or take a narrow Normal",
+    "VectorDeterministic": "is a mass at a point: condition the model on the value",
+    "ImproperUniform": "integrates to infinity and has no draws: leave it out, or take a wide Normal",
+    "Unit": "is a factor, of no event: add its log_factor in the model",
+}
+
+
 class Opaque:
     """An argument that is no pytree: held as the object it is, whatever it holds."""
 
@@ -87,6 +96,9 @@ class Recipe(eqx.Module):
 def taken_apart(distribution: Any, library: type[Library]) -> Recipe:
     """The recipe of a distribution and, within it, of those that it is made of."""
     kind = type(distribution)
+    if kind.__name__ in WITHOUT_DENSITY:
+        why = WITHOUT_DENSITY[kind.__name__]
+        raise ValueError(f"A {kind.__name__} has no density here; it {why}.")
     parameters, held, settings = {}, {}, []
     for name, value in library.arguments(distribution).items():
         if isinstance(value, library.base):
@@ -197,11 +209,3 @@ class Foreign(LogDensity):
 
     def sample(self, key: Key[Array, ""]) -> PyTree:
         return self.recipe.library.sample(self.distribution, key)
-
-
-def needed(error: ModuleNotFoundError, extra: str) -> ModuleNotFoundError:
-    """The sentence for a library that is absent."""
-    return ModuleNotFoundError(
-        f"This adapter needs {error.name}, which the extra `{extra}` installs: "
-        f"pip install 'jaxmix[{extra}]'."
-    )

@@ -140,6 +140,21 @@ def test_stacks_are_made_by_vmap_and_batches_refused():
         take(jm.Normal(0, 1))
 
 
+def test_what_has_no_density_is_refused_wherever_it_stands():
+    dist, distrax = pytest.importorskip("numpyro.distributions"), pytest.importorskip("distrax")
+    point, flat = dist.Delta(1.0), dist.ImproperUniform(dist.constraints.real, (), ())
+    inside = dist.TransformedDistribution(flat, dist.transforms.ExpTransform())
+    for kind, given in (
+        ("Delta", point),
+        ("Improper", inside),
+        ("Determin", distrax.Deterministic(1.0)),
+    ):
+        with pytest.raises(ValueError, match=f"A {kind}.* has no density here"):
+            jm.importance.draw(jax.random.key(KEY), given, 10)
+        with pytest.raises(ValueError, match="has no density here"):
+            jm.elbo()(jax.random.key(KEY), lambda z, x: z - x, lambda x, g=given: g, jnp.zeros(2))
+
+
 @pytest.mark.filterwarnings("ignore:Explicitly requested dtype")
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_targets_and_proposals_of_importance_sampling_as_they_are(library):
