@@ -131,7 +131,7 @@ def test_errors_and_sources_hold_to_stacked_columns(monkeypatch):
     data, seen, found = {f"c{i}": x[:, i] for i in range(3)}, [], []
     given = {"init": "given", "max_steps": 30, "validation": data}
     absorb = stream._absorb
-    monkeypatch.setattr(stream, "_absorb", lambda *args: seen.append(args[1]) or absorb(*args))
+    monkeypatch.setattr(stream, "_absorb", lambda *args: seen.append(args[0]) or absorb(*args))
     for many in (3, 10):
         monkeypatch.setattr(_columns, "MANY", many)
         source = jm.data.Arrays(data, batch_size=25)

@@ -109,7 +109,7 @@ def test_a_sample_takes_no_memory_for_the_rows_it_leaves_out():
         def take(self, index):
             return index
 
-    index, rows = sampled(Huge(), 5)
+    index, _, rows = sampled(Huge(), 5)
     assert rows == 10**13
     np.testing.assert_array_equal(index, np.round(np.linspace(0, 10**13 - 1, 5)))
 
@@ -164,7 +164,7 @@ def test_a_reader_stops_with_its_user():
 @pytest.mark.parametrize("wanted", [4, 10, 23, 100])
 def test_a_sample_is_spread_over_the_source(wanted):
     for source in (jm.data.Arrays(X, 5), jm.data.Batches([X[:5], X[5:6], X[6:]])):
-        sample, total = sampled(source, wanted)
+        sample, _, total = sampled(source, wanted)
         assert total == 23
         assert len(sample) == min(wanted, 23)
         place = np.asarray(sample)[:, 0] / 2

@@ -25,27 +25,50 @@ class Piece(NamedTuple):
     count: int
 
 
-def batches_of(source: Any) -> Iterator[tuple[int, PyTree]]:
-    """A source's batches, numbered, each of arrays with an axis of rows.
+def batches_of(source: Any) -> Iterator[PyTree]:
+    """A source's batches that have rows: arrays with an axis of rows, built as the first are.
 
     Raises:
-        ValueError: for one that holds anything else.
+        ValueError: for one that holds anything else, naming it and its field.
     """
+    first, paths, shapes = None, [], []
+    sizes: list[tuple[int, ...]]
     for number, batch in enumerate(source.batches()):
-        for leaf in jax.tree.leaves(batch):
-            if not getattr(leaf, "shape", ()):
+        flat, structure = jax.tree_util.tree_flatten_with_path(batch)
+        sizes = [getattr(leaf, "shape", ()) for _, leaf in flat]
+        if not flat or not all(sizes):
+            wrong = next((leaf for _, leaf in flat if not getattr(leaf, "shape", ())), batch)
+            raise ValueError(
+                f"Batch {number} must hold arrays with a leading axis of rows, such as "
+                f"np.asarray(batch); it holds {wrong!r:.60}."
+            )
+        if first is None:
+            first, shapes = structure, [size[1:] for size in sizes]
+            paths = [jax.tree_util.keystr(path) or "rows" for path, _ in flat]
+        if structure != first:
+            raise ValueError(
+                f"Batch {number} is built differently from the first: {structure}, not {first}."
+            )
+        for name, size, shape in zip(paths, sizes, shapes, strict=True):
+            if size[1:] != shape:
                 raise ValueError(
-                    f"Batch {number} must hold arrays with a leading axis of rows, such as "
-                    f"np.asarray(batch); it holds {leaf!r:.60}."
+                    f"Batch {number}, {name}: a row has shape {size[1:]}, where the first batch "
+                    f"has {shape}."
                 )
-        yield number, batch
+            if size[0] != sizes[0][0]:
+                raise ValueError(
+                    f"Batch {number}, {name}: there are {size[0]} rows, where {paths[0]} has "
+                    f"{sizes[0][0]}."
+                )
+        if sizes[0][0]:
+            yield batch
 
 
 class Pieces:
     """A source's batches, cut and padded to the length of its first, in the dtypes of a sample.
 
     Args:
-        source: an object with `batches()`.
+        source: an object with `batches()`, some of which have rows.
         like: a few rows as the fit wants them: structure, trailing shapes, dtypes.
         float_type: the dtype of weights.
         weights: case weights of all rows, or None.
@@ -62,10 +85,7 @@ class Pieces:
     ):
         self.source, self.like, self.fold = source, like, fold or Fold()
         self.float_type, self.weights = float_type, weights
-        first = next(batches_of(source), None)
-        if first is None:
-            raise ValueError("The data are empty: the source has no batches.")
-        self.capacity = num_rows(first[1])
+        self.capacity = num_rows(next(batches_of(source)))
 
     @property
     def shapes(self) -> tuple[PyTree, jax.ShapeDtypeStruct]:
@@ -78,48 +98,30 @@ class Pieces:
 
     def __iter__(self) -> Iterator[Piece]:
         done = 0
-        for number, batch in batches_of(self.source):
-            rows = self._converted(batch, number)
-            total = num_rows(rows)
-            for start in range(0, total, self.capacity):
-                count = min(self.capacity, total - start)
-                yield self._padded(rows, start, count, done)
+        for batch in batches_of(self.source):
+            rows = jax.tree_util.tree_map_with_path(_converted, batch, self.like)
+            for start in range(0, num_rows(rows), self.capacity):
+                count = min(self.capacity, num_rows(rows) - start)
+                weights = np.zeros(self.capacity, self.float_type)
+                weights[:count] = 1 if self.weights is None else self.weights[done : done + count]
+                if (used := np.flatnonzero(weights)).size:
+                    # For rows of weight 0 a valid one: 0 may be off the support, and NaN is nowhere.
+                    at = np.where(weights > 0, np.arange(self.capacity), used[-1])
+                    part = take(rows, slice(start, start + count))
+                    part = part if len(used) == self.capacity else take(part, at)
+                    yield Piece(self.fold.data(part), weights, done, count)
                 done += count
-        if self.weights is not None and done != len(self.weights):
-            raise ValueError(f"There are {len(self.weights)} weights for {done} rows.")
 
-    def _converted(self, batch: PyTree, number: int) -> PyTree:
-        if jax.tree.structure(batch) != jax.tree.structure(self.like):
-            raise ValueError(
-                f"Batch {number} is built differently from the first: {jax.tree.structure(batch)}, "
-                f"not {jax.tree.structure(self.like)}."
-            )
 
-        def convert(path, array, like):
-            host = np.asarray(array)
-            if host.shape[1:] != like.shape[1:] or host.ndim == 0:
-                name = jax.tree_util.keystr(path) or "rows"
-                raise ValueError(
-                    f"Batch {number}, {name}: a row has shape {host.shape[1:]}, where the first "
-                    f"batch has {like.shape[1:]}."
-                )
-            return host if host.dtype == like.dtype else host.astype(like.dtype)
-
-        return jax.tree_util.tree_map_with_path(convert, batch, self.like)
-
-    def _padded(self, rows: PyTree, start: int, count: int, done: int) -> Piece:
-        extra = self.capacity - count
-
-        def cut(array):
-            part = array[start : start + count]
-            if not extra:
-                return part
-            # A valid row and not zeros: 0 may be off the support.
-            return np.concatenate([part, np.repeat(part[-1:], extra, axis=0)])
-
-        weights = np.zeros(self.capacity, self.float_type)
-        weights[:count] = 1 if self.weights is None else self.weights[done : done + count]
-        return Piece(self.fold.data(jax.tree.map(cut, rows)), weights, done, count)
+def _converted(path: tuple, array: Any, like: Any) -> np.ndarray:
+    """The rows in the dtype of a sample's, which must hold them."""
+    host = np.asarray(array)
+    if not np.can_cast(host.dtype, like.dtype, "same_kind"):
+        raise ValueError(
+            f"{jax.tree_util.keystr(path) or 'rows'} of a batch: {host.dtype} numbers, where a sample "
+            f"of the source has {like.dtype}."
+        )
+    return host.astype(like.dtype, copy=False)
 
 
 def ahead(pieces: Any, depth: int = AHEAD) -> Iterator[Any]:
@@ -137,38 +139,32 @@ def ahead(pieces: Any, depth: int = AHEAD) -> Iterator[Any]:
         reader.shutdown(cancel_futures=True)
 
 
-def sampled(source: Any, wanted: int) -> tuple[PyTree, int]:
-    """At most `wanted` rows spread evenly over a source, and how many rows it has.
+def sampled(source: Any, wanted: int) -> tuple[PyTree, np.ndarray, int]:
+    """At most `wanted` rows spread evenly over a source, their numbers, and how many rows it has.
 
     A source that cannot take rows by number is read once, batch by batch; where the sample
     overflows, every other row of it goes.
     """
     if offers(source, "num_rows", "take"):
         rows = source.num_rows
-        if rows == 0:
-            raise ValueError("The data are empty: there are 0 rows to fit to.")
-        return source.take(_spread(rows, wanted)), rows
-    kept, every, rows = [], 1, 0
-    held = 0
-    for _, batch in batches_of(source):
-        size = num_rows(batch)
-        part = jax.tree.map(lambda a, o=-rows % every, e=every: np.asarray(a)[o::e], batch)
-        rows += size
-        kept.append(part)
-        held += num_rows(part)
-        if held > 2 * wanted:
-            joined = _joined(kept)
-            while held > 2 * wanted:
+        index = _spread(rows, wanted)
+        kept = [(source.take(index), index)] if rows else []
+    else:
+        kept, rows, every = [], 0, 1
+        for batch in batches_of(source):
+            some, size = slice(-rows % every, None, every), num_rows(batch)
+            # Copies: a view would keep the whole batch in memory.
+            part = jax.tree.map(lambda a, s=some: np.array(a[s]), batch)
+            kept.append((part, np.arange(rows, rows + size)[some]))
+            rows += size
+            while rows > 2 * wanted * every:
                 every *= 2
-                joined = take(joined, slice(None, None, 2))
-                held = num_rows(joined)
-            kept = [joined]
+                kept = [take(_joined(kept), slice(None, None, 2))]
     if rows == 0:
         raise ValueError("The data are empty: there are 0 rows to fit to.")
-    joined = _joined(kept)
-    if held > wanted:
-        joined = take(joined, _spread(held, wanted))
-    return joined, rows
+    sample = _joined(kept)
+    held = num_rows(sample)
+    return *(take(sample, _spread(held, wanted)) if held > wanted else sample), rows
 
 
 def _spread(rows: int, wanted: int) -> np.ndarray:

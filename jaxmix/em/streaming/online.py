@@ -9,6 +9,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from ..._arguments import takes, whole
@@ -16,6 +17,7 @@ from ..._hooks import offers
 from ..._results import RESULTS
 from ..._sharding import on_automatic_axes
 from ..._trees import float_of, in_numpy
+from ...regression.centred import Centre, centred
 from ..checks import checked_data, of_dtype
 from ..drive import Progress, drive
 from ..entry import ASSIGNMENT, FLOOR
@@ -30,6 +32,7 @@ from .batches import Pieces, ahead, sampled
 class OnlineState(eqx.Module):
     """What stepwise EM goes on from: the model that last learned, and statistics a datum.
 
+    - `model`: of covariates about `centre`, where that is something.
     - `average`: of the statistics of so many (`num_averaged`) batches.
     - `capacity`: rows of a full batch, the unit of the step length.
     - `rows`: those of all sources; `num_read`: those read so far, each pass counted.
@@ -39,6 +42,7 @@ class OnlineState(eqx.Module):
     stats: Any
     average: Any
     prior: Prior
+    centre: Centre
     num_averaged: int
     capacity: int
     rows: int
@@ -65,31 +69,31 @@ class Online(eqx.Module):
         return self.state.num_read
 
 
-def _refitted(leaves, stats, prior, rows):
-    """Leaves from statistics a datum, taken `rows` times, and the prior's."""
+def _refitted(parts, stats, prior, rows):
+    """A model from statistics a datum, taken `rows` times, and the prior's."""
     totals = jax.tree.map(lambda a: a * rows, stats)
-    each = zip(leaves, totals, about_own_origins(leaves, prior), strict=True)
-    return [refit(leaf, total, rows, extra)[0] for leaf, total, extra in each]
+    each = zip(parts.leaves, totals, about_own_origins(parts.leaves, prior), strict=True)
+    return parts.model([refit(leaf, s, rows, extra)[0] for leaf, s, extra in each], parts.loose)
 
 
 @eqx.filter_jit
-def _learn(model, stats, average, batch, weights, rate, share, prior, rows, assignment):
+def _learn(model, stats, average, batch, weights, rates, prior, rows, assignment):
     expected = expect(model, batch, weights, assignment=assignment)
-    parts = take_apart(model)
-    weight = expected.weight
+    parts, weight = take_apart(model), expected.weight
+    towards = lambda old, new, share: jax.tree.map(
+        lambda o, n: (1 - share) * o + share * n, old, new
+    )
     fresh = jax.tree.map(lambda a: a / weight, expected.stats)
-    towards = lambda old, new, part: jax.tree.map(lambda o, n: o + part * (n - o), old, new)
-    stats = fresh if stats is None else towards(stats, fresh, rate)
-    average = stats if average is None else towards(average, stats, share)
-    leaves = _refitted(parts.leaves, stats, prior, rows)
-    moved = recentred(parts.leaves, stats, leaves), recentred(parts.leaves, average, leaves)
-    return parts.model(leaves, parts.loose), *moved, expected.log_likelihood.value / weight
+    stats = towards(stats, fresh, rates[0])
+    average = towards(average, stats, rates[1])
+    new = _refitted(parts, stats, prior, rows)
+    moved = [recentred(parts.leaves, s, take_apart(new).leaves) for s in (stats, average)]
+    return new, *moved, expected.log_likelihood.value / weight
 
 
 @eqx.filter_jit
 def _from_average(model, average, prior, rows):
-    parts = take_apart(model)
-    return parts.model(_refitted(parts.leaves, average, prior, rows), parts.loose)
+    return _refitted(take_apart(model), average, prior, rows)
 
 
 @takes(
@@ -160,29 +164,29 @@ def online(
             )
         listed = list(source)
         source = SimpleNamespace(batches=lambda: iter(listed))
-    first = None
-    if isinstance(model, Online):
-        first, model = model.state, model.state.model
-    sample, rows = sampled(source, SEARCH_ROWS)
-    sample = checked_data(sample, model)
-    if take_apart(model).loose:
+    given = model.model if isinstance(model, Online) else model
+    sample, _, rows = sampled(source, SEARCH_ROWS)
+    sample = checked_data(sample, given)
+    if take_apart(given).loose:
         raise ValueError(
-            f"{type(model).__name__} has arrays without sufficient statistics: wrap that part in "
+            f"{type(given).__name__} has arrays without sufficient statistics: wrap that part in "
             "jm.frozen, or fit by jm.fit."
         )
     kind = float_of(sample)
-    model = of_dtype(model, sample)
     pieces = Pieces(source, in_numpy(sample), kind)
     num_batches, half = passes * -(-rows // pieces.capacity), 0
-    if first is None:
-        half = num_batches // 2
-        prior = jax.jit(floor_prior)(model, sample, None, floor) if prior is None else prior
-        now = OnlineState(model, None, None, prior, 0, pieces.capacity, rows, 0)
-    else:
+    if isinstance(model, Online):
+        now = model.state
         now = dataclasses.replace(
-            first, model=model, prior=first.prior if prior is None else prior,
-            rows=first.rows + rows,
+            now, model=of_dtype(now.model, sample), prior=now.prior if prior is None else prior,
+            rows=now.rows + rows,
         )  # fmt: skip
+    else:
+        half = num_batches // 2
+        start, near, centre = jax.jit(centred)(of_dtype(model, sample), sample, None)
+        prior = jax.jit(floor_prior)(start, near, None, floor) if prior is None else prior
+        none = [leaf.zero_stats() for leaf in take_apart(start).leaves]
+        now = OnlineState(start, none, none, prior, centre, 0, pieces.capacity, rows, 0)
     total = jnp.asarray(now.rows, kind)
 
     def batch(now: OnlineState, levels):
@@ -193,18 +197,20 @@ def online(
         # Counted in full batches: one that is not full weighs as much less.
         rate = min(1, (read / now.capacity) ** -power * piece.count / now.capacity)
         new, stats, mean, level = _learn(
-            now.model, now.stats, now.average, piece.rows, piece.weights, jnp.asarray(rate, kind),
-            jnp.asarray(1 / averaged, kind), now.prior, total, assignment,
+            now.model, now.stats, now.average, in_numpy(now.centre).data(piece.rows),
+            piece.weights, np.array([rate, 1 / averaged], kind), now.prior, total, assignment,
         )  # fmt: skip
         if levels:  # else all batches would queue up in memory
             jax.block_until_ready(levels[-1])
-        fresh = OnlineState(new, stats, mean, now.prior, averaged, now.capacity, now.rows, read)
+        fresh = dataclasses.replace(
+            now, model=new, stats=stats, average=mean, num_averaged=averaged, num_read=read
+        )
         return fresh, [level]
 
     every = (piece for _ in range(passes) for piece in ahead(pieces))
     with Progress(num_batches, progress, "batch") as bar, contextlib.closing(every) as reader:
         told = lambda _, levels: (len(levels), float(levels[-1]))
         now, levels = drive(batch, now, [], bar, told=told)
-    model = _from_average(now.model, now.average, now.prior, total) if average else now.model
+    final = _from_average(now.model, now.average, now.prior, total) if average else now.model
     code = RESULTS.interrupted if bar.interrupted else RESULTS.successful
-    return Online(model, jnp.stack(levels), now, code)
+    return Online(now.centre.back(final), jnp.stack(levels), now, code)

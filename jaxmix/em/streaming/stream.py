@@ -2,7 +2,7 @@
 
 import functools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -13,7 +13,7 @@ from jaxtyping import Array, Key, PyTree
 from ..._hooks import offers
 from ..._results import name
 from ..._trees import alone, as_sums, float_of, in_numpy, merged, num_rows, take, values_of
-from ..checks import checked_data, of_dtype
+from ..checks import checked_data, checked_weights, of_dtype
 from ..chunks import rows_of_chunk
 from ..drive import Keeper, Progress, belonging, drive
 from ..entry import Options, row_log_probs, shown_row
@@ -25,56 +25,52 @@ from ..priors.prior import FLOOR_ROWS, folded
 from ..search.initialise import has_zeros, supported
 from ..search.restarts import GOES, SEARCH_ROWS, Searched, continued, floor_prior, table_of
 from ..sharded import everyone, together
-from ..solution import Fit, Restarts, answer, entropy
-from ..solver import result_of
-from ..state import begin, judge, propose
+from ..solution import Fit, answer, entropy
+from ..solver import Rules, result_of
+from ..state import History, State, begin, judge, propose
 from .batches import Pieces, ahead, sampled
 
 
 def _as_values(sums: Any) -> Expected:
     """Sums over all batches as a pass gives them, with only the log-likelihoods running sums."""
-    return sums._replace(
-        weight=sums.weight.value,
-        rows=sums.rows.value,
-        stats=values_of(sums.stats),
-        gradient=values_of(sums.gradient),
-    )
+    values = Expected(*map(values_of, sums))
+    return values._replace(log_likelihood=sums.log_likelihood, objective=sums.objective)
 
 
 @eqx.filter_jit
-def _absorb(totals, model, batch, weights, assignment, chunk):
+def _absorb(model, batch, weights, assignment, chunk):
     # Every statistic is a running sum, so that millions of batches lose nothing.
-    fresh = as_sums(expect(model, batch, weights, assignment=assignment, chunk_size=chunk))
-    return fresh if totals is None else merged(totals, fresh)
+    return as_sums(expect(model, batch, weights, assignment=assignment, chunk_size=chunk))
 
 
-_begin = eqx.filter_jit(begin)
-_propose = eqx.filter_jit(propose)
-_result = eqx.filter_jit(result_of)
+_add, _begin = eqx.filter_jit(merged), eqx.filter_jit(begin)
+_propose, _result = eqx.filter_jit(propose), eqx.filter_jit(result_of)
 
 
 @eqx.filter_jit
-def _judge(state, trial, totals, rules):
-    return judge(state, trial, _as_values(totals), rules)
+def _judge(state, trial, sums, rules):
+    return judge(state, trial, _as_values(sums), rules)
 
 
-class Stream:
+class Stream(NamedTuple):
     """A source as a fit sees it: whole passes, of one compiled step each batch."""
 
-    def __init__(self, pieces: Pieces, model: PyTree, assignment: str, bar: Progress):
-        self.pieces, self.assignment, self.bar = pieces, assignment, bar
-        self.chunk = rows_of_chunk(model, pieces.shapes[0])
+    pieces: Pieces
+    assignment: str
+    chunk: int
+    bar: Progress
 
-    def expect(self, model: PyTree) -> Expected | None:
-        """Sums over all rows under a model; None if it was interrupted."""
-        totals = before = None
+    def expect(self, model: PyTree) -> Any:
+        """Running sums over all rows under a model; None if it was interrupted."""
+        totals = None
         for piece in ahead(self.pieces):
             if self.bar.interrupted:
                 return None
-            totals = _absorb(totals, model, piece.rows, piece.weights, self.assignment, self.chunk)
+            before = totals
+            totals = _absorb(model, piece.rows, piece.weights, self.assignment, self.chunk)
+            totals = totals if before is None else _add(before, totals)
             # At most two batches are on their way: else all the data would queue up in memory.
             jax.block_until_ready(before)
-            before = totals
         return together(totals)
 
     def check(self, model: PyTree) -> None:
@@ -84,22 +80,40 @@ class Stream:
             ValueError: if there is one.
         """
         for piece in ahead(self.pieces):
-            values = np.asarray(row_log_probs(model, piece.rows))[: piece.count]
-            bad = ~np.isfinite(values) & (piece.weights[: piece.count] > 0)
-            if np.any(bad):
+            values = np.asarray(row_log_probs(model, piece.rows))
+            bad = ~np.isfinite(values) & (piece.weights > 0)
+            if bad.any():
                 row = int(np.argmax(bad))
-                event = shown_row(piece.rows, row)
                 raise ValueError(
-                    f"Row {piece.first + row}, {event}, has log-density {values[row]} under the "
-                    "start: it is not finite, or off the support of every component."
+                    f"Row {piece.first + row}, {shown_row(piece.rows, row)}, has log-density "
+                    f"{values[row]} under the start: it is not finite, or off the support of every "
+                    "component."
                 )
 
-    def sum_of(self, function: Any) -> float:
-        """Total of `function(rows, weights)` over all batches and processes."""
-        total = 0.0
-        for piece in ahead(self.pieces):
-            total += float(function(piece.rows, jnp.asarray(piece.weights)))
+    def entropy(self, model: PyTree, _: int) -> float:
+        """That of the responsibilities, over all batches and processes; NaN after an interrupt."""
+        if self.bar.interrupted:
+            return math.nan
+        total = sum(entropy(model, p.rows, jnp.asarray(p.weights)) for p in ahead(self.pieces))
         return float(together(as_sums(jnp.asarray(total))).value)
+
+    def step(
+        self, rules: Rules, state: State, _: list[History]
+    ) -> tuple[State, list[History]] | None:
+        """A pass over the batches under what is proposed; None once the state has stopped running."""
+        if not bool(state.running):
+            return None
+        trial = _propose(state, None, None, rules)
+        totals = self.expect(trial.maximised.model)
+        if totals is None:
+            return None
+        first = bool(state.num_steps < 0)
+        state, entry = _judge(state, trial, totals, rules)
+        if not first:
+            return state, [jax.tree.map(lambda value: np.asarray(value)[None, None], entry)]
+        if not bool(jnp.isfinite(state.expected.objective.value)):
+            self.check(state.model)
+        return state, []
 
 
 def fit_source(
@@ -110,33 +124,43 @@ def fit_source(
     Restarts are searched on at most 16,384 rows spread over the source; the best one goes on over
     all. With several processes each gives its own rows, and all get the same model.
     """
-    sample, rows = sampled(source, SEARCH_ROWS)
-    sample = checked_data(everyone(sample, SEARCH_ROWS), template)
+    sample, index, rows = sampled(source, SEARCH_ROWS)
+    sample = checked_data(sample, template)
+    case = in_numpy(checked_weights(weights, rows, float_of(sample)))
+    of_rows = lambda at: None if case is None or not case[at].any() else case[at]
+    sample, share = jax.tree.map(jnp.asarray, everyone((sample, of_rows(index)), SEARCH_ROWS))
     if take_apart(template).loose:
         raise ValueError(
             f"{type(template).__name__} has arrays without sufficient statistics, which a streamed "
             "fit cannot move: wrap that part in jm.frozen, or fit data in memory."
         )
     fold, prior = folded(options.prior, template, sample)
-    case_weights = None if weights is None else np.asarray(weights)
-    pieces = Pieces(source, in_numpy(sample), float_of(sample), case_weights, fold)
-    belongs = belonging(key, template, sample, rows, options)
+    pieces = Pieces(source, in_numpy(sample), float_of(sample), case, fold)
+    data = sample if case is None else (sample, case)
+    belongs = belonging(key, template, data, rows, options)
     belongs["processes"] = jax.process_count()
     searched, blank = None, fold.model(of_dtype(template, sample))
     start, held = blank, options.validation
     if options.init == "search":
         search = options._replace(checkpoint=None, throw=False)
-        searched = fit_arrays(key, template, sample, None, search)
+        searched = fit_arrays(key, template, sample, share, search)
         start = fold.model(searched.model)
     if prior is None:
-        few = fold.data(_few(source, sample, template))
-        prior = floor_prior(start, few, None, options.floor)
+        few, of_few = sample, share
+        if jax.process_count() == 1 and offers(
+            source, "num_rows", "take"
+        ):  # as a fit in memory does
+            few, index, _ = sampled(source, FLOOR_ROWS)
+            few, of_few = checked_data(few, template), of_rows(index)
+        prior = floor_prior(start, fold.data(few), of_few, options.floor)
     if held is not None:
-        options = options._replace(validation=fold.data(checked_data(held, template)))
+        held = fold.data(checked_data(held, template))
+        options = options._replace(validation=held)
     with Progress(options.max_steps, options.progress) as bar:
-        stream = Stream(pieces, start, options.assignment, bar)
+        chunk = rows_of_chunk(start, pieces.shapes[0])
+        stream = Stream(pieces, options.assignment, chunk, bar)
         keeper, state, trace = None, None, []
-        first = (*stream.pieces.shapes, options.solver)
+        first = (*pieces.shapes, options.solver)
         if options.checkpoint is not None:
             keeper = Keeper(options.checkpoint, belongs, options)
             state, trace = keeper.resume(_begin, start, *first)
@@ -146,71 +170,38 @@ def fit_source(
                 start = start if whole is None else _supported(start, blank, whole)
             state = _begin(start, *first)
         rules = options.rules(prior)
-        step = functools.partial(_step, stream, rules)
-        state, trace = drive(step, state, trace, bar, keeper)
+        state, trace = drive(functools.partial(stream.step, rules), state, trace, bar, keeper)
         if bool(state.num_steps < 0):  # not one pass was made
             raise KeyboardInterrupt
-        found = _finished(state, trace, stream, rules, options, searched, num_rows(sample))
-        return fold.undone(found, template)
-
-
-def _step(stream, rules, state, trace):
-    """A pass over the batches under what is proposed; None once the state has stopped running."""
-    del trace
-    if not bool(state.running):
-        return None
-    trial = _propose(state, None, None, rules)
-    totals = stream.expect(trial.maximised.model)
-    if totals is None:
-        return None
-    is_step = bool(state.num_steps >= 0)
-    state, entry = _judge(state, trial, totals, rules)
-    if is_step:
-        return state, [jax.tree.map(lambda value: np.asarray(value)[None, None], entry)]
-    if not bool(jnp.isfinite(state.expected.objective.value)):
-        stream.check(state.model)
-    return state, []
+        codes = [name(_result(state, rules))]
+        found = Searched(in_numpy(alone(state)), trace, codes, np.full(1, GOES), np.zeros(1, int))
+        table, weight, validated = table_of(found), float(state.expected.weight), None
+        if held is not None:
+            validated = np.asarray(log_likelihood(state.model, held).value)[None]
+        if searched is not None:
+            sampled_weight = num_rows(sample) if share is None else float(share.sum())
+            table = _told(searched, table, weight / sampled_weight, validated)
+        fit = answer(
+            found, table, validated, weight, stream.entropy,
+            interrupted=bar.interrupted, throw=options.throw,
+        )  # fmt: skip
+        return fold.undone(fit, template)
 
 
 @eqx.filter_jit
 def _supported(start, template, totals):
     """No label that some row has is left with probability 0 because the sample lacked it."""
     whole = maximise(template, _as_values(totals), None).model
-    lifted = supported(alone(start), whole)
-    return take(lifted, 0)
+    return take(supported(alone(start), whole), 0)
 
 
-def _few(source, sample, template):
-    """The rows that a fit in memory takes its floor from, where the source can give them."""
-    if jax.process_count() > 1 or not offers(source, "num_rows", "take"):
-        return sample
-    return checked_data(sampled(source, FLOOR_ROWS)[0], template)
-
-
-def _told(searched: Fit, last: Restarts, share: float, held: np.ndarray | None) -> Restarts:
+def _told(searched: Fit, last: Any, share: float, validated: np.ndarray | None) -> Any:
     """The table of a search on a sample, of which the best restart has gone on over all rows."""
-    table, validated = searched.restarts, None
+    table, held = searched.restarts, None
     best = int(np.argmax(table.log_likelihood == float(searched.log_likelihood)))
-    if held is not None:
-        validated = np.full_like(table.log_likelihood, np.nan)
-        validated[best] = held[0]
+    if validated is not None:
+        held = np.full_like(table.log_likelihood, np.nan)
+        held[best] = validated[0]
     left = [code if code.startswith("twin of ") else "dropped" for code in table.result]
-    table = table._replace(result=left, validation_log_likelihood=validated)
+    table = table._replace(result=left, validation_log_likelihood=held)
     return continued(table, last, [best], share)
-
-
-def _finished(state, trace, stream, rules, options, searched, sample_rows) -> Fit:
-    """The outcome, after one more pass for the entropy."""
-    stopped, weight = stream.bar.interrupted, float(state.expected.weight)
-    codes = [name(_result(state, rules))]
-    found = Searched(in_numpy(alone(state)), trace, codes, np.full(1, GOES), np.zeros(1, int))
-    held, table = None, table_of(found)
-    if options.validation is not None:
-        held = np.asarray(log_likelihood(state.model, options.validation).value)[None]
-    if searched is not None:
-        table = _told(searched, table, weight / sample_rows, held)
-    entropy_of = lambda model, _: stream.sum_of(functools.partial(entropy, model))
-    return answer(
-        found, table, held, weight, (lambda *_: math.nan) if stopped else entropy_of,
-        interrupted=stopped, throw=options.throw,
-    )  # fmt: skip

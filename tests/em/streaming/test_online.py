@@ -57,6 +57,24 @@ def test_going_on_is_as_one_source_of_all(average):
     assert second.num_rows == whole.num_rows == 600
 
 
+def test_covariates_far_from_zero_keep_their_digits():
+    rng = np.random.default_rng(4)
+    near = rng.normal(size=(400, 1))
+    x = (1e4 + near).astype(np.float32)
+    y = (1 + 2 * near[:, 0] + 0.1 * rng.normal(size=400)).astype(np.float32)
+    given = {"power": 1, "average": False}
+    start, half = jm.LinearRegression.template(1), [(y[:200], x[:200]), (y[200:], x[200:])]
+    first = jm.em.online(start, half[:1], **given)
+    found = jm.em.online(first, half[1:], **given).model
+    centre = x.mean(dtype=float)
+    design = np.stack([x[:, 0] - centre, np.ones(400)], 1)
+    want = np.linalg.lstsq(design, y.astype(float), rcond=None)[0]
+    np.testing.assert_allclose(found.coefficients[0], want[0], rtol=1e-3)
+    # What the line says at the centre, to the rounding of an intercept of 2e4.
+    at = float(found.coefficients[0]) * centre + float(found.intercept)
+    np.testing.assert_allclose(at, want[1], atol=4e-3)
+
+
 def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match=r"jm\.data\.Arrays"):
         jm.em.online(jm.Normal(0.0, 1.0), np.ones(4, np.float32))

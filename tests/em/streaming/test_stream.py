@@ -60,6 +60,34 @@ def test_integer_weights_are_repeated_rows(problem):
     same(weighted, repeated)
 
 
+def test_rows_of_weight_zero_have_no_say():
+    """Not in the sample that starts are drawn from, nor in its floor."""
+    x = np.random.default_rng(0).normal(size=200).astype(np.float32)
+    weights = np.ones(200, np.float32)
+    x[50:53], weights[50:53] = 1e9, 0
+    for source in (jm.data.Arrays(x, 64), jm.data.Batches(np.split(x, 4))):
+        found = jm.fit(jax.random.key(0), jm.Normal.template(), source, weights=weights)
+        np.testing.assert_allclose(found.model.scale, x[weights > 0].std(), rtol=1e-4)
+        assert found.num_data == 197
+    for wrong, words in ((-weights, "non-negative"), (weights[:5], "one a row")):
+        with pytest.raises(ValueError, match=words):
+            jm.fit(None, jm.Normal(0, 1), source, weights=wrong, init="given")
+
+
+def test_batches_that_are_no_rows_of_one_kind_are_named():
+    x = np.ones(9, np.float32)
+    found = jm.fit(None, jm.Normal(0, 1), jm.data.Batches([x[:0], x, x[:0]]), **STEPS)
+    assert found.num_data == 9
+    for bad, words in (
+        ([(x, x[:8])], r"Batch 0, \[1\]: there are 8 rows"),
+        ([x, x[:, None]], r"Batch 1, rows: a row has shape \(1,\)"),
+        ([{"a": x}, {"b": x}], "Batch 1 is built differently"),
+    ):
+        for call in (jm.em.online, lambda m, b: jm.fit(None, m, jm.data.Batches(b), **STEPS)):
+            with pytest.raises(ValueError, match=words):
+                call(jm.Normal(0, 1), bad)
+
+
 @pytest.mark.parametrize("kind", ["squarem", "lbfgs"])
 def test_accelerated_streams_are_as_in_memory(problem, kind):
     x, start = problem
