@@ -13,9 +13,10 @@ from typing import Any, ParamSpec, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from ._density import is_density
-from ._numerics import native
+from ._numerics import is_real, native
 from ._refuse import checked_key, on_host
 
 P = ParamSpec("P")
@@ -69,15 +70,16 @@ def whole(least: int | None = None, traced: bool = False) -> Rule:
     """A whole number from `least` up, known before anything is traced, unless it may be `traced`."""
 
     def read(value, name):
-        if traced and isinstance(value, jax.core.Tracer):  # pyright: ignore[reportAttributeAccessIssue]
-            return value
-        known = isinstance(value, int | np.integer) or (
-            isinstance(value, np.ndarray | jax.Array)
-            and not isinstance(value, jax.core.Tracer)  # pyright: ignore[reportAttributeAccessIssue]
-            and value.ndim == 0
-            and jnp.issubdtype(value.dtype, jnp.integer)
-        )
-        if isinstance(value, bool | np.bool_) or not known or (least is not None and value < least):
+        if isinstance(value, Tracer):
+            if traced:
+                return value
+            known = False
+        else:
+            kind = getattr(value, "dtype", None)
+            array = kind is not None and jnp.issubdtype(kind, jnp.integer)
+            of_one = array and getattr(value, "shape", None) == ()
+            known = of_one or (isinstance(value, int) and not isinstance(value, bool))
+        if not known or (least is not None and value < least):
             bound = {None: "", 1: ""}.get(least, f" from {least} up")
             kind = "positive whole" if least == 1 else "whole"
             raise ValueError(f"{name} is a {kind} number{bound}; it was {shown(value)}.")
@@ -94,15 +96,11 @@ def real(low: float = -math.inf, high: float = math.inf, ends: bool = False) -> 
 
     def read(value, name):
         value = native(value)
-        kind = getattr(value, "dtype", None)
-        number = isinstance(value, int | float) or (
-            kind is not None
-            and getattr(value, "shape", None) == ()
-            and (jnp.issubdtype(kind, jnp.floating) or jnp.issubdtype(kind, jnp.integer))
-        )
+        kind = getattr(value, "dtype", bool)
+        of_one = getattr(value, "shape", None) == () and is_real(kind)
+        number = isinstance(value, int | float) or (of_one and not jnp.issubdtype(kind, jnp.bool_))
         inside = number and (
-            isinstance(value, jax.core.Tracer)  # pyright: ignore[reportAttributeAccessIssue]
-            or (low <= value <= high if ends else low < value < high)
+            isinstance(value, Tracer) or (low <= value <= high if ends else low < value < high)
         )
         if not inside:
             where = "" if (low, high) == (-math.inf, math.inf) else f" between {low:g} and {high:g}"
@@ -121,10 +119,7 @@ def numbers(ndim: int | None = None, floating: bool = False) -> Rule:
                 value = jnp.asarray(native(np.asarray(value) if type(value) is list else value))
             except (TypeError, ValueError, OverflowError) as error:
                 raise TypeError(f"{name} is an array of numbers; it was {shown(value)}.") from error
-        real_numbers = any(
-            jnp.issubdtype(value.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)
-        )
-        if not real_numbers or (ndim is not None and value.ndim != ndim):
+        if not is_real(value.dtype) or (ndim is not None and value.ndim != ndim):
             axes = "" if ndim is None else f" with {ndim} axes"
             raise ValueError(
                 f"{name} is an array of real numbers{axes}; it was {shown(value)} and dtype "
@@ -153,18 +148,18 @@ def key(value: Any, name: str) -> Any:
     return checked_key(value, name.split(" of ")[-1])
 
 
-def density(value: Any, name: str) -> Any:
-    """Something with a method log_prob, and no class of such things."""
-    if not is_density(value):
-        raise TypeError(f"{name} is a density, with a method log_prob; it was {shown(value)}.")
-    return value
-
-
 def arrays(value: Any, name: str) -> Any:
-    """A tree of arrays of real numbers."""
+    """A tree of arrays of real numbers, in the machine's byte order; of lists as NumPy reads them."""
     if is_density(value):
         raise TypeError(f"{name} is data; it was a density, {shown(value)}.")
-    return jax.tree.map(lambda leaf: _as_read(leaf, name), value)
+
+    def read(leaf):
+        found = native(leaf if hasattr(leaf, "shape") else np.asarray(leaf))
+        if not is_real(getattr(found, "dtype", None)):
+            raise TypeError(f"{name} holds arrays of real numbers; one of them was {shown(leaf)}.")
+        return found
+
+    return jax.tree.map(read, value)
 
 
 def rows(value: Any, name: str) -> Any:
@@ -181,28 +176,6 @@ def rows(value: Any, name: str) -> Any:
     return read
 
 
-def _as_read(leaf: Any, name: str) -> Any:
-    """An array as it is, in the machine's byte order; a number or a list as an array of NumPy's."""
-    found = native(leaf if hasattr(leaf, "shape") else np.asarray(leaf))
-    kind = getattr(found, "dtype", None)
-    if kind is None or not any(
-        jnp.issubdtype(kind, k) for k in (jnp.floating, jnp.integer, jnp.bool_)
-    ):
-        raise TypeError(f"{name} holds arrays of real numbers; one of them was {shown(leaf)}.")
-    return found
-
-
-def named(*names: str) -> Rule:
-    """One of a few names."""
-
-    def read(value, name):
-        if not isinstance(value, str) or value not in names:
-            raise ValueError(f"{name} is one of {', '.join(names)}; it was {shown(value)}.")
-        return value
-
-    return read
-
-
 def of_several(rule: Rule) -> Rule:
     """A list of what the rule reads."""
 
@@ -215,30 +188,33 @@ def of_several(rule: Rule) -> Rule:
     return read
 
 
-def made_by(kind: type | tuple[type, ...], how: str) -> Rule:
-    """An object of a class of ours."""
+def _that(holds: Callable[[Any], Any], words: str, refusal: type[Exception] = TypeError) -> Rule:
+    """What passes a test, as it is."""
 
     def read(value, name):
-        if not isinstance(value, kind):
-            raise TypeError(f"{name} comes from {how}; it was {shown(value)}.")
+        if not holds(value):
+            raise refusal(f"{name} {words}; it was {shown(value)}.")
         return value
 
     return read
+
+
+density = _that(is_density, "is a density, with a method log_prob")
+function = _that(lambda value: callable(value) and not isinstance(value, type), "is a function")
+
+
+def named(*names: str) -> Rule:
+    """One of a few names."""
+    holds = lambda value: isinstance(value, str) and value in names
+    return _that(holds, f"is one of {', '.join(names)}", ValueError)
+
+
+def made_by(kind: type | tuple[type, ...], how: str) -> Rule:
+    """An object of a class of ours."""
+    return _that(lambda value: isinstance(value, kind), f"comes from {how}")
 
 
 def having(*names: str, how: str) -> Rule:
     """An object with these attributes, whatever its class."""
-
-    def read(value, name):
-        if isinstance(value, type) or not all(hasattr(value, one) for one in names):
-            raise TypeError(f"{name} comes from {how}; it was {shown(value)}.")
-        return value
-
-    return read
-
-
-def function(value: Any, name: str) -> Any:
-    """Something that can be called."""
-    if not callable(value) or isinstance(value, type):
-        raise TypeError(f"{name} is a function; it was {shown(value)}.")
-    return value
+    has = lambda value: not isinstance(value, type) and all(hasattr(value, one) for one in names)
+    return _that(has, f"comes from {how}")

@@ -21,6 +21,12 @@ def as_array(value: Any) -> Array:
     return jnp.asarray(_numbers(value))
 
 
+def is_real(kind: Any) -> bool:
+    """Whether a dtype is of real numbers, truth values among them; of keys, say, it is not."""
+    real = jnp.floating, jnp.integer, jnp.bool_
+    return kind is not None and any(jnp.issubdtype(kind, each) for each in real)
+
+
 def _numbers(value: Any) -> Any:
     """Numbers as they came, or as an array; or a sentence for what is none."""
     if isinstance(value, np.ma.MaskedArray):
