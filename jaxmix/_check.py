@@ -170,7 +170,7 @@ def _run(density, event, key, num_draws, regular) -> Checked:
         clause(asks, "It does." if fell else "")
     if isinstance(density, ExponentialFamily) and not density.shared:
         asks = "natural and from_stats of a stack of densities are those of each alone."
-        clause(asks, stack_breach(density, seen["events"]))
+        clause(asks, stack_breach(density, seen.get("stats")))
     return done()
 
 

@@ -1,12 +1,13 @@
 """The numbers that `check_density` looks at, by one compiled function."""
 
+import itertools
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ._check_stack import MOST_EVENTS
+from ._check_stack import PIECES
 from ._refittable import Refittable
 from ._trees import take
 
@@ -24,7 +25,6 @@ def evaluate(parameters, static, event, key, num_draws):
         draws = jax.vmap(lambda data: draw(parameters, jax.random.wrap_key_data(data)))
         data = jax.random.key_data(keys)
         xs = draws(data)
-        out["events"] = take(xs, slice(MOST_EVENTS))
         out["draws"], out["again"] = take((xs, draws(data)), slice(8))
         out["values"] = jax.vmap(lambda x: log_prob(parameters, x))(xs)
         out["score"] = jax.vmap(lambda x: jax.grad(log_prob)(parameters, x))(xs)
@@ -33,7 +33,6 @@ def evaluate(parameters, static, event, key, num_draws):
             out["path"] = jax.vmap(lambda d: jax.grad(moved)(parameters, d))(data)
     if event is None:
         event = take(xs, 0)  # pyright: ignore[reportPossiblyUnboundVariable]
-    out.setdefault("events", jax.tree.map(lambda a: jnp.asarray(a)[None], event))
     out["alone"] = log_prob(parameters, event)
     pair = jax.tree.map(lambda a: jnp.stack([a, a]), (parameters, event))
     out["rows"] = jax.vmap(log_prob, in_axes=(None, 0))(parameters, pair[1])
@@ -56,10 +55,14 @@ def evaluate(parameters, static, event, key, num_draws):
     if isinstance(build(parameters), Refittable) and num_draws:
         leaf = build(parameters)
         origin = leaf.origin
-        total = jax.tree.map(
-            lambda a: jnp.sum(a, 0),
-            jax.vmap(lambda x: leaf.stats(x, origin))(xs),  # pyright: ignore[reportPossiblyUnboundVariable]
-        )
+        each = jax.vmap(lambda x: leaf.stats(x, origin))(xs)  # pyright: ignore[reportPossiblyUnboundVariable]
+        pieces = [num_draws * i // PIECES for i in range(PIECES + 1)]
+        summed = [
+            jax.tree.map(lambda a, i=i, j=j: jnp.sum(a[i:j], 0), each)
+            for i, j in itertools.pairwise(pieces)
+        ]
+        out["stats"] = jax.tree.map(lambda *a: jnp.stack(a), *summed)
+        total = jax.tree.map(lambda a: jnp.sum(a, 0), out["stats"])
         out["kept"] = leaf.expected_log_prob(total, origin)
         out["refitted"] = leaf.from_stats(total, origin).expected_log_prob(total, origin)
     return out

@@ -85,32 +85,27 @@ def constant(value: Any, dtype: Any = None) -> Array:
         return jax.device_put(np.asarray(value, dtype))
 
 
-@jax.custom_jvp
-def log_of(p: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Logarithm of a probability: -inf at 0, where its gradient is 0 and not NaN."""
-    return jnp.log(p)
+def _flat_at_infinity(function: Callable, inverse_slope: Callable) -> Callable[[Array], Array]:
+    """A function whose gradient is 0, and not NaN, where its slope is infinite."""
+
+    @jax.custom_jvp
+    def flat(p):
+        return function(p)
+
+    @flat.defjvp
+    def _(primals, tangents):
+        (p,), (moved,) = primals, tangents
+        steep = inverse_slope(p)
+        none = steep == 0
+        moved = moved / jnp.where(none, jnp.ones_like(steep), steep)
+        return flat(p), jnp.where(none, jnp.zeros_like(moved), moved)
+
+    return flat
 
 
-@log_of.defjvp
-def _(primals, tangents):
-    (p,), (moved,) = primals, tangents
-    zero = p == 0
-    moved = moved / jnp.where(zero, jnp.ones_like(p), p)
-    return log_of(p), jnp.where(zero, jnp.zeros_like(moved), moved)
-
-
-@jax.custom_jvp
-def logit_of(p: Float[Array, "..."]) -> Float[Array, "..."]:
-    """log(p / (1 - p)): infinite at 0 and at 1, where its gradient is 0 and not NaN."""
-    return jnp.log(p) - jnp.log1p(-p)
-
-
-@logit_of.defjvp
-def _(primals, tangents):
-    (p,), (moved,) = primals, tangents
-    spread = p * (1 - p)
-    moved = moved / jnp.where(spread == 0, jnp.ones_like(p), spread)
-    return logit_of(p), jnp.where(spread == 0, jnp.zeros_like(moved), moved)
+# Logarithm of a probability: -inf at 0; and log(p / (1 - p)): infinite at 0 and at 1.
+log_of = _flat_at_infinity(jnp.log, lambda p: p)
+logit_of = _flat_at_infinity(lambda p: jnp.log(p) - jnp.log1p(-p), lambda p: p * (1 - p))
 
 
 def log_shares(counts: Float[Array, "... k"]) -> Float[Array, "... k"]:

@@ -141,6 +141,11 @@ class AbstractMixture(HiddenLabel):
         which = jax.random.categorical(k_which, from_logs(log_weights, under).logits)
         return self._component_call(which, lambda part, e, k: part.impute(e, k), event, k_event)
 
+    def sample(self, key: Key[Array, ""]) -> PyTree:
+        k_which, k_event = jax.random.split(key)
+        draw = lambda component, key: component.sample(key)
+        return self._component_call(self.mixing.sample(k_which), draw, k_event)
+
     @abc.abstractmethod
     def _component_call(self, index, function, *args) -> PyTree:
         """A function of the component of this index; the last argument is a key."""

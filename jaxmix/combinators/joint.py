@@ -25,11 +25,6 @@ class Labels(NamedTuple):
     both: Array
 
 
-def _apart(under: Float[Array, " k"]) -> Float[Array, " k"]:
-    """Logarithms less their greatest, where that is finite: a constant of the differentiation."""
-    return under - jax.lax.stop_gradient(finite_or_zero(jnp.max(under)))
-
-
 class JointMixture(HiddenLabel):
     """Density of a pair (x, y), each with a label, the labels linked, in nats.
 
@@ -89,18 +84,6 @@ class JointMixture(HiddenLabel):
 
     stack_shape = property(lambda self: stack_around([self.mixing], [self.first, self.second]))
 
-    def _mixing_log_probs(self):
-        return outcome_log_probs(self.mixing, self.sizes[0])
-
-    def _link_log_probs(self):
-        return over_stack(lambda row: outcome_log_probs(row, self.sizes[1]), self.links)
-
-    def _first(self, x):
-        return over_stack(lambda part: part.log_prob(x), self.first)
-
-    def _second(self, y):
-        return over_stack(lambda part: part.log_prob(y), self.second)
-
     def check_rows(self, rows: tuple[PyTree, PyTree]) -> None:
         check_parts([(self.first, rows[0]), (self.second, rows[1])])
 
@@ -114,8 +97,13 @@ class JointMixture(HiddenLabel):
         first = over_stack(lambda part: rows_log_prob(part, x), self.first)
         second = over_stack(lambda part: rows_log_prob(part, y), self.second)
         height = finite_or_zero(jax.lax.stop_gradient(jnp.max(second, 0)))
-        linked = log_mixed(self._link_log_probs(), second - height[None])
-        return self._mixing_log_probs()[:, None] + linked, first, height
+        log_weights, log_links = self._log_laws()
+        return log_weights + log_mixed(log_links, second - height[None]), first, height
+
+    def _log_laws(self) -> tuple[Float[Array, "k 1"], Float[Array, "k m"]]:
+        """Logarithms of the weights and of the links."""
+        links = over_stack(lambda row: outcome_log_probs(row, self.sizes[1]), self.links)
+        return outcome_log_probs(self.mixing, self.sizes[0])[:, None], links
 
     def _pair(self, x: PyTree) -> PyTree:
         if not isinstance(x, tuple | list) or len(x) != 2:
@@ -134,9 +122,11 @@ class JointMixture(HiddenLabel):
 
     def label_posterior(self, x: PyTree) -> Labels:
         """Probabilities of the labels given a pair."""
-        x, y = x
-        log = (self._mixing_log_probs() + _apart(self._first(x)))[:, None]
-        log = log + self._link_log_probs() + _apart(self._second(y))[None, :]
+        x, y = self._pair(x)
+        log_weights, log_links = self._log_laws()
+        log = (
+            log_weights + log_links + _under(self.first, x)[:, None] + _under(self.second, y)[None]
+        )
         both = softmax(log.ravel()).reshape(log.shape)
         return Labels(jnp.sum(both, 1), jnp.sum(both, 0), both)
 
@@ -146,15 +136,15 @@ class JointMixture(HiddenLabel):
 
     def second_given(self, x: PyTree) -> MixtureSameFamily:
         """The density of y given x."""
-        joint = (self._mixing_log_probs() + _apart(self._first(x)))[:, None]
-        joint = logsumexp(joint + self._link_log_probs(), axis=0)
-        return MixtureSameFamily(from_logs(jnp.zeros_like(joint), joint), self.second)
+        log_weights, log_links = self._log_laws()
+        log = logsumexp(log_weights + log_links + _under(self.first, x)[:, None], axis=0)
+        return MixtureSameFamily(from_logs(jnp.zeros_like(log), log), self.second)
 
     def first_given(self, y: PyTree) -> MixtureSameFamily:
         """The density of x given y."""
-        second = self._second(y)
-        given_first = logsumexp(self._link_log_probs() + _apart(second)[None, :])
-        return MixtureSameFamily(from_logs(self._mixing_log_probs(), given_first), self.first)
+        log_weights, log_links = self._log_laws()
+        log = logsumexp(log_links + _under(self.second, y)[None])
+        return MixtureSameFamily(from_logs(log_weights[:, 0], log), self.first)
 
     def conditional(self, event: PyTree, field: int) -> MixtureSameFamily:
         """The density of one of the pair (0 or 1) given the other."""
@@ -167,3 +157,9 @@ class JointMixture(HiddenLabel):
         label = self.mixing.sample(k_first)
         other = pick(self.links, label).sample(k_second)
         return pick(self.first, label).sample(k_x), pick(self.second, other).sample(k_y)
+
+
+def _under(stack: PyTree, x: PyTree) -> Float[Array, " k"]:
+    """Log-densities less their greatest, where that is finite: a constant of the differentiation."""
+    under = over_stack(lambda part: part.log_prob(x), stack)
+    return under - jax.lax.stop_gradient(finite_or_zero(jnp.max(under)))

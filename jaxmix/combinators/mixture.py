@@ -7,7 +7,7 @@ from typing import Self
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key, PyTree
+from jaxtyping import PyTree
 
 from .._arguments import density, named, takes, whole
 from .._density import as_part, is_density, stack_size
@@ -70,10 +70,6 @@ class MixtureSameFamily(AbstractMixture):
     def _over(self, function):
         return over_stack(function, self.components)
 
-    def sample(self, key: Key[Array, ""]) -> PyTree:
-        k_which, k_event = jax.random.split(key)
-        return pick(self.components, self.mixing.sample(k_which)).sample(k_event)
-
     def _component_call(self, index, function, *args):
         return function(pick(self.components, index), *args)
 
@@ -123,11 +119,6 @@ class Mixture(AbstractMixture):
 
     def _over(self, function):
         return jnp.stack([function(component) for component in self.components])
-
-    def sample(self, key: Key[Array, ""]) -> PyTree:
-        k_which, k_event = jax.random.split(key)
-        which = self.mixing.sample(k_which)
-        return self._component_call(which, lambda component, key: component.sample(key), k_event)
 
     def _component_call(self, index, function, *args):
         # Every branch is given the key, and one uses it: it goes in as data. Plain functions,

@@ -24,6 +24,8 @@ class Sequence(OfLength):
         length: density of the length; None says nothing of it (the density is then that of the
             items given their number).
         max_length: capacity of the events that `sample` makes.
+        per_item: divide the items' part by their number, so that long sequences weigh no more
+            than short ones. This is no density any more: it sums to no 1.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -35,9 +37,10 @@ class Sequence(OfLength):
     item: PyTree
     length: PyTree
     max_length: int | None = eqx.field(static=True)
+    per_item: bool = eqx.field(static=True)
 
-    def __init__(self, item, length=None, *, max_length=None):
-        self.item = as_part("The item of Sequence", item)
+    def __init__(self, item, length=None, *, max_length=None, per_item: bool = False):
+        self.item, self.per_item = as_part("The item of Sequence", item), per_item
         self.length, self.max_length = length, max_length
 
     def check_rows(self, rows: SequenceEvent) -> None:
@@ -54,6 +57,8 @@ class Sequence(OfLength):
             total = item.items_log_prob(items, used)
         else:
             total = rows_total(jax.vmap(item.log_prob)(items), used)
+        if self.per_item:
+            total = total / jnp.maximum(rows.length, 1).astype(total.dtype)
         return self._with_length(total, rows.length, used.shape[0])
 
     def _draw(self, key: Key[Array, ""], size: int) -> PyTree:

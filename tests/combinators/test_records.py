@@ -210,11 +210,11 @@ def test_missing_values_leave_the_child_alone(x64):
     np.testing.assert_allclose(missing.outcomes.sum(0), [2, 3])
 
 
-def test_items_beyond_the_length_and_empty_sequences(x64):
-    words = jm.Sequence(jm.Normal(0.0, 1.0))
+def test_items_per_length_and_empty_sequences(x64):
+    words = jm.Sequence(jm.Normal(0.0, 1.0), per_item=True)
     event = jm.SequenceEvent(jnp.array([0.0, 2.0, 9.0]), jnp.array(2))
     each = jax.vmap(jm.Normal(0.0, 1.0).log_prob)(jnp.array([0.0, 2.0]))
-    assert float(words.log_prob(event)) == pytest.approx(float(each.sum()))
+    assert float(words.log_prob(event)) == pytest.approx(float(each.mean()))
     assert float(words.log_prob(event._replace(length=jnp.array(0)))) == 0
 
 
