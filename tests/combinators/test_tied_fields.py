@@ -118,15 +118,19 @@ def test_in_a_nested_mixture_of_records(x64, tmp_path):
 
 
 def test_a_shared_scale_has_one_prior(x64):
+    """That of a normal-inverse-gamma law, of which each mean has its own part."""
     x = RNG.normal(size=250) + 5 * LABELS
     part = tied(stack(jm.Normal.template()), "scale")
-    rule = [(jm.Normal, jm.em.InverseGamma(3.0, 7.0))]
+    rule = [(jm.Normal, jm.em.NormalInverseGamma(1.0, 2.0, 3.0, 7.0))]
     template = jm.Conditional(part)
     data = (jnp.asarray(LABELS), jnp.asarray(x))
     prior = jm.em.conjugate_prior(template, data, rule, floor=0.0)
     found = jm.em.run(template, data, prior=prior, tol=1e-14).model.laws
-    left = sum(250 * 0 + np.sum((x[LABELS == k] - x[LABELS == k].mean()) ** 2) for k in range(3))
-    np.testing.assert_allclose(found.variance, [(left + 14) / (250 + 8)] * 3)
+    each = [x[LABELS == k] for k in range(3)]
+    means = [(2 + rows.sum()) / (2 + len(rows)) for rows in each]
+    left = [((r - m) ** 2).sum() + 2 * (m - 1) ** 2 for r, m in zip(each, means, strict=True)]
+    np.testing.assert_allclose(found.mean, means)
+    np.testing.assert_allclose(found.variance, [(sum(left) + 14) / (250 + 8 + 3)] * 3)
 
 
 @pytest.mark.parametrize(

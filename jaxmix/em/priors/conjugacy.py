@@ -1,55 +1,24 @@
 """Conjugate laws of every family's parameters, as the pseudo-statistics that EM adds."""
 
-import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, PyTree
 
-from ... import _loops
+from ... import _loops, families, regression
 from ..._refittable import Moments, Refittable, Total
 from ..._stack import over_stack
 from ..._trees import is_traced
-from ...combinators.constrained import Constrained
-from ...families import (
-    Bernoulli,
-    BernoulliSet,
-    Beta,
-    Binomial,
-    Categorical,
-    DiagonalNormal,
-    Dirichlet,
-    Exponential,
-    Gamma,
-    Geometric,
-    IntegerCategorical,
-    LogNormal,
-    Multinomial,
-    MultivariateNormal,
-    Normal,
-    PartialNormal,
-    Poisson,
-    SphericalNormal,
-    StudentT,
-    TiedMultivariateNormal,
-)
+from ...combinators.constrained import SCALES, Constrained
 from ...families._pairs import products_of_pairs
 from ...families._special import log_minus_digamma
 from ...families.categorical import Counts
 from ...families.geometric import Trials
 from ...families.student_t import LatentScales
-from ...regression import (
-    GammaRegression,
-    LinearRegression,
-    LogisticRegression,
-    MultinomialRegression,
-    MultivariateLinearRegression,
-    NegativeBinomialRegression,
-    PoissonRegression,
-)
+from ..checks import as_arrays
 
 NEWTON_STEPS = 30  # of one fit to pseudo-data: many more than it takes
 
@@ -132,228 +101,170 @@ class Pseudo(NamedTuple):
     at_mean: Any = None
 
 
-def _of_events(leaf: Refittable, law: PseudoEvents) -> Pseudo:
-    events = jax.tree.map(jnp.asarray, law.events)
-
-    def of_one(leaf, origin):
-        each = jax.vmap(lambda x: leaf.stats(x, origin))(events)
-        return jax.tree.map(lambda a: jnp.mean(a, 0), each)
-
-    mean_stats: Callable = of_one
-    for _ in leaf.stack_shape:
-        mean_stats = functools.partial(over_stack, mean_stats)
-    # A second pass about the events' own mean: raw moments do not survive float32. Where statistics
-    # expand a log-likelihood, as many as bring the expansion to the events' own fit.
-    again = lambda _, leaf: leaf.from_stats(mean_stats(leaf, leaf.origin), leaf.origin)
-    placed = again(0, leaf) if leaf.ascends else _loops.fori_loop(0, NEWTON_STEPS, again, leaf)
-    stats = mean_stats(placed, placed.origin)
-    return Pseudo(jax.tree.map(lambda a: law.count * a, stats), placed.origin)
-
-
-@functools.singledispatch
 def pseudo_statistics(leaf: Refittable, law: Any) -> Pseudo:
-    """The pseudo-statistics by which a law of a family's parameters joins an M-step.
-
-    Register a function of (leaf, law) for a family of your own.
-    """
+    """The pseudo-statistics by which a law of a family's parameters joins an M-step."""
+    own = leaf.evaluated
     if isinstance(law, PseudoEvents):
-        return _of_events(leaf, law)
-    raise ValueError(
-        f"{type(leaf).__name__} takes no {_named(law)} as its prior; give it what "
-        "jm.em.conjugate_prior lists for it, or jm.em.PseudoEvents."
-    )
-
-
-@pseudo_statistics.register(Constrained)
-def _of_constrained(leaf, law):
-    found = pseudo_statistics(leaf.evaluated, law)
-    if not leaf.tied or isinstance(law, PseudoEvents):
-        return found
-    # A shared parameter has one prior, of which each density of the stack carries its part.
-    if isinstance(law, InverseGamma | InverseWishart):
-        part = lambda a: jnp.asarray(a) / leaf.stack_shape[-1]
-        at_mean = None if found.at_mean is None else part(found.at_mean)
-        return Pseudo(jax.tree.map(part, found.stats), found.origin, at_mean)
-    if {name.removeprefix("log_") for name in leaf.tied} & {"scale", "factor"}:
+        return _of_events(own, law)
+    rules = [rule for kinds, rule in RULES.items() if isinstance(own, kinds)]
+    found = rules[0](own, law, _sharing(leaf)) if rules else None
+    if found is None:
+        kind = f"number {law}" if isinstance(law, int | float) else type(law).__name__
         raise ValueError(
-            f"Where the scale of a {type(leaf.part).__name__} is shared, its prior is "
-            "jm.em.InverseGamma or jm.em.InverseWishart, of the scale alone."
+            f"{type(leaf).__name__} takes no {kind} as its prior; give it what "
+            "jm.em.conjugate_prior lists for it, or jm.em.PseudoEvents."
         )
     return found
 
 
-def _named(law: Any) -> str:
-    return f"number {law}" if isinstance(law, int | float) else type(law).__name__
+def _sharing(leaf: Any) -> int:
+    """How many densities have one scale, of whose one law each carries its part."""
+    tied = set(leaf.tied) & set(SCALES) if isinstance(leaf, Constrained) else None
+    tied = getattr(leaf, "is_tied", False) if tied is None else tied
+    return leaf.stack_shape[-1] if tied and leaf.stack_shape else 1
 
 
-def rule_for(*families: type) -> Callable:
-    """Register a rule for families; None from it means that the law is of another kind."""
+def _of_events(leaf: Refittable, law: PseudoEvents) -> Pseudo:
+    events = as_arrays(law.events)
 
-    def register(function):
-        def rule(leaf, law):
-            found = None if isinstance(law, PseudoEvents) else function(leaf, law)
-            return pseudo_statistics.dispatch(object)(leaf, law) if found is None else found
+    def mean_stats(leaf, origin):
+        each = jax.vmap(lambda x: leaf.stats(x, origin))(events)
+        return jax.tree.map(lambda a: jnp.mean(a, 0), each)
 
-        for family in families:
-            pseudo_statistics.register(family, rule)
-        return function
+    of_stack: Any = mean_stats
+    for _ in leaf.stack_shape:
+        of_stack = lambda *given, one=of_stack: over_stack(one, *given)
+    # A second pass about the events' own mean: raw moments do not survive float32. Where statistics
+    # expand a log-likelihood, as many as bring the expansion to the events' own fit.
+    again = lambda _, leaf: leaf.from_stats(of_stack(leaf, leaf.origin), leaf.origin)
+    placed = again(0, leaf) if leaf.ascends else _loops.fori_loop(0, NEWTON_STEPS, again, leaf)
+    count = at_least(law.count, 0, "count", leaf)
+    stats = jax.tree.map(lambda a: count * a, of_stack(placed, placed.origin))
+    return Pseudo(stats, placed.origin)
 
-    return register
+
+def at_least(value: Any, least: float, what: str, owner: Refittable) -> Array:
+    """A floating array of finite numbers from `least` up, or a sentence."""
+    value = jnp.asarray(value)
+    value = value if eqx.is_inexact_array(value) else value.astype(float)
+    if not is_traced(value) and not np.all((np.asarray(value) >= least) & np.isfinite(value)):
+        bound = "" if least == -np.inf else f" and {least} or more"
+        raise ValueError(
+            f"The {what} of the prior of {type(owner).__name__} is finite{bound}; it was "
+            f"{float(jnp.min(value)):g}."
+        )
+    return value
 
 
 def _excess(concentration: Any, owner: Refittable) -> Array:
     """Concentration less 1: the pseudo-counts of which the mode is the mean."""
-    value = jnp.asarray(concentration)
-    value = value if eqx.is_inexact_array(value) else value.astype(float)
-    if not is_traced(value) and bool(jnp.any(~(value >= 1))):
-        raise ValueError(
-            f"The prior of {type(owner).__name__} has a concentration of {float(jnp.min(value)):g}: "
-            "below 1 the mode is a probability of 0 whatever the data; it must be at least 1."
-        )
-    return value - 1
+    # Below 1 the mode is a probability of 0 whatever the data.
+    return at_least(concentration, 1, "concentration", owner) - 1
 
 
 def _is_number(law: Any) -> bool:
     return isinstance(law, int | float) or (hasattr(law, "ndim") and law.ndim == 0)
 
 
-@rule_for(Categorical, IntegerCategorical, Multinomial)
-def _of_probabilities(leaf, law):
-    if not (_is_number(law) or isinstance(law, Dirichlet)):
-        return None
-    counts = _excess(law.concentration if isinstance(law, Dirichlet) else law, leaf)
-    counts = jnp.broadcast_to(counts, leaf.zero_stats().outcomes.shape)
-    return Pseudo(Counts(jnp.sum(counts, -1) / getattr(leaf, "trials", 1), counts))
-
-
-def _two(leaf, law):
-    """Pseudo-counts of failures and of successes."""
-    if isinstance(law, Beta):
-        return _excess(law.b, leaf), _excess(law.a, leaf)
-    return (_excess(law, leaf),) * 2 if _is_number(law) else None
-
-
-@rule_for(Bernoulli, Binomial, BernoulliSet)
-def _of_outcomes(leaf, law):
-    if (pair := _two(leaf, law)) is None:
+def _of_outcomes(leaf: Any, law: Any, _: int) -> Pseudo | None:
+    two = not isinstance(leaf, LABELS)  # failures, and successes
+    if two and isinstance(law, families.Beta):
+        pair = _excess(law.b, leaf), _excess(law.a, leaf)
+        counts = jnp.stack(jnp.broadcast_arrays(*pair), -1)
+    elif _is_number(law) or (not two and isinstance(law, families.Dirichlet)):
+        counts = _excess(getattr(law, "concentration", law), leaf)
+    else:
         return None
     zero = leaf.zero_stats()
-    outcomes = jnp.broadcast_to(jnp.stack(jnp.broadcast_arrays(*pair), -1), zero.outcomes.shape)
-    each = jnp.sum(outcomes, -1) / getattr(leaf, "trials", 1)
-    return Pseudo(Counts(each if each.ndim == zero.count.ndim else jnp.mean(each, -1), outcomes))
+    counts = jnp.broadcast_to(counts, zero.outcomes.shape)
+    each = jnp.sum(counts, -1) / getattr(leaf, "trials", 1)
+    return Pseudo(Counts(each if each.ndim == zero.count.ndim else jnp.mean(each, -1), counts))
 
 
-@rule_for(Geometric)
-def _of_trials(leaf, law):
-    pair = _two(leaf, law)
-    return None if pair is None else Pseudo(Trials(pair[1], pair[0]))
+def _of_trials(leaf: Any, law: Any, _: int) -> Pseudo | None:
+    if not (_is_number(law) or isinstance(law, families.Beta)):
+        return None
+    successes, failures = (_excess(getattr(law, name, law), leaf) for name in "ab")
+    return Pseudo(Trials(successes, failures))
 
 
-@rule_for(Poisson)
-def _of_poisson(leaf, law):
-    return Pseudo(Total(law.rate, _excess(law.shape, leaf))) if isinstance(law, Gamma) else None
+def _of_rate(leaf: Any, law: Any, _: int) -> Pseudo | None:
+    if not isinstance(law, families.Gamma):
+        return None
+    events = _excess(law.shape, leaf)
+    is_count = isinstance(leaf, families.Poisson)
+    return Pseudo(Total(law.rate, events) if is_count else Total(events, law.rate))
 
 
-@rule_for(Exponential)
-def _of_exponential(leaf, law):
-    return Pseudo(Total(_excess(law.shape, leaf), law.rate)) if isinstance(law, Gamma) else None
-
-
-def _floats(*values):
-    return (
-        jnp.asarray(v, jnp.result_type(float)) if not eqx.is_inexact_array(v) else v for v in values
+def _of_scale(leaf: Any, law: Any, sharing: int) -> Pseudo | None:
+    """Of a covariance, or of a variance as that of one dimension, and of the mean beside it."""
+    is_matrix = isinstance(leaf, COVARIANCES)
+    kinds = (
+        (InverseWishart, NormalInverseWishart) if is_matrix else (InverseGamma, NormalInverseGamma)
     )
-
-
-def _of_location(law, here, alone: type, joint: type):
-    """A law's mean, how many events sit at it, its other two numbers, and 1 where it has a mean."""
-    if isinstance(law, alone):
-        first, second = _floats(*law)
-        return here, jnp.zeros_like(first), first, second, 0
-    return (*_floats(*law), 1) if isinstance(law, joint) else None
-
-
-@rule_for(Normal, LogNormal, DiagonalNormal, SphericalNormal)
-def _of_variances(leaf, law):
-    found = _of_location(law, leaf.origin, InverseGamma, NormalInverseGamma)
-    if found is None:
+    if not isinstance(law, kinds):
         return None
-    mean, count, shape, scale, of_mean = found
+    *place, weight, scale = law
+    weight = at_least(weight, -leaf.dim - 1 if is_matrix else -1, law._fields[-2], leaf)
+    scale = at_least(scale, -np.inf if is_matrix else 0, "scale", leaf)
+    df, scatter, dim = (weight, scale, leaf.dim) if is_matrix else (2 * weight, 2 * scale, 1)
     # One event is worth -log(scale) for each coordinate that shares the scale.
-    sharing = leaf.dim if isinstance(leaf, SphericalNormal) else 1
-    stats = Moments(count, jnp.zeros_like(leaf.zero_stats().first), 2 * scale)
-    return Pseudo(stats, mean, (2 * shape + 2) / sharing + of_mean - count)
+    coordinates = leaf.dim if isinstance(leaf, families.SphericalNormal) else 1
+    events = (df + dim + 1) / (coordinates * sharing) + (1 if place else 0)
+    mean, count = place or (leaf.origin, jnp.zeros_like(events))
+    mean = at_least(mean, -np.inf, "mean", leaf)
+    count, scatter = at_least(count, 0, "count", leaf), scatter / sharing
+    none = jnp.zeros_like(leaf.zero_stats().first)
+    if isinstance(leaf, families.StudentT):
+        # The degrees of freedom are drawn to the template's by as much.
+        gap = events * log_minus_digamma(0.5 * leaf.df)
+        stats: Any = LatentScales(events, count, none, scatter, gap)
+        return Pseudo(stats, mean)
+    return Pseudo(Moments(count, none, scatter), mean, events - count)
 
 
-@rule_for(StudentT)
-def _of_student(leaf, law):
-    found = _of_location(law, leaf.loc, InverseGamma, NormalInverseGamma)
-    if found is None:
-        return None
-    mean, weight, shape, scale, of_mean = found
-    count = 2 * shape + 2 + of_mean
-    # The degrees of freedom are drawn to the template's by as much.
-    gap = count * log_minus_digamma(0.5 * leaf.df)
-    return Pseudo(LatentScales(count, weight, jnp.zeros_like(leaf.loc), 2 * scale, gap), mean)
-
-
-@rule_for(MultivariateNormal, PartialNormal, TiedMultivariateNormal)
-def _of_covariances(leaf, law):
-    found = _of_location(law, leaf.mean, InverseWishart, NormalInverseWishart)
-    if found is None:
-        return None
-    mean, count, df, scale, of_mean = found
-    # A tied covariance has one prior, of which each density of the stack carries its part.
-    tied = isinstance(leaf, TiedMultivariateNormal) and leaf.is_tied
-    sharing = leaf.stack_shape[-1] if tied else 1
-    stats = Moments(count, jnp.zeros_like(leaf.mean), scale / sharing)
-    return Pseudo(stats, mean, (df + leaf.dim + 1) / sharing + of_mean - count)
-
-
-def _squares(leaf, strength: Any) -> Array:
-    """Sums of the pairs of (x, 1) of rows whose only squares are these strengths."""
-    value = jnp.asarray(strength)
-    value = value if eqx.is_inexact_array(value) else value.astype(leaf.intercept.dtype)
-    if not is_traced(value) and not bool(jnp.all((value >= 0) & jnp.isfinite(value))):
-        raise ValueError(
-            f"The strength of a ridge of {type(leaf).__name__} is finite and 0 or more; it was "
-            f"{float(jnp.min(value)):g}."
-        )
-    p = leaf.num_features
-    if value.ndim and value.shape[-1] not in (1, p):
-        raise ValueError(
-            f"A ridge has one strength, or one for each of the {p} covariates; it was given "
-            f"{value.shape[-1]}."
-        )
-    value = jnp.broadcast_to(value, (*value.shape[:-1], p))
-    none = jnp.zeros((*value.shape[:-1], 1), value.dtype)
-    units = jax.vmap(products_of_pairs)(jnp.eye(p + 1, dtype=value.dtype))
-    return jnp.matmul(jnp.concatenate([value, none], -1), units, precision="highest")
-
-
-@rule_for(
-    LinearRegression,
-    MultivariateLinearRegression,
-    LogisticRegression,
-    MultinomialRegression,
-    PoissonRegression,
-    GammaRegression,
-    NegativeBinomialRegression,
-)
-def _ridge(leaf, law) -> Pseudo | None:
+def _of_coefficients(leaf: Any, law: Any, _: int) -> Pseudo | None:
     if not isinstance(law, Ridge):
         return None
-    squares = _squares(leaf, law.strength)
-    zero, origin = leaf.zero_stats(), jax.tree.map(jnp.zeros_like, leaf.origin)
-    if isinstance(leaf, LinearRegression | MultivariateLinearRegression):
-        # The law's own normaliser: one logarithm of the scale for each coefficient that has it.
-        penalised = jnp.broadcast_to(
-            jnp.asarray(law.strength) > 0, (*squares.shape[:-1], leaf.num_features)
+    strength, p = at_least(law.strength, 0, "strength", leaf), leaf.num_features
+    if strength.ndim and strength.shape[-1] not in (1, p):
+        raise ValueError(
+            f"A ridge has one strength, or one for each of the {p} covariates; it was given "
+            f"{strength.shape[-1]}."
         )
-        count = jnp.sum(penalised, -1).astype(squares.dtype)
+    strength = jnp.broadcast_to(strength, (*strength.shape[:-1], p))
+    # Sums of the pairs of (x, 1) of rows whose only squares are these strengths.
+    units = jax.vmap(products_of_pairs)(jnp.eye(p + 1, dtype=strength.dtype)[:p])
+    squares = jnp.matmul(strength, units, precision="highest")
+    zero, origin = leaf.zero_stats(), jax.tree.map(jnp.zeros_like, leaf.origin)
+    if isinstance(leaf, LINES):
+        # The law's own normaliser: one logarithm of the scale for each coefficient that has it.
+        count = jnp.sum(strength > 0, -1, dtype=squares.dtype)
         return Pseudo(zero._replace(gram=squares), origin, count)
-    m = leaf.num_predictors
-    among = jnp.eye(m, dtype=squares.dtype)
-    if isinstance(leaf, MultinomialRegression):
+    among = jnp.eye(leaf.num_predictors, dtype=squares.dtype)
+    if isinstance(leaf, regression.MultinomialRegression):
         among = among - 1 / leaf.size
     return Pseudo(zero._replace(information=among[..., None] * squares[..., None, None, :]), origin)
+
+
+LABELS = families.Categorical, families.IntegerCategorical, families.Multinomial
+COVARIANCES = (
+    families.MultivariateNormal,
+    families.PartialNormal,
+    families.TiedMultivariateNormal,
+)
+LINES = regression.LinearRegression, regression.MultivariateLinearRegression
+RULES = {
+    (*LABELS, families.Bernoulli, families.Binomial, families.BernoulliSet): _of_outcomes,
+    families.Geometric: _of_trials,
+    (families.Poisson, families.Exponential): _of_rate,
+    (
+        families.Normal, families.LogNormal, families.DiagonalNormal, families.SphericalNormal,
+        families.StudentT, *COVARIANCES,
+    ): _of_scale,
+    (
+        *LINES, regression.LogisticRegression, regression.MultinomialRegression,
+        regression.PoissonRegression, regression.GammaRegression,
+        regression.NegativeBinomialRegression,
+    ): _of_coefficients,
+}  # fmt: skip

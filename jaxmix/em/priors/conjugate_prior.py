@@ -8,21 +8,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from ..._arguments import density, optional, real, takes
-from ..._arguments import rows as rows_of
+from ..._arguments import density, real, takes
 from ..._compile import Quick
 from ..._refittable import Refittable
 from ..._sharding import on_automatic_axes
 from ..._trees import is_traced, spread
 from ...combinators.constrained import Constrained
 from ...combinators.tied import Borrowed
-from ..checks import floating
+from ..entry import enter
 from ..parts import take_apart
-from .conjugacy import NEWTON_STEPS, Pseudo, PseudoRows, pseudo_statistics
+from .conjugacy import NEWTON_STEPS, Pseudo, PseudoRows, at_least, pseudo_statistics
 from .prior import Prior, floor_prior, floors_of, pooled_stats
 
 
-@takes(template=density, data=optional(rows_of), rows=real(0, ends=True), floor=real(0, ends=True))
+@takes(template=density, rows=real(0, ends=True), floor=real(0, ends=True))
 @on_automatic_axes
 def conjugate_prior(
     template: PyTree,
@@ -77,76 +76,69 @@ def conjugate_prior(
     """
     leaves = take_apart(template).leaves
     asked = [(index, law) for place, law in rules for index in _places(template, leaves, place)]
-    if not _is_zero(rows):
+    if is_traced(rows) or np.any(np.asarray(rows) != 0):
         asked += [(index, PseudoRows(rows)) for index in range(len(leaves))]
     of_rows = any(isinstance(law, PseudoRows) for _, law in asked)
-    if data is None:
-        if of_rows:
-            raise ValueError(
-                "Pseudo-rows are rows like those of the data: give conjugate_prior data."
-            )
-        pooled, origins = None, [leaf.origin for leaf in leaves]
-        floors = [jax.tree.map(jnp.zeros_like, leaf.zero_stats()) for leaf in leaves]
-        bounds = []
-    else:
-        data = floating(data, template)
+    if data is None and of_rows:
+        raise ValueError("Pseudo-rows are rows like those of the data: give conjugate_prior data.")
+    pooled, origins = [leaf.zero_stats() for leaf in leaves], [leaf.origin for leaf in leaves]
+    totals: list[Any] = list(pooled)
+    floors: list[Any] = []
+    if data is not None:
+        data, weights = enter(template, data, weights, name="template")
         turns = 2 if all(leaf.ascends for leaf in leaves) or not of_rows else NEWTON_STEPS
         pooled, origins = _pooled(template, data, weights, turns)
         prior = _floor(template, data, weights, floor)
-        floors, bounds = prior.stats, floors_of(prior)
-    totals: list[Any] = list(floors)
+        totals, floors = list(prior.stats), floors_of(prior)
     at_mean: list[Any] = [None] * len(leaves)
     for index, law in asked:
-        leaf = leaves[index]
+        leaf, near = leaves[index], origins[index]
         if isinstance(law, PseudoRows):
-            found = _of_rows(pooled[index], law, origins[index])  # pyright: ignore[reportOptionalSubscript]
+            pool, count = pooled[index], at_least(law.count, 0, "count", leaf)
+            each = lambda total, p=pool, n=count: n * (total / spread(p.count, total.ndim))
+            found = Pseudo(jax.tree.map(each, pool), near)
         else:
             found = pseudo_statistics(leaf, law)
         zero = leaf.zero_stats()
-        stats, near = jax.tree.map(_like, found.stats, zero), origins[index]
+        stats = jax.tree.map(_like, found.stats, zero)
         if found.origin is not None and near is not None:
             stats = leaf.recentre(stats, jax.tree.map(_like, found.origin, near), near)
         totals[index] = jax.tree.map(jnp.add, totals[index], stats)
         if found.at_mean is not None:
-            more = _like(found.at_mean, zero.count)
-            at_mean[index] = more if at_mean[index] is None else at_mean[index] + more
-    return Prior(totals, origins, at_mean, bounds)
+            before = 0 if at_mean[index] is None else at_mean[index]
+            at_mean[index] = before + _like(found.at_mean, zero.count)
+    return Prior(totals, origins, at_mean, floors)
 
 
 _pooled, _floor = Quick(pooled_stats), Quick(floor_prior)  # another call compiles nothing
 
 
 def _like(a: Any, b: Array) -> Array:
-    return jnp.broadcast_to(a, b.shape).astype(b.dtype)
-
-
-def _is_zero(x: Any) -> bool:
-    return not is_traced(x) and bool(np.all(np.asarray(x) == 0))
-
-
-def _own(leaf: Refittable) -> Any:
-    """The family's density of a leaf some of whose fields are frozen or shared."""
-    return leaf.part if isinstance(leaf, Constrained) else leaf
+    return jnp.broadcast_to(jnp.asarray(a), b.shape).astype(b.dtype)
 
 
 def _places(template: PyTree, leaves: list[Refittable], place: Any) -> list[int]:
     """Positions among the model's leaves of what a rule names."""
+    # Of a leaf some of whose fields are frozen or shared, the family's own density.
+    own = [leaf.part if isinstance(leaf, Constrained) else leaf for leaf in leaves]
     if isinstance(place, type):
-        found = [i for i, leaf in enumerate(leaves) if type(_own(leaf)) is place]
+        found = [i for i, leaf in enumerate(own) if type(leaf) is place]
         if not found:
-            names = sorted({type(_own(leaf)).__name__ for leaf in leaves}) or [
-                "nothing that has statistics"
-            ]
+            names = ", ".join(sorted({type(leaf).__name__ for leaf in own}))
             raise ValueError(
                 f"A rule of the prior is for {place.__name__}; what the fit moves here is "
-                f"{', '.join(names)}."
+                f"{names or 'nothing that has statistics'}."
             )
         return found
     named = place(template)
     found = []
     for node in named if isinstance(named, list | tuple) else [named]:
         node = node.lent if isinstance(node, Borrowed) else node
-        at = [i for i, leaf in enumerate(leaves) if leaf is node or _own(leaf) is node]
+        at = [
+            i
+            for i, pair in enumerate(zip(leaves, own, strict=True))
+            if any(n is node for n in pair)
+        ]
         if not at:
             raise ValueError(
                 f"A rule of the prior names a {type(node).__name__}; it must name a density of a "
@@ -154,8 +146,3 @@ def _places(template: PyTree, leaves: list[Refittable], place: Any) -> list[int]
             )
         found += at
     return found
-
-
-def _of_rows(pool: Any, law: PseudoRows, origin: Any) -> Pseudo:
-    each = lambda total: law.count * (total / spread(pool.count, total.ndim))
-    return Pseudo(jax.tree.map(each, pool), origin)

@@ -115,8 +115,7 @@ def floor_stats(model: PyTree, data: PyTree, weights: Array | None) -> tuple[lis
     if not isinstance(rows, int) or rows > FLOOR_ROWS:
         last = jnp.asarray(rows - 1, float)
         index = jnp.round(jnp.linspace(0, last, FLOOR_ROWS)).astype(int)
-        data = take(data, index)
-        weights = None if weights is None else weights[index]
+        data, weights = take((data, weights), index)
     return pooled_stats(model, data, weights)
 
 
@@ -148,23 +147,20 @@ def floors_prior(leaves, pooled, origins, weights: Array | None, share: Array) -
     return Prior(jax.tree.map(lambda a: a * unit.astype(a.dtype), floors), origins, floors=floors)
 
 
-def about_own_origins(leaves: list[Refittable], prior: Prior) -> list[Any]:
+def about_own_origins(leaves: list[Refittable], prior: Prior, at_mean: bool = True) -> list[Any]:
     """The prior's pseudo-statistics about each leaf's own origin, events at the mean among them."""
-    about = without_means(leaves, prior)
-    if prior.at_mean is None:
-        return about
-    return [
-        s if many is None else s._replace(count=s.count + many)
-        for s, many in zip(about, prior.at_mean, strict=True)
-    ]
+
+    def of(leaf, stats, old, many):
+        about = leaf.recentre(_in_dtype_of(leaf, stats), old, leaf.origin)
+        return about if many is None else about._replace(count=about.count + many)
+
+    still = prior.at_mean if at_mean and prior.at_mean else [None] * len(leaves)
+    return list(map(of, leaves, prior.stats, prior.origins, still))
 
 
 def without_means(leaves: list[Refittable], prior: Prior) -> list[Any]:
     """The same, the pseudo-events that sit at the mean left out."""
-    return [
-        leaf.recentre(_in_dtype_of(leaf, s), old, leaf.origin)
-        for leaf, s, old in zip(leaves, prior.stats, prior.origins, strict=True)
-    ]
+    return about_own_origins(leaves, prior, at_mean=False)
 
 
 def _in_dtype_of(leaf: Refittable, stats: Any) -> Any:
@@ -181,15 +177,15 @@ def log_prior(model: PyTree, prior: Prior | None) -> Array:
     if prior is None:
         return jnp.zeros(())
     leaves = take_apart(model).leaves
-    # An expansion of a log-likelihood is worth 0 at its own point, and is held against its old one.
-    terms = [
-        expected_under(leaf, about_own, leaf.origin)
-        if leaf.ascends
-        else expected_under(leaf, _in_dtype_of(leaf, own), origin)
-        for leaf, about_own, own, origin in zip(
-            leaves, about_own_origins(leaves, prior), prior.stats, prior.origins, strict=True
-        )
-    ]
+
+    def of(leaf, about, stats, origin):
+        if leaf.ascends:
+            return expected_under(leaf, about, leaf.origin)
+        # An expansion of a log-likelihood is worth 0 at its own point: it is held against its old.
+        return expected_under(leaf, _in_dtype_of(leaf, stats), origin)
+
+    about = about_own_origins(leaves, prior)
+    terms = list(map(of, leaves, about, prior.stats, prior.origins))
     return sum(terms[1:], terms[0]) if terms else jnp.zeros(())
 
 

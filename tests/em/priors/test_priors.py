@@ -137,6 +137,19 @@ def test_a_tied_covariance_has_one_law(x64):
     np.testing.assert_allclose(got.components.covariance[0], want, rtol=1e-6)
 
 
+def test_scales_about_one_shared_mean_have_one_law_each(x64):
+    label = np.arange(12) % 2
+    stack = jax.vmap(lambda m: jm.Normal(m, 1.0))(jnp.zeros(2))
+    template = jm.tie(jm.Conditional(stack), lambda m: m.laws, "mean")
+    rules = [(jm.Normal, jm.em.InverseGamma(SHAPE, SCALE))]
+    prior = jm.em.conjugate_prior(template, None, rules, floor=0.0)
+    data = (jnp.asarray(label), jnp.asarray(REALS))
+    got = settled(template, data, prior, steps=40).model.laws
+    squares = [((REALS[label == k] - float(got.mean[0])) ** 2).sum() for k in (0, 1)]
+    want = (2 * SCALE + np.array(squares)) / (2 * SHAPE + 2 + 6)
+    np.testing.assert_allclose(got.variance, want, rtol=1e-6)
+
+
 EVENTS = [
     (jm.Gamma.template(), np.exp(REALS / 4)),
     (jm.Beta.template(), 1 / (1 + np.exp(-REALS / 4))),
@@ -206,8 +219,11 @@ WRONG = [
     ((jm.Poisson, jm.Gamma(1, 1)), "what the fit moves here is Categorical, Normal"),
     ((lambda m: m.weights, 2.0), "must name a density"),
     ((jm.Normal, jm.Gamma(2, 1)), "Normal takes no Gamma"),
-    ((jm.Categorical, 0.5), "at least 1"),
+    ((jm.Categorical, 0.5), "1 or more; it was 0.5"),
     ((jm.Normal, jm.em.PseudoRows(1.0)), "give conjugate_prior data"),
+    ((jm.Normal, jm.em.InverseGamma(2.0, -1.0)), "scale of the prior of Normal is finite and 0"),
+    ((jm.Normal, jm.em.NormalInverseGamma(np.nan, 1.0, 2.0, 1.0)), "mean of the prior of Normal"),
+    ((jm.Normal, jm.em.PseudoEvents([1.0, 2.0], -1.0)), "count of the prior of Normal"),
 ]
 
 
