@@ -3,11 +3,9 @@
 import csv
 import functools
 import json
-import re
 import sys
-import warnings
-import zipfile
 from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Many
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,13 +20,13 @@ SHEETS = (".xlsx", ".xls", ".ods")
 
 
 class Pieces(NamedTuple):
-    """A file: `read` gives it anew, whole as one piece or in pieces; `mark` is that between the
-    cells of a text, and `out` holds lines that were no rows, once it has been read.
+    """A file: `read` gives it anew, in pieces; `mark` is that between the cells of a text, and
+    `out` holds lines that were no rows, once it has been read.
     """
 
-    read: Callable[[bool], Iterator[Any]]
+    read: Callable[[], Iterator[Any]]
     mark: str = ","
-    out: list[str] | None = None
+    out: Many[str] = ()
 
 
 def pieces_of(files: list[Path], kind: str, notes: list[str]) -> Pieces:
@@ -36,27 +34,13 @@ def pieces_of(files: list[Path], kind: str, notes: list[str]) -> Pieces:
     if kind in COLUMNAR:
         data = functools.cache(lambda: dataset_of(files, COLUMNAR[kind]))
         size = lambda: piece_rows(len(data().schema.names))
-        split = lambda: (batch.to_pandas() for batch in batches(data(), size()))
-        return Pieces(lambda whole: iter([data().to_table().to_pandas()]) if whole else split())
+        return Pieces(lambda: (batch.to_pandas() for batch in batches(data(), size())))
     if kind in (*LINES, ".json"):
         return Pieces(functools.partial(read_json, files[0], kind != ".json"))
-    source = files[0] if files else None
-    if source is not None and kind in SHEETS:
-        source = sheet(source, notes)
-    elif source is not None and source.suffix.lower() == ".zip":
-        source = _member(source)
+    source = sheet(files[0], notes) if kind in SHEETS else files[0] if files else None
     text = opened(sys.stdin.buffer.read() if source is None else source, notes)
-    rows = piece_rows(text.width)
-    read = lambda whole: iter([text.read()]) if whole else text.read(chunksize=rows)
-    return Pieces(read, text.mark, text.out)
-
-
-def _member(path: Path) -> Path | bytes:
-    """A packed text, or its bytes where a Macintosh packed what is hidden along with it."""
-    with zipfile.ZipFile(path) as packed:
-        names = [name for name in packed.namelist() if not name.endswith("/")]
-        shown = [name for name in names if not re.search(r"(^|/)(\.|__MACOSX/)", name)]
-        return packed.read(shown[0]) if len(shown) == 1 < len(names) else path
+    rows = piece_rows(len(text.options["names"]))
+    return Pieces(functools.partial(text.read, rows), text.mark, text.out)
 
 
 def sheet(path: Path, notes: list[str]) -> bytes:
@@ -76,24 +60,30 @@ def sheet(path: Path, notes: list[str]) -> bytes:
     return text.encode()
 
 
-def read_json(path: Path, lines: bool, whole: bool) -> Iterator[Any]:
+def read_json(path: Path, lines: bool) -> Iterator[Any]:
     """A file of JSON, or of lines of it, of which a bad one is told by its number."""
     import pandas as pd
 
-    size = None if whole else piece_rows(16)
-    try:
-        with warnings.catch_warnings():  # a pandas to come leaves dates alone by itself
-            warnings.simplefilter("ignore")
-            found: Any = pd.read_json(path, convert_dates=False, lines=lines, chunksize=size)
-        yield from [found] if whole else found
-    except ValueError:
-        with unpacked(path) as file:
-            for number, line in enumerate(file if lines else (), 1):
-                try:
-                    json.loads(line.strip() or "{}")
-                except ValueError as error:
-                    raise ValueError(f"line {number}: {error}") from error
-        raise
+    rows, size = [], piece_rows(16)
+    with unpacked(path) as file:
+        if not lines:
+            found = json.load(file)
+            columns = isinstance(found, dict) and all(
+                isinstance(v, list | dict) for v in found.values()
+            )
+            if not columns and not isinstance(found, list):
+                raise ValueError("it is neither a list of rows nor a dict of columns")
+            yield pd.DataFrame(found)
+        for number, line in enumerate(file, 1):
+            try:
+                rows += [json.loads(line)] if line.strip() else []
+            except ValueError as error:
+                raise ValueError(f"line {number}: {error}") from error
+            if len(rows) == size:
+                yield pd.DataFrame(rows)
+                rows = []
+    if rows:
+        yield pd.DataFrame(rows)
 
 
 def dataset_of(files: list[Path], kind: str = "parquet") -> Any:

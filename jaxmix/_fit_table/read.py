@@ -77,38 +77,32 @@ def read_table(
             print(
                 f"{name} is read in pieces: it may need more memory than it is given.", flush=True
             )
-            long = drawn(map(_named, found.read(False)), MANY_ROWS, asked.seed)
+            long = drawn(map(_named, found.read()), MANY_ROWS, asked.seed)
             frame = long.frame
         else:
             at_work(f"Reading {name}")
-            (frame,) = found.read(True)
-        notes += skipped_said(found.out or [])
+            every = list(map(_named, found.read()))
+            frame = every[0] if len(every) == 1 else pd.concat(every, ignore_index=True)
+        notes += skipped_said(found.out)
     if len(frame) == 0:
         raise ValueError(f"{name} has no rows.")
-    frame = _named(frame)
-    # Columns without a name are of their places, and none where they hold nothing either.
-    nameless = {
-        c: f"column {int(c.split()[1]) + 1}"
-        for c in frame.columns
-        if re.fullmatch(r"Unnamed: \d+", c)
-    }
-    empty = [column for column in nameless if frame[column].isna().all()]
-    tidy = lambda frame: frame.drop(columns=empty).rename(columns=nameless)
-    frame = tidy(frame)
     twice = [column for column in frame.columns if list(frame.columns).count(column) > 1]
     if twice:
         raise ValueError(f"{name} has two columns called {twice[0]!r}.")
-    frame, readings, said = read_columns(frame, found.mark, asked, readings)
-    parts = lambda frame: with_parts(frame, readings) if asked.date_parts else frame
+    # Columns that have no name and hold nothing are the ends of lines.
+    ends = [c for c in frame.columns if re.fullmatch(r"column \d+", c) and frame[c].isna().all()]
+    read = lambda frame, known: read_columns(frame.drop(columns=ends), found.mark, asked, known)
+    frame, known, said = read(frame, readings)
+    parts = lambda frame: with_parts(frame, known) if asked.date_parts else frame
     if long is None:
-        return Table(name, parts(frame), readings, notes + said)
+        return Table(name, parts(frame), known, notes + said)
 
     def pieces():
         with sentences():
-            for piece in found.read(False):
-                yield parts(read_columns(tidy(_named(piece)), found.mark, asked, readings)[0])
+            for piece in found.read():
+                yield parts(read(_named(piece), known)[0])
 
-    return Table(name, parts(frame), readings, notes + said, long._replace(frame=None), pieces)
+    return Table(name, parts(frame), known, notes + said, long._replace(frame=None), pieces)
 
 
 def of_its_sample(read: Table, what: str) -> Table:

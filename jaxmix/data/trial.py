@@ -50,7 +50,9 @@ def skewed(c: Column) -> bool:
 def turn(c: Column) -> float | None:
     """The unit of an angle or a time of day, in radians; None for what is no turn."""
     low, high = c.labels[0], c.labels[-1]
-    # All around, a turn has values at both of its ends; a bell of width 1 has next to none.
+    # All around, a turn has values at both of its ends; a bell of width 1 has next to none there,
+    # beside its least and its largest one.
+    some = 0.01 + 2 / len(c.sample)
     ends = lambda turn: min(
         np.mean(c.sample < low + turn / 20), np.mean(c.sample > high - turn / 20)
     )
@@ -61,7 +63,7 @@ def turn(c: Column) -> float | None:
         width = (high - low) / turn
         if words.search(c.name) and width > (0.25 if turn != 2 * np.pi else 0.16):
             return turn / (2 * np.pi)
-        if turn != 24.0 and (low != 0 or turn == 360.0) and width > 0.97 and ends(turn) > 0.01:
+        if turn != 24.0 and (low != 0 or turn == 360.0) and width > 0.97 and ends(turn) > some:
             return turn / (2 * np.pi)
     return None
 

@@ -82,6 +82,7 @@ def _read(folder, text, name="t.csv", **options):
         ("# a,b\n1.5,2\n3.5,4\n", {}, {"a": [1.5, 3.5], "b": [2, 4]}),
         ('"a\nb","c, d"\n1,2\n3,4\n', {}, {"a\nb": [1, 3], "c, d": [2, 4]}),
         ("% u\n// v\na,b\n1,2\n", {}, {"a": [1], "b": [2]}),
+        ('t,v\n"u\n# w, x",1\n"5"" pipe",2\n', {}, {"t": ["u\n# w, x", '5" pipe'], "v": [1, 2]}),
         ("Of all\n\na,b,c\n1,2,3\n4,5,6\nTotal: 2\n", {}, {"a": [1, 4], "c": [3, 6]}),
         ("sep=;\na;b\n1,5;2\n", {}, {"a": [1.5], "b": [2]}),
         ("a;p\n1;1,5 %\n2;22,5 %\n", {}, {"p": [1.5, 22.5]}),
@@ -231,6 +232,19 @@ def test_a_bad_line_of_json_is_told_by_its_number(memory, tmp_path):
     text = '{"a": 1}\n\n{"a": 2}\n{"a": 3\n'
     with pytest.raises(ValueError, match=r"t\.jsonl can't be read as jsonl: line 4: "):
         _read(tmp_path, text, "t.jsonl", memory=memory)
+
+
+def test_texts_of_json_keep_their_zeros_and_what_is_no_table_is_told(tmp_path):
+    text = '{"z": "01234", "n": 9007199254740993}\n{"z": "99999", "n": 1}\n'
+    frame = _read(tmp_path, text, "t.jsonl").frame
+    assert frame["z"].tolist() == ["01234", "99999"] and frame["n"].tolist() == [2**53 + 1, 1]
+    with pytest.raises(ValueError, match="neither a list of rows nor a dict of columns"):
+        _read(tmp_path, '{"a": 1}', "t.json")
+
+
+def test_errors_have_the_line_numbers_of_the_file(tmp_path):
+    with pytest.raises(ValueError, match="Expected 2 fields in line 6, saw 3"):
+        _read(tmp_path, "# made\na,b\n1,2\n# more\n3,4\n5,6,7\n")
 
 
 def test_spans_of_time_are_days(tmp_path):
