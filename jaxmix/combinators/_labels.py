@@ -83,7 +83,8 @@ def from_logs(log_weights: Float[Array, " k"], under: Float[Array, " k"]) -> Cat
 
 def entered(owner: str, names: str, probs: Any, logits: Any) -> tuple[str, Any]:
     """Which of "probs" and "logits" was given, and it; or a sentence unless exactly one was."""
-    _, value = entrance(owner, **dict(zip(names.split(" and "), (probs, logits), strict=True)))
+    forms = dict(zip(names.split(" and "), (probs, logits), strict=True))
+    value = forms[entrance(owner, **forms)]
     return "logits" if probs is None else "probs", value
 
 

@@ -6,8 +6,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._numerics import as_float
-from ._entrances import exp_of, logs
+from ._entrances import exp_of, store
 from ._moments import OfMoments
 from ._support import Domain
 
@@ -28,7 +27,7 @@ class NormalBetween(OfMoments):
         if not low < high:
             raise ValueError(f"{name} takes low < high; they were {low} and {high}.")
         self.low, self.high = float(low), float(high)
-        self.loc, self.log_scale = as_float(loc, *logs(name, scale=(scale, log_scale)))
+        store(self, loc=loc, scale=scale, log_scale=log_scale)
 
     @classmethod
     def template(cls, *, low: float = -np.inf, high: float = np.inf) -> Self:

@@ -76,18 +76,6 @@ def _drift(angle, kappa, dim: int):
     return jnp.where(angle < 0, -integral, integral) * width
 
 
-def until_taken(key, attempt, dtype):
-    """What the first attempt that is taken gives; `attempt(key, key)` is it, and whether."""
-    kind = jax.random.key_impl(key)  # a loop carries keys as data
-
-    def again(carry):
-        k_next, *own = jax.random.split(jax.random.wrap_key_data(carry[0], impl=kind), 3)
-        return jax.random.key_data(k_next), *attempt(*own)
-
-    start = (jax.random.key_data(key), jnp.zeros((), dtype), jnp.asarray(False))
-    return _loops.while_loop(lambda carry: ~carry[2], again, start)[1]
-
-
 class Direction(ExponentialFamily):
     """What both families share: a concentration kappa, and a density kappa cos(angle to mean).
 
@@ -119,6 +107,29 @@ class Direction(ExponentialFamily):
         one = jnp.asarray(n, kappa.dtype)
         log_area = n * (LOG_2_PI - float(np.log(2))) + float(np.log(2)) - jax.lax.lgamma(one)
         return log_mass(self.dim, kappa) + log_area
+
+    def _draw_angle(self, key):
+        """An angle from 0 to pi to the mean direction, by rejection (Wood 1994).
+
+        Its derivative is the implicit one (Figurnov, Mohamed and Mnih 2018, arXiv 1805.08498).
+        """
+        kappa, rest = jax.lax.stop_gradient(self.concentration), float(self.dim - 1)
+        kind = jax.random.key_impl(key)  # a loop carries keys as data
+        b = rest / (2 * kappa + jnp.hypot(2 * kappa, jnp.full_like(kappa, rest)))
+        gap = 2 * b / (1 + b)
+
+        def again(carry):
+            keys = jax.random.split(jax.random.wrap_key_data(carry[0], impl=kind), 3)
+            z = jax.random.beta(keys[1], 0.5 * rest, 0.5 * rest, (), kappa.dtype)
+            less = 2 * b * z / ((1 - z) + b * z)  # 1 less the cosine: nothing cancels
+            level = jnp.log(gap + (1 - gap) * less) - jnp.log(gap * (2 - gap))
+            level = kappa * (gap - less) + rest * level
+            taken = level >= jnp.log(jax.random.uniform(keys[2], (), kappa.dtype))
+            return jax.random.key_data(keys[0]), less, taken
+
+        start = (jax.random.key_data(key), jnp.zeros_like(kappa), jnp.asarray(False))
+        less = _loops.while_loop(lambda carry: ~carry[2], again, start)[1]
+        return carried(2 * jnp.arcsin(jnp.sqrt(0.5 * less)), self.concentration, self.dim)
 
     width = property(lambda self: mean_length(self.dim, self.concentration)[1])
 

@@ -12,8 +12,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from .._density import one_event
-from .._numerics import as_float
-from ._entrances import entrance
 from ._support import outside
 
 # Accelerators multiply float32 matrices with fewer digits unless asked.
@@ -29,12 +27,7 @@ def precision_factor(covariance: Float[Array, "*stack d d"]) -> Float[Array, "*s
     """Upper triangular W with W W' the inverse covariance, the logarithm on its diagonal.
 
     A covariance that is not positive definite gives NaN.
-
-    Raises:
-        ValueError: if it is no square matrix.
     """
-    if covariance.ndim < 2 or covariance.shape[-1] != covariance.shape[-2]:
-        raise ValueError(f"A square matrix (d, d) was expected; one had shape {covariance.shape}.")
     return factor_of_scale(jnp.linalg.cholesky(covariance))
 
 
@@ -85,34 +78,15 @@ def log_det_of(factor: Float[Array, "*stack d d"]) -> Float[Array, "*stack"]:
     return jnp.sum(jnp.diagonal(factor, axis1=-2, axis2=-1), -1)
 
 
-ENTRANCES = {
-    "covariance": precision_factor,
-    "scale_tril": factor_of_scale,
-    "precision": factor_of_precision,
-    "factor": jnp.triu,
+def forms_of(matrix: str, lower: str, field: str = "factor") -> dict[str, tuple[str, Callable]]:
+    """The forms of a covariance that a factor stores: the matrix, and its lower factor."""
+    return {matrix: (field, precision_factor), lower: (field, factor_of_scale)}
+
+
+COVARIANCE = forms_of("covariance", "scale_tril") | {
+    "precision": ("factor", factor_of_precision),
+    "factor": ("factor", jnp.triu),
 }
-
-
-def factor_of(owner: str, mean: Any, **given: Any) -> tuple[Array, Array]:
-    """Mean and stored factor from one of the forms of a covariance, or a sentence."""
-    used = [name for name, value in given.items() if value is not None]
-    if len(used) != 1:
-        raise TypeError(
-            f"{owner} takes one of {', '.join(ENTRANCES)}; it was given {', '.join(used) or 'none'}."
-        )
-    mean, matrix = as_float(mean, given[used[0]])
-    if mean.ndim < 1 or matrix.shape != 2 * mean.shape[-1:]:
-        raise ValueError(
-            f"{owner} takes a mean (d,) and a {used[0]} (d, d); it was given shapes {mean.shape} "
-            f"and {matrix.shape}. For a stack, jax.vmap the class."
-        )
-    return mean, ENTRANCES[used[0]](matrix)
-
-
-def factor_from(owner: str, **two: Any) -> tuple[Callable[[Array], Array], Any]:
-    """How to store the one that was given of a matrix and its lower factor, and its value."""
-    store, value = entrance(owner, precision_factor, **two)
-    return (store if store is precision_factor else factor_of_scale), value
 
 
 def kronecker(left: Float[Array, "*s n n"], right: Float[Array, "*s p p"]) -> Array:

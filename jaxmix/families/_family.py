@@ -11,14 +11,14 @@ from .._numerics import times as times
 from .._refittable import Moments as Moments
 from .._refittable import Refittable as Refittable
 from .._refittable import Total as Total
-from ._entrances import check_one as check_one
+from ._entrances import Form as Form
 from ._entrances import entrance as entrance
 from ._entrances import exp_of as exp_of
-from ._entrances import logit as logit
-from ._entrances import logs as logs
 from ._entrances import of_field as of_field
 from ._entrances import sigmoid_of as sigmoid_of
+from ._entrances import softmax_of as softmax_of
 from ._entrances import stated as stated
+from ._entrances import store as store
 from ._special import LOG_2_PI as LOG_2_PI
 from ._support import COUNT as COUNT
 from ._support import NON_NEGATIVE as NON_NEGATIVE

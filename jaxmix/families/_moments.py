@@ -12,7 +12,7 @@ FAR = 8.0  # in logarithms from the origin: there, and beyond, float32 has no di
 def mean_and_scatter(stats: Moments) -> tuple[Array, Array, Array]:
     """Count, mean residual, and second moment about that mean, of summed statistics.
 
-    The second moment is that of each coordinate, or a matrix.
+    The second moment is that of each coordinate, or of all together, or a matrix.
     """
     count = stats.count
     each = lambda total: total / jnp.expand_dims(count, range(count.ndim, total.ndim))
@@ -21,12 +21,27 @@ def mean_and_scatter(stats: Moments) -> tuple[Array, Array, Array]:
         return count, first, second - first[..., :, None] * first[..., None, :]
     # Of more than rounding: about an origin far away no digit of the difference is left, which
     # would be no estimate, and a mean that is one would be lost with it.
-    own = first * first
+    own = _as(second, first * first)
     return count, first, jnp.maximum(second - own, jnp.finfo(own.dtype).eps * own)
 
 
+def _as(second: Array, square: Array) -> Array:
+    """Squares of each coordinate, or of all together, as the second moment is."""
+    return jnp.sum(square, -1) if second.ndim < square.ndim else square
+
+
+def shifted(weight: Array, first: Array, second: Array, shift: Array) -> tuple[Array, Array]:
+    """Sums of w r and of w r^2 about a place that lies lower by `shift`."""
+    return first + weight * shift, second + (2 * first + weight * shift) * shift
+
+
+def weighed_variance(weight: Array, first: Array, second: Array) -> Array:
+    """By weights and not counts: far from a template's location both sums are small alike."""
+    return (second - first**2 / weight) / weight
+
+
 class OfMoments(Refittable):
-    """A family whose statistics are moments of residuals, of each coordinate or as a matrix."""
+    """A family whose statistics are moments of residuals: see `mean_and_scatter`."""
 
     def floor(self, stats: Moments, share) -> Moments:
         # Each coordinate by its own variance: a fit in other units is the same fit.
@@ -38,14 +53,19 @@ class OfMoments(Refittable):
     def recentre(self, stats: Moments, old: Array, new: Array) -> Moments:
         shift = old - new
         count = spread(stats.count, stats.first.ndim)
-        first = stats.first + count * shift
-        if stats.second.ndim > first.ndim:
-            cross = stats.first[..., :, None] * shift[..., None, :]
-            outer = shift[..., :, None] * shift[..., None, :]
-            second = stats.second + cross + jnp.swapaxes(cross, -1, -2) + count[..., None] * outer
+        if stats.second.ndim > shift.ndim:
+            half = (stats.first + 0.5 * count * shift)[..., :, None] * shift[..., None, :]
+            more = half + jnp.swapaxes(half, -1, -2)
         else:
-            second = stats.second + 2 * stats.first * shift + count * shift * shift
-        return Moments(stats.count, first, second)
+            more = _as(stats.second, (2 * stats.first + count * shift) * shift)
+        return Moments(stats.count, stats.first + count * shift, stats.second + more)
+
+    def on_boundary(self, floor: Moments):
+        variance, least, mean = jnp.exp(2 * self.log_scale), floor.second, self.origin
+        if variance.ndim < mean.ndim:
+            variance, least = variance[..., None], least[..., None] / mean.shape[-1]
+        bound = at_floor(variance, least, mean)
+        return jnp.any(bound, tuple(range(len(self.stack_shape), bound.ndim)))
 
 
 def diagonal_matrix(diagonal: Array) -> Array:

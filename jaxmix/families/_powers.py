@@ -50,16 +50,14 @@ class ByPowers(Refittable):
 
     ascends: ClassVar[bool] = False
 
-    def zero_stats(self) -> Powers:
-        return Powers(*6 * [jnp.zeros_like(self._log_shape)])
-
     _log_shape = property(lambda self: getattr(self, next(iter(self.ranks))))
 
     def floor(self, stats: Powers, share) -> Powers:
         _, mean, spread = stats.cumulants()
         shape = stats.shape / stats.count
         width = 1 / best_shape(shape, mean - stats.log / stats.count, spread)
-        return self.zero_stats()._replace(log=-jnp.sqrt(share) * width)
+        none = Powers(*map(jnp.zeros_like, stats))
+        return none._replace(log=-jnp.sqrt(share) * width)
 
     def on_boundary(self, floor: Powers):
         return jnp.exp(-self._log_shape) <= -2 * floor.log

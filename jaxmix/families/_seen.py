@@ -141,9 +141,13 @@ class SeenDiagonal(SeenInPart):
 
         return DiagonalNormal(mean, jnp.sqrt(jnp.diagonal(covariance)))
 
+    def _observed(self, x):
+        """What is seen, and residuals there."""
+        seen = ~jnp.isnan(x)
+        return seen, jnp.where(seen, x - self.mean, jnp.zeros_like(x))
+
     def observed_log_prob(self, event):
-        seen = ~jnp.isnan(event)
-        residual = jnp.where(seen, event - self.mean, jnp.zeros_like(event))
+        seen, residual = self._observed(event)
         log_scale = jnp.broadcast_to(self.log_scale, residual.shape)
         z = residual * jnp.exp(-log_scale)
         each = -0.5 * z * z - log_scale - 0.5 * LOG_2_PI

@@ -81,14 +81,6 @@ def _(primals, tangents):
     return deviance(x, log_m), move
 
 
-def log_one_less_exp(log_y: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Logarithm of 1 - exp(-y) for y > 0 given by its logarithm, however small y is."""
-    small = log_y < -10
-    y = jnp.exp(log_y)
-    safe = jnp.where(small, jnp.ones_like(y), y)
-    return jnp.where(small, log_y - 0.5 * y, jnp.log(-jnp.expm1(-safe)))
-
-
 def log_minus_digamma(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """The gap log x - digamma(x), positive, about 1 / (2 x) at large x."""
     raised, large, small = _raised(x)
@@ -123,13 +115,28 @@ def shape_of(gap: Float[Array, "..."], steps: int = 6) -> Float[Array, "..."]:
     return jnp.exp(log_x)
 
 
+def farther(log: Array, plain: Array, share: Array, top: Array | float) -> Array:
+    """A logarithm after a step of EM, or one of scoring to a share of its inverse if that is longer.
+
+    EM crawls where the parameter is large. It is as good as infinite at the top.
+    """
+    scored = -jnp.log(jnp.clip(share, 0.25, 2.0))
+    step = jnp.where(plain > 0, jnp.maximum(plain, scored), jnp.minimum(plain, scored))
+    return jnp.minimum(log + step, jnp.maximum(log, top))
+
+
+def deep_tail(below: Array) -> Array:
+    """Whether a probability has no digits left of which to take a logarithm."""
+    return below < float(jnp.finfo(below.dtype).tiny) ** 0.5
+
+
 def log_lower_beta(below, head, a, b, x):
     """Logarithm of the regularised incomplete beta function `below`, to the end of its lower tail.
 
     Where that has no digits left, by the logarithm `head` of x^a (1 - x)^b / (a B(a, b)) and a
     continued fraction (DLMF 8.17.22), which converges fast for x below the mean.
     """
-    deep = (x > 0) & (below < float(jnp.finfo(below.dtype).tiny) ** 0.5)
+    deep = (x > 0) & deep_tail(below)
     x = jnp.where(deep, x, a / (a + b))
 
     def add(value, m):

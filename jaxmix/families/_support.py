@@ -22,13 +22,17 @@ class Domain(NamedTuple):
     nan: bool = False  # whether NaN is a missing coordinate
     also: tuple[float, ...] = ()  # numbers that belong to it beside
 
-    def holds(self, x: np.ndarray) -> np.ndarray:
-        """Whether each number (or each row) lies in the domain."""
+    def _inside(self, x: Any) -> Any:
+        """Whether each number is one of the domain's."""
+        of: Any = np if isinstance(x, np.ndarray | np.generic) else jnp
         above = x > self.low if self.open else x >= self.low
         below = x < self.high if self.open else x <= self.high
-        fine = above & below & np.isfinite(x)
-        if self.whole:
-            fine &= x == np.floor(x)
+        fine = above & below & of.isfinite(x)
+        return fine & (x == of.floor(x)) if self.whole else fine
+
+    def holds(self, x: np.ndarray) -> np.ndarray:
+        """Whether each number (or each row) lies in the domain."""
+        fine = self._inside(x)
         if self.also:
             fine |= np.isin(x, self.also)
         if self.nan:
@@ -56,11 +60,7 @@ class Domain(NamedTuple):
         differentiate it there.
         """
         value = jnp.asarray(x).astype(dtype)
-        inside = (value > self.low) if self.open else (value >= self.low)
-        inside &= (value < self.high) if self.open else (value <= self.high)
-        inside &= jnp.isfinite(value)
-        if self.whole:
-            inside &= value == jnp.floor(value)
+        inside = self._inside(value)
         return jnp.where(inside, value, self.inner), outside(inside, value)
 
 

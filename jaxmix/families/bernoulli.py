@@ -8,9 +8,9 @@ from jaxtyping import Array, Bool, Float, Key, Scalar
 
 from .._log_sums import logsumexp
 from .._numerics import log_of
-from ._family import ExponentialFamily, logit, one_event, sigmoid_of, stated
+from ._family import ExponentialFamily, one_event, sigmoid_of, stated, store
 from ._support import TRUTH
-from .categorical import Counts
+from .categorical import Counts, even
 
 
 class Coins(ExponentialFamily):
@@ -30,8 +30,7 @@ class Coins(ExponentialFamily):
         return self._replace(**{field: log[..., 1] - log[..., 0]})
 
     def floor(self, stats: Counts, share) -> Counts:
-        half = jnp.full_like(stats.outcomes, 0.5 * self.trials)
-        return Counts(share * jnp.ones_like(stats.count), share * half)
+        return even(stats, share, self.trials)
 
 
 class Bernoulli(Coins):
@@ -53,7 +52,7 @@ class Bernoulli(Coins):
     prob = mean = sigmoid_of("logit")
 
     def __init__(self, prob=None, *, logits=None):
-        self.logit = logit("Bernoulli", prob, logits)
+        store(self, prob=prob, logits=logits)
 
     variance = stated(lambda self: self.prob * jax.nn.sigmoid(-self.logit))
 

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, Scalar
 
 from .._log_sums import logsumexp
-from ._family import logit, one_event, outside, sigmoid_of, stated
+from ._family import one_event, outside, sigmoid_of, stated, store
 from ._support import chosen
 from .bernoulli import Coins
-from .categorical import Counts
+from .categorical import Counts, labels_of
 
 
 class BernoulliSet(Coins):
@@ -38,14 +38,8 @@ class BernoulliSet(Coins):
     probs = mean = sigmoid_of("logits")
 
     def __init__(self, probs=None, *, logits=None, labels: Sequence[Hashable] | None = None):
-        stored = logit("BernoulliSet", probs, logits, "probs")
-        self.labels = None if labels is None else tuple(labels)
-        if stored.ndim != 1 or (self.labels is not None and len(self.labels) != stored.shape[0]):
-            raise ValueError(
-                "BernoulliSet takes a vector of probabilities and as many labels; it was given "
-                f"shape {stored.shape} and the labels {self.labels}."
-            )
-        self.logits = stored
+        store(self, probs=probs, logits=logits)
+        self.labels = labels_of(self, labels)
 
     @classmethod
     def template(cls, size: int | None = None, *, labels: Sequence[Hashable] | None = None) -> Self:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Scalar
 
-from ._family import logit, sigmoid_of, stated
+from ._family import sigmoid_of, stated, store
 from ._support import whole
 from .bernoulli import Coins
 from .multinomial import OfTrials
@@ -20,8 +20,7 @@ class Binomial(Coins, OfTrials):
 
     Args:
         trials: the number n of trials (static).
-        prob: probability of success, in [0, 1].
-        logits: log(prob / (1 - prob)), any number, instead.
+        prob: probability of success, in [0, 1]; or `logits`, log(prob / (1 - prob)).
         low: the least value (static): the support is low, ..., low + n.
 
     Example:
@@ -36,7 +35,8 @@ class Binomial(Coins, OfTrials):
     prob = sigmoid_of("logit")
 
     def __init__(self, trials: int, prob=None, *, logits=None, low: int = 0):
-        self.logit, self.trials, self.low = logit("Binomial", prob, logits), trials, low
+        store(self, prob=prob, logits=logits)
+        self.trials, self.low = trials, low
 
     @classmethod
     def template(cls, trials: int, *, low: int = 0) -> Self:

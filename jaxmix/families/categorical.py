@@ -1,7 +1,7 @@
 """The categorical family: one of a finite number of outcomes; also the weights of a mixture."""
 
 from collections.abc import Hashable, Sequence
-from typing import ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import equinox as eqx
 import jax
@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, Scalar
 
-from .._numerics import constant, log_of, log_shares
-from ._family import Refittable, as_float, entrance, one_event, stated
+from .._numerics import log_shares
+from ._family import Refittable, one_event, softmax_of, store, times
 
 
 class Counts(NamedTuple):
@@ -20,13 +20,58 @@ class Counts(NamedTuple):
     outcomes: Array
 
 
-class Categorical(Refittable):
+def labels_of(density: Any, labels: Sequence[Hashable] | None) -> tuple[Hashable, ...] | None:
+    """The labels of as many probabilities, or a sentence."""
+    if labels is not None and len(labels) != density.size:
+        kind = type(density).__name__
+        raise ValueError(f"{kind} was given {density.size} probabilities for {tuple(labels)}.")
+    return None if labels is None else tuple(labels)
+
+
+def even(stats: Counts, share: Any, trials: int = 1) -> Counts:
+    """Pseudo-counts: a share of an event whose trials fall on all outcomes alike."""
+    each = jnp.full_like(stats.outcomes, trials / stats.outcomes.shape[-1])
+    return Counts(share * jnp.ones_like(stats.count), share * each)
+
+
+class Shares(Refittable):
+    """Families whose parameters are probabilities of outcomes, stored as logits."""
+
+    zero_is_valid: ClassVar[bool] = True
+
+    logits: eqx.AbstractVar[Array]
+    size = property(lambda self: self.logits.shape[-1])
+    probs = softmax_of("logits")
+    num_parameters = property(lambda self: self.size - 1)
+
+    @property
+    def log_probs(self) -> Float[Array, "*stack k"]:
+        """Normalised log-probabilities."""
+        return jax.nn.log_softmax(self.logits)
+
+    def from_stats(self, stats: Counts, origin=None) -> Self:
+        return self._replace(logits=log_shares(stats.outcomes))
+
+
+class OfOutcomes(Refittable):
+    """Families of one outcome an event, with a log-probability each."""
+
+    log_probs: eqx.AbstractVar[Array]
+
+    def expected_log_prob(self, stats: Counts, origin=None) -> Scalar:
+        return jnp.sum(times(stats.outcomes, self.log_probs))
+
+    def zero_stats(self) -> Counts:
+        zeros = jnp.zeros_like(self.log_probs)
+        return Counts(zeros[..., 0], zeros)
+
+
+class Categorical(Shares, OfOutcomes):
     """Distribution of an integer in 0, ..., k - 1: log p(x) = log probs[x], in nats.
 
     Args:
         probs: probabilities (k,), non-negative; they are normalised. A zero is a valid
-            probability: its gradient is 0.
-        logits: their logarithms up to a constant (k,), any numbers, instead.
+            probability: its gradient is 0; or `logits`, their logarithms up to a constant (k,).
         labels: what the outcomes are called (static); None for 0, ..., k - 1.
 
     Example:
@@ -35,29 +80,12 @@ class Categorical(Refittable):
         Array(-0.2877, dtype=float32)
     """
 
-    zero_is_valid: ClassVar[bool] = True
-
     logits: Float[Array, "*stack k"]
     labels: tuple[Hashable, ...] | None = eqx.field(static=True)
-    size = property(lambda self: self.logits.shape[-1])
 
     def __init__(self, probs=None, *, logits=None, labels: Sequence[Hashable] | None = None):
-        log, probs = entrance("Categorical", log_of, probs=probs, logits=logits)
-        host = probs if isinstance(probs, np.ndarray) and log is log_of else None
-        (probs,) = as_float(probs)
-        self.labels = None if labels is None else tuple(labels)
-        if probs.ndim != 1:
-            raise ValueError(
-                f"Categorical takes a vector of probabilities; it was given shape {probs.shape}. "
-                "For a stack, jax.vmap the class."
-            )
-        if self.labels is not None and len(self.labels) != probs.shape[0]:
-            raise ValueError(f"{probs.shape[0]} probabilities were given for {self.labels}.")
-        if host is not None:  # the weights of a template: another size compiles nothing
-            with np.errstate(divide="ignore", invalid="ignore"):
-                self.logits = constant(np.log(host.astype(float)), probs.dtype)
-        else:
-            self.logits = log(probs)
+        store(self, probs=probs, logits=logits)
+        self.labels = labels_of(self, labels)
 
     @classmethod
     def template(cls, size: int | None = None, *, labels: Sequence[Hashable] | None = None) -> Self:
@@ -66,14 +94,6 @@ class Categorical(Refittable):
         if size is None:
             raise ValueError("Categorical.template takes `labels`, or the number of outcomes.")
         return cls(np.full(size, 1 / size), labels=labels)
-
-    @property
-    def log_probs(self) -> Float[Array, "*stack k"]:
-        """Normalised log-probabilities."""
-        return jax.nn.log_softmax(self.logits)
-
-    probs = stated(lambda self: jax.nn.softmax(self.logits), "k")
-    num_parameters = property(lambda self: self.size - 1)
 
     def outcome_log_probs(self, size: int) -> Float[Array, " k"]:
         """The log-probability of each outcome (what a mixture adds to its components)."""
@@ -98,14 +118,3 @@ class Categorical(Refittable):
     def stats(self, x, origin=None) -> Counts:
         hot = one_event(x, (), self) == jnp.arange(self.size)
         return Counts(jnp.ones((), self.logits.dtype), hot.astype(self.logits.dtype))
-
-    def from_stats(self, stats: Counts, origin=None) -> Self:
-        return self._replace(logits=log_shares(stats.outcomes))
-
-    def expected_log_prob(self, stats: Counts, origin=None) -> Scalar:
-        none = stats.outcomes == 0  # 0 log 0 is 0
-        log_probs = jnp.where(none, jnp.zeros_like(self.logits), self.log_probs)
-        return jnp.sum(stats.outcomes * log_probs)
-
-    def zero_stats(self) -> Counts:
-        return Counts(jnp.zeros_like(self.logits[..., 0]), jnp.zeros_like(self.logits))

@@ -13,8 +13,9 @@ from .._numerics import tree_vdot
 from .._refittable import Moments
 from ._between import NormalBetween
 from ._entrances import stated
-from ._moments import at_floor, mean_and_scatter
-from .normal import LOG_2_PI, Normal
+from ._moments import mean_and_scatter
+from ._special import LOG_2_PI
+from .normal import Normal
 
 
 class CensoredNormal(NormalBetween):
@@ -27,8 +28,7 @@ class CensoredNormal(NormalBetween):
 
     Args:
         loc: location of the normal, a scalar.
-        scale: its standard deviation, a positive scalar.
-        log_scale: its logarithm, any number, instead.
+        scale: its standard deviation, a positive scalar; or `log_scale`, its logarithm.
         low: lower end (static), may be -inf.
         high: upper end (static), may be inf.
 
@@ -100,6 +100,3 @@ class CensoredNormal(NormalBetween):
     def expected_log_prob(self, stats: Moments, origin=None) -> Scalar:
         normal = Normal(self.loc, log_scale=self.log_scale)
         return tree_vdot(normal.natural(origin), stats)
-
-    def on_boundary(self, floor: Moments):
-        return at_floor(jnp.exp(2 * self.log_scale), floor.second, self.loc)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ._bessel import concentration_of, log_mass
-from ._family import Domain, ExponentialFamily, Total, logit, made, sigmoid_of, stated
+from ._family import Domain, ExponentialFamily, Total, made, sigmoid_of, stated, store
 
 
 class ContinuousBernoulli(ExponentialFamily):
@@ -34,7 +34,7 @@ class ContinuousBernoulli(ExponentialFamily):
         return jnp.vectorize(jax.grad(jax.grad(log_mass)))(self.logit)
 
     def __init__(self, prob=None, *, logits=None):
-        self.logit = logit("ContinuousBernoulli", prob, logits)
+        store(self, prob=prob, logits=logits)
 
     def stats(self, x, origin=None):
         value = self.on_support(x)[0]

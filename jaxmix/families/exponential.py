@@ -6,15 +6,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
-from ._family import NON_NEGATIVE, ExponentialFamily, Total, exp_of, logs
+from ._family import NON_NEGATIVE, ExponentialFamily, Total, exp_of, store, within
 
 
 class Exponential(ExponentialFamily):
     """Exponential density of one non-negative number: log p(x) = log(rate) - rate x, in nats.
 
     Args:
-        rate: inverse of the mean, a positive scalar.
-        log_rate: its logarithm, any number, instead.
+        rate: inverse of the mean, a positive scalar; or `log_rate`, its logarithm.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -32,7 +31,7 @@ class Exponential(ExponentialFamily):
     width_in: ClassVar[str] = "total"
 
     def __init__(self, rate=None, *, log_rate=None):
-        (self.log_rate,) = logs("Exponential", rate=(rate, log_rate))
+        store(self, rate=rate, log_rate=log_rate)
 
     def cdf(self, x) -> Scalar:
         return -jnp.expm1(-self.rate * x)
@@ -48,9 +47,7 @@ class Exponential(ExponentialFamily):
         return Total(self.log_rate, -self.rate)
 
     def log_normaliser(self, natural: Total, origin=None) -> Scalar:
-        inside = natural.total < 0
-        rate = jnp.where(inside, -natural.total, jnp.ones_like(natural.total))
-        return jnp.where(inside, -jnp.log(rate), jnp.full_like(rate, jnp.inf))
+        return within(natural.total < 0, lambda rate: -jnp.log(rate), -natural.total)
 
     def from_stats(self, stats: Total, origin=None) -> Self:
         return self._replace(log_rate=jnp.log(stats.count) - jnp.log(stats.total))

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ._factors import HIGHEST, product
-from ._family import LOG_2_PI, Refittable, as_float, exp_of, logs, made, one_event
+from ._family import LOG_2_PI, Moments, Refittable, exp_of, made, one_event, store
 from ._low_rank import exact_rest, orthonormal
-from ._moments import at_floor, diagonal_matrix
+from ._moments import at_floor, diagonal_matrix, mean_and_scatter, shifted
 
 
 class Factors(NamedTuple):
@@ -36,6 +36,10 @@ class _LowRank(Refittable):
     about: ClassVar[str] = "mean"
     dim = property(lambda self: self.mean.shape[-1])
     rank = property(lambda self: self.loadings.shape[-1])
+    _event_shape = property(lambda self: (self.dim,))
+
+    def __init__(self, mean, loadings, scale=None, *, log_scale=None):
+        store(self, mean=mean, loadings=loadings, scale=scale, log_scale=log_scale)
 
     @property
     def num_parameters(self) -> int:
@@ -111,12 +115,14 @@ class _LowRank(Refittable):
         variance = variance if self.ranks["log_scale"] else jnp.mean(variance, -1)
         return made(type(self), mean=mean, loadings=loadings, log_scale=0.5 * jnp.log(variance))
 
+    def _moments(self, stats):
+        """Mean residual and variance of each coordinate."""
+        return mean_and_scatter(Moments(stats.count, stats.cross[..., -1], stats.square))[1:]
+
     def begun(self, stats, origin=None) -> Self:
         """Loadings as they are in units of the noise, and noise of the data's own variance."""
-        first = stats.cross[..., -1] / stats.count[..., None]
-        variance = stats.square / stats.count[..., None] - first * first
+        first, variance = self._moments(stats)
         own = jnp.exp(2 * self._scales())
-        variance = jnp.where(variance > 0, variance, own)
         loadings = self.loadings * jnp.sqrt(variance / own)[..., None]
         return self._with(origin + first, loadings, variance)
 
@@ -126,22 +132,15 @@ class _LowRank(Refittable):
         squares = self._residual_squares(stats, slopes) * jnp.exp(-2 * log_scale)
         return -jnp.sum(0.5 * squares + stats.count[..., None] * log_scale)
 
-    def zero_stats(self):
-        stack, q = self.stack_shape, self.rank + 1
-        shapes = stack, (*stack, q, q), (*stack, self.dim, q), (*stack, self.dim)
-        return Factors(*(jnp.zeros(shape, self.mean.dtype) for shape in shapes))
-
     def recentre(self, stats, old, new):
         shift = old - new
+        first, count = stats.cross[..., -1], stats.count[..., None]
         cross = stats.cross + shift[..., None] * stats.inner[..., -1:, :]
-        square = stats.square + shift * (2 * stats.cross[..., -1] + stats.count[..., None] * shift)
-        return Factors(stats.count, stats.inner, cross, square)
+        return stats._replace(cross=cross, square=shifted(count, first, stats.square, shift)[1])
 
     def floor(self, stats, share):
-        count = stats.count[..., None]
-        variance = stats.square / count - (stats.cross[..., -1] / count) ** 2
-        zeros = jax.tree.map(jnp.zeros_like, stats)
-        return zeros._replace(square=share * variance)
+        variance = self._moments(stats)[1]
+        return Factors(*map(jnp.zeros_like, stats))._replace(square=share * variance)
 
     def on_boundary(self, floor):
         return jnp.any(at_floor(jnp.exp(2 * self._scales()), floor.square, self.mean), -1)
@@ -170,10 +169,6 @@ class FactorAnalysis(_LowRank):
     loadings: Float[Array, "*stack d r"]
     log_scale: Float[Array, "*stack d"]
 
-    def __init__(self, mean, loadings, scale=None, *, log_scale=None):
-        (log_scale,) = logs("FactorAnalysis", scale=(scale, log_scale))
-        self.mean, self.loadings, self.log_scale = as_float(mean, loadings, log_scale)
-
 
 class ProbabilisticPCA(_LowRank):
     """Normal density of a vector, of covariance loadings loadings' + scale^2 I, in nats.
@@ -192,7 +187,3 @@ class ProbabilisticPCA(_LowRank):
     mean: Float[Array, "*stack d"]
     loadings: Float[Array, "*stack d r"]
     log_scale: Float[Array, "*stack"]
-
-    def __init__(self, mean, loadings, scale=None, *, log_scale=None):
-        (log_scale,) = logs("ProbabilisticPCA", scale=(scale, log_scale))
-        self.mean, self.loadings, self.log_scale = as_float(mean, loadings, log_scale)

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
 from .._numerics import log_of
-from ._family import POSITIVE, ExponentialFamily, exp_of, logs, one_event, stated, within
+from ._family import POSITIVE, ExponentialFamily, exp_of, one_event, stated, store, within
 from ._moments import FAR
-from ._special import shape_of, stirling
+from ._special import deep_tail, shape_of, stirling
 
 TERMS = 64  # of the series of the lower tail
 
@@ -49,14 +49,14 @@ class Gamma(ExponentialFamily):
     log_shape: Float[Array, "*stack"]
     shape = exp_of("log_shape")
     mean = exp_of("log_mean")
+    log_rate = stated(lambda self: self.log_shape - self.log_mean)
+    rate = exp_of("log_rate")
     width = property(lambda self: 0.5 / self.shape)
 
     def __init__(self, shape=None, rate=None, *, log_shape=None, log_rate=None):
-        pairs = {"shape": (shape, log_shape), "rate": (rate, log_rate)}
-        self.log_shape, log_rate = logs("Gamma", **pairs)
-        self.log_mean = self.log_shape - log_rate
+        given = store(self, shape=shape, log_shape=log_shape, rate=rate, log_rate=log_rate)
+        self.log_mean = self.log_shape - given["log_rate"]
 
-    rate = stated(lambda self: jnp.exp(self.log_shape - self.log_mean))
     variance = stated(lambda self: jnp.exp(2 * self.log_mean - self.log_shape))
 
     def log_base(self, x) -> Scalar:
@@ -74,7 +74,7 @@ class Gamma(ExponentialFamily):
     def log_cdf(self, x) -> Scalar:
         below = self.cdf(x)
         # Where that has no digits left, by the series of x f(x) / shape, whose terms only fall.
-        deep = below < float(jnp.finfo(below.dtype).tiny) ** 0.5
+        deep = deep_tail(below)
         value = jnp.where(deep, x, self.mean)
         ratio = self.rate * value
         add = lambda total, k: (1 + total * ratio / (self.shape + k), None)

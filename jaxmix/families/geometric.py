@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Scalar
 
 from .._numerics import log_of
-from ._family import TRIALS, ExponentialFamily, logit, sigmoid_of, stated, times, within
+from ._family import TRIALS, ExponentialFamily, sigmoid_of, stated, store, times, within
 
 
 class Trials(NamedTuple):
@@ -39,7 +39,7 @@ class Geometric(ExponentialFamily):
     prob = sigmoid_of("logit")
 
     def __init__(self, prob=None, *, logits=None):
-        self.logit = logit("Geometric", prob, logits)
+        store(self, prob=prob, logits=logits)
 
     mean = stated(lambda self: 1 + jnp.exp(-self.logit))
     variance = stated(lambda self: jnp.exp(-self.logit) * self.mean)

@@ -7,45 +7,29 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Scalar
 
-from .._numerics import log_of, log_shares
-from ._family import (
-    Refittable,
-    as_float,
-    check_one,
-    entrance,
-    exp_of,
-    logit,
-    sigmoid_of,
-    stated,
-    times,
-)
+from .._numerics import log_of
+from ._family import exp_of, sigmoid_of, stated, store, times
 from ._support import whole
-from .categorical import Counts
+from .categorical import Counts, OfOutcomes, Shares, even
 
 
-class _IntegerRange(Refittable):
+class _IntegerRange(OfOutcomes):
     """What families over low, ..., low + size - 1 share: counts of each value."""
 
     low: eqx.AbstractVar[int]
     size: eqx.AbstractVar[int]
     probs = exp_of("log_probs")
     domain = property(lambda self: whole(self.low, self.low + self.size - 1))
+    mean = stated(lambda self: self.low + self._from_low[0])
+    variance = stated(lambda self: self._from_low[1])
 
     @property
-    def log_probs(self) -> Float[Array, "*stack n"]:
-        """Log-probability of each value of the range."""
-        raise NotImplementedError
-
-    @property
-    def mean(self) -> Float[Array, "*stack"]:
-        values = self.low + jnp.arange(self.size, dtype=self.probs.dtype)
-        return jnp.vectorize(jnp.dot, signature="(n),(n)->()")(self.probs, values)
-
-    @property
-    def variance(self) -> Float[Array, "*stack"]:
-        values = self.low + jnp.arange(self.size, dtype=self.probs.dtype)
-        spread = lambda p, m: jnp.dot(p, (values - m) ** 2)
-        return jnp.vectorize(spread, signature="(n),()->()")(self.probs, self.mean)
+    def _from_low(self) -> tuple[Array, Array]:
+        """Mean less the lowest value, and variance."""
+        probs, steps = self.probs, jnp.arange(self.size, dtype=self.log_probs.dtype)
+        mean = probs @ steps
+        spread = lambda p, m: jnp.dot(p, (steps - m) ** 2)
+        return mean, jnp.vectorize(spread, signature="(n),()->()")(probs, mean)
 
     def _index(self, x):
         value, base = self.on_support(x)
@@ -68,11 +52,8 @@ class _IntegerRange(Refittable):
         index, _ = self._index(x)
         return Counts(jnp.ones((), dtype), (index == jnp.arange(self.size)).astype(dtype))
 
-    def expected_log_prob(self, stats: Counts, origin=None) -> Scalar:
-        return jnp.sum(times(stats.outcomes, self.log_probs))
 
-
-class IntegerCategorical(_IntegerRange):
+class IntegerCategorical(Shares, _IntegerRange):
     """Distribution over low, ..., low + n - 1: log p(x) = log probs[x - low], in nats.
 
     Args:
@@ -86,28 +67,17 @@ class IntegerCategorical(_IntegerRange):
         Array(-0.2877, dtype=float32)
     """
 
-    zero_is_valid: ClassVar[bool] = True
-
     logits: Float[Array, "*stack n"]
     low: int = eqx.field(static=True)
-    size: int = eqx.field(static=True)
 
     def __init__(self, probs=None, *, logits=None, low: int = 0):
-        log, probs = entrance("IntegerCategorical", log_of, probs=probs, logits=logits)
-        (probs,) = as_float(probs)
-        self.logits, self.low, self.size = log(probs), low, probs.size
-        check_one(self)
+        store(self, probs=probs, logits=logits)
+        self.low = low
 
     @classmethod
     def template(cls, low: int, high: int) -> Self:
         """A placeholder for a fit over low, ..., high."""
         return cls(jnp.full(high - low + 1, 1 / (high - low + 1)), low=low)
-
-    log_probs = stated(lambda self: jax.nn.log_softmax(self.logits), "n")
-    num_parameters = property(lambda self: self.size - 1)
-
-    def from_stats(self, stats: Counts, origin=None) -> Self:
-        return self._replace(logits=log_shares(stats.outcomes))
 
 
 class SpikeAndSlab(_IntegerRange):
@@ -119,8 +89,7 @@ class SpikeAndSlab(_IntegerRange):
 
     Args:
         spike: the integer that stands out, within the range.
-        prob: its probability, in (0, 1).
-        logits: log(prob / (1 - prob)), any number, instead.
+        prob: its probability, in (0, 1); or `logits`, log(prob / (1 - prob)).
         low: the least value of the range (static).
         size: how many values the range has (static), at least 2.
 
@@ -142,7 +111,7 @@ class SpikeAndSlab(_IntegerRange):
         if size < 2:
             raise ValueError(f"SpikeAndSlab needs a range of two values or more; it got {size}.")
         self.spike = jnp.asarray(spike).astype(int)
-        self.logit = logit("SpikeAndSlab", prob, logits)
+        store(self, prob=prob, logits=logits)
         self.low, self.size = low, size
 
     @classmethod
@@ -175,5 +144,4 @@ class SpikeAndSlab(_IntegerRange):
         return self._replace(spike=spike, logit=log_of(at_spike) - log_of(others))
 
     def floor(self, stats: Counts, share) -> Counts:
-        even = jnp.ones_like(stats.outcomes) * share / self.size
-        return Counts(share * jnp.ones_like(stats.count), even)
+        return even(stats, share)

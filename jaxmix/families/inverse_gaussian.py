@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.scipy.special import log_ndtr, ndtr
 from jaxtyping import Array, Float
 
-from ._family import LOG_2_PI, POSITIVE, ExponentialFamily, Moments, exp_of, logs, stated, within
+from ._family import LOG_2_PI, POSITIVE, ExponentialFamily, Moments, exp_of, stated, store, within
 from ._moments import FAR
 
 
@@ -31,8 +31,7 @@ class InverseGaussian(ExponentialFamily):
     width = property(lambda self: jnp.exp(self.log_mean - self.log_shape))
 
     def __init__(self, mean=None, shape=None, *, log_mean=None, log_shape=None):
-        pairs = {"mean": (mean, log_mean), "shape": (shape, log_shape)}
-        self.log_mean, self.log_shape = logs("InverseGaussian", **pairs)
+        store(self, mean=mean, log_mean=log_mean, shape=shape, log_shape=log_shape)
 
     def log_base(self, x):
         value, base = self.on_support(x)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._family import UNIT, exp_of, logs, made, stated
+from ._family import UNIT, exp_of, made, stated, store
 from ._powers import ByPowers, Powers, best_shape, log_if_held
 from ._special import log_hazard, log_rest
 
@@ -34,7 +34,7 @@ class Kumaraswamy(ByPowers):
     variance = stated(lambda self: self._moment(2) - self._moment(1) ** 2)
 
     def __init__(self, a=None, b=None, *, log_a=None, log_b=None):
-        self.log_a, self.log_b = logs("Kumaraswamy", a=(a, log_a), b=(b, log_b))
+        store(self, a=a, log_a=log_a, b=b, log_b=log_b)
 
     origin = property(lambda self: -self.log_b / self.a)  # where b x^a is 1, as a logarithm
 

@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Array, Float, Key, Scalar
 
 from .._numerics import or_one
-from ._family import Refittable, as_float, exp_of, logs, one_event, stated
+from ._family import Refittable, exp_of, one_event, stated, store
+from ._moments import shifted, weighed_variance
 
 NEAR = 1e-6  # in scales: an event nearer to the old location is tied with it
 
@@ -36,8 +37,7 @@ class Laplace(Refittable):
 
     Args:
         loc: location (mean and median), a scalar.
-        scale: mean absolute deviation, a positive scalar.
-        log_scale: its logarithm, any number, instead.
+        scale: mean absolute deviation, a positive scalar; or `log_scale`, its logarithm.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -53,8 +53,7 @@ class Laplace(Refittable):
     scale = exp_of("log_scale")
 
     def __init__(self, loc, scale=None, *, log_scale=None):
-        (log_scale,) = logs("Laplace", scale=(scale, log_scale))
-        self.loc, self.log_scale = as_float(loc, log_scale)
+        store(self, loc=loc, scale=scale, log_scale=log_scale)
 
     mean = stated(lambda self: self.loc)
     variance = stated(lambda self: 2 * jnp.exp(2 * self.log_scale))
@@ -87,7 +86,7 @@ class Laplace(Refittable):
 
     def _apart(self, stats: Weighed, shift) -> Array:
         """Bounds of the summed absolute residuals about a shifted location, exact at the old one."""
-        square = stats.second - 2 * shift * stats.first + shift * shift * stats.weight
+        square = shifted(stats.weight, stats.first, stats.second, -shift)[1]
         return 0.5 * (square + stats.size) + jnp.abs(stats.tied * shift - stats.place)
 
     def from_stats(self, stats: Weighed, origin=None) -> Self:
@@ -106,21 +105,15 @@ class Laplace(Refittable):
         return jnp.sum(stats.count * log_height - self._apart(stats, shift) / self.scale)
 
     def floor(self, stats: Weighed, share) -> Weighed:
-        zero = jnp.zeros_like(stats.count)
-        # By the weights and not the counts: far from a template's location both are small alike.
-        weight = or_one(stats.weight)
-        variance = (stats.second - stats.first**2 / weight) / weight
-        floor = share * variance
-        none = floor <= 0  # the derivative of the root of 0 is infinite
-        root = jnp.where(none, zero, jnp.sqrt(jnp.where(none, jnp.ones_like(floor), floor)))
-        return Weighed(zero, zero, zero, zero, root, zero, zero)
+        floor = share * weighed_variance(or_one(stats.weight), stats.first, stats.second)
+        # The derivative of the root of 0 is infinite.
+        root = jnp.where(floor > 0, jnp.sqrt(or_one(floor)), jnp.zeros_like(floor))
+        return Weighed(*map(jnp.zeros_like, stats))._replace(size=root)
 
     def recentre(self, stats: Weighed, old, new) -> Weighed:
         shift = old - new
-        first = stats.first + shift * stats.weight
-        second = stats.second + 2 * shift * stats.first + shift * shift * stats.weight
-        place = stats.place + shift * stats.tied
-        return stats._replace(first=first, second=second, place=place)
+        first, second = shifted(stats.weight, stats.first, stats.second, shift)
+        return stats._replace(first=first, second=second, place=stats.place + shift * stats.tied)
 
     def curvature_of_kinks(self, stats: Weighed) -> Self:
         return self._replace(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from . import _factors as of
-from ._family import LOG_2_PI, ExponentialFamily, Moments, as_float, check_one, made, one_event
+from ._family import LOG_2_PI, ExponentialFamily, Moments, made, one_event, store
 from ._moments import OfMoments, mean_and_scatter
 from .multivariate_normal import MultivariateNormal
 
@@ -32,15 +32,15 @@ class MatrixNormal(ExponentialFamily, OfMoments):
     mean: Float[Array, "*stack n p"]
     row_factor: Float[Array, "*stack n n"]
     column_factor: Float[Array, "*stack p p"]
+    forms = of.forms_of("rows", "rows_tril", "row_factor") | of.forms_of(
+        "columns", "columns_tril", "column_factor"
+    )
     rows = property(lambda self: of.covariance_of(self.row_factor))
     columns = property(lambda self: of.covariance_of(self.column_factor))
 
     def __init__(self, mean, rows=None, columns=None, *, rows_tril=None, columns_tril=None):
-        left, rows = of.factor_from("MatrixNormal", rows=rows, rows_tril=rows_tril)
-        right, columns = of.factor_from("MatrixNormal", columns=columns, columns_tril=columns_tril)
-        self.mean, self.row_factor, self.column_factor = as_float(mean, rows, columns)
-        check_one(self)
-        self.row_factor, self.column_factor = left(self.row_factor), right(self.column_factor)
+        forms = {"rows": rows, "rows_tril": rows_tril}
+        store(self, mean=mean, **forms, columns=columns, columns_tril=columns_tril)
 
     @property
     def num_parameters(self) -> int:
@@ -84,6 +84,9 @@ class MatrixNormal(ExponentialFamily, OfMoments):
         row_factor, column_factor = map(of.precision_factor, (rows * unit, columns / unit))
         mean = origin + shift.reshape(self.mean.shape)
         return self._replace(mean=mean, row_factor=row_factor, column_factor=column_factor)
+
+    def on_boundary(self, floor):
+        return self._vector.on_boundary(floor)
 
     def recentre(self, stats, old, new):
         return super().recentre(stats, _flat(old), _flat(new))

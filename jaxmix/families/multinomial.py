@@ -1,7 +1,7 @@
 """The multinomial family of counts of several outcomes."""
 
 import abc
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import equinox as eqx
 import jax
@@ -9,19 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Scalar
 
 from .._log_sums import logsumexp
-from .._numerics import log_of, log_shares
-from ._family import (
-    Domain,
-    ExponentialFamily,
-    as_float,
-    check_one,
-    entrance,
-    one_event,
-    outside,
-    stated,
-)
+from ._family import Domain, ExponentialFamily, one_event, outside, stated, store
 from ._special import deviance, log_factorial_gap
-from .categorical import Counts
+from .categorical import Counts, Shares, even
 
 
 class OfTrials(ExponentialFamily):
@@ -53,7 +43,7 @@ class OfTrials(ExponentialFamily):
         return self.trials * logsumexp(natural.outcomes)
 
 
-class Multinomial(OfTrials):
+class Multinomial(Shares, OfTrials):
     """Distribution of the counts of k outcomes in n trials, in nats.
 
     log p(x) = log(n! / prod x_i!) + sum x_i log probs[i], with the coefficient, so that it adds
@@ -70,17 +60,12 @@ class Multinomial(OfTrials):
         Array(-0.6931, dtype=float32)
     """
 
-    zero_is_valid: ClassVar[bool] = True
-
     logits: Float[Array, "*stack k"]
     trials: int = eqx.field(static=True)
-    size = property(lambda self: self.logits.shape[-1])
 
     def __init__(self, trials: int, probs=None, *, logits=None):
-        log, probs = entrance("Multinomial", log_of, probs=probs, logits=logits)
-        (probs,) = as_float(probs)
-        self.logits, self.trials = log(probs), trials
-        check_one(self)
+        store(self, probs=probs, logits=logits)
+        self.trials = trials
 
     @classmethod
     def template(cls, trials: int, size: int) -> Self:
@@ -92,10 +77,8 @@ class Multinomial(OfTrials):
         words = f"{self.size} counts that add up to {self.trials}"
         return Domain(words, whole=True, low=0, dim=self.size, total=self.trials)
 
-    probs = stated(lambda self: jax.nn.softmax(self.logits), "k")
     mean = stated(lambda self: self.trials * self.probs, "k")
     variance = stated(lambda self: self.mean * (1 - self.probs), "k")
-    num_parameters = property(lambda self: self.size - 1)
 
     def _outcomes(self, x):
         value = one_event(x, (self.size,), self).astype(self.logits.dtype)
@@ -108,11 +91,7 @@ class Multinomial(OfTrials):
         return jnp.sum(outcomes[:, None] == jnp.arange(self.size)[None], axis=0)
 
     def natural(self, origin=None) -> Counts:
-        return Counts(jnp.zeros_like(self.logits[..., 0]), jax.nn.log_softmax(self.logits))
-
-    def from_stats(self, stats: Counts, origin=None) -> Self:
-        return self._replace(logits=log_shares(stats.outcomes))
+        return Counts(jnp.zeros_like(self.logits[..., 0]), self.log_probs)
 
     def floor(self, stats: Counts, share) -> Counts:
-        even = jnp.full_like(stats.outcomes, self.trials / self.size)
-        return Counts(share * jnp.ones_like(stats.count), share * even)
+        return even(stats, share, self.trials)

@@ -10,17 +10,17 @@ from jaxtyping import Array, Float, Key, Scalar
 
 from .._platform import product_precision
 from ._factors import (
+    COVARIANCE,
     HIGHEST,
     covariance_of,
     definite,
-    factor_of,
     inverse_of_lower,
     log_det_of,
     precision_factor,
     precision_of,
     whitener,
 )
-from ._family import LOG_2_PI, Moments, ProductForm, check_one, one_event, stated
+from ._family import LOG_2_PI, Moments, ProductForm, one_event, stated, store
 from ._moments import OfMoments, floor_with_rounding, mean_and_scatter
 from ._pairs import matrix_of_pairs, products_of_pairs, weights_of_pairs
 from ._seen import SeenFull
@@ -39,7 +39,12 @@ class _FullCovariance(ProductForm, OfMoments, SeenFull):
 
     mean: eqx.AbstractVar[Array]
     factor: eqx.AbstractVar[Array]
+    forms = COVARIANCE
     dim = property(lambda self: self.mean.shape[-1])
+
+    def __init__(self, mean, covariance=None, *, scale_tril=None, precision=None, factor=None):
+        forms = {"scale_tril": scale_tril, "precision": precision, "factor": factor}
+        store(self, mean=mean, covariance=covariance, **forms)
 
     @property
     def _factors(self) -> Array:
@@ -97,13 +102,6 @@ class _FullCovariance(ProductForm, OfMoments, SeenFull):
         )
         value = 0.5 * (jnp.sum(whitened**2, -1) - log_det + self.dim * LOG_2_PI)
         return jnp.where(inside, value, jnp.full_like(value, jnp.inf))
-
-    def zero_stats(self) -> Moments:
-        return Moments(
-            jnp.zeros_like(self.mean[..., 0]),
-            jnp.zeros_like(self.mean),
-            jnp.zeros((*self.mean.shape, self.dim), self.mean.dtype),
-        )
 
     def on_boundary(self, floor: Moments):
         # Least variances from the largest precision, which is known to its own digits, each
@@ -179,17 +177,9 @@ class MultivariateNormal(_FullCovariance):
     mean: Float[Array, "*stack d"]
     factor: Float[Array, "*stack d d"]
 
-    def __init__(self, mean, covariance=None, *, scale_tril=None, precision=None, factor=None):
-        self.mean, self.factor = factor_of(
-            "MultivariateNormal", mean,
-            covariance=covariance, scale_tril=scale_tril, precision=precision, factor=factor,
-        )  # fmt: skip
-        check_one(self)
-
     def from_stats(self, stats: Moments, origin=None) -> Self:
         _, shift, scatter = mean_and_scatter(stats)
-        mean = origin + shift
-        return self._replace(mean=mean, factor=precision_factor(scatter))
+        return self._replace(mean=origin + shift, factor=precision_factor(scatter))
 
 
 class TiedMultivariateNormal(_FullCovariance):
@@ -210,12 +200,6 @@ class TiedMultivariateNormal(_FullCovariance):
 
     mean: Float[Array, "*stack d"]
     factor: Float[Array, "*outer d d"]
-
-    def __init__(self, mean, covariance=None, *, scale_tril=None, precision=None, factor=None):
-        self.mean, self.factor = factor_of(
-            "TiedMultivariateNormal", mean,
-            covariance=covariance, scale_tril=scale_tril, precision=precision, factor=factor,
-        )  # fmt: skip
 
     @property
     def is_tied(self) -> bool:

@@ -7,8 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, Scalar
 
-from ._family import COUNT, Refittable, as_float, exp_of, logit, logs, sigmoid_of, stated
-from ._special import deviance, log_factorial_gap, log_lower_beta, log_minus_digamma, stirling
+from ._family import COUNT, Refittable, exp_of, sigmoid_of, stated, store
+from ._special import (
+    deviance,
+    farther,
+    log_factorial_gap,
+    log_lower_beta,
+    log_minus_digamma,
+    stirling,
+)
 
 LIMIT = 1e5  # means of successes beyond which a fit doesn't go: a Poisson, to 1e-10 nats
 
@@ -47,8 +54,8 @@ class NegativeBinomial(Refittable):
     prob = sigmoid_of("logit")
 
     def __init__(self, successes=None, prob=None, *, log_successes=None, logits=None):
-        (log,) = logs("NegativeBinomial", successes=(successes, log_successes))
-        self.log_successes, self.logit = as_float(log, logit("NegativeBinomial", prob, logits))
+        forms = {"successes": successes, "log_successes": log_successes}
+        store(self, **forms, prob=prob, logits=logits)
 
     mean = stated(lambda self: jnp.exp(self.log_successes - self.logit))
     variance = stated(lambda self: self.mean / self.prob)
@@ -84,7 +91,7 @@ class NegativeBinomial(Refittable):
 
     def from_stats(self, stats: Groups, origin=None) -> Self:
         log_mean = jnp.log(stats.total) - jnp.log(stats.count)
-        plain = log_mean - _log_odds_of(stats.excess / stats.total)
+        plain = log_mean - self.log_successes - _log_odds_of(stats.excess / stats.total)
         log_successes = self._next_log_successes(plain, stats, jnp.exp(log_mean))
         log_odds = log_mean - log_successes  # of (1 - prob) / prob
         return self._replace(log_successes=log_successes, logit=-log_odds)
@@ -100,11 +107,8 @@ class NegativeBinomial(Refittable):
         groups = (stats.total - stats.excess) / stats.count
         score = -r * (groups - r * jnp.log1p(mean / r))
         information = 0.5 * (mean / (1 + mean / r)) ** 2 * (r + 0.816) / (r + 0.408)
-        scored = -jnp.log(jnp.clip(1 + score * r / information, 0.25, 2.0))
-        plain = plain - self.log_successes
-        farther = jnp.where(plain > 0, jnp.maximum(plain, scored), jnp.minimum(plain, scored))
-        top = jnp.maximum(self.log_successes, jnp.log(1 + mean) + float(np.log(LIMIT)))
-        return jnp.minimum(self.log_successes + farther, top)
+        top = jnp.log(1 + mean) + float(np.log(LIMIT))
+        return farther(self.log_successes, plain, 1 + score * r / information, top)
 
     def limits(self, stats=None):
         far = self.log_successes > float(np.log(500)) + jnp.log(1 + self.mean)

@@ -6,10 +6,10 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from ._factors import product
-from ._family import LOG_2_PI, Moments, one_event
+from ._family import LOG_2_PI, one_event
 from ._seen import inverse_and_log_det
 from .multivariate_normal import MultivariateNormal
-from .partial_normal import Completed
+from .partial_normal import CompletedFull
 
 
 class NoisyEvent(NamedTuple):
@@ -19,7 +19,7 @@ class NoisyEvent(NamedTuple):
     noise: Array
 
 
-class NoisyNormal(Completed):
+class NoisyNormal(CompletedFull):
     """Normal density of a vector observed with known noise: log p(x | S) = log N(x; mean, V + S).
 
     An event is a `jm.NoisyEvent(x, S)`, in nats; S is given, and not modelled. EM completes what
@@ -34,11 +34,6 @@ class NoisyNormal(Completed):
     """
 
     whole: MultivariateNormal
-
-    def __init__(self, mean, covariance=None, *, scale_tril=None, precision=None, factor=None):
-        self.whole = MultivariateNormal(
-            mean, covariance, scale_tril=scale_tril, precision=precision, factor=factor
-        )
 
     @classmethod
     def template(cls, dim: int) -> Self:
@@ -65,5 +60,4 @@ class NoisyNormal(Completed):
         residual, inverse, _ = self._seen(x)
         gain = product(self.covariance, inverse)
         rest = self.covariance - product(gain, self.covariance)
-        r = product(gain, residual) + (self.mean - origin)
-        return Moments(jnp.ones((), r.dtype), r, r[:, None] * r[None] + rest)
+        return self._stats(self.mean + product(gain, residual), rest, origin)

@@ -38,6 +38,19 @@ class Completed(Refittable):
         return self._replace(whole=self.whole.placed_at(origin))
 
 
+class CompletedFull(Completed):
+    """With a full covariance."""
+
+    def __init__(self, mean, covariance=None, *, scale_tril=None, precision=None, factor=None):
+        forms = {"scale_tril": scale_tril, "precision": precision, "factor": factor}
+        self.whole = MultivariateNormal(mean, covariance, **forms)
+
+    def _stats(self, mean, covariance, origin) -> Moments:
+        """Of a vector of which this mean and covariance are known."""
+        r = mean - origin
+        return Moments(jnp.ones((), r.dtype), r, r[:, None] * r[None, :] + covariance)
+
+
 class _Partial(Completed):
     """What some coordinates of may be missing, which are NaN."""
 
@@ -63,7 +76,7 @@ class _Partial(Completed):
         return Domain(f"a vector of {self.dim} numbers (NaN if missing)", dim=self.dim, nan=True)
 
 
-class PartialNormal(_Partial, SeenFull):
+class PartialNormal(CompletedFull, _Partial, SeenFull):
     """Normal density of a vector in which NaN is a missing coordinate, marginalised exactly.
 
     log p(x) is that of the observed coordinates alone, in nats; 0 where none is. EM uses the
@@ -83,11 +96,6 @@ class PartialNormal(_Partial, SeenFull):
 
     whole: MultivariateNormal | TiedMultivariateNormal
 
-    def __init__(self, mean, covariance=None, *, scale_tril=None, precision=None, factor=None):
-        self.whole = MultivariateNormal(
-            mean, covariance, scale_tril=scale_tril, precision=precision, factor=factor
-        )
-
     @classmethod
     def template(cls, dim: int, *, tied: bool = False) -> Self:
         """A placeholder of this dimension for a fit; `tied` for one covariance for a stack."""
@@ -95,9 +103,7 @@ class PartialNormal(_Partial, SeenFull):
         return one._replace(whole=TiedMultivariateNormal.template(dim)) if tied else one
 
     def stats(self, x, origin=None) -> Moments:
-        mean, covariance = self.completed(one_event(x, (self.dim,), self))
-        r = mean - origin
-        return Moments(jnp.ones((), r.dtype), r, r[:, None] * r[None, :] + covariance)
+        return self._stats(*self.completed(one_event(x, (self.dim,), self)), origin)
 
 
 class PartialDiagonalNormal(_Partial, SeenDiagonal):
@@ -121,20 +127,15 @@ class PartialDiagonalNormal(_Partial, SeenDiagonal):
     log_scale = of_field("whole", "log_scale")
 
     def __init__(self, mean, scale=None, *, log_scale=None):
-        _, given = entrance("PartialDiagonalNormal", scale=scale, log_scale=log_scale)
-        one = jnp.ndim(given) == 0
-        family = SphericalNormal if one else DiagonalNormal
+        forms = {"scale": scale, "log_scale": log_scale}
+        given = forms[entrance("PartialDiagonalNormal", **forms)]
+        family = SphericalNormal if jnp.ndim(given) == 0 else DiagonalNormal
         self.whole = family(mean, scale, log_scale=log_scale)
 
     @classmethod
     def template(cls, dim: int, *, spherical: bool = False) -> Self:
         """A placeholder of this dimension for a fit; `spherical` for one scale."""
         return cls(jnp.zeros(dim), 1.0 if spherical else jnp.ones(dim))
-
-    def _observed(self, x):
-        """What is seen, and residuals there."""
-        seen = ~jnp.isnan(x)
-        return seen, jnp.where(seen, x - self.mean, jnp.zeros_like(x))
 
     def stats(self, x, origin=None) -> Moments:
         seen, residual = self._observed(one_event(x, (self.dim,), self))

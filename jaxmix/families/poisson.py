@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Scalar
 
-from .._numerics import as_float, log_of
-from ._family import COUNT, ExponentialFamily, Total, entrance, exp_of
+from .._numerics import log_of
+from ._family import COUNT, ExponentialFamily, Total, exp_of, store
 from ._special import deviance, log_factorial_gap
 
 
@@ -15,8 +15,7 @@ class Poisson(ExponentialFamily):
     """Poisson density of a count 0, 1, ...: log p(x) = x log(rate) - rate - log x!, in nats.
 
     Args:
-        rate: the mean, a non-negative scalar; at 0 every count is 0.
-        log_rate: its logarithm, any number, instead.
+        rate: the mean, a non-negative scalar; at 0 every count is 0; or `log_rate`, its logarithm.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -31,8 +30,7 @@ class Poisson(ExponentialFamily):
     rate = mean = variance = exp_of("log_rate")
 
     def __init__(self, rate=None, *, log_rate=None):
-        log, rate = entrance("Poisson", log_of, rate=rate, log_rate=log_rate)
-        self.log_rate = log(*as_float(rate))
+        store(self, rate=rate, log_rate=log_rate)
 
     def log_base(self, x) -> Scalar:
         value, base = self.on_support(x)

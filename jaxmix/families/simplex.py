@@ -11,13 +11,12 @@ from ._family import (
     UNIT,
     Domain,
     ExponentialFamily,
-    check_one,
     exp_of,
-    logs,
     newton_maximum,
     one_event,
     outside,
     stated,
+    store,
 )
 from ._special import deviance, log_lower_beta, log_minus_digamma, stirling, trigamma
 
@@ -144,7 +143,7 @@ class Beta(_Concentrations):
     b = exp_of("log_b")
 
     def __init__(self, a=None, b=None, *, log_a=None, log_b=None):
-        self.log_a, self.log_b = logs("Beta", a=(a, log_a), b=(b, log_b))
+        store(self, a=a, log_a=log_a, b=b, log_b=log_b)
 
     mean = stated(lambda self: jax.nn.sigmoid(self.log_a - self.log_b))
     variance = stated(lambda self: self.mean * (1 - self.mean) / (self.a + self.b + 1))
@@ -192,9 +191,7 @@ class Dirichlet(_Concentrations):
     dim = property(lambda self: self.log_concentration.shape[-1])
 
     def __init__(self, concentration=None, *, log_concentration=None):
-        pair = concentration, log_concentration
-        (self.log_concentration,) = logs("Dirichlet", concentration=pair)
-        check_one(self)
+        store(self, concentration=concentration, log_concentration=log_concentration)
 
     @property
     def domain(self) -> Domain:

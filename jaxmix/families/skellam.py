@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from .._numerics import log_of, times
 from ._bessel import expected_counts, log_mass_of_difference
-from ._family import Domain, Refittable, exp_of, logs, stated
+from ._family import Domain, Refittable, exp_of, stated, store
 
 LONE = 9.2  # log 1e4
 
@@ -41,7 +41,7 @@ class Skellam(Refittable):
     variance = stated(lambda self: self.up + self.down)
 
     def __init__(self, up=None, down=None, *, log_up=None, log_down=None):
-        self.log_up, self.log_down = logs("Skellam", up=(up, log_up), down=(down, log_down))
+        store(self, up=up, log_up=log_up, down=down, log_down=log_down)
 
     def log_prob(self, x):
         value, base = self.on_support(x)

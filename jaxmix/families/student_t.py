@@ -8,12 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, Scalar
 
-from .._numerics import or_one
-from ._family import LOG_2_PI, Refittable, as_float, exp_of, logs, one_event
-from ._moments import at_floor
-from ._special import log_lower_beta, log_minus_digamma, shape_of, stirling
+from ._family import LOG_2_PI, Refittable, exp_of, one_event, store
+from ._moments import at_floor, shifted, weighed_variance
+from ._special import farther, log_minus_digamma, shape_of, stirling
 
 LIMIT = 1e5  # degrees of freedom beyond which a fit doesn't go: a normal, to 1e-10 nats
+REACH = 40.0  # nats below an event's density, beyond which nothing is left of a tail
+# Of the unit interval, Gauss's with all powers of x to a third: for tails from exponential to normal.
+NODES, SIZES = (0.5 * a for a in np.polynomial.legendre.leggauss(64))
+NODES, SIZES = (NODES + 0.5) ** 3, 3 * SIZES * (NODES + 0.5) ** 2
 
 
 class LatentScales(NamedTuple):
@@ -60,10 +63,7 @@ class StudentT(Refittable):
     def __init__(
         self, df=None, loc=None, scale=None, *, log_df=None, log_scale=None, fixed_df: bool = False
     ):
-        stored = logs("StudentT", df=(df, log_df), scale=(scale, log_scale))
-        if loc is None:
-            raise TypeError("StudentT takes a location `loc`; none was given.")
-        self.loc, self.log_df, self.log_scale = as_float(loc, *stored)
+        store(self, df=df, log_df=log_df, loc=loc, scale=scale, log_scale=log_scale)
         self.fixed_df = fixed_df
 
     @classmethod
@@ -108,45 +108,26 @@ class StudentT(Refittable):
         series = square * (1 - square * (1 / 2 - square * (1 / 3 - square / 4)))
         return jnp.where(far, 2 * (log - log_unit), jnp.where(small, series, log))
 
-    def cdf(self, x) -> Scalar:
-        z = (x - self.loc) * jnp.exp(-self.log_scale)
-        ratio, half = jnp.abs(z) / jnp.sqrt(self.df), jnp.full_like(z, 0.5)
-        # Near the centre by what lies nearer to it: 1 less a square that is lost in the sum.
-        near = ratio < 1
-        square = jnp.where(near & (z != 0), ratio, jnp.full_like(z, 0.5)) ** 2
-        inner = jax.lax.betainc(half, 0.5 * self.df, square / (1 + square))
-        outer = 1 / jnp.where(near, jnp.ones_like(z), ratio)
-        outer = jax.lax.betainc(0.5 * self.df, half, outer * outer / (1 + outer * outer))
-        tail = 0.5 * jnp.where(near, 1 - inner, outer)
-        all_but_normal = self.df > float(jnp.finfo(z.dtype).eps) ** -0.25
-        tail = jnp.where(all_but_normal, jax.scipy.special.ndtr(-self._score(x)), tail)
-        # At the centre by the density, whose derivative the incomplete beta function hides.
-        centre = jnp.abs(z) < float(jnp.finfo(z.dtype).eps) ** 0.5
-        rise = (x - self.loc) * jnp.exp(self.log_prob(x))
-        return jnp.where(centre, 0.5 + rise, jnp.where(z < 0, tail, 1 - tail))
-
-    def _score(self, x):
-        """The number beyond which a normal has as large a tail, all but exactly at large df.
-
-        There the log Gammas of an incomplete beta function cost it its digits. Hill 1970
-        (Algorithm 395, doi:10.1145/355598.355599).
-        """
-        a = self.df - 0.5
-        b = 48 * a * a
-        y = a * self._log1p_square(x - self.loc)
-        y = jnp.where(y > 0, y, jnp.ones_like(y))
-        less = ((-0.4 * y - 3.3) * y - 24) * y - 85.5
-        return ((less / (0.8 * y * y + 100 + b) + y + 3) / b + 1) * jnp.sqrt(y)
-
     def log_cdf(self, x) -> Scalar:
-        # Half an incomplete beta function at 1 / (1 + z^2 / df) in either tail.
-        size = jnp.abs(x - self.loc)
-        a, far = 0.5 * self.df, or_one(size)
-        share = jnp.maximum(jnp.exp(-self._log1p_square(far)), jnp.finfo(far.dtype).tiny)
-        head = self.log_prob(self.loc + far) + jnp.log(far) - jnp.log(a)
-        both = 2 * self.cdf(self.loc - size)
-        tail = log_lower_beta(both, head, a, jnp.full_like(a, 0.5), share) - float(np.log(2))
-        return jnp.where(x < self.loc, tail, jnp.log1p(-jnp.exp(tail)))
+        """By quadrature, outwards from the event, of cosh(u)^-df, sqrt(df) sinh(u) = |z|."""
+        residual = x - self.loc
+        size = jnp.where(residual < 0, -residual, residual) * jnp.exp(-self.log_scale)
+        size = size * jnp.exp(-0.5 * self.log_df)
+        size = jnp.minimum(size, 1 / float(jnp.finfo(size.dtype).eps))
+        length = jnp.hypot(size, jnp.ones_like(size))
+        slope, rest, reach = size / length, 1 / length**2, REACH / self.df  # slope = tanh(u)
+        end = (jnp.sqrt(slope**2 - rest * jnp.expm1(-2 * reach)) - slope) / (1 + slope)
+        end = jax.lax.stop_gradient(reach + jnp.log1p(end))
+        nodes, sizes = (jnp.asarray(a, size.dtype) for a in (NODES, SIZES))
+        step = end * nodes
+        near = step < 1
+        short = jnp.where(near, step, jnp.ones_like(step))
+        fall = jnp.log1p(2 * jnp.sinh(0.5 * short) ** 2 + slope * jnp.sinh(short))
+        far = step + jnp.log(0.5 * (1 + slope + (1 - slope) * jnp.exp(-2 * step)))
+        total = end * jnp.sum(sizes * jnp.exp(-self.df * jnp.where(near, fall, far)))
+        unit = self.log_scale + 0.5 * (self.log_df + self._log1p_square(residual))
+        tail = self.log_prob(x) + unit + jnp.log(total)
+        return jnp.where(residual < 0, tail, jnp.log1p(-jnp.exp(tail)))
 
     def sample(self, key: Key[Array, ""]) -> Scalar:
         draw = jax.random.t(key, self.df, (), self.loc.dtype)
@@ -199,32 +180,25 @@ class StudentT(Refittable):
         plain = jnp.log(2 * shape_of(gap)) - self.log_df
         score = 0.5 * self.df**2 * (gap - log_minus_digamma(0.5 * self.df))
         share = 1 + score * self.df * (1 + 1.8 / self.df) ** 2 / 3.5
-        scored = -jnp.log(jnp.clip(share, 0.25, 2.0))
-        farther = jnp.where(plain > 0, jnp.maximum(plain, scored), jnp.minimum(plain, scored))
-        top = jnp.maximum(self.log_df, float(np.log(LIMIT)))  # as good as infinite
-        return jnp.minimum(self.log_df + farther, top)
+        return farther(self.log_df, plain, share, float(np.log(LIMIT)))
 
     def limits(self, stats=None):
         return {} if self.fixed_df else {"log_df": self.log_df > float(np.log(1e3))}
 
     def expected_log_prob(self, stats: LatentScales, origin=None) -> Scalar:
         shift = self.loc - origin
-        square = stats.second - 2 * shift * stats.first + shift * shift * stats.precision
+        square = shifted(stats.precision, stats.first, stats.second, -shift)[1]
         k = 0.5 * self.df
         normal = -0.5 * jnp.exp(-2 * self.log_scale) * square - self.log_scale * stats.count
         return jnp.sum(normal + stirling(k) * stats.count - k * stats.gap)
 
     def floor(self, stats: LatentScales, share) -> LatentScales:
-        zero = jnp.zeros_like(stats.count)
-        # By the precisions and not the counts: far from a template's location both are small alike.
-        variance = (stats.second - stats.first**2 / stats.precision) / stats.precision
-        return LatentScales(zero, zero, zero, share * variance, zero)
+        variance = weighed_variance(stats.precision, stats.first, stats.second)
+        return LatentScales(*map(jnp.zeros_like, stats))._replace(second=share * variance)
 
     def recentre(self, stats: LatentScales, old, new) -> LatentScales:
-        shift = old - new
-        first = stats.first + shift * stats.precision
-        second = stats.second + 2 * shift * stats.first + shift * shift * stats.precision
-        return LatentScales(stats.count, stats.precision, first, second, stats.gap)
+        first, second = shifted(stats.precision, stats.first, stats.second, old - new)
+        return stats._replace(first=first, second=second)
 
     def on_boundary(self, floor: LatentScales):
         return at_floor(jnp.exp(2 * self.log_scale), floor.second, self.loc)

@@ -13,7 +13,6 @@ from .._refittable import Moments
 from ._between import NormalBetween, middle
 from ._entrances import stated
 from ._moments import mean_and_scatter
-from ._special import LOG_2_PI
 from ._support import outside, within
 from ._window import Window, fall, log_integral, window
 
@@ -25,8 +24,7 @@ class TruncatedNormal(NormalBetween, ExponentialFamily):
 
     Args:
         loc: location of the normal before truncation, a scalar.
-        scale: its standard deviation, a positive scalar.
-        log_scale: its logarithm, any number, instead.
+        scale: its standard deviation, a positive scalar; or `log_scale`, its logarithm.
         low: lower end (static), may be -inf.
         high: upper end (static), may be inf.
 
@@ -37,46 +35,34 @@ class TruncatedNormal(NormalBetween, ExponentialFamily):
     """
 
     reparametrised: ClassVar[bool] = True
-    _middle = property(lambda self: middle(self.low, self.high))
-    _finite = property(lambda self: (bool(np.isfinite(self.low)), bool(np.isfinite(self.high))))
-
-    def _window(self, low=None, high=None) -> Window:
-        """The interval, or a part of it, as the normal density sees it."""
-        ends = (self.low if low is None else low), (self.high if high is None else high)
-        finite = (self._finite[0] or low is not None, self._finite[1] or high is not None)
-        return window(self.loc, self.scale, *ends, finite)
-
-    def log_mass(self) -> Float[Array, "*stack"]:
-        """Logarithm of the mass of the interval under the whole normal."""
-        seen = self._window()
-        return log_integral(seen, self._finite) - 0.5 * seen.slope**2 - 0.5 * LOG_2_PI
+    _window = property(lambda self: window(self.loc, self.scale, self.low, self.high))
 
     def _slopes(self, seen: Window):
         """What the mean is from the window's place, negative, and how it moves with the slope."""
-        level = lambda slope: log_integral(seen._replace(slope=slope), self._finite)
+        level = lambda slope: log_integral(seen._replace(slope=slope))
         once = lambda slope: jax.jvp(level, (slope,), (jnp.ones_like(slope),))[1]
         return jax.jvp(once, (seen.slope,), (jnp.ones_like(seen.slope),))
 
     @property
     def mean(self) -> Float[Array, "*stack"]:
-        seen = self._window()
+        seen = self._window
         return seen.place - self.scale * self._slopes(seen)[0]
 
-    variance = stated(lambda self: self.scale**2 * self._slopes(self._window())[1])
-    origin = property(lambda self: self._window().place)
+    variance = stated(lambda self: self.scale**2 * self._slopes(self._window)[1])
+    origin = property(lambda self: self._window.place)
 
     def log_prob(self, x) -> Scalar:
         value, base = self.on_support(x)
-        seen = self._window()
-        height = fall(seen, (value - seen.place) / self.scale) - log_integral(seen, self._finite)
+        seen = self._window
+        height = fall(seen, (value - seen.place) / self.scale) - log_integral(seen)
         return height - self.log_scale + base
 
     def log_cdf(self, x) -> Scalar:
-        inside, whole = x > self.low, self._window()
-        part = self._window(high=jnp.where(inside, x, self._middle))
-        finite = (self._finite[0], True)
-        below = fall(whole, (part.place - whole.place) / self.scale) + log_integral(part, finite)
-        below = jnp.minimum(below - log_integral(whole, self._finite), 0)
+        inside, whole = x > self.low, self._window
+        end = jnp.where(inside, x, middle(self.low, self.high))
+        part = window(self.loc, self.scale, self.low, end)
+        below = fall(whole, (part.place - whole.place) / self.scale) + log_integral(part)
+        below = jnp.minimum(below - log_integral(whole), 0)
         return jnp.where(inside, below, outside(jnp.asarray(False), x))
 
     def sample(self, key: Key[Array, ""]) -> Scalar:
@@ -89,8 +75,8 @@ class TruncatedNormal(NormalBetween, ExponentialFamily):
 
     def natural(self, origin=None) -> Moments:
         precision = jnp.exp(-2 * self.log_scale)
-        seen = self._window()
-        head = fall(seen, (origin - seen.place) / self.scale) - log_integral(seen, self._finite)
+        seen = self._window
+        head = fall(seen, (origin - seen.place) / self.scale) - log_integral(seen)
         return Moments(head - self.log_scale, precision * (self.loc - origin), -0.5 * precision)
 
     def log_normaliser(self, natural: Moments, origin=None) -> Scalar:
@@ -100,10 +86,10 @@ class TruncatedNormal(NormalBetween, ExponentialFamily):
 
     def _log_total(self, slope, scale, origin, unit) -> Array:
         """Log of the integral of exp(slope r - (r / scale)^2 / 2), r = (x - origin) / unit."""
-        ends = (self.low - origin) / unit, (self.high - origin) / unit
-        seen = window(slope * scale * scale, scale, *ends, self._finite)
+        ends = [(a - origin) / unit if np.isfinite(a) else a for a in (self.low, self.high)]
+        seen = window(slope * scale * scale, scale, *ends)
         level = slope * seen.place - 0.5 * (seen.place / scale) ** 2
-        return level + jnp.log(scale) + log_integral(seen, self._finite)
+        return level + jnp.log(scale) + log_integral(seen)
 
     def from_stats(self, stats: Moments, origin=None) -> Self:
         _, mean, variance = mean_and_scatter(stats)
@@ -124,6 +110,3 @@ class TruncatedNormal(NormalBetween, ExponentialFamily):
     def limits(self, stats=None):
         # Of an exponential density the divergence is (variance / scale^2)^2 / 2, of a uniform a tenth.
         return {"log_scale": self.variance < 1.4e-3 * jnp.exp(2 * self.log_scale)}
-
-    def on_boundary(self, floor: Moments):
-        return jnp.exp(2 * self.log_scale) <= 2 * floor.second

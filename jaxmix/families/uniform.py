@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
-from ._family import Refittable, Total, as_float, one_event, outside, stated
+from ._family import Refittable, Total, one_event, outside, stated, store
 
 
 class Uniform(Refittable):
@@ -31,7 +31,7 @@ class Uniform(Refittable):
     high: Float[Array, "*stack"]
 
     def __init__(self, low, high):
-        self.low, self.high = as_float(low, high)
+        store(self, low=low, high=high)
 
     @classmethod
     def template(cls, low=0.0, high=1.0) -> Self:

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
-from ._directions import Direction, Directions, above, carried, until_taken
-from ._family import as_float, logs, one_event
+from ._directions import Direction, Directions, above
+from ._family import one_event, store
 
 
 class VonMises(Direction):
@@ -17,8 +17,7 @@ class VonMises(Direction):
 
     Args:
         loc: mean direction, an angle.
-        concentration: kappa, a positive scalar.
-        log_concentration: its logarithm, any number, instead.
+        concentration: kappa, a positive scalar; or `log_concentration`, its logarithm.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -34,8 +33,8 @@ class VonMises(Direction):
     dim: ClassVar[int] = 2
 
     def __init__(self, loc, concentration=None, *, log_concentration=None):
-        (log,) = logs("VonMises", concentration=(concentration, log_concentration))
-        self.loc, self.log_concentration = as_float(loc, log)
+        forms = {"concentration": concentration, "log_concentration": log_concentration}
+        store(self, loc=loc, **forms)
 
     def log_prob(self, x: Float[Array, ""]) -> Scalar:
         x = one_event(x, (), self)
@@ -74,27 +73,8 @@ class VonMises(Direction):
         return Directions(stats.count, shift, stats.bend + straight * less + stats.shift * sine)
 
     def sample(self, key: Key[Array, ""]) -> Scalar:
-        """By rejection from a wrapped Cauchy (Best and Fisher 1979), in [-pi, pi).
-
-        Its derivative is the implicit one (Figurnov, Mohamed and Mnih 2018, arXiv 1805.08498).
-        """
-        kappa, dtype = jax.lax.stop_gradient(self.concentration), self.loc.dtype
-        tau = 1 + jnp.sqrt(1 + 4 * kappa * kappa)
-        rho = (tau - jnp.sqrt(2 * tau)) / (2 * kappa)
-        # At a small concentration rho loses its digits, and is kappa / 2.
-        rho = jnp.where(kappa > 0.02, rho, 0.5 * kappa)
-        r = (1 + rho * rho) / (2 * rho)
-
-        def attempt(k_angle, k_accept):
-            turn = jnp.pi * (2 * jax.random.uniform(k_angle, (), dtype) - 1)
-            cosine = jnp.cos(turn)
-            f = (1 + r * cosine) / (r + cosine)
-            c = kappa * (r - f)
-            level = jax.random.uniform(k_accept, (), dtype)
-            taken = (c * (2 - c) - level > 0) | (jnp.log(c / level) + 1 - c >= 0)
-            sign = jnp.where(turn < 0, -jnp.ones_like(f), jnp.ones_like(f))
-            return sign * jnp.arccos(jnp.clip(f, -1, 1)), taken
-
-        angle = until_taken(key, attempt, dtype)
-        angle = carried(jax.lax.stop_gradient(angle), self.concentration, 2)
+        """In [-pi, pi)."""
+        k_angle, k_side = jax.random.split(key)
+        angle = self._draw_angle(k_angle)
+        angle = jnp.where(jax.random.bernoulli(k_side), angle, -angle)
         return jnp.mod(angle + self.loc + jnp.pi, 2 * jnp.pi) - jnp.pi

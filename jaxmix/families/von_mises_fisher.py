@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
-from ._directions import Direction, Directions, above, carried, until_taken
-from ._family import Domain, as_float, logs, one_event, outside
+from ._directions import Direction, Directions, above
+from ._family import Domain, Form, one_event, outside, store
 
 
 class VonMisesFisher(Direction):
@@ -18,8 +18,7 @@ class VonMisesFisher(Direction):
 
     Args:
         mean_direction: vector (d,), d >= 2, of any length but 0; it is normalised.
-        concentration: kappa, a positive scalar.
-        log_concentration: its logarithm, any number, instead.
+        concentration: kappa, a positive scalar; or `log_concentration`, its logarithm.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -34,15 +33,16 @@ class VonMisesFisher(Direction):
     direction: Float[Array, "*stack d"]
     log_concentration: Float[Array, "*stack"]
     dim = property(lambda self: self.direction.shape[-1])
+    mean_direction = Form(
+        "direction", lambda a: a / jnp.sqrt(jnp.sum(a * a, -1, keepdims=True)), lambda a: a,
+        "The direction as a unit vector (d,).",
+    )  # fmt: skip
 
     def __init__(self, mean_direction, concentration=None, *, log_concentration=None):
-        (log,) = logs("VonMisesFisher", concentration=(concentration, log_concentration))
-        self.direction, self.log_concentration = as_float(mean_direction, log)
-        if self.direction.ndim != 1 or self.direction.shape[0] < 2:
-            raise ValueError(
-                "VonMisesFisher takes a direction (d,) of two coordinates or more; it was given "
-                f"shape {self.direction.shape}. For a stack, jax.vmap the class."
-            )
+        forms = {"concentration": concentration, "log_concentration": log_concentration}
+        store(self, mean_direction=mean_direction, **forms)
+        if self.dim < 2:
+            raise ValueError("VonMisesFisher takes a direction of two coordinates or more; got 1.")
 
     @classmethod
     def template(cls, dim: int) -> Self:
@@ -54,11 +54,6 @@ class VonMisesFisher(Direction):
         return Domain(
             f"a vector of {self.dim} numbers of length 1", low=-1.001, high=1.001, dim=self.dim
         )
-
-    @property
-    def mean_direction(self) -> Float[Array, "*stack d"]:
-        square = jnp.sum(self.direction**2, -1, keepdims=True)
-        return self.direction / jnp.sqrt(square)
 
     def placed_at(self, origin) -> Self:
         return self._replace(direction=origin)
@@ -129,32 +124,10 @@ class VonMisesFisher(Direction):
         return Directions(stats.count, shift, stats.bend + jnp.sum(stats.shift * apart, -1) + half)
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, " d"]:
-        """By rejection of the angle to the mean direction (Wood 1994), then an even turn.
-
-        In the concentration the angle has its implicit derivative (Figurnov et al. 2018).
-        """
         k_angle, k_turn = jax.random.split(key)
-        mean, less = self.mean_direction, jax.lax.stop_gradient(self._draw_bend(k_angle))
-        angle = carried(2 * jnp.arcsin(jnp.sqrt(0.5 * less)), self.concentration, self.dim)
-        less = 2 * jnp.sin(0.5 * angle) ** 2
+        mean, angle = self.mean_direction, self._draw_angle(k_angle)
         turn = jax.random.normal(k_turn, mean.shape, mean.dtype)
         turn = turn - mean * jnp.dot(turn, mean)
         turn = turn / jnp.sqrt(jnp.sum(turn * turn))
-        drawn = (1 - less) * mean + jnp.sqrt(less * (2 - less)) * turn
+        drawn = jnp.cos(angle) * mean + jnp.sin(angle) * turn
         return drawn / jnp.sqrt(jnp.sum(drawn * drawn))
-
-    def _draw_bend(self, key):
-        """1 less the cosine of the angle to the mean direction."""
-        kappa, rest = jax.lax.stop_gradient(self.concentration), float(self.dim - 1)
-        b = rest / (2 * kappa + jnp.sqrt(4 * kappa**2 + rest * rest))
-        x = (1 - b) / (1 + b)
-        top = kappa * x + rest * jnp.log1p(-x * x)
-        dtype = kappa.dtype
-
-        def attempt(k_beta, k_accept):
-            z = jax.random.beta(k_beta, 0.5 * rest, 0.5 * rest, (), dtype)
-            less = 2 * b * z / (1 - (1 - b) * z)
-            level = kappa * (1 - less) + rest * jnp.log1p(-x * (1 - less)) - top
-            return less, level >= jnp.log(jax.random.uniform(k_accept, (), dtype))
-
-        return until_taken(key, attempt, dtype)

@@ -6,9 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._family import POSITIVE, Domain, exp_of, logs, made, stated
+from ._family import POSITIVE, Domain, exp_of, made, stated, store
 from ._powers import ByPowers, Powers, best_shape, log_if_held
-from ._special import log_one_less_exp
 
 
 class Weibull(ByPowers):
@@ -37,8 +36,7 @@ class Weibull(ByPowers):
     origin = property(lambda self: self.log_scale)  # pyright: ignore[reportAssignmentType]
 
     def __init__(self, shape=None, scale=None, *, log_shape=None, log_scale=None):
-        pairs = {"shape": (shape, log_shape), "scale": (scale, log_scale)}
-        self.log_shape, self.log_scale = logs("Weibull", **pairs)
+        store(self, shape=shape, log_shape=log_shape, scale=scale, log_scale=log_scale)
 
     mean = stated(lambda self: self.scale * jnp.exp(jax.lax.lgamma(1 + 1 / self.shape)))
 
@@ -57,7 +55,10 @@ class Weibull(ByPowers):
         return self.log_shape - jnp.log(value) + power - jnp.exp(power) + base
 
     def log_cdf(self, x):
-        return log_one_less_exp(self.shape * (jnp.log(x) - self.log_scale))
+        log_y = self.shape * (jnp.log(x) - self.log_scale)  # of 1 - exp(-y), however small y is
+        small, y = log_y < -10, jnp.exp(log_y)
+        safe = jnp.where(small, jnp.ones_like(y), y)
+        return jnp.where(small, log_y - 0.5 * y, jnp.log(-jnp.expm1(-safe)))
 
     def sample(self, key):
         draw = jax.random.exponential(key, (), self.log_shape.dtype)

@@ -7,7 +7,7 @@ from jax.scipy.special import multigammaln
 from jaxtyping import Array, Float
 
 from . import _factors as of
-from ._family import ExponentialFamily, as_float, check_one, entrance, made, newton_maximum, within
+from ._family import ExponentialFamily, made, newton_maximum, store, within
 from ._special import scatter_head
 
 
@@ -36,6 +36,7 @@ class Wishart(ExponentialFamily):
     triangular, width_in = ("factor",), "log_det"
     log_excess: Float[Array, "*stack"]
     factor: Float[Array, "*stack d d"]
+    forms = of.forms_of("scale", "scale_tril") | {"df": ("log_excess", lambda df: df)}
     dim = property(lambda self: self.factor.shape[-1])
     df = property(lambda self: self.dim - 1 + jnp.exp(self.log_excess))
     mean = property(lambda self: of.covariance_of(self.factor))
@@ -44,12 +45,9 @@ class Wishart(ExponentialFamily):
     _head = property(lambda self: scatter_head(self.log_excess, self.dim))
 
     def __init__(self, df=None, scale=None, *, log_excess=None, scale_tril=None):
-        excess = lambda df: jnp.log(df - self.dim + 1)
-        log, df = entrance("Wishart", excess, df=df, log_excess=log_excess)
-        store, scale = of.factor_from("Wishart", scale=scale, scale_tril=scale_tril)
-        self.log_excess, self.factor = df, scale = as_float(df, scale)
-        check_one(self)
-        self.log_excess, self.factor = log(df), store(scale)
+        store(self, df=df, log_excess=log_excess, scale=scale, scale_tril=scale_tril)
+        if log_excess is None:
+            self.log_excess = jnp.log(self.log_excess - self.dim + 1)
         upper = of.whitener(self.factor) / jnp.sqrt(self.df)[..., None, None]
         self.factor = of.mapped_diagonal(jnp.log, upper)
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .. import _loops
-from ._family import TRIALS, ExponentialFamily, Total, as_float, entrance, stated, within
+from ._family import TRIALS, ExponentialFamily, Form, Total, store, within
 from ._special import log_zeta
 
 
@@ -25,12 +25,12 @@ class Zeta(ExponentialFamily):
 
     domain = TRIALS
     log_excess: Float[Array, "*stack"]
-    exponent = stated(lambda self: 1 + jnp.exp(self.log_excess))
+    exponent = Form(
+        "log_excess", lambda log: 1 + jnp.exp(log), lambda s: jnp.log(s - 1), "s, above 1."
+    )
 
     def __init__(self, exponent=None, *, log_excess=None):
-        log = lambda exponent: jnp.log(exponent - 1)
-        stored, value = entrance("Zeta", log, exponent=exponent, log_excess=log_excess)
-        self.log_excess = stored(*as_float(value))
+        store(self, exponent=exponent, log_excess=log_excess)
 
     @property
     def mean(self) -> Float[Array, "*stack"]:

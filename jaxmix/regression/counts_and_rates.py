@@ -1,6 +1,6 @@
 """Regressions of a truth value, a count and a positive number."""
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._numerics import as_float
-from ..families._entrances import exp_of, logs
+from ..families._entrances import exp_of, store
 from ..families._special import stirling
 from ..families._support import COUNT, POSITIVE, TRUTH
 from ..families.bernoulli import Bernoulli
@@ -30,15 +29,8 @@ class _OnePredictor(GeneralisedLinear):
     offset: bool = eqx.field(static=True)
 
     def __init__(self, coefficients, intercept, *, offset: bool = False):
-        self.coefficients, self.intercept = as_float(coefficients, intercept)
+        store(self, coefficients=coefficients, intercept=intercept)
         self.offset = offset
-
-    @classmethod
-    def template(cls, num_features: int, *, offset: bool = False) -> Self:
-        """A placeholder for a fit."""
-        shapes = (1.0,) * len(cls.shapes)
-        make: Any = cls
-        return make(jnp.zeros(num_features), 0.0, *shapes, offset=offset)
 
     def predictor(self, x: Float[Array, " p"], offset: Any = 0.0) -> Array:
         """The linear predictor at covariates, offset included."""
@@ -131,8 +123,8 @@ class GammaRegression(_OnePredictor):
     def __init__(
         self, coefficients, intercept, shape=None, *, log_shape=None, offset: bool = False
     ):
-        (log,) = logs("GammaRegression", shape=(shape, log_shape))
-        self.coefficients, self.intercept, self.log_shape = as_float(coefficients, intercept, log)
+        forms = {"shape": shape, "log_shape": log_shape}
+        store(self, coefficients=coefficients, intercept=intercept, **forms)
         self.offset = offset
 
     def local_log_prob(self, y, eta, shapes):
@@ -178,9 +170,8 @@ class NegativeBinomialRegression(_OnePredictor):
     def __init__(
         self, coefficients, intercept, successes=None, *, log_successes=None, offset: bool = False
     ):
-        (log,) = logs("NegativeBinomialRegression", successes=(successes, log_successes))
-        taken = as_float(coefficients, intercept, log)
-        self.coefficients, self.intercept, self.log_successes = taken
+        forms = {"successes": successes, "log_successes": log_successes}
+        store(self, coefficients=coefficients, intercept=intercept, **forms)
         self.offset = offset
 
     def local_log_prob(self, y, eta, shapes):

@@ -2,15 +2,37 @@
 
 from collections.abc import Callable
 from collections.abc import Sequence as Many
-from typing import Any
+from typing import Any, Self
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .identified import check_design, numbered
+from .._refittable import Refittable
+from .identified import check_design
 
 EVENT = "(y, x), a response and its vector of covariates"
+
+
+class Regressed(Refittable):
+    """The base of regressions: coefficients of covariates, and an intercept; maybe an offset."""
+
+    coefficients: eqx.AbstractVar[Array]
+    intercept: eqx.AbstractVar[Array]
+    num_features = property(lambda self: self.coefficients.shape[-1])
+
+    @classmethod
+    def template(cls, num_features: int, *, offset: bool = False) -> Self:
+        """A placeholder for a fit."""
+        return super().template(num_features)._replace(offset=offset)
+
+    def check_rows(self, rows: Any, names: Many[str] | None = None) -> None:
+        """Refuse rows of covariates that determine one another."""
+        check_design(rows[1], names)
+
+    def stats(self, x: Any, origin: Any = None) -> Any:
+        return jax.grad(self.pair)(self.zero_stats(), x, origin)
 
 
 def taken_apart(event: Any, num_features: int, offset: bool, dtype) -> tuple[Any, Array, Array]:
@@ -57,11 +79,6 @@ def chunk_with_intercept(take: Callable, events: Any) -> tuple[Any, Float[Array,
     *others, x = jax.vmap(take)(events)
     ones = jnp.ones((1, x.shape[0]), x.dtype)
     return others[0] if len(others) == 1 else others, jnp.concatenate([x.T, ones])
-
-
-def refuse_rows(rows: Any, names: Many[str] | None = None) -> None:
-    """Refuse rows of covariates that determine one another."""
-    check_design(rows[1], numbered(rows[1].shape[1]) if names is None else names)
 
 
 def joined(coefficients: Float[Array, "*s p"], intercept: Float[Array, "*s"]) -> Array:

@@ -69,9 +69,7 @@ class Gated(AbstractMixture):
         gate = MultinomialRegression.template(features, k)
         return cls(gate, repeat(component, k), given=given, experts=experts)
 
-    @property
-    def num_components(self) -> int:
-        return stack_size(self.components, "The components of Gated")
+    num_components = property(lambda self: stack_size(self.components, "The components of Gated"))
 
     @property
     def weights(self) -> Float[Array, "*stack k"]:

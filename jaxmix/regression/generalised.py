@@ -8,6 +8,7 @@ weighed by responsibilities, and the M-step of an EM iteration is a Newton step 
 """
 
 import abc
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Self
@@ -23,9 +24,9 @@ from .._platform import product_precision
 from ..families._factors import HIGHEST
 from ..families._pairs import matrix_of_pairs, products_of_pairs
 from .design import (
+    Regressed,
     chunk_with_intercept,
     joined,
-    refuse_rows,
     response_of,
     solved,
     taken_apart,
@@ -78,7 +79,7 @@ class Chunk(NamedTuple):
     predictors: Array
 
 
-class GeneralisedLinear(ByChunk):
+class GeneralisedLinear(Regressed, ByChunk):
     """The base of regressions whose M-step is a Newton step.
 
     A family states `local_log_prob(y, eta, shapes)` of a response that is on its support,
@@ -89,10 +90,7 @@ class GeneralisedLinear(ByChunk):
     shapes: ClassVar[tuple[str, ...]] = ()
     ascends: ClassVar[bool] = False
 
-    coefficients: eqx.AbstractVar[Array]
-    intercept: eqx.AbstractVar[Array]
     offset: eqx.AbstractVar[bool]
-    num_features = property(lambda self: self.coefficients.shape[-1])
 
     @abc.abstractmethod
     def local_log_prob(
@@ -115,10 +113,6 @@ class GeneralisedLinear(ByChunk):
         return self.coefficients.shape[-2] if self.ranks["coefficients"] == 2 else 1
 
     @property
-    def num_parameters(self) -> int:
-        return self.num_predictors * (self.num_features + 1) + len(self.shapes)
-
-    @property
     def origin(self) -> Point:  # pyright: ignore[reportIncompatibleMethodOverride]
         linear = joined(self.coefficients, self.intercept)
         linear = linear if self.ranks["coefficients"] == 2 else linear[..., None, :]
@@ -131,20 +125,13 @@ class GeneralisedLinear(ByChunk):
         q = with_intercept(x)
         return jnp.dot(self.origin.linear, q, precision=product_precision(q)) + offset
 
-    def check_rows(self, rows: Any, names: Any = None) -> None:
-        """Refuse rows of covariates that determine one another."""
-        refuse_rows(rows, names)
-
     def _taken(self, event):
         y, x, offset = taken_apart(event, self.num_features, self.offset, self.intercept.dtype)
         return *self.response(y), offset, x
 
     def log_prob(self, x) -> Scalar:
         y, base, offset, x = self._taken(x)
-        point = self.origin
-        q = with_intercept(x)
-        eta = jnp.dot(point.linear, q, precision=product_precision(q)) + offset
-        return self.local_log_prob(y, eta, point.shapes) + base
+        return self.local_log_prob(y, self.predictors(x, offset), self.origin.shapes) + base
 
     def _derivatives(self, y, eta, shapes) -> Local:
         value = lambda eta, shapes: self.local_log_prob(y, eta, shapes)
@@ -157,29 +144,20 @@ class GeneralisedLinear(ByChunk):
         curvatures, slopes = twice(1) if self.shapes else (jnp.diag(shapes), shapes)
         return Local(score, -information, slopes, -jnp.diagonal(curvatures))
 
-    def _local(self, event, origin) -> tuple[Array, Local]:
-        y, _, offset, x = self._taken(event)
-        point: Any = self.origin if origin is None else origin
-        q = with_intercept(x)
-        eta = jnp.dot(point.linear, q, precision=product_precision(q)) + offset
-        return q, self._derivatives(y, eta, point.shapes)
-
-    def stats(self, x, origin=None) -> Expansion:
-        q, (score, information, slopes, curvatures) = self._local(x, origin)
-        pairs, one = products_of_pairs(q), jnp.ones((), q.dtype)
-        squares = information[..., None] * pairs[None, None]
-        idle = _foretold(jnp.diagonal(information))[:, None] * pairs[None]
-        return Expansion(one, score[:, None] * q[None], squares, slopes, curvatures, idle)
-
-    def pair(self, t: Expansion, x, origin=None) -> Scalar:
+    def pair(self, t: Expansion, x, origin: Any = None) -> Scalar:
         # Products with what is alike for all densities of a stack: matrix products over the data.
-        q, (score, information, slopes, curvatures) = self._local(x, origin)
-        dot = lambda a, b: jnp.dot(a, b, precision=product_precision(q))
-        linear = jnp.sum(score * dot(t.score, q))
-        pairs = products_of_pairs(q)
-        square = jnp.sum(information * dot(t.information, pairs))
-        square = square + dot(_foretold(jnp.diagonal(information)), dot(t.idle, pairs))
-        return t.count + linear + square + dot(t.slopes, slopes) + dot(t.curvatures, curvatures)
+        y, _, offset, x = self._taken(x)
+        q = with_intercept(x)
+        dot, pairs = (
+            functools.partial(jnp.dot, precision=product_precision(q)),
+            products_of_pairs(q),
+        )
+        own = self._derivatives(y, dot(origin.linear, q) + offset, origin.shapes)
+        linear = jnp.sum(own.score * dot(t.score, q))
+        square = jnp.sum(own.information * dot(t.information, pairs))
+        square = square + dot(_foretold(jnp.diagonal(own.information)), dot(t.idle, pairs))
+        shapes = dot(t.slopes, own.slopes) + dot(t.curvatures, own.curvatures)
+        return t.count + linear + square + shapes
 
     def _each(self, function: Callable, chunk: Chunk) -> Any:
         """A function of a response, its predictors and the shapes: densities first, rows last."""
@@ -224,12 +202,12 @@ class GeneralisedLinear(ByChunk):
         blocks = matrix_of_pairs(stats.information, q)  # (..., m, m, q, q)
         return jnp.swapaxes(blocks, -3, -2).reshape(*stats.count.shape, m * q, m * q)
 
-    def from_stats(self, stats: Expansion, origin=None) -> Self:
-        point: Any = self.origin if origin is None else origin
+    def from_stats(self, stats: Expansion, origin: Any = None) -> Self:
         flat = stats.score.reshape(*stats.count.shape, -1, 1)
         # In directions in which all is foretold no digit of the information is left.
         eps = float(jnp.finfo(flat.dtype).eps)
-        blur = FAINT * eps * jnp.einsum("...ip,ij->...ijp", stats.idle, self._among)
+        among = jnp.eye(self.num_predictors, dtype=flat.dtype)
+        blur = FAINT * eps * jnp.einsum("...ip,ij->...ijp", stats.idle, among)
         step = solved(self._matrix(stats._replace(information=stats.information + blur)), flat)
         # How far the linear predictors would move, in the mean by their curvature. Newton's step
         # of log-densities whose third derivative is within their second overshoots where that is
@@ -239,11 +217,8 @@ class GeneralisedLinear(ByChunk):
         step = step.reshape(stats.score.shape) * _shortened(moved)[..., None, None]
         away = jnp.abs(stats.slopes) / jnp.where(stats.curvatures > 0, stats.curvatures, 1)
         length = jnp.where(stats.curvatures > 0, away * _shortened(away * away), 1)
-        return self._at(Point(point.linear + step, point.shapes + jnp.sign(stats.slopes) * length))
-
-    @property
-    def _among(self) -> Float[Array, "m m"]:
-        return jnp.eye(self.num_predictors, dtype=self.intercept.dtype)
+        shapes = origin.shapes + jnp.sign(stats.slopes) * length
+        return self._replace(**self._fields(Point(origin.linear + step, shapes)))
 
     def limits(self, stats=None):
         """Coefficients that step on by a constant length where the responses are all foretold.
@@ -272,13 +247,9 @@ class GeneralisedLinear(ByChunk):
         values += [point.shapes[..., i] for i in range(len(self.shapes))]
         return dict(zip(names, values, strict=True))
 
-    def _at(self, point: Point) -> Self:
-        return self._replace(**self._fields(point))
-
-    def expected_log_prob(self, stats: Expansion, origin=None) -> Scalar:
+    def expected_log_prob(self, stats: Expansion, origin: Any = None) -> Scalar:
         """The expansion at these parameters, up to a constant."""
-        own = self.origin
-        shift = Point(*(o - p for o, p in zip(own, own if origin is None else origin, strict=True)))
+        shift = Point(*(own - place for own, place in zip(self.origin, origin, strict=True)))
         flat = shift.linear.reshape(*stats.count.shape, -1)
         turned = jnp.einsum("...ij,...j->...i", self._matrix(stats), flat, precision=HIGHEST)
         linear = jnp.sum(shift.linear * stats.score) - 0.5 * jnp.sum(flat * turned)

@@ -5,10 +5,14 @@ from typing import Any
 
 import numpy as np
 
+from ..families._entrances import listed
+
 NEGLIGIBLE = 1e-4  # of a covariate's spread: a share not worth a name
+PRIOR = "give the coefficients a prior (jm.em.Ridge in jm.em.conjugate_prior)."
+OUT = f"leave covariates out, or {PRIOR}"
 
 
-def check_design(x: np.ndarray, names: Many[str]) -> None:
+def check_design(x: np.ndarray, names: Many[str] | None) -> None:
     """Refuse covariates (rows, p) of which one is a linear function of the others and of 1.
 
     Up to the rounding of the covariates' own dtype, by a pivoted QR decomposition of them,
@@ -19,12 +23,13 @@ def check_design(x: np.ndarray, names: Many[str]) -> None:
     """
     eps = np.finfo(x.dtype).eps if x.dtype.kind == "f" else np.finfo(float).eps
     rows, p = x.shape
+    names = [f"covariate {i}" for i in range(p)] if names is None else names
     if p == 0 or rows == 0:
         return
     if rows <= p:
         raise ValueError(
             f"{rows} rows do not determine the {p + 1} coefficients of a regression on {p} "
-            f"covariates and an intercept: {_way_out()}"
+            f"covariates and an intercept: {OUT}"
         )
     x = x.astype(float)
     size = np.sqrt(np.mean(x**2, 0))
@@ -35,7 +40,7 @@ def check_design(x: np.ndarray, names: Many[str]) -> None:
         name = names[int(np.argmax(constant))]
         raise ValueError(
             f"{name} is the same in all rows, as the intercept's 1 is: leave one of the two out, "
-            f"or {_prior()}."
+            f"or {PRIOR}"
         )
     x = x / spread / np.sqrt(rows)
     import scipy.linalg  # where a fit is checked, and not wherever jaxmix is imported
@@ -52,23 +57,6 @@ def check_design(x: np.ndarray, names: Many[str]) -> None:
     share = np.linalg.lstsq(x[:, free], x[:, bound], rcond=None)[0]
     others = [names[int(i)] for i in sorted(free[np.abs(share) > NEGLIGIBLE])]
     raise ValueError(
-        f"{names[int(bound)]} is determined by {_listed(others)}, so that no data tell their "
-        f"coefficients apart: {_way_out()}"
+        f"{names[int(bound)]} is determined by {listed(others)}, so that no data tell their "
+        f"coefficients apart: {OUT}"
     )
-
-
-def _listed(names: Many[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _way_out() -> str:
-    return f"leave covariates out, or {_prior()}."
-
-
-def _prior() -> str:
-    return "give the coefficients a prior (jm.em.Ridge in jm.em.conjugate_prior)"
-
-
-def numbered(count: int) -> list[str]:
-    """Names of covariates by their position."""
-    return [f"covariate {i}" for i in range(count)]

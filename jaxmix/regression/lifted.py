@@ -1,7 +1,6 @@
 """A regression of one field of a record on others of its fields."""
 
 from collections.abc import Sequence as Many
-from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -12,6 +11,7 @@ from .._density import LogDensity, is_density
 from .._hooks import offers
 from ..combinators._conditioning import filled, typical
 from ..combinators.optional import OptionalEvent, masked
+from ..families._entrances import of_field
 
 
 class Regression(LogDensity):
@@ -53,37 +53,22 @@ class Regression(LogDensity):
             )
         self.family, self.fields, self.offset = family, (response, *given), offset
 
-    @property
-    def response(self) -> str:
-        return self.fields[0]
+    response = property(lambda self: self.fields[0])
+    given = property(lambda self: self.fields[1:])
+    stack_shape = of_field("family", "stack_shape")
 
-    @property
-    def given(self) -> tuple[str, ...]:
-        return self.fields[1:]
-
-    @property
-    def stack_shape(self) -> tuple[int, ...]:
-        return self.family.stack_shape
-
-    def covariates(self, x: PyTree) -> Array:
-        """The covariates of a record as one vector.
-
-        Raises:
-            ValueError: for a field that is absent or that may be missing.
-        """
-        return covariates_of(x, self.given)
-
-    def _pair(self, x: PyTree, y: Any) -> tuple:
+    def _given(self, x: PyTree) -> tuple:
+        """Covariates, and the offset if there is one."""
         more = () if self.offset is None else (x[self.offset],)
-        return (y, self.covariates(x), *more)
+        return covariates_of(x, self.given), *more
 
     def log_prob(self, x: PyTree) -> Scalar:
         _checked(x, self.fields)
         y = x[self.response]
         if not isinstance(y, OptionalEvent):
-            return self.family.log_prob(self._pair(x, y))
+            return self.family.log_prob((y, *self._given(x)))
         present = jnp.asarray(y.present)
-        value = self.family.log_prob(self._pair(x, masked(present, y.value)))
+        value = self.family.log_prob((masked(present, y.value), *self._given(x)))
         return jnp.where(present, value, jnp.zeros_like(value))
 
     def check_rows(self, rows: PyTree) -> None:
@@ -102,9 +87,8 @@ class Regression(LogDensity):
             raise ValueError(
                 f"This regression is a density of {self.response!r}; {field!r} is not modelled."
             )
-        x = self.covariates(event)
-        more = () if self.offset is None else (event[self.offset],)
-        return jnp.zeros((), x.dtype), self.family.given(x, *more)
+        x, *offset = self._given(event)
+        return jnp.zeros((), x.dtype), self.family.given(x, *offset)
 
     def conditional(self, event: PyTree, field) -> PyTree:
         """The density of the response given its covariates."""
@@ -133,17 +117,14 @@ def covariates_of(x: PyTree, names: Many[str]) -> Array:
 
 def table_of(rows: PyTree, names: Many[str]) -> tuple[np.ndarray, list[str]]:
     """Fields of many records as columns of one table, and what to call each."""
-    columns, called = [], []
-    for name in names:
-        column = np.asarray(rows[name])
-        size = column.shape[0]
-        called += (
-            [repr(name)]
-            if column.ndim == 1
-            else [f"{name!r}[{i}]" for i in range(column.size // max(size, 1))]
-        )
-        columns.append(column.reshape(size, -1))
-    return np.concatenate(columns, 1) if columns else np.zeros((0, 0)), called
+    columns = [np.asarray(rows[name]) for name in names]
+    tables = [column.reshape(column.shape[0], -1) for column in columns]
+    called = [
+        repr(name) if column.ndim == 1 else f"{name!r}[{i}]"
+        for name, column, table in zip(names, columns, tables, strict=True)
+        for i in range(table.shape[1])
+    ]
+    return np.concatenate(tables, 1) if tables else np.zeros((0, 0)), called
 
 
 def _checked(x: PyTree, names: Many[str]) -> None:

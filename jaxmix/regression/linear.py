@@ -7,12 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._density import made
-from .._numerics import as_float
-from ..families._entrances import exp_of, logs
+from ..families._entrances import exp_of, store
 from ..families._factors import (
+    COVARIANCE,
     HIGHEST,
     covariance_of,
-    factor_of,
     precision_factor,
     product,
     whitener,
@@ -57,26 +56,13 @@ class LinearRegression(LinearForm):
     def __init__(
         self, coefficients, intercept, scale=None, *, log_scale=None, offset: bool = False
     ):
-        (log,) = logs("LinearRegression", scale=(scale, log_scale))
-        self.coefficients, self.intercept, self.log_scale = as_float(coefficients, intercept, log)
+        forms = {"scale": scale, "log_scale": log_scale}
+        store(self, coefficients=coefficients, intercept=intercept, **forms)
         self.offset = offset
 
-    @classmethod
-    def template(cls, num_features: int, *, offset: bool = False) -> Self:
-        """A placeholder for a fit."""
-        return cls(jnp.zeros(num_features), 0.0, 1.0, offset=offset)
-
-    @property
-    def num_responses(self) -> int:
-        return 1
-
-    @property
-    def factor_of_errors(self) -> Float[Array, "*stack 1 1"]:
-        return -self.log_scale[..., None, None]
-
-    @property
-    def origin(self) -> Float[Array, "*stack 1 q"]:
-        return joined(self.coefficients, self.intercept)[..., None, :]
+    num_responses = property(lambda self: 1)
+    factor_of_errors = property(lambda self: -self.log_scale[..., None, None])
+    origin = property(lambda self: joined(self.coefficients, self.intercept)[..., None, :])
 
     def given(self, x: Float[Array, " p"], offset: Any = 0.0) -> Normal:
         """The density of the response given covariates.
@@ -94,9 +80,8 @@ class LinearRegression(LinearForm):
         return (response_of(y, (), self.log_scale.dtype) - offset)[None], x
 
     def placed(self, rows, covariance):
-        log_scale = 0.5 * jnp.log(covariance[..., 0, 0])
-        coefficients, intercept = rows[..., 0, :-1], rows[..., 0, -1]
-        return self._replace(coefficients=coefficients, intercept=intercept, log_scale=log_scale)
+        lines = {"coefficients": rows[..., 0, :-1], "intercept": rows[..., 0, -1]}
+        return self._replace(**lines, log_scale=0.5 * jnp.log(covariance[..., 0, 0]))
 
     def on_boundary(self, floor: Residuals):
         return at_floor(jnp.exp(2 * self.log_scale), floor.square[..., 0, 0], 0 * self.log_scale)
@@ -124,33 +109,23 @@ class MultivariateLinearRegression(LinearForm):
     intercept: Float[Array, "*stack r"]
     factor: Float[Array, "*stack r r"]
     triangular: ClassVar[tuple[str, ...]] = ("factor",)
+    forms = COVARIANCE
     num_responses = property(lambda self: self.intercept.shape[-1])
+    covariance = property(lambda self: covariance_of(self.factor))
+    factor_of_errors = property(lambda self: self.factor)
+    origin = property(lambda self: joined(self.coefficients, self.intercept))
 
     def __init__(self, coefficients, intercept, covariance=None, *, scale_tril=None,
                  precision=None, factor=None):  # fmt: skip
-        self.coefficients, intercept = as_float(coefficients, intercept)
-        self.intercept, self.factor = factor_of(
-            "MultivariateLinearRegression", intercept,
-            covariance=covariance, scale_tril=scale_tril, precision=precision, factor=factor,
-        )  # fmt: skip
+        forms = {"scale_tril": scale_tril, "precision": precision, "factor": factor}
+        lines = {"coefficients": coefficients, "intercept": intercept}
+        store(self, **lines, covariance=covariance, **forms)
 
     @classmethod
     def template(cls, num_features: int, num_responses: int) -> Self:
         """A placeholder for a fit."""
         r = num_responses
         return cls(jnp.zeros((r, num_features)), jnp.zeros(r), jnp.eye(r))
-
-    @property
-    def covariance(self) -> Float[Array, "*stack r r"]:
-        return covariance_of(self.factor)
-
-    @property
-    def factor_of_errors(self) -> Float[Array, "*stack r r"]:
-        return self.factor
-
-    @property
-    def origin(self) -> Float[Array, "*stack r q"]:
-        return joined(self.coefficients, self.intercept)
 
     def given(self, x: Float[Array, " p"]) -> MultivariateNormal:
         """The density of the response given covariates."""

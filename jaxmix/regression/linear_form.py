@@ -3,17 +3,16 @@
 import abc
 from typing import Any, NamedTuple, Self
 
-import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Scalar
 
 from .._chunkwise import ByChunk
 from .._exponential import ExponentialFamily
 from .._platform import product_precision
-from ..families._factors import HIGHEST, precision_of, product, whitener
+from ..families._factors import HIGHEST, log_det_of, precision_of, product, whitener
 from ..families._pairs import matrix_of_pairs, products_of_pairs, weights_of_pairs
 from ..families._special import LOG_2_PI
-from .design import chunk_with_intercept, refuse_rows, solved, with_intercept
+from .design import Regressed, chunk_with_intercept, solved, with_intercept
 
 
 class Residuals(NamedTuple):
@@ -32,12 +31,8 @@ class Chunk(NamedTuple):
     residuals: Array
 
 
-class LinearForm(ByChunk, ExponentialFamily):
+class LinearForm(Regressed, ByChunk, ExponentialFamily):
     """The base of linear regressions: log N(y; B (x, 1), (W W')^-1), B of r rows and q columns."""
-
-    coefficients: eqx.AbstractVar[Array]
-    intercept: eqx.AbstractVar[Array]
-    num_features = property(lambda self: self.coefficients.shape[-1])
 
     @property
     @abc.abstractmethod
@@ -62,31 +57,20 @@ class LinearForm(ByChunk, ExponentialFamily):
     def placed(self, rows: Float[Array, "*stack r q"], covariance: Float[Array, "*s r r"]) -> Self:
         """The density of these coefficients and this covariance."""
 
-    def check_rows(self, rows: Any, names: Any = None) -> None:
-        """Refuse rows of covariates that determine one another."""
-        refuse_rows(rows, names)
-
     def _residual(self, event, origin):
         y, x = self.taken(event)
         q = with_intercept(x)
-        rows = self.origin if origin is None else origin
-        return y - jnp.dot(rows, q, precision=product_precision(q)), q
+        return y - jnp.dot(origin, q, precision=product_precision(q)), q
 
     @property
     def _head(self) -> Float[Array, "*stack"]:
-        log_det = jnp.sum(jnp.diagonal(self.factor_of_errors, axis1=-2, axis2=-1), -1)
-        return log_det - 0.5 * self.num_responses * LOG_2_PI
+        return log_det_of(self.factor_of_errors) - 0.5 * self.num_responses * LOG_2_PI
 
     def log_prob(self, x) -> Scalar:
-        residual, _ = self._residual(x, None)
+        residual, _ = self._residual(x, self.origin)
         upper = whitener(self.factor_of_errors)
         z = jnp.dot(residual, upper, precision=product_precision(residual))
         return self._head - 0.5 * jnp.sum(z * z)
-
-    def stats(self, x, origin=None) -> Residuals:
-        e, q = self._residual(x, origin)
-        cross = q[:, None] * e[None, :]
-        return Residuals(jnp.ones((), e.dtype), products_of_pairs(q), cross, e[:, None] * e[None])
 
     def pair(self, t: Residuals, x, origin=None) -> Scalar:
         # Products with what is alike for all densities of a stack: matrix products over the data.
@@ -121,7 +105,7 @@ class LinearForm(ByChunk, ExponentialFamily):
         return Residuals(*(a.reshape(*self.stack_shape, *a.shape[1:]) for a in found))
 
     def natural(self, origin=None) -> Residuals:
-        shift = self.origin - (self.origin if origin is None else origin)
+        shift = self.origin - origin
         precision = precision_of(self.factor_of_errors)
         pulled = product(precision, shift)  # (r, q)
         outer = jnp.einsum("...rq,...rp->...qp", shift, pulled, precision=HIGHEST)
@@ -131,8 +115,8 @@ class LinearForm(ByChunk, ExponentialFamily):
     def from_stats(self, stats: Residuals, origin=None) -> Self:
         step = solved(matrix_of_pairs(stats.gram, self.num_features + 1), stats.cross)
         less = _inner(stats.cross, step)
-        rows = (self.origin if origin is None else origin) + jnp.swapaxes(step, -1, -2)
-        return self.placed(rows, (stats.square - less) / stats.count[..., None, None])
+        covariance = (stats.square - less) / stats.count[..., None, None]
+        return self.placed(origin + jnp.swapaxes(step, -1, -2), covariance)
 
     def recentre(self, stats: Residuals, old, new) -> Residuals:
         """Residual statistics about coefficients that are less by `shift` (..., q, r)."""
@@ -152,11 +136,6 @@ class LinearForm(ByChunk, ExponentialFamily):
         eye = jnp.broadcast_to(jnp.eye(self.num_responses, dtype=scatter.dtype), scatter.shape)
         zero = Residuals(*(jnp.zeros_like(a) for a in stats))
         return zero._replace(square=share * scatter * eye)
-
-    def zero_stats(self) -> Residuals:
-        q, r = self.num_features + 1, self.num_responses
-        zeros = lambda *core: jnp.zeros((*self.stack_shape, *core), self.intercept.dtype)
-        return Residuals(zeros(), zeros(q * (q // 2 + 1)), zeros(q, r), zeros(r, r))
 
 
 def _inner(a: Array, b: Array) -> Array:

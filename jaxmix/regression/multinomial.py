@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._log_sums import logsumexp, softmax
-from .._numerics import as_float
+from ..families._entrances import store
 from ..families._support import whole
 from ..families.categorical import Categorical
 from .generalised import GeneralisedLinear, Local
@@ -37,7 +37,7 @@ class MultinomialRegression(GeneralisedLinear):
     offset: bool = eqx.field(static=True)
 
     def __init__(self, coefficients, intercept, *, offset: bool = False):
-        self.coefficients, self.intercept = as_float(coefficients, intercept)
+        store(self, coefficients=coefficients, intercept=intercept)
         self.offset = offset
 
     @classmethod
