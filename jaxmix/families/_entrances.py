@@ -77,7 +77,8 @@ def store(density: Any, **given: Any) -> dict[str, Array]:
     chosen = [taken[field][name] for field, name in names.items()]
     values = as_float(*(value for value, _ in chosen))
     _check_one(kind, names, [value.shape for value in values])
-    found = {f: _stored(*c, v) for f, c, v in zip(names, chosen, values, strict=True)}
+    each = zip(names, values, chosen, strict=True)
+    found = {field: _stored(given, stored, value) for field, value, (given, stored) in each}
     for field in found.keys() & kind.ranks.keys():
         object.__setattr__(density, field, found[field])
     return found

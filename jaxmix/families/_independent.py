@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, Scalar
 
-from ._family import LOG_2_PI, Moments, ProductForm, exp_of, one_event, store, within
+from ._family import LOG_2_PI, Moments, ProductForm, exp_of, one_event, within
 from ._moments import OfMoments, mean_and_scatter
 
 
@@ -21,9 +21,6 @@ class Independent(ProductForm, OfMoments):
     log_scale: eqx.AbstractVar[Array]
     scale = exp_of("log_scale")
     variance = exp_of("log_scale", 2)
-
-    def __init__(self, mean, scale=None, *, log_scale=None):
-        store(self, mean=mean, scale=scale, log_scale=log_scale)
 
     _is_number = property(lambda self: self.ranks["mean"] == 0)
     _has_one_scale = property(lambda self: self.ranks["log_scale"] < self.ranks["mean"])

@@ -1,5 +1,7 @@
 """What families with residual statistics do with them."""
 
+from typing import Any
+
 import jax.numpy as jnp
 from jaxtyping import Array
 
@@ -61,7 +63,8 @@ class OfMoments(Refittable):
         return Moments(stats.count, stats.first + count * shift, stats.second + more)
 
     def on_boundary(self, floor: Moments):
-        variance, least, mean = jnp.exp(2 * self.log_scale), floor.second, self.origin
+        scaled: Any = self  # a family of scales; the others have rules of their own
+        variance, least, mean = jnp.exp(2 * scaled.log_scale), floor.second, self.origin
         if variance.ndim < mean.ndim:
             variance, least = variance[..., None], least[..., None] / mean.shape[-1]
         bound = at_floor(variance, least, mean)

@@ -22,9 +22,8 @@ class Domain(NamedTuple):
     nan: bool = False  # whether NaN is a missing coordinate
     also: tuple[float, ...] = ()  # numbers that belong to it beside
 
-    def _inside(self, x: Any) -> Any:
-        """Whether each number is one of the domain's."""
-        of: Any = np if isinstance(x, np.ndarray | np.generic) else jnp
+    def _inside(self, x: Any, of: Any) -> Any:
+        """Whether each number is one of the domain's; `of` is NumPy or JAX's."""
         above = x > self.low if self.open else x >= self.low
         below = x < self.high if self.open else x <= self.high
         fine = above & below & of.isfinite(x)
@@ -32,7 +31,7 @@ class Domain(NamedTuple):
 
     def holds(self, x: np.ndarray) -> np.ndarray:
         """Whether each number (or each row) lies in the domain."""
-        fine = self._inside(x)
+        fine = self._inside(x, np)
         if self.also:
             fine |= np.isin(x, self.also)
         if self.nan:
@@ -60,7 +59,7 @@ class Domain(NamedTuple):
         differentiate it there.
         """
         value = jnp.asarray(x).astype(dtype)
-        inside = self._inside(value)
+        inside = self._inside(value, jnp)
         return jnp.where(inside, value, self.inner), outside(inside, value)
 
 

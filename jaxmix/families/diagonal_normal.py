@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._platform import platform
+from ._family import store
 from ._independent import Independent
 from ._moments import diagonal_matrix
 from ._seen import SeenDiagonal
@@ -35,6 +36,9 @@ class DiagonalNormal(_Vector):
     mean: Float[Array, "*stack d"]
     log_scale: Float[Array, "*stack d"]
 
+    def __init__(self, mean, scale=None, *, log_scale=None):
+        store(self, mean=mean, scale=scale, log_scale=log_scale)
+
     def features(self, residual):
         if platform() == "tpu":  # whose lanes an axis of length 2 would cost a third of a chunk
             return jnp.concatenate([residual, residual * residual])
@@ -60,6 +64,9 @@ class SphericalNormal(_Vector):
 
     mean: Float[Array, "*stack d"]
     log_scale: Float[Array, "*stack"]
+
+    def __init__(self, mean, scale=None, *, log_scale=None):
+        store(self, mean=mean, scale=scale, log_scale=log_scale)
 
     def features(self, residual):
         return jnp.concatenate([residual, jnp.sum(residual * residual)[None]])

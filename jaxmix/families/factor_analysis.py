@@ -38,9 +38,6 @@ class _LowRank(Refittable):
     rank = property(lambda self: self.loadings.shape[-1])
     _event_shape = property(lambda self: (self.dim,))
 
-    def __init__(self, mean, loadings, scale=None, *, log_scale=None):
-        store(self, mean=mean, loadings=loadings, scale=scale, log_scale=log_scale)
-
     @property
     def num_parameters(self) -> int:
         return super().num_parameters - self.rank * (self.rank - 1) // 2  # loadings turn freely
@@ -169,6 +166,9 @@ class FactorAnalysis(_LowRank):
     loadings: Float[Array, "*stack d r"]
     log_scale: Float[Array, "*stack d"]
 
+    def __init__(self, mean, loadings, scale=None, *, log_scale=None):
+        store(self, mean=mean, loadings=loadings, scale=scale, log_scale=log_scale)
+
 
 class ProbabilisticPCA(_LowRank):
     """Normal density of a vector, of covariance loadings loadings' + scale^2 I, in nats.
@@ -187,3 +187,6 @@ class ProbabilisticPCA(_LowRank):
     mean: Float[Array, "*stack d"]
     loadings: Float[Array, "*stack d r"]
     log_scale: Float[Array, "*stack"]
+
+    def __init__(self, mean, loadings, scale=None, *, log_scale=None):
+        store(self, mean=mean, loadings=loadings, scale=scale, log_scale=log_scale)

@@ -42,10 +42,6 @@ class _FullCovariance(ProductForm, OfMoments, SeenFull):
     forms = COVARIANCE
     dim = property(lambda self: self.mean.shape[-1])
 
-    def __init__(self, mean, covariance=None, *, scale_tril=None, precision=None, factor=None):
-        forms = {"scale_tril": scale_tril, "precision": precision, "factor": factor}
-        store(self, mean=mean, covariance=covariance, **forms)
-
     @property
     def _factors(self) -> Array:
         """The factor with the axes of the stack, of length 1 where one serves a whole axis."""
@@ -177,6 +173,10 @@ class MultivariateNormal(_FullCovariance):
     mean: Float[Array, "*stack d"]
     factor: Float[Array, "*stack d d"]
 
+    def __init__(self, mean, covariance=None, *, scale_tril=None, precision=None, factor=None):
+        forms = {"scale_tril": scale_tril, "precision": precision, "factor": factor}
+        store(self, mean=mean, covariance=covariance, **forms)
+
     def from_stats(self, stats: Moments, origin=None) -> Self:
         _, shift, scatter = mean_and_scatter(stats)
         return self._replace(mean=origin + shift, factor=precision_factor(scatter))
@@ -200,6 +200,10 @@ class TiedMultivariateNormal(_FullCovariance):
 
     mean: Float[Array, "*stack d"]
     factor: Float[Array, "*outer d d"]
+
+    def __init__(self, mean, covariance=None, *, scale_tril=None, precision=None, factor=None):
+        forms = {"scale_tril": scale_tril, "precision": precision, "factor": factor}
+        store(self, mean=mean, covariance=covariance, **forms)
 
     @property
     def is_tied(self) -> bool:

@@ -35,6 +35,10 @@ class NoisyNormal(CompletedFull):
 
     whole: MultivariateNormal
 
+    def __init__(self, mean, covariance=None, *, scale_tril=None, precision=None, factor=None):
+        forms = {"scale_tril": scale_tril, "precision": precision, "factor": factor}
+        self.whole = MultivariateNormal(mean, covariance, **forms)
+
     @classmethod
     def template(cls, dim: int) -> Self:
         """A placeholder for a fit."""

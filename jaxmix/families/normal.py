@@ -6,7 +6,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Scalar
 
-from ._family import POSITIVE, ExponentialFamily, Moments, entrance, of_field, one_event, stated
+from ._family import (
+    POSITIVE,
+    ExponentialFamily,
+    Moments,
+    entrance,
+    of_field,
+    one_event,
+    stated,
+    store,
+)
 from ._independent import Independent
 from ._moments import OfMoments
 
@@ -32,6 +41,9 @@ class Normal(Independent):
 
     mean: Float[Array, "*stack"]
     log_scale: Float[Array, "*stack"]
+
+    def __init__(self, mean, scale=None, *, log_scale=None):
+        store(self, mean=mean, scale=scale, log_scale=log_scale)
 
     def cdf(self, x) -> Scalar:
         return jax.scipy.special.ndtr((x - self.mean) * jnp.exp(-self.log_scale))

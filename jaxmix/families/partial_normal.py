@@ -41,10 +41,6 @@ class Completed(Refittable):
 class CompletedFull(Completed):
     """With a full covariance."""
 
-    def __init__(self, mean, covariance=None, *, scale_tril=None, precision=None, factor=None):
-        forms = {"scale_tril": scale_tril, "precision": precision, "factor": factor}
-        self.whole = MultivariateNormal(mean, covariance, **forms)
-
     def _stats(self, mean, covariance, origin) -> Moments:
         """Of a vector of which this mean and covariance are known."""
         r = mean - origin
@@ -96,6 +92,10 @@ class PartialNormal(CompletedFull, _Partial, SeenFull):
 
     whole: MultivariateNormal | TiedMultivariateNormal
 
+    def __init__(self, mean, covariance=None, *, scale_tril=None, precision=None, factor=None):
+        forms = {"scale_tril": scale_tril, "precision": precision, "factor": factor}
+        self.whole = MultivariateNormal(mean, covariance, **forms)
+
     @classmethod
     def template(cls, dim: int, *, tied: bool = False) -> Self:
         """A placeholder of this dimension for a fit; `tied` for one covariance for a stack."""
@@ -127,7 +127,7 @@ class PartialDiagonalNormal(_Partial, SeenDiagonal):
     log_scale = of_field("whole", "log_scale")
 
     def __init__(self, mean, scale=None, *, log_scale=None):
-        forms = {"scale": scale, "log_scale": log_scale}
+        forms: dict[str, Any] = {"scale": scale, "log_scale": log_scale}
         given = forms[entrance("PartialDiagonalNormal", **forms)]
         family = SphericalNormal if jnp.ndim(given) == 0 else DiagonalNormal
         self.whole = family(mean, scale, log_scale=log_scale)
