@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree, Scalar
 
-from ._hooks import offers
+from ._hooks import ChecksRows
 from ._numerics import Host, as_array, as_float, is_weak, log_of, zeros
 from ._quantile import quantile
 from ._refuse import BrokenContractError, checked_key, misdeclared
@@ -184,7 +184,7 @@ def check_parts(parts: list[tuple[Any, PyTree]]) -> None:
     theirs of the rows. It is called before a fit whose data are known and that has no prior.
     """
     for part, rows in parts:
-        if offers(part, "check_rows"):
+        if isinstance(part, ChecksRows):
             part.check_rows(rows)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree, Scalar
 
 from . import _loops
-from ._hooks import offers
+from ._hooks import SaysDomain
 from ._numerics import as_array
 from ._trees import float_of
 
@@ -25,7 +25,7 @@ def quantile(density: PyTree, p: Float[Array, ""]) -> Scalar:
     Whatever the support, as many evaluations as a float has bits find it to the last one. The
     derivative, of a continuous density, is that of the implicit function.
     """
-    domain: Any = density.domain if offers(density, "domain") else None
+    domain: Any = density.domain if isinstance(density, SaysDomain) else None
     low, high = (-np.inf, np.inf) if domain is None else (domain.low, domain.high)
     p = as_array(p)
     if p.shape != () or jnp.issubdtype(p.dtype, jnp.complexfloating):

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from ._density import LogDensity
-from ._hooks import offers
+from ._hooks import ByOutcomes, ByRows
 from ._trees import is_traced
 
 
@@ -97,7 +97,7 @@ def rows_log_prob(density: Any, rows: PyTree) -> Any:
     loop is long. A density of items writes out how its rows come last. `over_stack` around it
     puts the stack first.
     """
-    if offers(density, "rows_log_prob"):
+    if isinstance(density, ByRows):
         return density.rows_log_prob(rows)
     return jax.vmap(density.log_prob)(rows)
 
@@ -114,7 +114,7 @@ def outcome_log_probs(density: Any, size: int) -> Array:
 
     One by one they would be a gradient of one-hot rows, `size` squared numbers.
     """
-    if offers(density, "outcome_log_probs"):
+    if isinstance(density, ByOutcomes):
         return density.outcome_log_probs(size)
     return jax.vmap(density.log_prob)(jax.numpy.arange(size))
 

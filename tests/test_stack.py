@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxmix as jm
-from jaxmix._hooks import offers
+from jaxmix._hooks import Labelled, SaysDomain, Source, TellsPosterior
 from jaxmix._stack import stack_axes
 
 
@@ -77,8 +77,8 @@ def test_a_wrapper_offers_what_it_wraps():
     mixture = jm.mixture_of(jm.Normal.template(), 2)
     tied = jm.tie(mixture, lambda m: [m.components, m.components])
     frozen = jm.frozen(mixture)
-    for each in (mixture, tied, frozen):
-        assert offers(each, "joint_log_probs", "posterior")
-    assert not offers(jm.Normal.template(), "joint_log_probs")
-    assert offers(jm.frozen(jm.Poisson.template()), "domain")
-    assert not offers(np.zeros(3), "batches")
+    for offers in (mixture, tied, frozen):
+        assert isinstance(offers, Labelled) and isinstance(offers, TellsPosterior)
+    assert not isinstance(jm.Normal.template(), Labelled)
+    assert isinstance(jm.frozen(jm.Poisson.template()), SaysDomain)
+    assert not isinstance(np.zeros(3), Source)

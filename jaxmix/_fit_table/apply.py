@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._hooks import offers
+from .._hooks import TellsPosterior
 from .._page import door
 from ..combinators import OptionalEvent
 from ..data import Imputed, load
@@ -51,7 +51,7 @@ def apply(model_path: Path, path: Path, folder: Path, asked: Asked = NOTHING) ->
         # One that was fitted in 32 bits is as good with numbers that have more.
         wide = lambda a: a.astype(jnp.float64) if eqx.is_inexact_array(a) else a
         model = jax.tree.map(wide, model)
-        if not offers(model, "posterior"):
+        if not isinstance(model, TellsPosterior):
             raise ValueError(f"{model_path.name} is a {type(model).__name__}, and no mixture.")
         noted = model_path.with_name("reading.json")
         given = json.loads(noted.read_text(encoding="utf-8")) if noted.is_file() else {}

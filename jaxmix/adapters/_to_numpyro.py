@@ -10,7 +10,7 @@ from jaxtyping import PyTree
 from numpyro.distributions import Distribution, constraints
 
 from .._density import as_part
-from .._hooks import offers
+from .._hooks import SaysDomain
 from .._stack import over_stack, pick
 from ..data.structure import domain_of, structure
 from ..families import Categorical, VonMisesFisher, Wishart
@@ -31,7 +31,7 @@ def support_of(density: Any, event: jax.ShapeDtypeStruct) -> Any:
         return constraints.positive_definite
     domain = domain_of(of)
     low, high = domain.low, domain.high
-    unsaid = not offers(of, "domain") and not jnp.issubdtype(event.dtype, jnp.inexact)
+    unsaid = not isinstance(of, SaysDomain) and not jnp.issubdtype(event.dtype, jnp.inexact)
     if domain.total is not None and not domain.whole:
         return constraints.simplex
     if unsaid and event.dtype == bool:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from .._arguments import density, rows, takes
-from .._hooks import offers
+from .._hooks import TellsPosterior
 from .._sharding import on_automatic_axes
 from .._stack import pick
 from ..combinators import Mixture, MixtureSameFamily
@@ -118,7 +118,7 @@ def merge_components(model: PyTree, data: PyTree, *, weights: Array | None = Non
         >>> jm.choice.merge_components(model, x).labels[1].tolist()
         [0, 1, 1]
     """
-    if not offers(model, "posterior"):
+    if not isinstance(model, TellsPosterior):
         raise ValueError(
             f"merge_components takes a mixture, with a method `posterior`; "
             f"{type(model).__name__} has none."

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree, Scalar
 
 from .. import _events
-from .._hooks import offers
+from .._hooks import SeesGaps, Splits
 from ..families.categorical import Categorical
 from .constrained import Constrained
 from .frozen import Frozen
@@ -31,7 +31,7 @@ def check_one_event(density: PyTree, event: PyTree) -> None:
 
 def split(density: PyTree, event: PyTree, field: Any) -> tuple[Scalar, PyTree]:
     """`density.split`, or a sentence where it is of neither records nor vectors."""
-    if not offers(density, "split"):
+    if not isinstance(density, Splits):
         raise ValueError(
             f"A {type(density).__name__} has no fields to condition on: conditional and impute are "
             "for densities of records (jm.Composite) and of vectors (normal families)."
@@ -43,7 +43,7 @@ def observed(density: PyTree, event: PyTree) -> Scalar:
     """Log-density of what is observed of an event: of a vector, of its coordinates beside NaN."""
     if isinstance(event, tuple | list | dict):
         return density.log_prob(event)
-    if not offers(density, "observed_log_prob"):
+    if not isinstance(density, SeesGaps):
         raise ValueError(
             f"A {type(density).__name__} cannot fill in what is missing of a vector: normal "
             "families can, and mixtures of them."

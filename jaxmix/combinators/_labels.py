@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree, Scalar
 
 from .._density import LogDensity, is_density
-from .._hooks import offers
+from .._hooks import TellsParts, TellsPosterior
 from .._log_sums import finite_or_zero, logsumexp, softmax, weighted_logsumexp, weighted_softmax
 from .._numerics import as_array
 from .._stack import Held, of_arrays
@@ -60,7 +60,7 @@ _compiled = eqx.filter_jit(_posterior)
 
 def log_parts_of(density: Any, x: PyTree) -> tuple[Array, Array]:
     """`log_parts`, or of a user's own mixture its joint log-probabilities beside zeros."""
-    if offers(density, "log_parts"):
+    if isinstance(density, TellsParts):
         return density.log_parts(x)
     joint = density.joint_log_probs(x)
     return jnp.zeros_like(joint), joint
@@ -68,7 +68,7 @@ def log_parts_of(density: Any, x: PyTree) -> tuple[Array, Array]:
 
 def posterior_of(density: Any, x: PyTree) -> Array:
     """The posterior of the label of any density that has `joint_log_probs`."""
-    if offers(density, "posterior"):
+    if isinstance(density, TellsPosterior):
         return density.posterior(x)
     return softmax(density.joint_log_probs(x))
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
 from .._density import LogDensity, as_part, is_density, one_event
-from .._hooks import offers
+from .._hooks import SaysDomain
 from ..families._entrances import of_field
 from ..families._support import REAL, Domain
 from ..families.bernoulli import Bernoulli
@@ -107,7 +107,7 @@ class Hurdle(LogDensity):
 
 def domain_of_value(density: PyTree) -> Domain:
     """Where a number's density lives; the real line where it does not say."""
-    return density.domain if offers(density, "domain") else REAL
+    return density.domain if isinstance(density, SaysDomain) else REAL
 
 
 class ZeroInflated(HiddenLabel):

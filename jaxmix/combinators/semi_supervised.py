@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from .._density import check_parts, refused_shape
-from .._hooks import offers
+from .._hooks import Labelled
 from .._numerics import log_of
 from ._labels import HiddenLabel, log_parts_of
 
@@ -39,7 +39,7 @@ class SemiSupervised(HiddenLabel):
     mixture: PyTree
 
     def __check_init__(self):
-        if not offers(self.mixture, "joint_log_probs"):
+        if not isinstance(self.mixture, Labelled):
             raise ValueError(
                 f"SemiSupervised takes a mixture; it was given a {type(self.mixture).__name__}."
             )

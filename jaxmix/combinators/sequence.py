@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key, PyTree, Scalar
 
 from .._arguments import whole
 from .._density import LogDensity, as_part, check_parts, refused_shape
-from .._hooks import offers
+from .._hooks import ByItems
 from .._stack import rows_total
 from ._lengths import OfLength, SequenceEvent, flat_items, one_sequence, used_items
 
@@ -53,7 +53,7 @@ class Sequence(OfLength):
         """The log-densities of many events, stacked along a leading axis."""
         items, used = flat_items(rows)
         item: Any = self.item
-        if offers(item, "items_log_prob"):
+        if isinstance(item, ByItems):
             total = item.items_log_prob(items, used)
         else:
             total = rows_total(jax.vmap(item.log_prob)(items), used)

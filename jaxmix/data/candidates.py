@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._density import LogDensity
-from .._hooks import offers
+from .._hooks import SaysDomain
 from ..combinators import Discretised, Hurdle, Scaled, ZeroInflated
 from ..families import (
     Beta,
@@ -181,7 +181,7 @@ def _best(c: Column, only: str | None) -> Chosen:
     def judge(one: Candidate, column: Column) -> None:
         plain = one.template(column)
         density = plain if one.whole else _recorded(plain, column)
-        told = one.name != "Categorical" and offers(density, "domain")
+        told = one.name != "Categorical" and isinstance(density, SaysDomain)
         if not told or np.all(density.domain.holds(column.labels)):
             score = _score_whole if one.whole else _score
             tried[_called(one.name, density)] = density, lambda: score(plain, column)

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from .._density import is_density
-from .._hooks import offers
+from .._hooks import SaysDomain
 from ..combinators import Composite, HiddenMarkov, HierarchicalMixture, JointMixture, Sequence
 from ..combinators._conditioning import plain
 from ..combinators.tied import Tied
@@ -40,7 +40,7 @@ def domain_of(density: PyTree) -> Domain:
     """Where a density's events live; vectors where it has a dimension, else real numbers."""
     if not is_density(density):
         raise ValueError(f"A {type(density).__name__} is no density: it has no events to encode.")
-    if offers(density, "domain"):
+    if isinstance(density, SaysDomain):
         return density.domain
     dim = getattr(density, "dim", None)
     return REAL if dim is None else Domain(f"a vector of {dim} numbers", dim=dim)

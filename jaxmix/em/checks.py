@@ -12,7 +12,7 @@ from jaxtyping import Array, PyTree
 from .._arguments import in_doubles, numbers
 from .._chunkwise import ProductForm
 from .._density import LogDensity, reads_real
-from .._hooks import offers
+from .._hooks import TakesNaN
 from .._numerics import constant, native
 from .._refittable import check_declared
 from .._refuse import BrokenContractError
@@ -149,7 +149,7 @@ def _is_missing(node: Any) -> bool:
 
 
 def _takes_nan(node: Any) -> bool:
-    return offers(node, "nan_is_missing") and node.nan_is_missing
+    return isinstance(node, TakesNaN) and node.nan_is_missing
 
 
 def _takes_inf(node: Any) -> bool:

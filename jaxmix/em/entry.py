@@ -10,7 +10,7 @@ from jaxtyping import Array, PyTree
 
 from .._arguments import Rule, each_read, named, optional, real, whole
 from .._density import check_parts, is_density
-from .._hooks import offers
+from .._hooks import ChecksRows
 from .._stack import pick
 from .._trees import alone, float_of, is_traced, num_rows
 from ..combinators import HiddenMarkov, SequenceEvent
@@ -240,7 +240,7 @@ def check_rows(model: PyTree, data: PyTree, weights: Array | None, prior: Any) -
     """
     leaves = jax.tree.leaves((data, weights))
     known = lambda a: not is_traced(a) and getattr(a, "is_fully_addressable", True)
-    asked = any(offers(leaf, "check_rows") for leaf in take_apart(model).leaves)
+    asked = any(isinstance(leaf, ChecksRows) for leaf in take_apart(model).leaves)
     if prior is not None or not asked or not all(known(a) for a in leaves):
         return
     rows = leaves[0].shape[0]

@@ -9,7 +9,7 @@ from jaxtyping import Array, PyTree
 
 from .. import _loops
 from .._chunkwise import ByChunk
-from .._hooks import offers
+from .._hooks import ByRows
 from .._sharding import on_automatic_axes
 from .._stack import of_arrays, rows_log_prob
 from .._trees import (
@@ -83,7 +83,7 @@ def expect(
     chunk = chunk_rows(model, data, chunk_size)
     residual = residual or isinstance(data, ColumnsEvent)  # columns have no origin in common
     hard = assignment == "hard"
-    by_rows = not hard and offers(model, "rows_log_prob")
+    by_rows = not hard and isinstance(model, ByRows)
     first_row = take(data, 0)
     dtype = jax.eval_shape(model.log_prob, first_row).dtype
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from jaxtyping import Array, Key, PyTree
 
-from .._hooks import offers
+from .._hooks import Source
 from .._platform import with_precision
 from .._refuse import checked_key, on_host
 from .._sharding import on_automatic_axes
@@ -111,7 +111,7 @@ def fit(
         floor, checkpoint, progress, throw,
     )  # fmt: skip
     options = checked_options(options, key)
-    if streams := offers(data, "batches"):
+    if streams := isinstance(data, Source):
         check_model(template, data, "template")
     else:
         data, weights = enter(template, data, weights, name="template", finite=True)
@@ -156,7 +156,7 @@ def fit_together(
     Mixtures of one family that differ in their number of components alone share programs where
     the data are few; with `room` for more components also with those of another call.
     """
-    if offers(data, "batches"):
+    if isinstance(data, Source):
         return None
     for template in templates:
         check_model(template, data, "template")

@@ -15,7 +15,7 @@ from jaxtyping import Array, PyTree
 from .. import _product_form as products
 from .._chunkwise import ByChunk, ProductForm
 from .._density import LogDensity
-from .._hooks import offers
+from .._hooks import Labelled
 from .._numerics import unanimous
 from .._refittable import Refittable
 from .._stack import Held, rows_log_prob
@@ -242,7 +242,7 @@ class HardAssigned(LogDensity):
 
 def harden(model: PyTree) -> PyTree:
     """Replace the outermost mixtures by hard assignments."""
-    is_mixture = lambda n: offers(n, "joint_log_probs")
+    is_mixture = lambda n: isinstance(n, Labelled)
     return jax.tree.map(
         lambda n: HardAssigned(n) if is_mixture(n) else n, model, is_leaf=is_mixture
     )

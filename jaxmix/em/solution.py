@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from .._hooks import offers
+from .._hooks import Labelled
 from .._results import FAILED, RESULTS, code_of, message, name
 from .._trees import take
 from ..combinators._labels import posterior_of
@@ -95,7 +95,7 @@ def entropy(
     model: PyTree, data: PyTree, weights: Array | None, layout: Layout | None = None
 ) -> float:
     """Sum over the data of the entropy of a mixture's responsibilities, in nats."""
-    if not offers(model, "joint_log_probs"):
+    if not isinstance(model, Labelled):
         return 0.0
     return float(_entropy(model, data, weights, layout))
 

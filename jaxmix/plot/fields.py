@@ -10,7 +10,7 @@ from jaxtyping import PyTree
 
 from .. import _events
 from .._arguments import numbers, optional, rows, takes
-from .._hooks import offers
+from .._hooks import Labelled, Marginalises
 from ..combinators import Censored, IntervalEvent, MarkovChain, OptionalEvent, Sequence
 from ..combinators import Optional as OptionalField
 from ..combinators._conditioning import plain
@@ -58,11 +58,11 @@ def fields(
         >>> [ax.get_title() for ax in jm.plot.fields(model, data)]
         ['a', 'b']
     """
-    if not offers(model, "marginal") or not offers(model, "joint_log_probs"):
+    if not isinstance(model, Marginalises) or not isinstance(model, Labelled):
         raise ValueError(
             f"Fields are drawn of a mixture over records; this is a {type(model).__name__}."
         )
-    if not offers(_first(model), "marginal") or hasattr(data, "shape"):
+    if not isinstance(_first(model), Marginalises) or hasattr(data, "shape"):
         raise ValueError(
             f"Fields are drawn of a mixture over records; the components of this one are "
             f"{type(_first(model)).__name__}: jm.plot.mixture draws numbers and vectors."

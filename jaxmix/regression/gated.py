@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from .._density import check_parts, stack_size
-from .._hooks import offers
+from .._hooks import ChecksRows
 from .._log_sums import weighted_logsumexp
 from .._stack import over_stack, pick, repeat
 from ..combinators._abstract_mixture import AbstractMixture
@@ -114,7 +114,7 @@ class Gated(AbstractMixture):
 
     def check_rows(self, rows: PyTree) -> None:
         """Refuse rows of covariates that determine one another, of the gate or of the components."""
-        if offers(self.mixing, "check_rows"):
+        if isinstance(self.mixing, ChecksRows):
             if self.given is None:
                 self.mixing.check_rows((None, rows[1]))
             else:

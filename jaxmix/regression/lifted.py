@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree, Scalar
 
 from .._density import LogDensity, is_density
-from .._hooks import offers
+from .._hooks import ChecksRows
 from ..combinators._conditioning import filled, typical
 from ..combinators.optional import OptionalEvent, masked
 from ..families._entrances import of_field
@@ -73,7 +73,7 @@ class Regression(LogDensity):
 
     def check_rows(self, rows: PyTree) -> None:
         """Refuse rows of covariates that determine one another, by their names."""
-        if not offers(self.family, "check_rows"):
+        if not isinstance(self.family, ChecksRows):
             return
         x, names = table_of(rows, self.given)
         y = rows[self.response]

@@ -10,7 +10,7 @@ from jaxtyping import Array, Key, PyTree
 
 from ... import _loops
 from ..._compile import Quick
-from ..._hooks import offers
+from ..._hooks import Labelled
 from ..._numerics import or_one
 from ..._refuse import checked_key
 from ..._sharding import on_automatic_axes
@@ -136,7 +136,7 @@ def _keys(key, of: list) -> list:
 
 def components(template: PyTree, data: PyTree) -> int | None:
     """How many components a mixture has; None for any other model."""
-    if not offers(template, "joint_log_probs"):
+    if not isinstance(template, Labelled):
         return None
     event = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), data)
     under = lambda model, row: model.joint_log_probs(row)

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from ..._hooks import offers
+from ..._hooks import TakesRows
 from ..._trees import num_rows, take
 from ...combinators._columns import Fold
 
@@ -145,7 +145,7 @@ def sampled(source: Any, wanted: int) -> tuple[PyTree, np.ndarray, int]:
     A source that cannot take rows by number is read once, batch by batch; where the sample
     overflows, every other row of it goes.
     """
-    if offers(source, "num_rows", "take"):
+    if isinstance(source, TakesRows):
         rows = source.num_rows
         index = _spread(rows, wanted)
         kept = [(source.take(index), index)] if rows else []

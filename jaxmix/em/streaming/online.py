@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from ..._arguments import takes, whole
-from ..._hooks import offers
+from ..._hooks import Source
 from ..._results import RESULTS
 from ..._sharding import on_automatic_axes
 from ..._trees import float_of, in_numpy
@@ -156,7 +156,7 @@ def online(
     """
     if not 0.5 < power <= 1:
         raise ValueError(f"power must be above 1/2 and at most 1; it was {power!r}.")
-    if not offers(source, "batches"):
+    if not isinstance(source, Source):
         if hasattr(source, "shape") or not isinstance(source, Iterable) or isinstance(source, str):
             raise ValueError(
                 "The source must give batches: wrap arrays in jm.data.Arrays(x, batch_size=...), or "

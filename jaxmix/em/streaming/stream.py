@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
-from ..._hooks import offers
+from ..._hooks import TakesRows
 from ..._results import name
 from ..._trees import alone, as_sums, float_of, in_numpy, merged, num_rows, take, values_of
 from ..checks import checked_data, checked_weights, of_dtype
@@ -147,9 +147,7 @@ def fit_source(
         start = fold.model(searched.model)
     if prior is None:
         few, of_few = sample, share
-        if jax.process_count() == 1 and offers(
-            source, "num_rows", "take"
-        ):  # as a fit in memory does
+        if jax.process_count() == 1 and isinstance(source, TakesRows):  # as a fit in memory does
             few, index, _ = sampled(source, FLOOR_ROWS)
             few, of_few = checked_data(few, template), of_rows(index)
         prior = floor_prior(start, fold.data(few), of_few, options.floor)

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PyTree, Scalar
 from ... import _loops
 from ..._arguments import named, takes
 from ..._compile import Quick
-from ..._hooks import offers
+from ..._hooks import Labelled
 from ..._results import RESULTS
 from ..._sharding import everywhere, on_automatic_axes
 from ..._trees import float_of
@@ -126,7 +126,7 @@ def standard_errors(
         >>> errors.mean.round(4), errors.scale.round(4)
         (Array(0.5, dtype=float32), Array(0.3536, dtype=float32))
     """
-    if kind == "louis" and not offers(model, "joint_log_probs"):
+    if kind == "louis" and not isinstance(model, Labelled):
         raise ValueError(f"Louis's identity is for mixtures; {type(model).__name__} is none.")
     fold, given = _entered(model, data, weights, prior)
     return _of_record(_errors(*given, kind), fold, model)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from ..._hooks import offers
+from ..._hooks import SaysDomain
 from ..._refittable import Moments, Total
 from ...families import LogNormal
 from ...families._directions import Direction
@@ -95,7 +95,7 @@ def _range(leaf: Any, origin: Any, low: Any, high: Any, declared: bool):
     natural = leaf.natural(leaf.origin)
     centre: Any = None if origin is None else np.asarray(origin, np.float64)
     low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
-    if offers(leaf, "domain"):
+    if isinstance(leaf, SaysDomain):
         low, high = np.maximum(low, leaf.domain.low), np.minimum(high, leaf.domain.high)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         if isinstance(natural, Moments):
