@@ -126,6 +126,7 @@ if _typing.TYPE_CHECKING:
     # Objectives: bounds and unbiased estimates of log p(x).
     from . import objectives as objectives
     from .objectives import ciwae as ciwae
+    from .objectives import delta_method as delta_method
     from .objectives import elbo as elbo
     from .objectives import iwae as iwae
     from .objectives import jackknife as jackknife
@@ -165,7 +166,7 @@ else:
             "em": "Fit fit",
             "choice": "",
             "importance": "imp_est",
-            "objectives": "ciwae elbo iwae jackknife log_evidence miwae multilevel "
+            "objectives": "ciwae delta_method elbo iwae jackknife log_evidence miwae multilevel "
             "piwae renyi sumo",
             "datasets": "",
             "plot": "",

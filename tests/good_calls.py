@@ -199,6 +199,7 @@ CALLS = {
     "objectives.combine": (
         jm.objectives.combine, lambda: [jnp.arange(4.0), [jm.objectives.Blocks(4)]], dict
     ),
+    "objectives.jackknifed": (jm.objectives.jackknifed, lambda: [jnp.arange(4.0)], dict),
     "objectives.log_evidence": (
         jm.log_evidence, lambda: [key(), joint, guide, X], lambda: {"num_samples": 30}
     ),
@@ -214,6 +215,9 @@ CALLS = {
     "piwae": (jm.piwae, lambda: [2, 3], dict),
     "ciwae": (jm.ciwae, lambda: [3, 0.1], dict),
     "renyi": (jm.renyi, lambda: [3, 0.5], dict),
+    "cubo": (jm.objectives.cubo, lambda: [3, 2.0], dict),
+    "eubo": (jm.objectives.eubo, lambda: [3], dict),
+    "delta_method": (jm.delta_method, lambda: [3], dict),
     "jackknife": (jm.jackknife, lambda: [4, 1], lambda: {"guide_gradient": "dreg"}),
     "multilevel": (
         jm.multilevel, lambda: ["single-term"],

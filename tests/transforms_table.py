@@ -251,6 +251,7 @@ TABLE = {
     "objectives.combine": Row(
         lambda w: jm.objectives.combine(w[:8], jm.iwae(8).terms).value, LOGS, smooth=True
     ),
+    "objectives.jackknifed": Row(lambda w: jm.objectives.jackknifed(w[:8]), LOGS, smooth=True),
     "objectives.posterior_mean": Row(
         lambda m: _posterior_mean(m, jnp.asarray(ROWS[:4, 0], m.dtype)), np.array(0.3),
         over=of_data(lambda m, xs: _posterior_mean(m, xs)),
@@ -266,11 +267,15 @@ TABLE = {
     "objectives.ciwae": objective(jm.ciwae(3), smooth=True),
     "objectives.renyi": objective(jm.renyi(3, 0.5)),
     "objectives.jackknife": objective(jm.jackknife(4), smooth=True),
+    "objectives.delta_method": objective(jm.delta_method(4)),
+    "objectives.cubo": objective(jm.objectives.cubo(3)),
+    "objectives.eubo": objective(jm.objectives.eubo(3)),
     "objectives.sumo": objective(sumo(), export=KNOWN),
     "objectives.multilevel": objective(jm.multilevel(), export=KNOWN),
     "elbo, reparametrised": plain(jm.elbo, 2),
     "iwae, reparametrised": plain(jm.iwae, 3),
     "renyi, reparametrised": plain(jm.renyi, 3, 0.5),
+    "cubo, reparametrised": plain(jm.objectives.cubo, 3),
 }  # fmt: skip
 
 

@@ -19,10 +19,11 @@ from ._rules import PATHWISE, Coefficients
 
 P = ParamSpec("P")
 R = TypeVar("R")
+HERE = ("cubo", "eubo")  # which are not in the package's own table of contents
 SURROGATE = (
     "The gradient of this objective is a surrogate with held coefficients: its own derivative "
-    "is no second derivative of anything. jm.iwae, jm.elbo, jm.miwae, jm.ciwae and "
-    "jm.renyi with guide_gradient='reparametrised' have derivatives of every order."
+    "is no second derivative of anything. jm.iwae, jm.elbo, jm.miwae, jm.ciwae, jm.renyi and "
+    "jm.objectives.cubo with guide_gradient='reparametrised' have derivatives of every order."
 )
 
 
@@ -55,7 +56,8 @@ def configures(factory: Callable[P, R]) -> Callable[P, R]:
         is_array = lambda a: hasattr(a, "dtype") and jnp.ndim(a) > 0
         is_key = lambda a: jnp.issubdtype(getattr(a, "dtype", jnp.float32), jax.dtypes.prng_key)
         if len(args) > 3 or any(callable(a) or is_array(a) or is_key(a) for a in given):
-            name = f"jm.{factory.__name__}"
+            where = "jm.objectives" if factory.__name__ in HERE else "jm"
+            name = f"{where}.{factory.__name__}"
             raise TypeError(
                 f"{name}(...) makes an objective, and takes numbers and rules; the objective takes "
                 f"the rest: {name}(...)(key, model, guide, xs)."

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from .._arguments import arrays, takes, whole
+from .._arguments import arrays, numbers, takes, whole
 from .._arguments import function as of_one
 from .._closures import arrays_held, in_one_program
 from .._log_sums import log_mean_exp, softmax
@@ -19,7 +19,9 @@ from .._results import RESULTS
 from .._sharding import aligned, gathered, on_its_mesh
 from .._steps import refusing_slopes
 from .._trees import take
+from ._combine import combine
 from ._draws import check_call, checked_guide, checked_rows, weighed
+from ._terms import LeaveOut
 
 # From the gravest.
 CODES = (RESULTS.nonfinite, RESULTS.undefined, RESULTS.too_few_draws, RESULTS.heavy_tailed)
@@ -41,7 +43,7 @@ class Evidence(eqx.Module):
         samples: draws used a datum (N,).
         result: codes (N,) whose texts say what is wrong with a row, if anything; compare them
             with `==`, and see `worst` and `problems()`.
-        direction: "lower", "estimate" or "unbiased": how the mean lies to log p(x).
+        direction: "lower", "upper", "estimate" or "unbiased": how the mean lies to log p(x).
     """
 
     value: Float[Array, " N"]
@@ -259,3 +261,15 @@ def _posterior_means(num_samples: int) -> Callable:
         return jax.vmap(one)(*aligned((jax.random.split(key, checked_rows(xs)), xs)))
 
     return of_rows
+
+
+@takes(log_w=numbers(1, floating=True), order=whole(1))
+def jackknifed(log_w: Float[Array, " K"], order: int = 1) -> Array:
+    """The jackknife estimate of log p(x), in nats, from log-weights that are already there.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxmix as jm
+        >>> float(jm.objectives.jackknifed(jnp.zeros(4)))
+        0.0
+    """
+    return combine(log_w, [LeaveOut(order)]).value

@@ -18,7 +18,7 @@ class FixedObjective(Objective):
     """A configured objective: hashable, and a function (key, model, guide, xs) -> values (N,).
 
     `terms` combine the log-weights into the value; `bound` is what the guide follows;
-    `direction` says what the expectation is to log p(x): "lower" or "estimate".
+    `direction` says what the expectation is to log p(x): "lower", "upper" or "estimate".
     """
 
     name: str
@@ -77,6 +77,8 @@ class FixedObjective(Objective):
         log_w = jax.vmap(lambda z: log_weight(frozen_model, frozen_q, z, x))(stopped(zs))
         value = combine(jax.lax.stop_gradient(log_w), self.terms)
         given = coefficients(log_w, value, self.bound, self.model_gradient, self.guide_gradient)
+        if self.direction == "upper" and self.guide_gradient == "wake":
+            given = given._replace(density=-given.density)  # minimised: descending is ascending
         carried = jax.vmap(lambda z, c: surrogate(model, q, z, x, c, self.guide_gradient))(
             zs, given
         )

@@ -4,7 +4,7 @@ from .._arguments import real, takes, whole
 from ._combine import Blocks
 from ._draws import configures
 from ._fixed import FixedObjective
-from ._terms import LeaveOut, Tempered, leave_out_sets
+from ._terms import DeltaCorrection, LeaveOut, Posterior, Tempered, leave_out_sets
 
 
 @configures
@@ -152,3 +152,57 @@ def jackknife(num_samples: int, order: int = 1, *, guide_gradient: str = "dreg")
     return FixedObjective(
         "jackknife", num_samples, terms, bound, "estimate", guide_gradient=guide_gradient
     )
+
+
+@configures
+@takes(num_samples=whole(2))
+def delta_method(num_samples: int, *, guide_gradient: str = "dreg") -> FixedObjective:
+    """IWAE plus (1 / 2K) var(w) / mean(w)^2: bias O(K^-2), heavy tails, no bound.
+
+    Teh et al. 2007; Nowozin 2018, appendix C. The guide follows the importance-weighted bound.
+
+    Example:
+        >>> import jaxmix as jm
+        >>> jm.delta_method(6).expected_cost
+        6.0
+    """
+    bound = (Blocks(num_samples),)
+    terms = (*bound, DeltaCorrection())
+    return FixedObjective(
+        "delta_method", num_samples, terms, bound, "estimate", guide_gradient=guide_gradient
+    )
+
+
+@configures
+@takes(num_samples=whole(1))
+def eubo(num_samples: int) -> FixedObjective:
+    """An upper bound: E_posterior[log w], self-normalised over the draws, in nats. Minimise it.
+
+    E_posterior[log w] = log p(x) + KL(posterior || q). Self-normalisation biases it downwards:
+    the value may lie below log p(x). The guide's gradient is the wake gradient, -sum_i s_i
+    grad log q(z_i).
+
+    Example:
+        >>> import jaxmix as jm
+        >>> jm.objectives.eubo(100).direction
+        'upper'
+    """
+    terms, bound = (Posterior(),), (Blocks(num_samples),)
+    return FixedObjective("eubo", num_samples, terms, bound, "upper", guide_gradient="wake")
+
+
+@configures
+@takes(num_samples=whole(1), order=real(1))
+def cubo(num_samples: int, order: float = 2.0, *, guide_gradient: str = "dreg") -> FixedObjective:
+    """An upper bound before the log: (1 / n) log mean w^n, n = `order` > 1, in nats. Minimise it.
+
+    (1/n) log E[w^n] is above log p(x), but the log of a Monte Carlo mean is biased downwards: a
+    value may lie below it (Dieng et al. 2017, arXiv 1611.00328).
+
+    Example:
+        >>> import jaxmix as jm
+        >>> jm.objectives.cubo(100).direction
+        'upper'
+    """
+    terms = (Tempered(1 - float(order)),)
+    return FixedObjective("cubo", num_samples, terms, terms, "upper", "value", guide_gradient)

@@ -1,4 +1,4 @@
-"""Further terms of `combine`: leave-out sets, tempered weights."""
+"""Further terms of `combine`: leave-out sets, tempered weights, the delta method, averages."""
 
 import itertools
 import math
@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from .._log_sums import logsumexp_and_softmax
+from .._log_sums import logsumexp_and_softmax, softmax
 from ._combine import Combined, replaced, select
 
 MOST_SUBSETS = 20_000
@@ -93,3 +93,40 @@ class Tempered(NamedTuple):
         """What the bound loses where each log-weight in turn becomes `mean`."""
         power = 1 - self.alpha
         return replaced(power * log_w, power * mean) / power
+
+
+class DeltaCorrection(NamedTuple):
+    """The delta method's correction (1 / 2K) var(w) / mean(w)^2, which is at least 0.
+
+    With s the normalised weights it is (K sum_i s_i^2 - 1) / (2 (K - 1)).
+    """
+
+    def mass(self, dtype):
+        return jnp.zeros((), dtype)
+
+    def parts(self, log_w):
+        size = log_w.shape[0]
+        share = softmax(log_w)
+        square = jnp.sum(share**2)
+        value = (size * square - 1) / (2 * (size - 1))
+        scale = size / (size - 1)
+        model = scale * share * (share - square)
+        second = 2 * share**2 * (1 - share) - share * (1 - share) * square
+        second = scale * (second - 2 * share**2 * (share - square))
+        return Combined(value, model, model - second, jnp.abs(value))
+
+
+class Posterior(NamedTuple):
+    """Self-normalised average of the log-weights themselves: sum_i s_i log w_i."""
+
+    def mass(self, dtype):
+        return jnp.ones((), dtype)
+
+    def parts(self, log_w):
+        share = softmax(log_w)
+        value = jnp.sum(select(share, log_w))
+        excess = jnp.where(share == 0, jnp.zeros_like(log_w), log_w) + 1 - value
+        value = jnp.where(jnp.any(log_w > -jnp.inf), value, -jnp.inf)
+        model = share * excess
+        second = share * (1 - share) * excess + share * (1 - model)
+        return Combined(value, model, model - second, jnp.abs(value))

@@ -22,7 +22,8 @@ PRIORS = {
 OBJECTIVES = {
     "elbo": jm.elbo(8), "iwae": jm.iwae(8), "piwae": jm.piwae(2, 4), "miwae": jm.miwae(2, 4),
     "ciwae": jm.ciwae(8, 0.5), "renyi": jm.renyi(8, 0.5), "renyi above 1": jm.renyi(8, 2.0),
-    "renyi below 0": jm.renyi(8, -1.0), "jackknife": jm.jackknife(8, 2),
+    "cubo": jm.objectives.cubo(8, 2.0), "eubo": jm.objectives.eubo(8),
+    "delta method": jm.delta_method(8), "jackknife": jm.jackknife(8, 2),
     "multilevel": jm.multilevel(max_level=2),
     "single term": jm.multilevel("single-term", max_level=2),
     "one pair a level": jm.multilevel(share=False, max_level=2),
@@ -111,6 +112,8 @@ def test_bounds_of_several_draws_are_right_and_the_others_say_that_they_are_none
     assert (unbiased.result == jm.RESULTS.undefined).all() and unbiased.problems()
     values = jm.elbo(8)(jax.random.key(0), joint(1.5), guide, X)
     assert (values == -jnp.inf).all()
+    nowhere = jnp.full(4, -jnp.inf)
+    assert jm.objectives.combine(nowhere, jm.objectives.eubo(4).terms).value == -jnp.inf
 
 
 def test_functions_are_asked_only_where_the_weight_is_positive():

@@ -103,7 +103,7 @@ def test_what_stands_in_anothers_place_is_named():
         r"jm\.iwae\(": lambda: jm.iwae(key, joint(0.0), guide, xs),
         r"jm\.multilevel\(": lambda: jm.multilevel(key, joint(0.0), guide, xs),
         r"jm\.elbo\(": lambda: jm.elbo(joint(0.0)),
-        r"jm\.renyi\(": lambda: jm.renyi(key, 0.5),
+        r"jm\.objectives\.cubo\(": lambda: jm.objectives.cubo(key),
         r"jax\.random\.key": lambda: objective(0, joint(0.0), guide, xs),
         "model and guide swapped": lambda: objective(key, guide, joint(0.0), xs),
         "the guide was a Normal": lambda: objective(key, joint(0.0), jm.Normal(0, 1), xs),

@@ -12,7 +12,10 @@ from scipy.special import logsumexp
 import jaxmix as jm
 from jaxmix.objectives import (
     Blocks,
+    DeltaCorrection,
+    Halves,
     LeaveOut,
+    Posterior,
     Prefixes,
     Tempered,
     Tree,
@@ -32,13 +35,15 @@ def terms_of(size):
     k = jnp.arange(1.0, size - 1)
     return {
         "blocks": [Blocks(4, 0.3), Blocks(1, 0.7)],
-        "halves": [Blocks(1), Tree(2, jnp.array([1.7]), jnp.array([2]))],
+        "halves": [Blocks(1), Halves(2, 1.7)],
         "tree": [Blocks(1), Tree(1, jnp.array([1.0, 2.0, 3.0]), jnp.array([4, 2, 1]))],
         "prefixes": [Prefixes(2, jnp.concatenate([k[:3], jnp.zeros(size - 5)]))],
         "jackknife": [LeaveOut(1)],
         "jackknife 2": [LeaveOut(2)],
         "tempered": [Tempered(0.4)],
         "upper": [Tempered(-1.0)],
+        "delta": [Blocks(size), DeltaCorrection()],
+        "posterior": [Posterior()],
     }
 
 
@@ -86,6 +91,14 @@ def test_jackknife_with_one_dominating_weight(x64):
     np.testing.assert_allclose(
         combine(jnp.asarray(log_w), [LeaveOut(1)]).value, expected, rtol=1e-10
     )
+
+
+def test_delta_method_equals_its_definition(x64):
+    log_w = weights(6)
+    w = np.exp(log_w - log_w.max())
+    expected = log_mean(log_w) + np.var(w, ddof=1) / (12 * np.mean(w) ** 2)
+    found = combine(jnp.asarray(log_w), [Blocks(6), DeltaCorrection()]).value
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 def rows(objective, log_w, levels):
@@ -145,23 +158,23 @@ def test_sumo_telescopes_by_enumeration(base, x64):
 
 def test_level_12_in_float32():
     rng = np.random.default_rng(0)
-    log_w = rng.normal(-35, 1, (6, 2**13)).astype(np.float32)
-    exact = np.array(
-        [
-            log_mean(w) - np.mean([log_mean(h) for h in w.reshape(2, -1)])
-            for w in log_w.astype(float)
-        ]
-    )
+    error, size = [], []
+    with jax.enable_x64(True):
+        log_w = [rng.normal(-35, 1, 2**13).astype(np.float32) for _ in range(6)]
+        run = jax.jit(lambda w: combine(w, [Halves(2**12)]).value)
+        exact = [float(run(jnp.asarray(w, jnp.float64))) for w in log_w]
     scales, used = jnp.zeros(13).at[12].set(1.0), jnp.ones(13, int)
-    for term in (Tree(2**12, scales[12:], used[12:]), Tree(1, scales, used)):
-        run = jax.jit(jax.vmap(lambda w, term=term: combine(w, [term]).value))
-        error = np.asarray(run(log_w)) - exact
-        assert np.sqrt(np.mean(error**2) / np.mean(exact**2)) < 1e-3
+    for term in (Halves(2**12), Tree(1, scales, used)):
+        run = jax.jit(lambda w, term=term: combine(w, [term]).value)
+        for w, right in zip(log_w, exact, strict=True):
+            error.append(float(run(jnp.asarray(w))) - right)
+            size.append(right)
+    assert np.sqrt(np.mean(np.square(error)) / np.mean(np.square(size))) < 1e-3
 
 
 def test_equal_weights_have_no_differences(dtype):
     terms = (
-        [Tree(8, jnp.ones(1, dtype), jnp.array([1]))],
+        [Halves(1), Halves(8)],
         [Tree(1, jnp.ones(4, dtype), jnp.array([8, 4, 2, 1]))],
         [Prefixes(1, jnp.ones(15, dtype))],
     )
@@ -174,7 +187,6 @@ def test_zero_weights():
     run = jax.jit(jax.value_and_grad(lambda w: combine(w, [Blocks(4)]).value))
     np.testing.assert_allclose(run(log_w)[1], [0, 0.5, 0, 0.5])
     # A half whose weights are all 0 leaves the difference undefined: it is not hidden.
-    halves = Tree(2, jnp.ones(1), jnp.array([1]))
-    undefined = jax.jit(lambda w: combine(w, [halves]).value)
-    assert not jnp.isfinite(undefined(jnp.array([-jnp.inf, -jnp.inf, 0, 0])))
+    halves = jax.jit(lambda w: combine(w, [Halves(2)]).value)
+    assert not jnp.isfinite(halves(jnp.array([-jnp.inf, -jnp.inf, 0, 0])))
     assert run(jnp.full(4, -jnp.inf))[0] == -jnp.inf

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import jaxmix as jm
-from jaxmix.objectives import Blocks, LeaveOut, Tempered, combine
+from jaxmix.objectives import Blocks, DeltaCorrection, Tempered, combine
 
 BOUNDED = jm.objectives.HarmonicCounts(max_count=60)
 
@@ -36,6 +36,9 @@ FIXED = {
     "renyi": jm.renyi(4, alpha=0.5),
     "jackknife": jm.jackknife(4),
     "jackknife 2": jm.jackknife(4, order=2),
+    "delta": jm.delta_method(4),
+    "eubo": jm.objectives.eubo(4),
+    "cubo": jm.objectives.cubo(4),
 }
 
 
@@ -74,21 +77,19 @@ def test_log_of_the_mean_is_not_the_mean_of_logs():
     np.testing.assert_allclose(combine(log_w, [Blocks(1)]).value, np.mean(log_w), rtol=1e-6)
 
 
-def test_squared_weights_do_not_overflow():
+@pytest.mark.parametrize("terms", [[Blocks(4), DeltaCorrection()], [Tempered(-1.0)]])
+def test_squared_weights_do_not_overflow(terms):
     # w^2 at log w = 300 is far beyond float32; a shift of all log-weights shifts the value.
-    log_w, terms = jnp.array([0.3, -0.2, 1.1, 0.4]), [Tempered(-1.0)]
+    log_w = jnp.array([0.3, -0.2, 1.1, 0.4])
     near, far = combine(log_w, terms), combine(log_w + 300, terms)
     np.testing.assert_allclose(far.value - 300, near.value, atol=1e-4)
     np.testing.assert_allclose(far.model, near.model, atol=1e-4)
 
 
-def test_an_estimate_of_an_upper_bound_is_none_and_may_lie_below():
-    above = jm.renyi(2, alpha=-1.0)
-    assert above.direction == "estimate"
-    values = (
-        above.combine(jnp.array([-3.0, -1.0])).value,
-        above.combine(jnp.array([2.0, 1.0])).value,
-    )
+def test_upper_bounds_are_named_and_a_value_may_lie_below():
+    cubo = jm.objectives.cubo(2)
+    assert cubo.direction == jm.objectives.eubo(2).direction == "upper"
+    values = cubo.combine(jnp.array([-3.0, -1.0])).value, cubo.combine(jnp.array([2.0, 1.0])).value
     exact = 0.0  # of E[w] = 1, of which these are draws
     assert values[0] < exact < values[1]
 
@@ -106,7 +107,7 @@ def test_jackknife_divides_by_the_number_of_subsets():
             total += c * sum(np.log(np.mean(np.exp(log_w[list(s)]))) for s in kept) / divisor(j)
         return total
 
-    found = combine(jnp.asarray(log_w, jnp.float32), [LeaveOut(order)]).value
+    found = jm.objectives.jackknifed(jnp.asarray(log_w, jnp.float32), order)
     np.testing.assert_allclose(found, summed(lambda j: math.comb(size, j)), atol=2e-4)
     assert abs(found - summed(lambda j: size - j if j else 1)) > 1
 
