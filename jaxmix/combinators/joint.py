@@ -82,6 +82,12 @@ class JointMixture(HiddenLabel):
         """Marginal probabilities of the second label."""
         return jnp.sum(self.weights[..., None] * self.links.probs, -2)
 
+    @property
+    def reverse_links(self) -> Float[Array, "*stack m k"]:
+        """Probability of the first label (column) given the second (row): rows add up to 1."""
+        both = jnp.swapaxes(self.weights[..., None] * self.links.probs, -1, -2)
+        return both / jnp.sum(both, -1, keepdims=True)
+
     stack_shape = property(lambda self: stack_around([self.mixing], [self.first, self.second]))
 
     def check_rows(self, rows: tuple[PyTree, PyTree]) -> None:

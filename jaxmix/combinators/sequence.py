@@ -106,5 +106,19 @@ class Repeated(LogDensity):
         self._check(x)
         return jnp.sum(jax.vmap(self.item.log_prob)(x))
 
+    def log_prob_of_stats(self, stats: Any, origin: Array | None = None) -> Scalar:
+        """Log-density of observations of these summed statistics, less their base measure.
+
+        Args:
+            stats: the sum of `item.stats(x, origin)` over the n observations.
+            origin: what the statistics are about.
+
+        Raises:
+            ValueError: if the item has no sufficient statistics.
+        """
+        if not hasattr(self.item, "natural"):
+            raise ValueError(f"{type(self.item).__name__} has no sufficient statistics to give.")
+        return self.item.expected_log_prob(stats, origin)
+
     def sample(self, key: Key[Array, ""]) -> PyTree:
         return jax.vmap(self.item.sample)(jax.random.split(key, self.times))

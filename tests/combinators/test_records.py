@@ -175,6 +175,7 @@ def test_joint_mixture_both_ways(x64):
     f, g = np.asarray(model.first.probs), np.asarray(model.second.probs)
     np.testing.assert_allclose(table, np.einsum("k,km,kx,my->xy", w, links, f, g), rtol=1e-12)
     np.testing.assert_allclose(model.second_weights.sum(), 1, rtol=1e-12)
+    np.testing.assert_allclose(model.reverse_links.sum(1), 1, rtol=1e-12)
     below = log_probs(model.second_given(jnp.array(1)), jnp.arange(3))
     np.testing.assert_allclose(np.exp(below), table[1] / table[1].sum(), rtol=1e-10)
     across = log_probs(model.first_given(jnp.array(2)), jnp.arange(2))

@@ -116,6 +116,8 @@ def test_records_and_repetitions_add_up():
     repeated = jm.Repeated(jm.Normal(0.5, 2.0), 3)
     exact = sum(float(jm.Normal(0.5, 2.0).log_prob(x)) for x in xs)
     np.testing.assert_allclose(repeated.log_prob(xs), exact, rtol=1e-6)
+    summed = jax.tree.map(lambda a: a.sum(0), jax.vmap(repeated.item.stats)(xs))
+    np.testing.assert_allclose(repeated.log_prob_of_stats(summed), exact, rtol=1e-6)
 
 
 def test_an_event_that_never_happens_says_nothing():
