@@ -4,17 +4,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
 from .._arguments import takes, whole
 from .._refuse import checked_key, on_host
-from .draws import Draws, concatenate, draw
+from .draws import Draws
 from .family import parts_of
-from .levels import importance_of
 from .pilot import Pilot, Search
-from .totals import log_norms
-from .values import flat_values
 
 
 class Rounds(NamedTuple):
@@ -91,27 +87,4 @@ def amis(
     search = Search(
         targets, num_components, defensive, covariance, inflation, shrinkage, df, defence=start
     )
-    proposals, counts, records = [search.defence], num_draws, []
-    kept = pilot = None
-    for _ in range(num_rounds):
-        k_draw, k_fit, key = jax.random.split(key, 3)
-        new = draw(k_draw, proposals, counts)
-        kept = new if kept is None else concatenate(kept, new)
-        if kept is new:
-            search.look(new.events, 1)
-        log_p, log_q = search.weigh(kept)
-        log_f = jnp.zeros_like(log_q)
-        if f is not None:
-            log_f = log_norms(flat_values(f, targets, kept, log_q.dtype))
-        log_w, ess = importance_of(log_f, log_p, log_q)
-        if not float(ess) > 0:
-            raise ValueError(
-                f"None of the {kept.num_draws} draws of the first rounds hit (or f is not "
-                "finite); raise num_draws, or give a start that reaches further."
-            )
-        proposals, weights = search.proposals(*search.refit(k_fit, kept.events, log_w))
-        best = search.best_weights(kept, log_p, log_f, proposals)
-        records.append({"width": 0.0, "ess": float(ess) / kept.num_draws})
-        counts = search.counts(weights, num_draws)
-        pilot = Pilot(proposals, best, kept.num_draws, list(records), True)
-    return Rounds(kept, pilot)  # pyright: ignore[reportArgumentType]
+    return Rounds(*search.rounds(key, f, [search.defence], num_draws, 1, num_rounds))

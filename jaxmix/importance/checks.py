@@ -25,9 +25,9 @@ def check_controls(controls: Array, self_normalised: bool) -> None:
         )
 
 
-def checked_weights(weights: Array, expected: tuple[int, ...], dtype) -> Array:
+def checked_weights(weights: Array, expected: tuple[int, ...]) -> Array:
     """Rows that sum to 1; a sentence where they cannot be read so."""
-    weights = numbers()(weights, "weights").astype(dtype)
+    weights = numbers(floating=True)(weights, "weights")
     if weights.shape != expected:
         raise ValueError(
             f"weights must have a row for each target and a column for each proposal, {expected}; "

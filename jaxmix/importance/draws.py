@@ -14,7 +14,7 @@ from .._numerics import as_array
 from .._refuse import checked_key
 from .._sharding import gathered
 from .._stack import over_stack, pick
-from .family import Unreached, as_densities, family_size, parts_of
+from .family import all_reached, as_densities, family_size, parts_of
 from .tables import Strata
 
 FEW = 30_000  # draws times numbers of a density: quickly made whatever the compiler's effort
@@ -65,7 +65,8 @@ class Draws(eqx.Module):
             >>> jm.importance.Draws.of(jnp.zeros((2, 5)), family).num_draws
             10
         """
-        events, proposals = gathered(jax.tree.map(as_array, events)), as_densities(proposals)
+        reached, proposals = all_reached(proposals), as_densities(proposals)
+        events = gathered(jax.tree.map(as_array, events))
         shapes = {jnp.shape(a)[:2] for a in jax.tree.leaves(events)}
         size = family_size(proposals)
         if len(shapes) != 1 or len(next(iter(shapes))) != 2:
@@ -79,7 +80,6 @@ class Draws(eqx.Module):
         if isinstance(each, int) and not each:
             raise ValueError("Events hold no draws: their second axis has length 0.")
         flat = jax.tree.map(lambda a: a.reshape(k * each, *a.shape[2:]), events)
-        reached = not isinstance(proposals, Unreached)
         if not isinstance(each, int):  # a symbol, to be exported for any number
             stratum = jnp.broadcast_to(jnp.arange(k)[:, None], (k, each)).reshape(-1)
             return cls(flat, stratum, jnp.full(k, each), proposals, each, reached=reached)
@@ -138,7 +138,8 @@ def draw(key: Key[Array, ""], proposals: PyTree, num_draws) -> Draws:
         >>> jm.importance.draw(jax.random.key(0), family, [100, 50]).num_draws
         150
     """
-    key, proposals = checked_key(key, "draw"), as_densities(proposals)
+    key, reached = checked_key(key, "draw"), all_reached(proposals)
+    proposals = as_densities(proposals)
     parts = parts_of(proposals, "proposals")
     size = sum(part.size for part in parts)
     in_doubles(num_draws, "num_draws of draw")  # or a sentence
@@ -162,7 +163,7 @@ def draw(key: Key[Array, ""], proposals: PyTree, num_draws) -> Draws:
     totals = tuple(int(own.sum()) for own in each_part)
     few = sum(t * numbers_in(p.density) / p.size for t, p in zip(totals, parts, strict=True)) <= FEW
     events = (_sample_quickly if few else _sample_fairly)(parts, key, totals, which)
-    each, reached = int(num_draws) if equal else None, not isinstance(proposals, Unreached)
+    each = int(num_draws) if equal else None
     return Draws(events, *_strata(counts), proposals, each, reached=reached)
 
 

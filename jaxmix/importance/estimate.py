@@ -20,7 +20,16 @@ from .controls import with_controls
 from .draws import Draws, checked_draws
 from .family import is_single, log_table
 from .result import Estimate, make_estimate, of_held
-from .sweep import Given, Sample, as_sample, looked_at, numbers_looked_at, sweep, weight_bound
+from .sweep import (
+    Given,
+    Sample,
+    as_sample,
+    looked_at,
+    numbers_looked_at,
+    of_one_dtype,
+    sweep,
+    weight_bound,
+)
 from .tables import Ratios, Strata, Table, ratios_to_mixtures
 from .totals import Summary, mean_and_residual, summarise, terms, totals
 from .upper import hit_limits
@@ -179,6 +188,7 @@ def _computed(
     sample: Sample, weights, controls, truths, self_normalised, smooth, covariance, r_eff
 ):
     """By the cheapest way that gives all that is asked for: block by block, or by the table."""
+    sample, weights, r_eff = of_one_dtype(sample, weights, r_eff)
     w = sample.strata.shares(sample.values.dtype)[None, :] if weights is None else weights
     if controls is None and not smooth and not covariance:
         (sums, logs), y, mass = sweep(sample, w), None, None

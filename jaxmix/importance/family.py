@@ -1,7 +1,7 @@
 """Stacks or lists of densities as one numbered family, and the table of their log-densities."""
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -20,14 +20,21 @@ from .._sharding import gathered
 from .._stack import outcome_log_probs, over_stack
 from ..adapters import as_density
 from ..combinators import MixtureSameFamily
+from ..combinators.constrained import Forwarding
 from .blocks import over_blocks
 
 
-class Unreached(NamedTuple):
-    """Proposals of an adaptation that did not reach the event; whoever uses them is told."""
+class Unreached(Forwarding):
+    """A proposal of an adaptation that did not reach the event; whoever uses it is told."""
 
-    components: Any
-    defence: Any
+    part: PyTree
+    forwarded = property(lambda self: self.part)
+
+
+def all_reached(proposals: PyTree) -> bool:
+    """Whether none of the proposals comes from an adaptation that did not reach the event."""
+    listed = proposals if isinstance(proposals, list | tuple) else [proposals]
+    return not any(isinstance(one, Unreached) for one in listed)
 
 
 class Part(eqx.Module):
@@ -42,6 +49,8 @@ def as_densities(given: PyTree) -> PyTree:
     """The same, distributions of other libraries as densities."""
     if type(given) in (list, tuple):
         return type(given)(as_densities(entry) for entry in given)
+    if isinstance(given, Unreached):
+        return given.part
     density = as_density(given)
     # Made by `jax.vmap` it does not know of the axis that its parameters have in front.
     stacked = density is not given and tuple(getattr(density.distribution, "batch_shape", ()))
@@ -86,7 +95,12 @@ def _part(density: Any, role: str, single: bool) -> Part:
 
 def family_size(densities: PyTree, role: str = "proposals") -> int:
     """How many densities a stack or a list of densities and stacks holds."""
-    return sum(part.size for part in parts_of(densities, role))
+    return size_of(parts_of(densities, role))
+
+
+def size_of(parts: list[Part]) -> int:
+    """How many densities these parts hold."""
+    return sum(part.size for part in parts)
 
 
 def _has_product_form(stack) -> bool:
@@ -128,7 +142,7 @@ def log_probs(parts: list[Part], events: PyTree) -> Float[Array, "n k"]:
 
 
 def _numbers(parts, events) -> int:
-    return sum(p.size for p in parts) * sum(leaf.size for leaf in jax.tree.leaves(events))
+    return size_of(parts) * sum(leaf.size for leaf in jax.tree.leaves(events))
 
 
 @functools.partial(of_few_numbers, count=_numbers)

@@ -2,12 +2,10 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array
 
 from .._compile import of_few_numbers
 from .._log_sums import logsumexp
-from .totals import log_norms
 
 ENOUGH = 0.15  # effective share of a level's draws
 ARRIVED = 0.07  # the same of those in the event itself
@@ -38,14 +36,6 @@ def importance_of(log_f: Array, log_p: Array, log_q: Array) -> tuple[Array, Arra
     total, squares = logsumexp(log_w), logsumexp(2 * log_w)
     some = total > -jnp.inf
     return log_w, jnp.where(some, jnp.exp(2 * total - jnp.where(some, squares, 0)), 0)
-
-
-@of_few_numbers
-def of_targets(values: Array, log_p: Array) -> tuple[Array, Array, Array]:
-    """log |f| (n,), and weights and effective number of draws from each target, as many of each."""
-    log_q = logsumexp(log_p) - float(np.log(log_p.shape[1]))
-    log_f = log_norms(values)
-    return log_f, *importance_of(log_f, log_p, log_q)
 
 
 @of_few_numbers

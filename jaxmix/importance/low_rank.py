@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
-from .._density import LogDensity
+from .._density import LogDensity, one_event
 from .._numerics import as_float
-
-LOG_2_PI = 1.8378770664093453
+from ..families import MultivariateNormal
+from ..families._entrances import check_one, entrance, exp_of, logs, of_field
+from ..families._factors import log_det_of, whitener
+from ..families._special import LOG_2_PI
 
 
 class LowRankNormal(LogDensity):
@@ -19,9 +21,9 @@ class LowRankNormal(LogDensity):
 
     Args:
         mean: vector (d,).
-        scale: standard deviations (d,) across all other directions.
+        scale: standard deviations (d,) across all other directions; or `log_scale` instead.
         directions: orthonormal columns (d, r).
-        stretch: standard deviations (r,) of u along them, positive.
+        stretch: standard deviations (r,) of u along them, positive; or `log_stretch` instead.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -32,23 +34,25 @@ class LowRankNormal(LogDensity):
     """
 
     reparametrised: ClassVar[bool] = True
-    ranks: ClassVar[dict[str, int]] = {"mean": 1, "log_scale": 1, "directions": 2, "log_stretch": 1}
-
     mean: Float[Array, "*stack d"]
     log_scale: Float[Array, "*stack d"]
     directions: Float[Array, "*stack d r"]
     log_stretch: Float[Array, "*stack r"]
 
-    def __init__(self, mean, scale, directions, stretch):
+    def __init__(
+        self, mean, scale=None, directions=None, stretch=None, *, log_scale=None, log_stretch=None
+    ):
+        to_scale, scale = entrance("LowRankNormal", scale=scale, log_scale=log_scale)
+        to_stretch, stretch = entrance("LowRankNormal", stretch=stretch, log_stretch=log_stretch)
         self.mean, scale, self.directions, stretch = as_float(mean, scale, directions, stretch)
-        self.log_scale, self.log_stretch = jnp.log(scale), jnp.log(stretch)
+        self.log_scale, self.log_stretch = to_scale(scale), to_stretch(stretch)
+        check_one(self)
 
-    @property
-    def dim(self) -> int:
-        return self.mean.shape[-1]
+    dim = property(lambda self: self.mean.shape[-1])
+    scale, stretch = exp_of("log_scale"), exp_of("log_stretch")
 
     def log_prob(self, x: Float[Array, " d"]) -> Scalar:
-        u = (x - self.mean) * jnp.exp(-self.log_scale)
+        u = (one_event(x, self.mean.shape, self) - self.mean) * jnp.exp(-self.log_scale)
         along = jnp.dot(u, self.directions, precision="highest")
         square = jnp.sum(u * u) + jnp.sum(along**2 * jnp.expm1(-2 * self.log_stretch))
         log_det = jnp.sum(self.log_scale) + jnp.sum(self.log_stretch)
@@ -68,9 +72,11 @@ class MultivariateT(LogDensity):
     - (v + d) / 2 log(1 + |W'(x - loc)|^2 / v), in nats, W W' = shape^-1.
 
     Args:
-        df: degrees of freedom v, a positive scalar.
+        df: degrees of freedom v, a positive scalar; or `log_df` instead.
         loc: vector (d,).
         shape: positive definite matrix (d, d); the covariance is v / (v - 2) of it.
+        forms: `scale_tril`, `precision` or `factor` of the shape instead, as of a covariance in
+            `MultivariateNormal`.
 
     Example:
         >>> import jaxmix as jm, jax.numpy as jnp
@@ -80,34 +86,25 @@ class MultivariateT(LogDensity):
     """
 
     reparametrised: ClassVar[bool] = True
-    ranks: ClassVar[dict[str, int]] = {"log_df": 0, "loc": 1, "root": 2, "whitener": 2}
 
     log_df: Float[Array, "*stack"]
-    loc: Float[Array, "*stack d"]
-    root: Float[Array, "*stack d d"]
-    whitener: Float[Array, "*stack d d"]
+    normal: MultivariateNormal  # of which it is a mixture over scales
 
-    def __init__(self, df, loc, shape):
-        df, self.loc, shape = as_float(df, loc, shape)
-        self.log_df = jnp.log(df)
-        self.root = jnp.linalg.cholesky(shape)
-        eye = jnp.eye(shape.shape[-1], dtype=shape.dtype)
-        self.whitener = jax.scipy.linalg.solve_triangular(self.root, eye, lower=True).T
+    def __init__(self, df=None, loc=None, shape=None, *, log_df=None, **forms):
+        (self.log_df,) = logs("MultivariateT", df=(df, log_df))
+        self.normal = MultivariateNormal(loc, shape, **forms)
 
-    @property
-    def mean(self) -> Float[Array, "*stack d"]:
-        return self.loc
+    loc = mean = of_field("normal", "mean")
 
     def log_prob(self, x: Float[Array, " d"]) -> Scalar:
-        z = jnp.dot(x - self.loc, self.whitener, precision="highest")
+        x, factor = one_event(x, self.loc.shape, self.normal), self.normal.factor
+        z = jnp.dot(x - self.loc, whitener(factor), precision="highest")
         v, d = jnp.exp(self.log_df), self.loc.shape[-1]
-        log_det = jnp.sum(jnp.log(jnp.diagonal(self.whitener)))
         head = jax.lax.lgamma((v + d) / 2) - jax.lax.lgamma(v / 2) - 0.5 * d * jnp.log(v * jnp.pi)
-        return head + log_det - (v + d) / 2 * jnp.log1p(jnp.sum(z * z) / v)
+        return head + log_det_of(factor) - (v + d) / 2 * jnp.log1p(jnp.sum(z * z) / v)
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, " d"]:
         k_normal, k_scale = jax.random.split(key)
-        z = jax.random.normal(k_normal, self.loc.shape, self.loc.dtype)
         v = jnp.exp(self.log_df)
         precision = jax.random.gamma(k_scale, v / 2, dtype=self.loc.dtype) / (v / 2)
-        return self.loc + jnp.dot(self.root, z, precision="highest") / jnp.sqrt(precision)
+        return self.loc + (self.normal.sample(k_normal) - self.loc) / jnp.sqrt(precision)

@@ -19,7 +19,7 @@ from ..em.search.seeds import split
 from .design_points import design_points
 from .draws import Draws, allocate, concatenate, draw
 from .family import Unreached, family_size, log_table, parts_of
-from .levels import evaluate, importance_of, log_pooled, of_targets, smoothed
+from .levels import evaluate, importance_of, log_pooled, smoothed
 from .mixtures import (
     LOW_RANK_FROM,
     Fitted,
@@ -31,6 +31,7 @@ from .mixtures import (
     shape_for,
 )
 from .tables import Table
+from .totals import log_norms
 from .values import flat_values
 from .weights import _optimise as optimise
 
@@ -54,7 +55,7 @@ class Pilot(eqx.Module):
         reached: whether the last level was the event itself.
     """
 
-    proposals: list[PyTree] | Unreached
+    proposals: list[PyTree]
     weights: Array
     calls: int = eqx.field(static=True)
     levels: list[dict[str, float]] = eqx.field(static=True)
@@ -159,10 +160,9 @@ def adapt(
     parts_of(targets, "targets")
     targets = jax.lax.stop_gradient(targets)
     search = Search(targets, num_components, defensive, covariance, inflation, shrinkage, df)
-    k_frame, k_rest = split(key, 2)
     if score is None:
-        return search.without_score(k_frame, k_rest, f, num_draws)
-    return search.with_score(k_frame, k_rest, score, gradient, num_draws, max_levels)
+        return search.rounds(key, f, targets, num_draws, search.size, 1)[1]
+    return search.with_score(*split(key, 2), score, gradient, num_draws, max_levels)
 
 
 class Search:
@@ -200,21 +200,38 @@ class Search:
         own = log_table(draws.proposals, draws.events)
         return log_table(self.targets, draws.events), log_pooled(own, draws.counts)
 
-    def without_score(self, k_draw, k_fit, f, num_draws) -> Pilot:
-        draws = draw(k_draw, self.targets, num_draws)
-        self.look(draws.events, self.size)
-        values = flat_values(f, self.targets, draws, self.frame.origin.dtype)
-        log_p = log_table(self.targets, draws.events)
-        log_f, log_w, ess = of_targets(values, log_p)
-        if not float(ess) > 0:
-            raise ValueError(
-                f"None of the pilot's {draws.num_draws} draws hit (or f is not finite); raise "
-                "num_draws, or give a score that is positive in the event."
-            )
-        proposals, _ = self.proposals(*self.refit(k_fit, draws.events, log_w))
-        weights = self.best_weights(draws, log_p, log_f, proposals)
-        record = {"width": 0.0, "ess": float(ess) / draws.num_draws}
-        return Pilot(proposals, weights, draws.num_draws, [record], True)
+    def rounds(
+        self, key, f, proposals, counts, groups: int, num_rounds: int
+    ) -> tuple[Draws, Pilot]:
+        """All draws of some rounds, each from the fit to those before, and the last fit.
+
+        `groups` is the number of densities that the first round draws from, in equal numbers.
+        """
+        kept = pilot = None
+        records = []
+        for _ in range(num_rounds):
+            k_draw, k_fit, key = split(key, 3)
+            new = draw(k_draw, proposals, counts)
+            kept = new if kept is None else concatenate(kept, new)
+            if kept is new:
+                self.look(new.events, groups)
+            log_p, log_q = self.weigh(kept)
+            log_f = jnp.zeros_like(log_q)
+            if f is not None:
+                log_f = log_norms(flat_values(f, self.targets, kept, log_q.dtype))
+            log_w, ess = importance_of(log_f, log_p, log_q)
+            if not float(ess) > 0:
+                raise ValueError(
+                    f"None of the pilot's {kept.num_draws} draws hit (or f is not finite); raise "
+                    "num_draws, or give a score that is positive in the event (to `adapt`), or a "
+                    "start that reaches further (to `amis`)."
+                )
+            proposals, weights = self.proposals(*self.refit(k_fit, kept.events, log_w))
+            best = self.best_weights(kept, log_p, log_f, proposals)
+            records.append({"width": 0.0, "ess": float(ess) / kept.num_draws})
+            counts = self.counts(weights, num_draws=new.num_draws)
+            pilot = Pilot(proposals, best, kept.num_draws, list(records), True)
+        return kept, pilot  # pyright: ignore[reportReturnType]
 
     def with_score(self, k_frame, key, score, gradient, num_draws, max_levels) -> Pilot:
         events = draw(k_frame, self.targets, FRAME_DRAWS).events
@@ -265,7 +282,7 @@ class Search:
             if len(kept) == ROUNDS:
                 break
         if not kept:
-            proposals = Unreached(*proposals)
+            proposals = [Unreached(part) for part in proposals]
         return Pilot(proposals, jnp.asarray(weights), calls, levels, bool(kept))
 
     def counts(self, weights, num_draws) -> np.ndarray:

@@ -20,7 +20,7 @@ from .draws import Draws, checked_draws, draw
 from .family import family_size, is_single, parts_of
 from .joining import merge
 from .result import HELD, Estimate, make_estimate, of_held
-from .sweep import as_sample, looked_at, sweep
+from .sweep import Sample, as_sample, looked_at, of_one_dtype, sweep
 from .totals import Totals, summarise
 from .upper import hit_limits
 
@@ -52,14 +52,17 @@ def block_totals(
     draws, given = jax.lax.stop_gradient(checked_draws(draws)), draws
     look, values = looked_at(f, targets, draws)
     sample, _, w = as_sample(look, draws.events, values, draws.strata, weights)
-    w = draws.strata.shares(sample.values.dtype)[None, :] if w is None else w
     sums = _totals(sample, w)
     spread = {name: getattr(sums, name) for name in OF_SPREAD}
     unreached = None if draws.reached else ()
     return sums._replace(unreached=unreached, **without_slopes(spread, given.proposals, HELD))
 
 
-_totals = eqx.filter_jit(lambda sample, weights: sweep(sample, weights)[0])
+@eqx.filter_jit
+def _totals(sample: Sample, weights: Array | None) -> Totals:
+    sample, weights = of_one_dtype(sample, weights)
+    pooled = sample.strata.shares(sample.values.dtype)[None, :]
+    return sweep(sample, pooled if weights is None else weights)[0]
 
 
 @takes(

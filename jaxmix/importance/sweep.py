@@ -1,6 +1,5 @@
 """The one pass over the draws: their totals, and the logarithms of their terms."""
 
-import functools
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -10,11 +9,11 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from .._platform import sizes
-from .._trees import is_traced, take
+from .._trees import take
 from .blocks import divisor, map_blocks, over_blocks
 from .checks import checked_weights
 from .draws import Draws
-from .family import Part, log_probs, parts_of
+from .family import Part, log_probs, parts_of, size_of
 from .joining import gathered
 from .tables import Ratios, Strata, Table, ratios_to_mixtures
 from .totals import KEPT, Totals, totals
@@ -33,12 +32,20 @@ class Densities(eqx.Module):
     def __call__(self, events: PyTree) -> tuple[Array, Array]:
         return log_probs(self.targets, events), log_probs(self.proposals, events)
 
+    def sizes(self, events: PyTree) -> tuple[int, int]:
+        """How many targets and proposals there are."""
+        return size_of(self.targets), size_of(self.proposals)
+
 
 class Given(eqx.Module):
     """The same, of rows that are the two tables themselves."""
 
     def __call__(self, rows: tuple[Array, Array]) -> tuple[Array, Array]:
         return rows
+
+    def sizes(self, rows: tuple[Array, Array]) -> tuple[int, int]:
+        """How many targets and proposals there are."""
+        return rows[0].shape[1], rows[1].shape[1]
 
 
 class Sample(NamedTuple):
@@ -69,41 +76,17 @@ def as_sample(
     n = strata.stratum.shape[0]
     if isinstance(n, int) and not n:
         raise ValueError("There are no draws: an expectation needs at least one.")
-    dtype, *shape = form_of(look, rows)
-    flat, truths = flatten_values(values, n, dtype)
+    flat, truths = flatten_values(values, n)
     if weights is not None:
-        weights = checked_weights(weights, tuple(shape), dtype)
+        weights = checked_weights(weights, look.sizes(rows))
     return Sample(look, rows, flat, strata), truths, weights
 
 
-class Form(NamedTuple):
-    """What a look at a row gives: the dtype, and how many targets and proposals."""
-
-    dtype: Any
-    num_targets: int
-    num_proposals: int
-
-
-def form_of(look: Densities | Given, rows: PyTree) -> Form:
-    """Known without a look at the numbers, and remembered for all of the same shapes."""
-    leaves, tree = jax.tree.flatten((look, rows))
-    if is_traced(leaves) or not all(isinstance(leaf, jax.Array) for leaf in leaves):
-        return _form(look, rows)
-    return _known_form(tree, tuple(map(jax.typeof, leaves)), jnp.result_type(float))
-
-
-def _form(look, rows) -> Form:
-    targets, proposals = jax.eval_shape(look, rows)
-    return Form(targets.dtype, targets.shape[1], proposals.shape[1])
-
-
-@functools.lru_cache(maxsize=256)
-def _known_form(tree, types, precision) -> Form:
-    del precision  # with 64 bits a dtype is another
-    of_type = lambda t: jax.ShapeDtypeStruct(t.shape, t.dtype, weak_type=t.weak_type)
-    call = lambda look, rows: look(rows)
-    targets, proposals = jax.eval_shape(call, *tree.unflatten(map(of_type, types)))
-    return Form(targets.dtype, targets.shape[1], proposals.shape[1])
+def of_one_dtype(sample: Sample, *others: Any) -> tuple[Any, ...]:
+    """Values, and other numbers if there are, in the dtype of the log-densities."""
+    dtype = jax.eval_shape(sample.look, sample.rows)[0].dtype
+    cast = lambda a: None if a is None else a.astype(dtype)
+    return sample._replace(values=cast(sample.values)), *map(cast, others)
 
 
 def numbers_looked_at(look: Densities | Given, rows: PyTree) -> int:
@@ -111,7 +94,7 @@ def numbers_looked_at(look: Densities | Given, rows: PyTree) -> int:
     events = sum(leaf.size for leaf in jax.tree.leaves(rows))
     if isinstance(look, Given):
         return events
-    return events * sum(part.size for part in (*look.targets, *look.proposals))
+    return events * sum(look.sizes(rows))
 
 
 def _layout(strata: Strata) -> tuple[int, int] | None:

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from .._arguments import numbers, shown
 from .._numerics import Host
@@ -93,8 +93,8 @@ def unflatten(flat: Any, like: PyTree, axis: int, shape: tuple[int, ...] = ()) -
 
 
 def flatten_values(
-    values: PyTree, rows: int, dtype
-) -> tuple[Float[Array, "n m"], Int[Array, " m"]]:
+    values: PyTree, rows: int, dtype: Any = None
+) -> tuple[Float[Array, "n m"], np.ndarray]:
     """Values of f at all draws as one floating table, and which columns were boolean."""
     columns, truths = [], []
     for leaf in jax.tree.leaves(values):
@@ -105,7 +105,10 @@ def flatten_values(
             )
         each = column.reshape(rows, math.prod(column.shape[1:]))
         truths += [column.dtype == bool] * each.shape[1]
-        columns.append(each.astype(dtype))
+        columns.append(each)
     if not truths:
         raise ValueError("f must give a value at each draw; it gave none.")
-    return jnp.concatenate(columns, 1), np.array(truths)  # pyright: ignore[reportReturnType]
+    if dtype is None:
+        floating = [c.dtype for c in columns if jnp.issubdtype(c.dtype, jnp.floating)]
+        dtype = max(floating, key=lambda d: d.itemsize, default=jnp.result_type(float))
+    return jnp.concatenate([c.astype(dtype) for c in columns], 1), np.array(truths)

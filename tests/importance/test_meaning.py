@@ -228,10 +228,13 @@ def test_optimal_weights_follow_the_family_that_drew():
 
 def test_an_event_that_was_not_reached_is_told_by_what_follows():
     # What `adapt` gives as `proposals` where no level was the event itself.
-    proposals = Unreached(normals(jnp.array([1.0, 2.0])), jm.Normal(0, 1))
+    parts = [normals(jnp.array([1.0, 2.0])), jm.Normal(0, 1)]
+    proposals = [Unreached(part) for part in parts]
+    assert not imp.draw(jax.random.key(1), [*proposals, jm.Normal(0, 1)], 5).reached
+    np.testing.assert_array_equal(proposals[0].mean, parts[0].mean)
     draws = imp.draw(jax.random.key(1), proposals, 50)
     other = imp.draw(jax.random.key(3), jm.Normal(0, 1), 50)
-    known = imp.draw(jax.random.key(3), tuple(proposals), 50)
+    known = imp.draw(jax.random.key(3), parts, 50)
     block = lambda d: imp.block_totals(lambda x: x > 1, jm.Normal(0, 1), d)
     totals = block(known), block(draws)
     assert not any("not reached" in s for s in imp.estimate_totals(totals[0]).problems())

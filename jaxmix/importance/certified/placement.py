@@ -6,17 +6,18 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Key, PyTree
 
 from ..._k_means import lloyd, plus_plus
 from ..._refuse import on_host
 from ..draws import allocate, draw
+from ..family import family_size
+from ..weights import optimal_weights
 from .cells import Region
 from .coordinates import Coordinates, in_doubles, proposal_rows
 from .sweep import Hits
 
 DIRECTIONS = 64  # in which the region's extreme members are looked for
-STEPS = 200
 FAR = 1.0  # nats from the nearest proposal, beyond which a vertex is made one
 MOST_ADDED = 32
 LARGE, MOST_LARGE = 0.7, 24  # vertices whose second moments count: of these shares of the largest
@@ -91,10 +92,8 @@ def place(
         even = allocate(jnp.ones(len(outer) + len(tilted)), num_draws)
         drawn = draw(k_round, stack, even)
         tilted, values = _tilted(region, f, drawn, natural, count)
-    both = np.concatenate([outer, tilted])
-    shares = _shares(region, f, drawn, values, both, defensive)
-    calls = 2 * num_draws
-    return Placement(_members(region, both), jnp.asarray(shares, jnp.result_type(float)), calls)
+    both = _members(region, np.concatenate([outer, tilted]))
+    return Placement(both, _shares(region, f, drawn, values, both, defensive), 2 * num_draws)
 
 
 def _outside(coordinates: Coordinates, natural, margin) -> np.ndarray:
@@ -205,22 +204,10 @@ def _derivatives(coordinates, t):
     return level(t), jax.grad(level)(t), jax.hessian(level)(t)
 
 
-def _shares(region: Region, f, drawn, estimates, natural, defensive) -> Float[np.ndarray, " k"]:
-    """Shares that minimise sum f^2 p^2 / (q q_drawn), by their multiplicative fixed point."""
-    values, features = Hits(f, region.coordinates, drawn.events).column(0)
-    features = np.asarray(features, np.float64)
-    own, logs = proposal_rows(region.coordinates, drawn)
-    log_q = np.logaddexp.reduce(features @ own.T + logs, axis=1)[:, None]
-    rows = region.coordinates.completed(natural)
+def _shares(region: Region, f, drawn, estimates, proposals: PyTree, defensive) -> Array:
+    """Shares that minimise the relative second moments of the vertices of large expectations."""
     large = np.flatnonzero(estimates >= LARGE * estimates.max())
     large = large[np.linspace(0, len(large) - 1, min(len(large), MOST_LARGE)).astype(int)]
-    targets = np.exp(features @ region.rows[large].T - log_q) / estimates[large]
-    squares = values**2 * (targets**2).sum(1)
-    ratios = np.exp(features @ rows.T - log_q)
-    even = np.full(len(rows), 1 / len(rows))
-    shares = even
-    for _ in range(STEPS):
-        q = ratios @ (defensive * even + (1 - defensive) * shares)
-        shares = shares * np.sqrt((squares / (q * q)) @ ratios)
-        shares = shares / shares.sum()
-    return defensive * even + (1 - defensive) * shares
+    vertices = _members(region, region.natural[large])
+    floor = defensive / family_size(proposals)
+    return optimal_weights(f, vertices, drawn, proposals=proposals, floor=floor, tol=1e-2).weights
