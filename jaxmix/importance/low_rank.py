@@ -7,9 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
 from .._density import LogDensity, one_event
-from .._numerics import as_float
 from ..families import MultivariateNormal
-from ..families._entrances import check_one, entrance, exp_of, logs, of_field
+from ..families._entrances import exp_of, of_field, store
 from ..families._factors import log_det_of, whitener
 from ..families._special import LOG_2_PI
 
@@ -42,11 +41,10 @@ class LowRankNormal(LogDensity):
     def __init__(
         self, mean, scale=None, directions=None, stretch=None, *, log_scale=None, log_stretch=None
     ):
-        to_scale, scale = entrance("LowRankNormal", scale=scale, log_scale=log_scale)
-        to_stretch, stretch = entrance("LowRankNormal", stretch=stretch, log_stretch=log_stretch)
-        self.mean, scale, self.directions, stretch = as_float(mean, scale, directions, stretch)
-        self.log_scale, self.log_stretch = to_scale(scale), to_stretch(stretch)
-        check_one(self)
+        store(
+            self, mean=mean, scale=scale, log_scale=log_scale, directions=directions,
+            stretch=stretch, log_stretch=log_stretch,
+        )  # fmt: skip
 
     dim = property(lambda self: self.mean.shape[-1])
     scale, stretch = exp_of("log_scale"), exp_of("log_stretch")
@@ -91,10 +89,10 @@ class MultivariateT(LogDensity):
     normal: MultivariateNormal  # of which it is a mixture over scales
 
     def __init__(self, df=None, loc=None, shape=None, *, log_df=None, **forms):
-        (self.log_df,) = logs("MultivariateT", df=(df, log_df))
+        store(self, df=df, log_df=log_df)
         self.normal = MultivariateNormal(loc, shape, **forms)
 
-    loc = mean = of_field("normal", "mean")
+    df, loc, mean = exp_of("log_df"), of_field("normal", "mean"), of_field("normal", "mean")
 
     def log_prob(self, x: Float[Array, " d"]) -> Scalar:
         x, factor = one_event(x, self.loc.shape, self.normal), self.normal.factor

@@ -162,7 +162,8 @@ def adapt(
     search = Search(targets, num_components, defensive, covariance, inflation, shrinkage, df)
     if score is None:
         return search.rounds(key, f, targets, num_draws, search.size, 1)[1]
-    return search.with_score(*split(key, 2), score, gradient, num_draws, max_levels)
+    k_frame, key = split(key, 2)
+    return search.with_score(k_frame, key, score, gradient, num_draws, max_levels)
 
 
 class Search:

@@ -323,3 +323,21 @@ def test_errors_have_a_slope_in_the_targets_where_proposals_are_traced_too():
     np.testing.assert_allclose(jax.jit(slope)(at, draws), known, rtol=1e-4)
     ends = error(at + 0.01, draws) - error(at - 0.01, draws)
     np.testing.assert_allclose(known, ends / 0.02, rtol=0.01)
+
+
+def test_proposals_of_ones_own_have_unconstrained_entrances():
+    shape, x = np.array([[2.0, 0.5], [0.5, 1.0]]), jnp.array([0.3, -1.0])
+    root = jnp.asarray(np.linalg.cholesky(shape), jnp.float32)
+    heavy = imp.MultivariateT(log_df=jnp.log(3.0), loc=jnp.ones(2), scale_tril=root)
+    exact = stats.multivariate_t([1, 1], shape, 3).logpdf(x)
+    np.testing.assert_allclose(heavy.log_prob(x), exact, rtol=1e-5)
+    axis, sd = jnp.array([[0.6], [0.8]]), jnp.array([0.5, 2.0])
+    flat = imp.LowRankNormal(
+        jnp.ones(2), directions=axis, log_scale=jnp.log(sd), log_stretch=jnp.log(jnp.array([3.0]))
+    )
+    covariance = np.outer(sd, sd) * (np.eye(2) + 8 * np.asarray(axis @ axis.T))
+    exact = stats.multivariate_normal([1, 1], covariance).logpdf(x)
+    np.testing.assert_allclose(flat.log_prob(x), exact, rtol=1e-5)
+    for given in ({}, {"scale": sd, "log_scale": sd}):
+        with pytest.raises(TypeError, match="LowRankNormal takes one of scale and log_scale"):
+            imp.LowRankNormal(jnp.ones(2), directions=axis, stretch=jnp.ones(1), **given)
