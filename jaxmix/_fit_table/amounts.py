@@ -3,6 +3,7 @@
 All is said of a column's different texts, a pandas Series of stripped strings.
 """
 
+import functools
 import re
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
@@ -13,42 +14,31 @@ from .asked import Asked
 
 ABSENT = {"", "?", "-", "--", ".", "na", "n/a", "n.a.", "nan", "<na>", "none", "null", "missing",
           "unknown", "#n/a", "nd", "n.d."}  # fmt: skip
-S = "[ \t\n\u00a0\u2009\u202f]"  # Arrow's and Python's own classes of spaces differ
-QUOTES = "'\u2019"
+S = r"[ \t\n\u00a0\u2009\u202f]"
+APART = "[ \u00a0\u2009\u202f'\u2019_]"  # thousands whatever else marks them
 SYMBOL = (
     r"(?:(?:US|CA|AU|NZ|HK|A|C|R|S)?[$€£¥₹₩₽₺₫₪฿]|USD|EUR|GBP|CHF|JPY|CAD|AUD|CNY|INR|SEK|NOK|DKK|"
     r"PLN|CZK|HUF|BRL|MXN|ZAR|Fr\.|zł|Kč|kr\.?|Ft|lei)"
 )
-MONEY = rf"^([+-]?){S}*{SYMBOL}{S}*|{S}*{SYMBOL}$"
+# Digits of any script, which `float` reads as well.
+AMOUNT = re.compile(
+    rf"""(?P<limit>[<>≤≥]=?)? {S}* (?P<minus>[-\u2212(])? \+? {S}*
+    (?P<before>{SYMBOL})? {S}* (?P<inner>[-\u2212])? \+?
+    (?P<body>\d{{1,3}} (?:{APART}\d{{3}})+ (?:[.,]\d*)? | [\d.,]*\d[\d.,]* (?:[eE][+-]?\d+)?)
+    (?P<late>-)? {S}* (?:(?P<after>{SYMBOL}) | (?P<percent>%) | (?P<unit>[A-Za-zµ°²³/]{{1,8}}))? \)?""",
+    re.VERBOSE,
+)
 # By threes, or by twos before the last three as in India.
 GROUPED = {mark: rf"[1-9]\d{{0,2}}(?:[{mark}]\d{{2,3}})*[{mark}]\d{{3}}" for mark in ",."}
 NUMBER = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
-MARKED = r"^[+-]?[\d.,]*\d[\d.,]*(?:[eE][+-]?\d+)?$"  # a number under some marks
-UNIT = rf"(\d){S}?([A-Za-zµ°²³/]{{1,8}})$"
 TIMES = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "mn": 1e6, "B": 1e9, "bn": 1e9, "G": 1e9, "T": 1e12}
-LIMIT = rf"^[<>≤≥]=?{S}*([\d.+-])"
-CLOCK = r"(?i)^(\d{1,3}):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))? *(?:([ap])\.?m\.?)?$"
-ODD_SPACE = rf"\d(?:{S}|[{QUOTES}])(?:\d{{1,2}}(?:\D|$)|\d{{4}})|\d{{4}}(?:{S}|[{QUOTES}])\d"
-SPACE = rf"(\d)(?:{S}|[{QUOTES}])(\d{{3}})"
-# Digits of Arabic, Persian, Devanagari and full width, and their marks.
-DIGITS = (0x660, 0x6F0, 0x966, 0xFF10)
-ELSEWHERE = str.maketrans(
-    "".join(chr(first + i) for first in DIGITS for i in range(10))
-    + "\u066b\u066c\uff0e\uff0c\uff05",
-    "0123456789" * len(DIGITS) + ".,.,%",
-)
-LIKELY = rf"^\D{{0,8}}\d(?:[\d.,{QUOTES}]|{S})*\D{{0,9}}$|\d[eE][+-]?\d+$"  # at a glance
+CLOCK = re.compile(r"(?i)(\d{1,3}):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))? *(?:([ap])\.?m\.?)?")
+ELSEWHERE = str.maketrans("\u066b\u066c\uff0e\uff0c\uff05", ".,.,%")  # of Arabic, and full width
 MANY = 10  # numbers in three decimals from which another reading of them is told
 SHOWN = 3
 SOME = 10  # different numbers beside which a few other texts are no labels
 LABELS, ROWS_A_LABEL = 50, 10  # texts that are labels, numbers or not: so few, of so many rows
 GLANCE = 200  # texts of which some are numbers, or the column is none
-
-
-def in_ascii(texts: Any) -> Any:
-    """Texts with the digits that other scripts have for 0 to 9."""
-    there = texts.str.contains("[" + "".join(map(chr, ELSEWHERE)) + "]")
-    return texts.str.translate(ELSEWHERE) if there.any() else texts
 
 
 class Reading(NamedTuple):
@@ -61,7 +51,6 @@ class Reading(NamedTuple):
     origin: str = ""
     unit: str = ""
     day_first: bool = False
-    factors: bool = False  # thousands and millions as letters
 
 
 def are_codes(cells: list[str]) -> bool:
@@ -78,10 +67,7 @@ def is_absent(texts: Any, na: Collection[str]) -> Any:
 
     gone = texts.str.lower().isin(ABSENT) | texts.isin(list(na))
     numbers: Any = pd.to_numeric(pd.Series(list(na), dtype=str), errors="coerce")
-    if not numbers.notna().any():
-        return gone
-    found: Any = pd.to_numeric(texts, errors="coerce")
-    return gone | found.isin(numbers.dropna())
+    return gone | (_plainly(texts).isin(numbers.dropna()) if numbers.notna().any() else False)
 
 
 def reading_of(levels: Any, rows: int, mark: str, asked: Asked) -> Reading | None:
@@ -91,62 +77,55 @@ def reading_of(levels: Any, rows: int, mark: str, asked: Asked) -> Reading | Non
     """
     absent = is_absent(levels, asked.na)
     texts, gone = levels[~absent], levels[absent].tolist()
-    if not len(texts):
-        return None
-    if texts.str.match(CLOCK).all():
+    glance = texts.iloc[:: -(-len(texts) // GLANCE) or 1].tolist()
+    if glance and all(map(CLOCK.fullmatch, glance)) and all(map(CLOCK.fullmatch, texts)):
         return Reading("time of a clock", na=tuple(sorted(gone)))
-    glance = texts.iloc[:: -(-len(texts) // GLANCE)]
-    if not glance.str.contains(LIKELY).any():
+    if not any(map(_amount, glance)):
         return None
+    plain = _plainly(texts).notna().to_numpy()
+    others = {text: _amount(text) for text in texts[~plain]}
+    read = {text: amount for text, amount in others.items() if amount}
     labels = len(levels) <= LABELS and rows >= ROWS_A_LABEL * len(levels)
-    limits = _has(texts, LIMIT)
-    if limits.any() and (labels or (~limits).sum() < SOME):
+    limits = sum(bool(amount["limit"]) for amount in read.values())
+    if limits and (labels or len(texts) - limits < SOME):
         return None
-    money = bool(_has(texts, MONEY).any())
-    ended = _has(texts, UNIT)
-    units = set(_unit(texts[ended])) | ({""} if not ended.all() else set())
-    factors = len(units) > 1 and units <= set(TIMES)
-    unit = units.pop() if len(units) == 1 and not money else ""
-    cells = _plain(texts, unit, factors)
-    odd = ~cells.str.match(MARKED)
-    few = odd.sum() <= 0.1 * len(cells) and (~odd).sum() >= SOME and not labels
-    if odd.all() or (odd.any() and not few) or are_codes(texts[~odd].tolist()):
+    units = {amount["unit"] or "" for amount in read.values()} | ({""} if plain.any() else set())
+    unit = units.pop() if len(units) == 1 else ""
+    if not units <= set(TIMES):
+        read = {text: amount for text, amount in read.items() if not amount["unit"]}
+    odd = len(others) - len(read)
+    few = odd <= 0.1 * len(texts) and len(texts) - odd >= SOME and not labels
+    numbers = [*texts[plain].tolist(), *read]
+    if (odd and not few) or not numbers or are_codes(numbers):
         return None
-    bodies = cells[~odd]
     if asked.decimal or asked.thousands:
         point = asked.decimal or ("," if asked.thousands == "." else ".")
         group = asked.thousands or ("," if point == "." else ".")
     else:
-        point, group = _marks(bodies, mark)
-    if _values(bodies, point, group).isna().any():
+        bodies = [amount["body"] for amount in read.values()]
+        point, group = _marks([*texts[plain].tolist(), *bodies], mark)
+    money = any(amount["before"] or amount["after"] for amount in read.values())
+    percent = {text for text, amount in read.items() if amount["percent"]}
+    kind = "percentage" if percent else "money" if money else "number"
+    absent = tuple(sorted([*gone, *(text for text in others if text not in read)]))
+    reading = Reading(kind, point, group, absent, unit=unit)
+    values = numbers_of(type(texts)(numbers), reading).abs()
+    if values.isna().any():
         return None
-    percent = texts[~odd].str.endswith("%")
-    kind = "percentage" if percent.any() else "money" if money else "number"
-    if percent.any() and not percent.all():  # 0.12 beside 12%, or 12 beside 12%
-        values = _values(bodies, point, group).abs()
-        kind = "share" if values[~percent].max() <= 1 < values[percent].max() else kind
-    absent = tuple(sorted([*gone, *texts[odd]]))
-    return Reading(kind, point, group, absent, unit=unit, factors=factors)
+    ended = np.array([text in percent for text in numbers])
+    if ended.any() and not ended.all():  # 0.12 beside 12%, or 12 beside 12%
+        shares = values[~ended].max() <= 1 < values[ended].max()
+        return reading._replace(kind="share") if shares else reading
+    return reading
 
 
 def numbers_of(texts: Any, reading: Reading) -> Any:
     """The numbers that texts are under a reading, NaN for those that are none."""
-    import pandas as pd
-
-    if reading.kind == "time of a clock":
-        found = texts.str.extract(CLOCK)
-        parts: Any = [pd.to_numeric(found[i], errors="coerce") for i in range(3)]
-        hours, minutes, seconds = parts
-        hours = hours.where(found[3].isna(), hours % 12 + 12 * (found[3].str.lower() == "p"))
-        return hours + minutes / 60 + seconds.fillna(0) / 3600
-    values = _values(
-        _plain(texts, reading.unit, reading.factors), reading.decimal, reading.thousands
-    )
-    if reading.kind == "share":
-        values[texts.str.endswith("%")] /= 100
-    if reading.factors:
-        ended = _has(texts, UNIT)
-        values[ended] *= np.array([TIMES.get(unit, np.nan) for unit in _unit(texts[ended])])
+    one = _hours if reading.kind == "time of a clock" else functools.partial(_value, reading)
+    plain = reading.decimal == "." and one is not _hours
+    values = _plainly(texts) if plain else type(texts)(np.nan, texts.index)
+    odd = values.isna().to_numpy()
+    values[odd] = [one(text) for text in texts[odd]]
     return values
 
 
@@ -171,14 +150,14 @@ def said_of(name: str, levels: Any, reading: Reading, count: Callable) -> list[s
         )
     if shown is None and len(there) >= MANY and there.str.match(rf"^[+-]?{GROUPED['.']}$").all():
         said.append(f"{name}: {there.iloc[0]!r} has decimals; --thousands . reads it otherwise.")
-    bare = there[~there.str.endswith("%")] if reading.kind == "percentage" else there[:0]
+    bare = there[~there.str.contains("[%\uff05]")] if reading.kind == "percentage" else there[:0]
     if len(bare):
         said.append(f"{name}: {bare.iloc[0]!r} has no %, and was read as so many percent too.")
     symbols = sorted(set(there.str.extract(f"({SYMBOL})")[0].dropna()))
     if reading.kind == "money" and len(symbols) > 1:
         listed = ", ".join(symbols[:SHOWN])
         said.append(f"{name}: amounts in {listed} were taken as they are, at no rate of exchange.")
-    limits = there[_has(there, LIMIT)]
+    limits = there[there.str.match("[<>≤≥]")]
     if len(limits) and limits.iloc[0] != shown:
         said.append(f"{name}: {limits.iloc[0]!r} was read as its limit, {told(limits.iloc[0])}.")
     if reading.na:
@@ -188,65 +167,60 @@ def said_of(name: str, levels: Any, reading: Reading, count: Callable) -> list[s
     return said
 
 
-def _unit(texts: Any) -> list[str]:
-    return texts.str.extract(UNIT)[1].tolist()
+def _plainly(texts: Any) -> Any:
+    """The numbers that are written as programs write them, NaN for other texts."""
+    import pandas as pd
+
+    found: Any = pd.to_numeric(texts.where(texts.str.match(NUMBER)), errors="coerce")
+    return found.astype(float)
 
 
-def _has(texts: Any, pattern: str) -> Any:
-    return texts.str.contains(re.sub(r"(?<!\\)\((?!\?)", "(?:", pattern))  # without groups
+def _amount(text: str) -> re.Match | None:
+    return AMOUNT.fullmatch(text.translate(ELSEWHERE))
 
 
-def _sub(texts: Any, pattern: str, by: str) -> Any:
-    """Replaced where it is there, which Arrow finds many times faster than it replaces."""
-    return texts.str.replace(pattern, by, regex=True) if _has(texts, pattern).any() else texts
+def _hours(text: str) -> float:
+    if (found := CLOCK.fullmatch(text)) is None:
+        return np.nan
+    hours, minutes, seconds, half = found.groups()
+    day = float(hours) if half is None else int(hours) % 12 + 12 * (half.lower() == "p")
+    return day + int(minutes) / 60 + float(seconds or 0) / 3600
 
 
-def _plain(texts: Any, unit: str = "", factors: bool = False) -> Any:
-    """Numbers' texts without their limits, units, money, percent, spaces and brackets."""
-    texts = _sub(texts, LIMIT, r"\1").str.strip().str.removesuffix(unit).str.strip()
-    texts = _sub(texts.str.replace("\u2212", "-", regex=False), MONEY, r"\1")
-    texts = texts.str.removesuffix("%").str.strip()
-    texts = _sub(texts, UNIT, r"\1") if factors else texts
-    inside = _sub(texts, r"^\((.*)\)$", r"\1")
-    negative = inside != texts
-    if negative.any():
-        texts = ("-" + _sub(inside, MONEY, r"\1")).where(negative, texts)
-    texts = _sub(texts, r"^([\d.,]+)-$", r"-\1")
-    odd = _has(texts, ODD_SPACE)  # groups that are no thousands: of a telephone number
-    plain = texts
-    for _ in range(2):  # what one pass takes as an end is the next one's beginning
-        plain = _sub(plain, SPACE, r"\1\2")
-    return texts.where(odd, plain)
+def _value(reading: Reading, text: str) -> float:
+    found = _amount(text)
+    if found is None:
+        return np.nan
+    body, point, group = re.sub(APART, "", found["body"]), reading.decimal, reading.thousands
+    if not _valid(point, group).fullmatch(body):
+        return np.nan
+    value = float(body.replace(group, "").replace(point, "."))
+    minus = found["minus"] or found["inner"] or found["late"]
+    factor = 1.0 if reading.unit else TIMES.get(found["unit"] or "", np.nan)
+    factor /= 100 if reading.kind == "share" and found["percent"] else 1
+    return (-value if minus else value) * factor
 
 
-def _marks(cells: Any, mark: str) -> tuple[str, str]:
+@functools.cache
+def _valid(point: str, group: str) -> re.Pattern:
+    whole = rf"(?:\d*|{GROUPED[group]})" if group in GROUPED else r"\d*"
+    return re.compile(rf"{whole}(?:[{point}]\d*)?(?:[eE][+-]?\d+)?")
+
+
+def _marks(cells: list[str], mark: str) -> tuple[str, str]:
     """The decimal mark and that of thousands, as the whole column has them."""
-    has = {one: cells.str.contains(one, regex=False) for one in ",."}
-    both = cells[has[","] & has["."]]
-    if len(both):
-        last = both.str.rfind(",") > both.str.rfind(".")
-        return (",", ".") if last.all() else (".", ",")
+    has = {one: [cell for cell in cells if one in cell] for one in ",."}
+    both = [cell for cell in has[","] if "." in cell]
+    if both:
+        return (",", ".") if all(c.rfind(",") > c.rfind(".") for c in both) else (".", ",")
     for one, other in ((",", "."), (".", ",")):
-        marked = cells[has[one]]
-        if not len(marked):
+        if not has[one]:
             continue
-        if (marked.str.count(re.escape(one)) > 1).any():
+        if any(cell.count(one) > 1 for cell in has[one]):
             return other, one
         # Three digits after each: by the marks of the place where such separators are used.
-        if marked.str.match(rf"^[+-]?{GROUPED[one]}$").all():
+        if all(re.fullmatch(rf"[+-]?{GROUPED[one]}", cell) for cell in has[one]):
             abroad = mark == ";"
             return (other, one) if (one == ".") == abroad else (one, other)
         return one, other
     return ".", ","
-
-
-def _values(cells: Any, point: str, group: str) -> Any:
-    import pandas as pd
-
-    whole = r"\d*" if group not in GROUPED else rf"(?:\d*|{GROUPED[group]})"
-    valid = cells.str.match(rf"^[+-]?{whole}(?:[{point}]\d*)?(?:[eE][+-]?\d+)?$")
-    valid &= cells.str.match(MARKED)
-    for mark, by in ((group, ""), (point, ".")):
-        cells = cells.str.replace(mark, by, regex=False) if mark not in ("", by) else cells
-    found: Any = pd.to_numeric(cells.where(valid), errors="coerce")
-    return found.astype(float)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import dates
-from .amounts import ABSENT, Reading, in_ascii, is_absent, numbers_of, reading_of, said_of
+from .amounts import ABSENT, Reading, is_absent, numbers_of, reading_of, said_of
 from .asked import Asked
 from .work import at_work
 
@@ -101,10 +101,10 @@ def _read(
         numbers = column.dtype.kind in "iufb"
         reading = Reading(na=tuple(sorted(na))) if numbers else Reading()
         return _without(column, reading.na), reading, said
-    texts = in_ascii(levels.texts)
+    texts = levels.texts
     reading = reading_of(texts, column.count(), mark, asked)
     if reading is not None:
-        values = pd.Series(_numbers(levels._replace(texts=texts), reading, name), column.index)
+        values = pd.Series(_numbers(levels, reading, name), column.index)
         rows = lambda gone: int(np.isin(levels.codes, np.flatnonzero(texts.isin(gone))).sum())
         said += said_of(name, texts, reading, rows)
         as_dates = dates.numbers_are_dates(values)
@@ -163,6 +163,5 @@ def _as_before(column: Any, levels: Levels | None, reading: Reading) -> Any:
     if levels is None:
         return column if reading.kind in NUMBERS else _without(column, set(reading.na))
     if reading.kind in NUMBERS:
-        levels = levels._replace(texts=in_ascii(levels.texts))
         return _numbers(levels, reading, str(column.name))
     return levels.labels(reading.na)
