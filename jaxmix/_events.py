@@ -26,7 +26,7 @@ decode = _asked("decode")  # (density, events): stacked arrays of NumPy to a lis
 describe = _asked("describe")  # (density, rows, kurtosis): a few words, with errors of so many rows
 draw = _asked("draw")  # (density, axes, events, shares, palette, under): the panel of a field
 typical = _asked("typical")  # (density, whole): the value that stands for a missing one
-reserve = _asked("reserve")  # (density, index, mass): a share kept for the label at an index
+KINDS = (encode, decode, describe, draw, typical)
 
 
 def event_kind(
@@ -75,15 +75,9 @@ def event_kind(
         >>> jm.decode(model, jax.vmap(model.impute)(data))[1]
         {'z': (2+0.5j), 'n': 0}
     """
-    given = {
-        "encode": encode,
-        "decode": decode,
-        "describe": describe,
-        "draw": draw,
-        "typical": typical,
-    }
-    for name, function in given.items():
+    given = (encode, decode, describe, draw, typical)
+    for registry, function in zip(KINDS, given, strict=True):
         if function is not None:
-            globals()[name].register(density, function)
+            registry.register(density, function)
     if density not in CLASSES:
         CLASSES.append(density)

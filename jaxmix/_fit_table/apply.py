@@ -19,7 +19,7 @@ from ..data.structure import structure
 from ..plot._canvas import each
 from .amounts import Reading
 from .asked import Asked
-from .joint import rows_of, together
+from .joint import joined, together
 from .long import passing
 from .read import NOTHING, read_table
 from .rows import rows_under
@@ -68,8 +68,7 @@ def apply(model_path: Path, path: Path, folder: Path, asked: Asked = NOTHING) ->
         with stopped_by_ctrl_c(place):
             many = read.long is not None
             for frame in passing(read.pieces(), "Rows", read.rows) if many else [read.frame]:
-                rows = rows_of(frame, names, blocks)
-                events = encoded(model, rows if blocks else frame, total)
+                events = encoded(model, joined(frame, blocks), total)
                 told = rows_under(model, events)
                 tail = tails.of(events, told.level)
                 _add(place.part, model, frame, blocks, told, tail, events, first=total == 0)

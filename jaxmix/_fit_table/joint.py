@@ -40,21 +40,18 @@ def together(block: list[str]) -> str:
     return " & ".join(block)
 
 
-def rows_of(frame: Any, names: list[str], blocks: list[list[str]]) -> dict[str, Any]:
-    """The columns of a table by the names of a model's fields, those of a block as vectors.
+def joined(frame: Any, blocks: list[list[str]]) -> Any:
+    """The table with a column of vectors for each block of its columns.
 
     Raises:
         ValueError: for a column that the table lacks.
     """
-    inside = {together(block): block for block in blocks}
-    for name in (column for field in names for column in inside.get(field, [field])):
-        if name not in frame.columns:
-            raise ValueError(
-                f"The table has no column {name!r}, which the model is of; it has "
-                f"{', '.join(frame.columns)}."
-            )
-    vectors = {n: frame[inside[n]].to_numpy(float) for n in names if n in inside}
-    return {n: vectors[n] if n in vectors else frame[n].tolist() for n in names}
+    for name in (name for block in blocks for name in block if name not in frame.columns):
+        raise ValueError(
+            f"The table has no column {name!r}, which the model is of; it has "
+            f"{', '.join(frame.columns)}."
+        )
+    return frame.assign(**{together(block): list(frame[block].to_numpy(float)) for block in blocks})
 
 
 def _step(part: Any) -> float | None:
@@ -77,7 +74,7 @@ def tried_jointly(
         gaps = any(isinstance(dict(template.items())[name], OptionalField) for name in block)
         family = PartialNormal if gaps else MultivariateNormal
         parts[together(block)] = family.template(len(block))
-    rows = rows_of(frame, list(parts), blocks)
+    rows = joined(frame, blocks)
     found = choose(Composite(parts), rows, asked.components, asked.restarts, asked.seed, **options)
     weights = options.get("weights")
     case = np.ones(len(frame)) if weights is None else weights

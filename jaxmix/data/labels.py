@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from .. import _events
 from .._arguments import real, takes
 from .._sharding import gathered
 from ..combinators import MarkovChain
@@ -78,42 +77,34 @@ def reserve(model: PyTree, mass: float) -> PyTree:
     """
     if not 0 < mass < 1:
         raise ValueError(f"The mass to reserve lies between 0 and 1; it was {mass}.")
-    found = []
+    kinds = Categorical | BernoulliSet | MarkovChain
+    model, found = gathered(model), []
 
     def one(node):
-        if not _labelled(node) or OTHER not in (node.labels or ()):
+        if not isinstance(node, kinds) or OTHER not in (node.labels or ()):
             return node
         found.append(node)
-        return _events.reserve(node, node.labels.index(OTHER), mass)
+        index = node.labels.index(OTHER)
+        if isinstance(node, MarkovChain):
+            parts = (_reserved(part, index, mass) for part in (node.initial, node.transition))
+            return eqx.tree_at(lambda c: (c.initial, c.transition), node, tuple(parts))
+        return _reserved(node, index, mass)
 
-    model = gathered(model)
-    reserved = jax.tree.map(one, model, is_leaf=_labelled)
+    reserved = jax.tree.map(one, model, is_leaf=lambda node: isinstance(node, kinds))
     if not found:
         raise ValueError("No part of the model declares the label jm.data.OTHER.")
     return reserved
 
 
-def _labelled(node: PyTree) -> bool:
-    return _events.reserve.dispatch(type(node)) is not _events.reserve.dispatch(object)
-
-
-@_events.reserve.register(MarkovChain)
-def _chain(density: MarkovChain, index: int, mass: float) -> MarkovChain:
-    parts = (_categorical(part, index, mass) for part in (density.initial, density.transition))
-    return eqx.tree_at(lambda c: (c.initial, c.transition), density, tuple(parts))
-
-
-@_events.reserve.register(BernoulliSet)
-def _set(density: BernoulliSet, index: int, mass: float) -> BernoulliSet:
-    logit = jnp.log(mass) - jnp.log1p(-mass)
-    return eqx.tree_at(lambda s: s.logits, density, density.logits.at[..., index].set(logit))
-
-
-@_events.reserve.register(Categorical)
-def _categorical(density: Categorical, index: int, mass: float) -> Categorical:
-    logits = density.logits.at[..., index].set(-jnp.inf)
-    # A row that nothing but OTHER ever followed: the declared labels share alike.
-    empty = jnp.all(logits == -jnp.inf, -1, keepdims=True)
-    logits = jnp.where(empty, jnp.zeros_like(logits).at[..., index].set(-jnp.inf), logits)
-    logits = jax.nn.log_softmax(logits) + jnp.log1p(-mass)
-    return eqx.tree_at(lambda c: c.logits, density, logits.at[..., index].set(jnp.log(mass)))
+def _reserved(density: PyTree, index: int, mass: float) -> PyTree:
+    logits = density.logits
+    if isinstance(density, Categorical):
+        logits = logits.at[..., index].set(-jnp.inf)
+        # A row that nothing but OTHER ever followed: the declared labels share alike.
+        empty = jnp.all(logits == -jnp.inf, -1, keepdims=True)
+        logits = jnp.where(empty, jnp.zeros_like(logits).at[..., index].set(-jnp.inf), logits)
+        logits = jax.nn.log_softmax(logits) + jnp.log1p(-mass)
+        new = jnp.log(mass)
+    else:
+        new = jnp.log(mass) - jnp.log1p(-mass)
+    return eqx.tree_at(lambda d: d.logits, density, logits.at[..., index].set(new))

@@ -3,7 +3,6 @@
 import mmap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -54,49 +53,30 @@ class NpyFile:
             )
         self.shape, self.dtype = mapped.shape, mapped.dtype
         self.num_rows = mapped.shape[0]
-        self._offset, self._row_bytes = mapped.offset, mapped.nbytes // max(1, self.num_rows)
+
+    def _mapped(self) -> np.ndarray:
+        """The file through a map of its own, which lasts as long as what is read through it."""
+        try:
+            return np.asarray(np.load(self.path, mmap_mode="r", allow_pickle=False))
+        except ValueError as error:
+            raise ValueError(f"{self.path} can't be read any more: was it cut short?") from error
 
     def batches(self) -> Iterator[np.ndarray]:
         """The rows in order, `batch_size` at a time."""
-        coming = None
-        with open(self.path, "rb") as file:
-            for start in range(0, self.num_rows, self.batch_size):
-                window = self._window(file, start)
-                if coming is not None:
-                    yield _read(coming)
-                coming = window
-        if coming is not None:
-            yield _read(coming)
-
-    def _window(self, file: BinaryIO, start: int) -> np.ndarray:
-        """Rows from one on, mapped; the system is told that they will be read."""
-        rows = min(self.batch_size, self.num_rows - start)
-        first = self._offset + start * self._row_bytes
-        try:
-            window = np.memmap(file, self.dtype, "r", first, (rows, *self.shape[1:]))
-        except ValueError as error:
-            raise ValueError(
-                f"{self.path} ends before row {start + rows}: was it cut short?"
-            ) from error
-        advise = getattr(window.base, "madvise", None)  # its map's, where the system takes advice
-        if advise is not None:
-            advise(mmap.MADV_WILLNEED)
-        return np.asarray(window)
+        for start in range(0, self.num_rows, self.batch_size):
+            window = self._mapped()[start : start + self.batch_size]
+            # All its pages are read here, and not where the device would wait.
+            window.reshape(-1).view(np.uint8)[:: mmap.PAGESIZE].max(initial=0)
+            yield window
 
     def take(self, index: np.ndarray) -> np.ndarray:
         """Rows by number, through a new map for each few: scattered rows touch many pages."""
         index = np.asarray(index)
         rows = [
-            np.array(np.load(self.path, mmap_mode="r", allow_pickle=False)[part])
+            np.array(self._mapped()[part])
             for part in np.split(index, range(TAKEN_ROWS, len(index), TAKEN_ROWS))
         ]
         return np.concatenate(rows)
-
-
-def _read(window: np.ndarray) -> np.ndarray:
-    """The window, once all its pages are in memory: here, and not where the device would wait."""
-    window.reshape(-1).view(np.uint8)[:: mmap.PAGESIZE].max(initial=0)
-    return window
 
 
 class NpyFolder:

@@ -23,7 +23,7 @@ from jaxmix._fit_table import pieces, read, work
 from jaxmix._fit_table.apply import _patterns, apply
 from jaxmix._fit_table.asked import Asked, as_text, read_proposal
 from jaxmix._fit_table.describe import described, share
-from jaxmix._fit_table.joint import blocks_of, rows_of
+from jaxmix._fit_table.joint import blocks_of, joined
 from jaxmix._fit_table.long import drawn, kept
 from jaxmix._fit_table.read import read_table
 from jaxmix._fit_table.regressions import in_own_units
@@ -594,11 +594,11 @@ def test_vectors_are_filled_in_by_regression_within_the_components():
 
 def test_a_model_of_blocks_takes_a_table(tmp_path):
     frame = pd.DataFrame({"p": [1.0, np.nan], "q": [2.0, 3.0], "r": ["u", "v"]})
-    rows = rows_of(frame, ["r", "p & q"], [["p", "q"]])
-    np.testing.assert_array_equal(rows["p & q"], [[1, 2], [np.nan, 3]])
-    assert rows["r"] == ["u", "v"]
+    rows = joined(frame, [["p", "q"]])
+    np.testing.assert_array_equal(rows["p & q"].tolist(), [[1, 2], [np.nan, 3]])
+    assert rows["r"].tolist() == ["u", "v"]
     with pytest.raises(ValueError, match="no column 's'"):
-        rows_of(frame, ["s & p"], [["s", "p"]])
+        joined(frame, [["s", "p"]])
     patterns = _patterns({"v": np.array([[1, np.nan]]), "w": jm.OptionalEvent(np.ones(1), [True])})
     assert patterns.tolist() == [[True, False, True]]
 
