@@ -46,11 +46,11 @@ def fit_table(path: Path, folder: Path, asked: Asked) -> None:
     if asked.response is not None:
         read = of_its_sample(read, "This")
         read = complete(read, asked.response, covariates(asked, list(read.frame.columns)))
+    weights = _weights(read.frame, asked.weights)
     if asked.dry_run:
         print(*(f"# {note}\n" for note in read.notes), sep="", end="")
         print(as_text(read.name, proposed(read.frame, asked)))
         return
-    weights = _weights(read.frame, asked.weights)
     most = read.rows
     if asked.components[0] > most:
         raise ValueError(f"{asked.components[0]} components are more than the {most} rows.")
@@ -146,7 +146,7 @@ def _weights(frame: Any, column: str | None, first: int = 0) -> np.ndarray | Non
     bad = np.flatnonzero(~(weights >= 0) | np.isinf(weights))
     if bad.size:
         value, row = frame[column].iloc[bad[0]], first + bad[0]
-        raise ValueError(f"--weights {column}, row {row}: {value!r} is no number from 0 up.")
+        raise ValueError(f"--weights {column}, row {row}: {value} is no number from 0 up.")
     return weights
 
 

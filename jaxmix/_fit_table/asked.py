@@ -75,12 +75,11 @@ def proposed(frame: Any, asked: Asked) -> Any:
         ignore += out
     families |= dict(map(pair, asked.families))
     names = list(frame.columns)
-    for option, columns in (("--ignore", ignore), ("--as", list(families))):
+    for option, columns in ("--ignore", ignore), ("--as", list(families)):
         unknown = [name for name in columns if name not in names]
         if unknown:
             raise ValueError(f"{option} {unknown[0]}: the columns are {', '.join(names)}.")
-    if asked.weights is not None:
-        ignore.append(asked.weights)
+    ignore += [] if asked.weights is None else [asked.weights]
     given = covariates(asked, names) if asked.response is not None else None
     return infer_template(
         frame, ignore=tuple(ignore), families=families, response=asked.response, given=given
@@ -110,7 +109,13 @@ def read_proposal(path: Path) -> tuple[list[str], dict[str, str]]:
         ValueError: for a line that is no `column = Family`.
     """
     out, families = [], {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path.name} is no text: a proposal of --dry-run was expected."
+        ) from error
+    for number, line in enumerate(lines, 1):
         if not line.strip() or line.startswith("#"):
             continue
         try:

@@ -67,10 +67,10 @@ def read_table(
     """
     pd = imported("pandas", "tables", "Tables need pandas and pyarrow")
     path, notes, long = Path(path), [], None
-    name = "standard input" if str(path) == "-" else path.name
+    name = "standard input" if str(path) == "-" else path.absolute().name
     files = [] if str(path) == "-" else _files(path)
     kind = _kind(files[0]) if files else ""
-    sentences = lambda: _sentences(name, path.suffix[1:] or "text", pd)
+    sentences = lambda: _sentences(name, files[0].suffix[1:] if files else "text", pd)
     with sentences():
         found = pieces_of(files, kind, notes)
         if kind and kind not in (".json", *SHEETS) and is_long(files, asked.memory):

@@ -172,8 +172,9 @@ def overlaps(
 
     at_work("Fitting to resamples")
     shares = [one(number) for number in range(resamples)]
-    shares = [share for share in shares if share is not None]
-    return np.nanmean(shares, 0).tolist() if shares else []
+    found = np.array([share for share in shares if share is not None])
+    drawn = np.maximum(np.sum(~np.isnan(found), 0), 1)
+    return (np.nansum(found, 0) / drawn).tolist() if found.size else []
 
 
 def _jaccard(one: np.ndarray, other: np.ndarray, k: int) -> np.ndarray:

@@ -73,7 +73,7 @@ def _texts(frame: Any, fields: list[str]) -> set[str]:
     texts = set(fields)
     for name in fields:
         if frame[name].dtype.kind not in "iufb":
-            texts |= {str(value) for value in frame[name].dropna().unique()}
+            texts |= set(map(str, frame[name].dropna()))
     return texts
 
 

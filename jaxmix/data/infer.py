@@ -195,6 +195,8 @@ def infer_template(
                 reason = f"{reason}; {missing} missing"
             parts[name] = template
             choices.append(Choice(str(name), family, missing, reason))
+    if not kept:
+        raise ValueError("All columns of the table are to be ignored.")
     if not parts:
         listed = "; ".join(f"{c.column}: {c.reason}" for c in left)
         raise ValueError(f"The table has no column that a density fits ({listed}).")

@@ -52,6 +52,8 @@ def regression_of(
     base = response if response in columns else response.rpartition(MARK)[0]
     fields, ignored = {}, {}
     for covariate in [c for c in columns if c != base] if given is None else given:
+        if base in (covariate, covariate.rpartition(MARK)[0]):
+            raise ValueError(f"{covariate!r} is the response, and can't be given as well.")
         if covariate not in columns:
             of_field(columns, covariate)
             fields[covariate] = "covariate", "1 for the label, 0 for others"

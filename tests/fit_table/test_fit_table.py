@@ -287,6 +287,21 @@ def test_options_that_contradict_one_another_are_refused(words, capsys):
     assert all(word in said for word in words if word.startswith("-")), said
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["--weights", "z"], "--weights z: the columns are"), (["--weights", "a"], "row 1: -2 is no"),
+     (["--response", "a", "--given", "a"], "'a' is the response"),
+     (["--ignore", "a", "--ignore", "b"], "All columns"), (["--proposal", "{}"], "is no text")],
+)  # fmt: skip
+def test_columns_that_cannot_be_meant_are_told_of_a_proposal(words, said, tmp_path, capsys):
+    (tmp_path / "t.csv").write_text("a,b\n1,3\n-2,5\n2,4\n")
+    (tmp_path / "odd").write_bytes(b"\x80")
+    with pytest.raises(SystemExit):
+        words = [word.format(tmp_path / "odd") for word in words]
+        main(["fit", str(tmp_path / "t.csv"), "--dry-run", *words])
+    assert said in capsys.readouterr().err
+
+
 def test_a_text_or_number_that_does_not_fit_is_named_with_its_place(tmp_path):
     read = _read(tmp_path, "x,y\n1.5%,1\n2%,2\n")
     with pytest.raises(ValueError, match="Row 1, x: 'no' is no percentage"):
@@ -644,7 +659,8 @@ def test_regressions_are_of_the_family_that_the_response_asks_for():
     kinds = {"y": "Linear", "count": "Poisson", "spread": "NegativeBinomial", "cost": "Gamma",
              "flag": "Logistic", "sex": "Logistic", "kind: u": "Logistic"}  # fmt: skip
     for response, family in kinds.items():
-        found = jm.infer_template(table, response=response, given=["x", "kind"])
+        given = ["x"] if response == "kind: u" else ["x", "kind"]
+        found = jm.infer_template(table, response=response, given=given)
         assert type(found.template.family).__name__ == f"{family}Regression", response
     usual = max("uvw", key=lambda label: np.sum(kind == label))
     fields = jm.infer_template(table, response="count").template.given
