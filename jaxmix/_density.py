@@ -237,6 +237,21 @@ def refused_shape(owner: Any, expected: str, given: Any) -> str:
     )
 
 
+def check_kind(owner: Any, holds: bool, expected: str, x: Any) -> None:
+    """Refuse an event that is not what events of a density are."""
+    if not holds:
+        given = getattr(x, "shape", None)
+        shape = "" if given is None else f" of shape {given}"
+        raise ValueError(
+            f"One event of this {type(owner).__name__} is {expected}; a {type(x).__name__}{shape} was "
+            "given."
+        )
+
+
+def is_pair(x: Any) -> bool:
+    return isinstance(x, tuple | list) and len(x) == 2
+
+
 def is_density(node: Any) -> bool:
     """Anything with a `log_prob` that is no array and no class."""
     return callable(getattr(node, "log_prob", None)) and not isinstance(node, type)

@@ -38,14 +38,14 @@ def _numbers(value: Any) -> Any:
         value = np.asarray(value)
     if not isinstance(value, jax.Array | Host):
         try:
-            value = jnp.asarray(value)
+            value = jnp.asarray(None if isinstance(value, str) else value)
         except (TypeError, ValueError, OverflowError) as error:
             raise TypeError(
                 f"A number or an array of numbers was expected; a {type(value).__name__} was given."
             ) from error
     kind = getattr(value, "dtype", None)
-    if kind is not None and not any(jnp.issubdtype(kind, k) for k in (jnp.number, jnp.bool_)):
-        raise TypeError(f"A number or an array of numbers was expected; its dtype was {kind}.")
+    if kind is not None and not is_real(kind):
+        raise TypeError(f"Real numbers were expected; their dtype was {kind}.")
     return native(value)
 
 
@@ -58,8 +58,6 @@ def as_float(*values) -> tuple[Array, ...]:
     given = [_numbers(v) for v in values]
     strong: list[Any] = [v for v in given if not is_weak(v)]
     kinds = [jax.dtypes.canonicalize_dtype(v.dtype) for v in strong]
-    if any(jnp.issubdtype(kind, jnp.complexfloating) for kind in kinds):
-        raise TypeError("Real numbers were expected; complex ones were given.")
     floating = [kind for kind in kinds if jnp.issubdtype(kind, jnp.inexact)]
     with jax.numpy_dtype_promotion("standard"):  # of the caller's own, which all may mix
         dtype = jnp.result_type(*floating) if floating else jnp.result_type(float)

@@ -11,6 +11,7 @@ from jaxtyping import Array, PyTree
 
 from ._density import LogDensity
 from ._hooks import ByOutcomes, ByRows
+from ._numerics import as_array
 from ._trees import is_traced
 
 
@@ -99,7 +100,8 @@ def rows_log_prob(density: Any, rows: PyTree) -> Any:
     """
     if isinstance(density, ByRows):
         return density.rows_log_prob(rows)
-    return jax.vmap(density.log_prob)(rows)
+    many = jax.tree.leaves(rows)  # of nothing, its own sentence
+    return jax.vmap(density.log_prob)(rows) if many else density.log_prob(rows)
 
 
 def rows_total(values: Array, used: Array) -> Array:
@@ -121,7 +123,7 @@ def outcome_log_probs(density: Any, size: int) -> Array:
 
 def as_one_row(event: PyTree) -> PyTree:
     """An event as a batch of one."""
-    return jax.tree.map(lambda array: jax.numpy.asarray(array)[None], event)
+    return jax.tree.map(lambda array: as_array(array)[None], event)
 
 
 def pick(components: PyTree, index) -> PyTree:

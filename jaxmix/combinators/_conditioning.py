@@ -9,6 +9,7 @@ from jaxtyping import Array, PyTree, Scalar
 
 from .. import _events
 from .._hooks import SeesGaps, Splits
+from .._numerics import as_array
 from ..families.categorical import Categorical
 from .constrained import Constrained
 from .frozen import Frozen
@@ -26,7 +27,7 @@ def plain(part: PyTree) -> PyTree:
 
 def check_one_event(density: PyTree, event: PyTree) -> None:
     """Refuse a batch where no log-density is asked for: by shapes alone."""
-    jax.eval_shape(density.log_prob, event)
+    jax.eval_shape(density.log_prob, jax.tree.map(as_array, event))
 
 
 def split(density: PyTree, event: PyTree, field: Any) -> tuple[Scalar, PyTree]:

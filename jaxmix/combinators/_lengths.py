@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Array, Int, Key, PyTree
 
 from .. import _loops
-from .._density import LogDensity, is_density, refused_shape
+from .._density import LogDensity, check_kind, is_density, refused_shape
+from .._numerics import as_array
 from .._stack import as_one_row, pick
 from .optional import masked
 
@@ -31,14 +32,24 @@ def one_sequence(owner: PyTree, x: SequenceEvent) -> SequenceEvent:
 
 def check_sequence(owner: PyTree, x: SequenceEvent) -> None:
     """Refuse what is no sequence, or a batch of them: shapes are static, so it is free."""
-    if not hasattr(x, "length") or not hasattr(x, "items") or callable(x.items):
-        raise ValueError(
-            f"One event of this {type(owner).__name__} is a jm.SequenceEvent(items, length); a "
-            f"{type(x).__name__} was given."
-        )
-    if jnp.shape(x.length) != ():
+    is_one = hasattr(x, "length") and hasattr(x, "items") and not callable(x.items)
+    check_kind(owner, is_one, "a jm.SequenceEvent(items, length)", x)
+    length, items = as_array(x.length), [as_array(a) for a in jax.tree.leaves(x.items)]
+    if length.shape != ():
         expected = "() of its length, and its items one leading axis"
-        raise ValueError(refused_shape(owner, expected, jnp.shape(x.length)))
+        raise ValueError(refused_shape(owner, expected, length.shape))
+    if not jnp.issubdtype(length.dtype, jnp.integer):
+        raise TypeError(f"The length of a sequence is a whole number; it was of {length.dtype}.")
+    if len({a.shape[:1] for a in items} - {()}) != 1 or () in [a.shape for a in items]:
+        raise ValueError(
+            f"The items of a sequence lie along the first axis of every array; the shapes were "
+            f"{[a.shape for a in items]}."
+        )
+
+
+def capacity_of(items: PyTree) -> int:
+    """For how many items there is room in one sequence."""
+    return jax.tree.leaves(items)[0].shape[0]
 
 
 def as_sequence(owner: PyTree, x: PyTree) -> SequenceEvent:

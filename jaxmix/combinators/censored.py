@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree, Scalar
 
-from .._density import LogDensity, one_event
+from .._density import LogDensity, check_kind, one_event
 from ..families._support import Domain
 from ._mass import as_numbers, log_mass, number_domain
 
@@ -43,9 +43,7 @@ class Censored(LogDensity):
         self.value, self.domain = value, number_domain("Censored", value)
 
     def log_prob(self, x: IntervalEvent) -> Scalar:
-        if not isinstance(x, IntervalEvent):
-            kind = type(x).__name__
-            raise ValueError(f"One event of Censored is a jm.IntervalEvent(low, high), no {kind}.")
+        check_kind(self, isinstance(x, IntervalEvent), "a jm.IntervalEvent(low, high)", x)
         low, high = as_numbers(self.value, *(one_event(end, (), self) for end in x))
         seen, wrong = low == high, ~(low <= high)  # NaN among what is wrong
         # Ends that are safe to differentiate at, where what they are of is not asked for.

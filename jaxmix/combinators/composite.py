@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree, Scalar
 
-from .._density import LogDensity, as_part, check_parts
+from .._density import LogDensity, as_part, check_kind, check_parts
 from ._conditioning import check_one_event, filled, plain, typical
 from .optional import Optional
 
@@ -48,20 +48,33 @@ class Composite(LogDensity):
         return list(enumerate(self.parts))
 
     def _check(self, x):
-        expected = set(dict(self.items()))
-        given = set(x) if isinstance(x, dict) else set(range(len(x)))
-        if given != expected:
-            raise ValueError(
-                f"An event of this Composite has the fields {sorted(expected)}; "
-                f"it was given {sorted(given)}."
-            )
+        kind = dict if isinstance(self.parts, dict) else tuple
+        names = [name for name, _ in self.items()]
+        expected = f"a {kind.__name__} of the fields {names}"
+        check_kind(self, isinstance(x, dict | tuple | list), expected, x)
+        given = list(x) if isinstance(x, dict) else list(range(len(x)))
+        if set(given) != set(names):
+            raise ValueError(f"One event of this Composite is {expected}; it was given {given}.")
+
+    def _log_probs(self, x: PyTree, names: Iterable) -> list[Scalar]:
+        """Log-densities of some fields; what one of them refuses is told with its name."""
+        found = []
+        for name, part in self.items():
+            if name in names:
+                try:
+                    found.append(part.log_prob(x[name]))
+                except (TypeError, ValueError) as error:
+                    if type(error) not in (TypeError, ValueError):
+                        raise
+                    raise type(error)(f"Field {name!r}: {error}") from error
+        return found
 
     def check_rows(self, rows: PyTree) -> None:
         check_parts([(part, rows[name]) for name, part in self.items()])
 
     def log_prob(self, x: PyTree) -> Scalar:
         self._check(x)
-        terms = [part.log_prob(x[name]) for name, part in self.items()]
+        terms = self._log_probs(x, dict(self.items()))
         return sum(terms[1:], terms[0])
 
     def split(self, event: PyTree, field) -> tuple[Scalar, PyTree]:
@@ -70,7 +83,7 @@ class Composite(LogDensity):
         parts = dict(self.items())
         if field not in parts:
             raise ValueError(f"This Composite has the fields {sorted(parts)}, and no {field!r}.")
-        terms = [part.log_prob(event[name]) for name, part in self.items() if name != field]
+        terms = self._log_probs(event, parts.keys() - {field})
         part = plain(parts[field])
         if isinstance(part, Optional):
             if part.missing is not None:

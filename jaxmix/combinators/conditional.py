@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree, Scalar
 
-from .._density import LogDensity, check_parts, one_event, stack_size
+from .._density import LogDensity, check_kind, check_parts, is_pair, one_event, stack_size
 from .._stack import over_stack, pick, repeat
 from .._trees import take
 
@@ -48,6 +48,7 @@ class Conditional(LogDensity):
         check_parts([(self.laws, of(k)) for k in np.unique(outcomes)])
 
     def log_prob(self, x: PyTree) -> Scalar:
+        check_kind(self, is_pair(x), "a pair (outcome, value)", x)
         outcome, value = x
         outcome = one_event(outcome, (), self)
         under = over_stack(lambda law: law.log_prob(value), self.laws)

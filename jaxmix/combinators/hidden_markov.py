@@ -1,5 +1,7 @@
 """Hidden Markov models with emissions of any kind."""
 
+import functools
+from collections.abc import Callable
 from typing import ClassVar, Self
 
 import equinox as eqx
@@ -8,12 +10,20 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree, Scalar
 
 from .. import _loops
-from .._arguments import named, optional
+from .._arguments import named, optional, whole
 from .._density import check_parts, stack_size
 from .._stack import outcome_log_probs, over_stack, pick, repeat
 from ..families.categorical import Categorical
 from ._labels import law_and_rows
-from ._lengths import OfLength, SequenceEvent, as_sequence, stack_around, used_items, walk
+from ._lengths import (
+    OfLength,
+    SequenceEvent,
+    as_sequence,
+    capacity_of,
+    stack_around,
+    used_items,
+    walk,
+)
 from ._paths import log_sum_over_paths
 from .filtering import foretold, item_log_densities, last_log_probs, occupations
 from .mixture import MixtureSameFamily
@@ -92,9 +102,11 @@ class HiddenMarkov(OfLength):
 
     def _log_parts(self, x: SequenceEvent):
         """Initial, transition and emission log-probabilities, the latter 0 beyond the length."""
-        items, n = x = as_sequence(self, x)
-        capacity = jax.tree.leaves(items)[0].shape[0]
-        used = jnp.arange(capacity) < n
+        items, n = as_sequence(self, x)
+        capacity = capacity_of(items)
+        if capacity == 0:  # room for one item, which is not used
+            items = jax.tree.map(lambda a: jnp.zeros((1, *a.shape[1:]), a.dtype), items)
+        used = jnp.arange(max(1, capacity)) < jnp.minimum(n, capacity)
         items = masked(used, items)
         seen = items[0] if self.driven == "transitions" else items
         under = lambda item: over_stack(lambda state: state.log_prob(item), self.emissions)
@@ -126,22 +138,27 @@ class HiddenMarkov(OfLength):
         total = log_sum_over_paths(first, following, emitted, used)
         # An empty sequence emits nothing, and starts in no state.
         total = jnp.where(used[0], total, jnp.zeros_like(total))
-        return self._with_length(total, jnp.asarray(as_sequence(self, x).length), used.shape[0])
+        items, n = as_sequence(self, x)
+        return self._with_length(total, jnp.asarray(n), capacity_of(items))
+
+    def _by_items(self, x: SequenceEvent, read: Callable) -> Array:
+        """What is read of each item."""
+        return read(*self._log_parts(x))[: capacity_of(as_sequence(self, x).items)]
 
     def smoothed(self, x: SequenceEvent) -> Float[Array, "t k"]:
         """Probability of each state at each item given the sequence; 0 beyond its length."""
-        return occupations(*self._log_parts(x), whole=True)
+        return self._by_items(x, functools.partial(occupations, whole=True))
 
     def filtered(self, x: SequenceEvent) -> Float[Array, "t k"]:
         """Probability of each state at each item given the items so far; 0 beyond the length."""
-        return occupations(*self._log_parts(x), whole=False)
+        return self._by_items(x, functools.partial(occupations, whole=False))
 
     def item_log_probs(self, x: SequenceEvent) -> Float[Array, " t"]:
         """Log-density of each item given those before it, in nats; 0 beyond the length.
 
         They add up to the log-density of the sequence, less that of its length.
         """
-        return item_log_densities(*self._log_parts(x))
+        return self._by_items(x, item_log_densities)
 
     def predict(self, x: SequenceEvent, steps: int = 1, inputs: Array | None = None) -> PyTree:
         """The density of the item `steps` after the last one given the sequence: a mixture.
@@ -158,6 +175,7 @@ class HiddenMarkov(OfLength):
             >>> model.predict(x, 1).mean.round(3), model.predict(x, 2).mean.round(3)
             (Array(3., dtype=float32), Array(-3., dtype=float32))
         """
+        steps = whole(1)(steps, "steps of predict")
         first, following, emitted, used = self._log_parts(x)
         if self.driven is not None and inputs is None:
             raise ValueError("To foretell a chain that is driven, give the inputs to come.")
@@ -174,23 +192,7 @@ class HiddenMarkov(OfLength):
 
     def viterbi(self, x: SequenceEvent) -> Int[Array, " t"]:
         """The most probable path of states; 0 beyond the sequence's length."""
-        first, following, emitted, used = self._log_parts(x)
-
-        def forward(best, part):
-            log_emitted, moves, there = part
-            through = best[:, None] + moves
-            back = jnp.where(there, jnp.argmax(through, 0), jnp.arange(best.shape[0]))
-            return jnp.where(there, jnp.max(through, 0) + log_emitted, best), back
-
-        moves = jnp.broadcast_to(following, (used.shape[0] - 1, *following.shape[-2:]))
-        best, backs = _loops.scan(forward, first + emitted[0], (emitted[1:], moves, used[1:]))
-
-        def backward(state, back):
-            return back[state], state
-
-        start, rest = _loops.scan(backward, jnp.argmax(best), backs, reverse=True)
-        path = jnp.concatenate([start[None], rest])
-        return jnp.where(used, path, jnp.zeros_like(path))
+        return self._by_items(x, _best_path)
 
     def sample(self, key: Key[Array, ""]) -> SequenceEvent:
         if self.driven is not None:
@@ -204,3 +206,21 @@ class HiddenMarkov(OfLength):
         states = jnp.concatenate([first[None], later[:-1]])
         emit = lambda state, key: pick(self.emissions, state).sample(key)
         return jax.vmap(emit)(states, jax.random.split(k_items, size))
+
+
+def _best_path(first, following, emitted, used) -> Int[Array, " t"]:
+    def forward(best, part):
+        log_emitted, moves, there = part
+        through = best[:, None] + moves
+        back = jnp.where(there, jnp.argmax(through, 0), jnp.arange(best.shape[0]))
+        return jnp.where(there, jnp.max(through, 0) + log_emitted, best), back
+
+    moves = jnp.broadcast_to(following, (used.shape[0] - 1, *following.shape[-2:]))
+    best, backs = _loops.scan(forward, first + emitted[0], (emitted[1:], moves, used[1:]))
+
+    def backward(state, back):
+        return back[state], state
+
+    start, rest = _loops.scan(backward, jnp.argmax(best), backs, reverse=True)
+    path = jnp.concatenate([start[None], rest])
+    return jnp.where(used, path, jnp.zeros_like(path))

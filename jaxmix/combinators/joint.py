@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
-from .._density import check_parts, stack_size
+from .._density import check_kind, check_parts, is_pair, stack_size
 from .._log_sums import finite_or_zero, log_mixed, logsumexp, softmax, weighted_logsumexp
 from .._stack import as_one_row, outcome_log_probs, over_stack, pick, repeat, rows_log_prob
 from ..families._entrances import of_field
@@ -112,10 +112,7 @@ class JointMixture(HiddenLabel):
         return outcome_log_probs(self.mixing, self.sizes[0])[:, None], links
 
     def _pair(self, x: PyTree) -> PyTree:
-        if not isinstance(x, tuple | list) or len(x) != 2:
-            raise ValueError(
-                f"One event of a JointMixture is a pair (x, y); a {type(x).__name__} was given."
-            )
+        check_kind(self, is_pair(x), "a pair (x, y)", x)
         return x
 
     def log_prob(self, x: PyTree) -> Scalar:

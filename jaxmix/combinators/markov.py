@@ -118,11 +118,13 @@ class MarkovChain(OfLength):
         items, n = x
         items = one_event(items, jnp.shape(items)[:1], self)
         capacity = items.shape[0]
+        log_first, log_next = self.initial_log_probs(), self.transition_log_probs()
+        if capacity == 0:
+            return self._with_length(jnp.zeros_like(log_first[0]), jnp.asarray(n), capacity)
         # The model enters as vectors and matrices, the chain as its counts: over rows and
         # components this is a product of matrices.
         hot = (items[:, None] == jnp.arange(self.size)[None]) & (jnp.arange(capacity) < n)[:, None]
         known = jnp.sum(hot) == n
-        log_first, log_next = self.initial_log_probs(), self.transition_log_probs()
         hot = hot.astype(log_first.dtype)
         total = chosen(log_first, hot[0])
         before = hot

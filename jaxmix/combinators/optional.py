@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Key, PyTree, Scalar
 
-from .._density import LogDensity, as_part, check_parts, is_density, one_event
+from .._density import LogDensity, as_part, check_kind, check_parts, is_density, one_event
 from .._trees import spread, take
 from ..families.bernoulli import Bernoulli
 
@@ -63,11 +63,7 @@ class Optional(LogDensity):
         check_parts([(self.value, take(rows.value, there))])
 
     def log_prob(self, x: OptionalEvent) -> Scalar:
-        if not hasattr(x, "present"):
-            raise ValueError(
-                "One event of an Optional is a jm.OptionalEvent(value, present); a "
-                f"{type(x).__name__} was given."
-            )
+        check_kind(self, hasattr(x, "present"), "a jm.OptionalEvent(value, present)", x)
         present = one_event(x.present, (), self)
         value = self.value.log_prob(masked(present, x.value))
         there = jnp.where(present, value, jnp.zeros_like(value))

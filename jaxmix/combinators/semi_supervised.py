@@ -5,9 +5,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-from .._density import check_parts, refused_shape
+from .._density import check_kind, check_parts, refused_shape
 from .._hooks import Labelled
-from .._numerics import log_of
+from .._numerics import as_array, log_of
 from ._labels import HiddenLabel, log_parts_of
 
 
@@ -49,10 +49,12 @@ class SemiSupervised(HiddenLabel):
 
     def log_parts(self, x: LabelledEvent) -> tuple[Float[Array, " k"], Float[Array, " k"]]:
         """The terms log weights[k] + log e[k], and log p_k(x), in nats."""
+        check_kind(self, hasattr(x, "labels"), "a jm.LabelledEvent(value, labels)", x)
         log_weights, under = log_parts_of(self.mixture, x.value)
-        if jnp.shape(x.labels) != under.shape:
-            raise ValueError(refused_shape(self, f"{under.shape} of labels", jnp.shape(x.labels)))
-        return log_weights + log_of(x.labels.astype(under.dtype)), under
+        labels = as_array(x.labels)
+        if labels.shape != under.shape:
+            raise ValueError(refused_shape(self, f"{under.shape} of labels", labels.shape))
+        return log_weights + log_of(labels.astype(under.dtype)), under
 
     def sample(self, key: Key[Array, ""]) -> LabelledEvent:
         """A value of the mixture, of whose label nothing is known."""

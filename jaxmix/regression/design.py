@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._numerics import as_array
 from .._refittable import Refittable
 from .identified import check_design
 
@@ -48,18 +49,18 @@ def taken_apart(event: Any, num_features: int, offset: bool, dtype) -> tuple[Any
         )
         raise ValueError(f"An event of this regression is {form}; it was given {given}.")
     y, x, *more = event
-    x = jnp.asarray(x).astype(dtype)
+    x = as_array(x).astype(dtype)
     if x.shape != (num_features,):
         raise ValueError(
             f"This regression has {num_features} covariates; those of one event had shape "
             f"{x.shape}. For many events: jax.vmap(model.log_prob)(events)."
         )
-    return y, x, jnp.asarray(more[0]).astype(dtype) if offset else jnp.zeros((), dtype)
+    return y, x, as_array(more[0]).astype(dtype) if offset else jnp.zeros((), dtype)
 
 
 def response_of(y: Any, shape: tuple[int, ...], dtype) -> Array:
     """The response of one event as floats of this shape, or a sentence."""
-    y = jnp.asarray(y)
+    y = as_array(y)
     if y.shape != shape:
         wanted = "a scalar" if shape == () else f"a vector {shape}"
         raise ValueError(

@@ -9,6 +9,7 @@ from jaxtyping import Array, Key, PyTree, Scalar
 
 from .._density import LogDensity, is_density
 from .._hooks import ChecksRows
+from .._numerics import as_array
 from ..combinators._conditioning import filled, typical
 from ..combinators.optional import OptionalEvent, masked
 from ..families._entrances import of_field
@@ -67,7 +68,7 @@ class Regression(LogDensity):
         y = x[self.response]
         if not isinstance(y, OptionalEvent):
             return self.family.log_prob((y, *self._given(x)))
-        present = jnp.asarray(y.present)
+        present = as_array(y.present)
         value = self.family.log_prob((masked(present, y.value), *self._given(x)))
         return jnp.where(present, value, jnp.zeros_like(value))
 
@@ -109,7 +110,7 @@ def covariates_of(x: PyTree, names: Many[str]) -> Array:
                 f"Covariate {name!r} may be missing, which a density given it cannot treat: fill "
                 "it in, or model it jointly with the response."
             )
-    parts = [jnp.atleast_1d(jnp.asarray(x[name])) for name in names]
+    parts = [jnp.atleast_1d(as_array(x[name])) for name in names]
     dtypes = [p.dtype for p in parts if jnp.issubdtype(p.dtype, jnp.inexact)]
     dtype = jnp.result_type(*dtypes) if dtypes else jnp.result_type(float)
     return jnp.concatenate([p.astype(dtype) for p in parts] or [jnp.zeros((0,), dtype)])

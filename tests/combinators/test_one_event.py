@@ -197,3 +197,48 @@ def test_vectors_are_conditioned_and_filled_in_as_block_formulas_say(kind):
     np.testing.assert_allclose(model.marginal(0).components.mean, means[:, 0], rtol=1e-5)
     with pytest.raises(ValueError, match="coordinates 0 to 2"):
         model.conditional(event, 3)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_what_is_no_event_is_refused_by_a_sentence(case):
+    """Of another kind, with a part too few or too many, or with parts that are no numbers."""
+    model, data = case.make()
+    leaves, structure = jax.tree.flatten(jax.tree.map(lambda a: a[0], data))
+    wrong = [None, "abc", object(), [], {}, jnp.asarray(1j)]
+    wrong += [structure.unflatten([None] * len(leaves)), structure.unflatten(["q"] * len(leaves))]
+    for event in wrong:
+        with pytest.raises((TypeError, ValueError)) as caught:
+            model.log_prob(event)
+        told = str(caught.value)
+        assert "jaxmix" in str(caught.traceback[-1].path) and told.endswith("."), (event, told)
+
+
+def test_items_of_no_sequence_and_a_chain_without_room():
+    chain = jm.MarkovChain(WEIGHTS, jnp.array([[0.2, 0.8], [0.6, 0.4]]), length=jm.Poisson(1.0))
+    hidden = jm.HiddenMarkov(WEIGHTS, jnp.eye(2), same(2), length=jm.Poisson(1.0))
+    words = jm.Sequence(jm.Normal(0.0, 1.0), length=jm.Poisson(1.0))
+    for model, kind in ((chain, int), (hidden, float), (words, float)):
+        none = jm.SequenceEvent(jnp.zeros(0, kind), jnp.asarray(0))
+        assert float(model.log_prob(none)) == -1  # the Poisson's own
+        assert float(model.log_prob(none._replace(length=jnp.asarray(1)))) == -np.inf
+        for event, told in (
+            (none._replace(length=jnp.asarray(0.0)), "a whole number"),
+            (none._replace(items=jnp.zeros(())), "the first axis"),
+            (none._replace(items=(jnp.zeros(2), jnp.zeros(3))), "the first axis"),
+        ):
+            with pytest.raises((TypeError, ValueError), match=told):
+                model.log_prob(event)
+    none = jm.SequenceEvent(jnp.zeros(0), jnp.asarray(0))
+    assert hidden.smoothed(none).shape == hidden.filtered(none).shape == (0, 2)
+    assert hidden.viterbi(none).shape == hidden.item_log_probs(none).shape == (0,)
+    np.testing.assert_allclose(hidden.predict(none, 2).weights, WEIGHTS, rtol=1e-6)
+
+
+def test_a_record_names_the_field_that_is_refused():
+    record = jm.mixture_of(
+        jm.Composite({"a": jm.Normal(0, 1), "b": jm.Composite((jm.Poisson(1.0),))}), 2
+    )
+    with pytest.raises(
+        ValueError, match=r"Field 'b': Field 0: One event of this Poisson has shape \(\)"
+    ):
+        record.log_prob({"a": jnp.asarray(0.0), "b": (jnp.zeros(3),)})
