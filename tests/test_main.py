@@ -250,7 +250,7 @@ def _file(folder, name, content):
         ("table.csv", "a\n1\n2\n", ["--components", "3:1"], "1 <= A <= B"),
         ("table.csv", "a\n1\n2\n", ["--components", "3"], "3 components are more than the 2 rows"),
         ("table.csv", "a\n1\n2\n", ["--ignore", "b"], "--ignore b: the columns are a"),
-        ("empty.csv", "", [], "can't be read as csv: No columns"),
+        ("empty.csv", "", [], "has no rows"),
         ("header.csv", "a,b\n", [], "has no rows"),
         ("binary.csv", bytes(range(256)), [], "can't be read as csv"),
         ("binary.parquet", bytes(range(256)), [], "can't be read as parquet"),
