@@ -1,6 +1,7 @@
 """Trees of arrays: rows, dtype, whether they are traced; and running sums that keep their errors."""
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -47,6 +48,38 @@ def float_of(tree: PyTree) -> Any:
 def is_traced(tree: PyTree) -> bool:
     """Whether some values are not there to be looked at."""
     return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(tree))
+
+
+def by_shapes(function: Callable) -> Callable:
+    """A function of what shapes and dtypes of trees tell: computed once for all of the same ones."""
+
+    @functools.lru_cache(maxsize=256)
+    def known(structure, leaves, wide):
+        del wide
+        return function(*structure.unflatten(leaves))
+
+    def shape(leaf):
+        if not hasattr(leaf, "dtype"):
+            return leaf
+        weak = getattr(leaf, "weak_type", False)
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, weak_type=weak)
+
+    @functools.wraps(function)
+    def call(*trees):
+        leaves, structure = jax.tree.flatten(jax.tree.map(shape, trees))
+        try:
+            return known(structure, tuple(leaves), jnp.result_type(float))
+        except TypeError as error:
+            if "unhashable" not in str(error):
+                raise
+            return function(*structure.unflatten(leaves))
+
+    return call
+
+
+def one_row(rows: PyTree) -> PyTree:
+    """Shapes and dtypes of one row."""
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), rows)
 
 
 class Sum(NamedTuple):

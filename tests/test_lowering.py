@@ -44,7 +44,7 @@ def total(tree):
 
 def fit_round(models, x):
     """What `jm.fit` runs between two looks of the host."""
-    from jaxmix.em.in_memory import _advance, _begin
+    from jaxmix.em.fit import _advance, _begin
 
     states = _begin(models, x, None, PlainEM())
     prior = jm.em.conjugate_prior(jax.tree.map(lambda a: a[0], models), x, rows=1.0)

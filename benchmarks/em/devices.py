@@ -61,7 +61,7 @@ def worker(sizes):
 
     import jaxmix as jm
 
-    internals = importlib.import_module("jaxmix.em.in_memory")
+    internals = importlib.import_module("jaxmix.em.fit")
     from jaxmix.em.search.restarts import floor_prior
     from jaxmix.em.sharded import layout_of
     from jaxmix.em.solver import Rules

@@ -2,8 +2,8 @@
 
 In this order: `solver` (and why a loop stops), `state`, `run` (the step and the one compiled loop;
 `accelerate` has further solvers); `parts`, `expected`, `product_form`, `chunks` (a pass; `sharded`:
-over devices); `m_step`; `entry`, `checks` (what a call is given); `fit`, `drive`, `in_memory` (the
-one loop on the host; `solution` is what it gives); `solve`, `residual` (rest). Rooms of their own
+over devices); `m_step`; `entry`, `checks` (what a call is given); `fit`, `drive` (the one loop on the
+host; `solution` is what it gives); `solve`, `residual` (rest). Rooms of their own
 are `search` (the starts of a fit, and which of them go on), `streaming` (data that do not fit in
 memory), `priors` and `uncertainty`.
 

@@ -1,6 +1,5 @@
 """Data as a user has them, as JAX arrays; bad input gets a sentence before any work."""
 
-import functools
 from typing import Any
 
 import equinox as eqx
@@ -10,16 +9,14 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from .._arguments import in_doubles, numbers
-from .._chunkwise import ProductForm
 from .._density import LogDensity, reads_real
 from .._hooks import TakesNaN
 from .._numerics import constant, native
 from .._refittable import check_declared
 from .._refuse import BrokenContractError
 from .._stack import of_arrays
-from .._trees import float_of, is_traced
+from .._trees import by_shapes, float_of, is_traced, one_row
 from .._warn import warn
-from ..combinators._conditioning import plain
 from ..combinators.censored import Censored
 from ..combinators.optional import Optional, OptionalEvent
 from ..families._support import Domain
@@ -122,38 +119,26 @@ def checked_data(data: PyTree, template: PyTree, *, finite: bool = True) -> PyTr
         ValueError: for data that are empty, ragged, of the wrong shape, NaN or infinite.
     """
     data = floating(as_arrays(data), template)
-    check_event(data, template)
+    check_event(one_row(data), template)
     if not finite:
         return data
     for path, array in jax.tree_util.tree_flatten_with_path(data)[0]:
         _check_finite(array, path, template)
-    if all(map(_is_missing, jax.tree.leaves(data, is_leaf=_may_be_missing))) and not _has(
-        template, lambda node: isinstance(node, Optional) and node.missing is not None
-    ):
+    nodes = jax.tree.leaves(data, is_leaf=lambda node: isinstance(node, OptionalEvent))
+    models_gaps = lambda node: isinstance(node, Optional) and node.missing is not None
+    if all(map(_is_missing, nodes)) and not _has(template, models_gaps):
         raise ValueError("Every value of the data is missing: there is nothing to fit to.")
     return data
 
 
-def _may_be_missing(node: Any) -> bool:
-    return isinstance(node, OptionalEvent)
-
-
 def _is_missing(node: Any) -> bool:
     """Whether an array is NaN throughout, or a field that may be missing is so in every row."""
-    if _may_be_missing(node):
+    if isinstance(node, OptionalEvent):
         return not bool(_module_of(node.present).any(node.present))
     if not jnp.issubdtype(node.dtype, jnp.inexact) or node.size == 0:
         return False
     xp = _module_of(node)
     return bool(xp.isnan(xp.asarray(node)).all())
-
-
-def _takes_nan(node: Any) -> bool:
-    return isinstance(node, TakesNaN) and node.nan_is_missing
-
-
-def _takes_inf(node: Any) -> bool:
-    return isinstance(node, Censored)  # an interval may have no end
 
 
 def _has(template: PyTree, takes: Any) -> bool:
@@ -169,64 +154,40 @@ def floating(data: PyTree, template: PyTree) -> PyTree:
     return jax.tree.map(lambda a: a.astype(float), data) if any(real) else data
 
 
-def check_event(data: PyTree, template: PyTree) -> None:
-    """What a row looks like, once for all data and templates of these shapes: it is a trace."""
-    shape = lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype) if eqx.is_array(a) else a
-    row = lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype)
-    leaves, structure = jax.tree.flatten((jax.tree.map(shape, template), jax.tree.map(row, data)))
-    try:
-        _check_shapes(structure, tuple(leaves))
-    except TypeError as error:
-        if "unhashable" not in str(error):
-            raise
-        _check_shapes.__wrapped__(structure, tuple(leaves))
+class _OfDomain(LogDensity):
+    """A user's density that refuses an array whose shape is not that of its domain."""
+
+    density: Any
+
+    def log_prob(self, x):
+        domain = self.density.domain
+        expected = () if domain.dim is None else (domain.dim,)
+        if getattr(x, "shape", expected) != expected:
+            raise ValueError(
+                f"One event of this {type(self.density).__name__} is {domain.words}, of shape "
+                f"{expected}; one row of the data has shape {x.shape}."
+            )
+        return self.density.log_prob(x)
+
+    def __getattr__(self, name):
+        return getattr(self.density, name)
 
 
-@functools.lru_cache(maxsize=256)
-def _check_shapes(structure: Any, leaves: tuple) -> None:
-    template, one = structure.unflatten(leaves)
-    _check_row(one, template)
+def _has_domain(node: Any) -> bool:
+    own = isinstance(node, LogDensity) and not type(node).__module__.startswith("jaxmix.")
+    return own and isinstance(getattr(node, "domain", None), Domain)
 
 
-def _check_domain(one: Any, density: Any) -> None:
-    """Refuse one array whose shape is not that of a domain: a user's log_prob would broadcast it."""
-    parts = getattr(density, "parts", None)
-    if isinstance(parts, dict) and isinstance(one, dict):
-        for name in parts.keys() & one.keys():
-            _check_domain(one[name], plain(parts[name]))
-    elif isinstance(parts, tuple) and type(one) is tuple:
-        for inner, part in zip(one, parts, strict=False):
-            _check_domain(inner, plain(part))
-    inner = getattr(density, "components", ())
-    for part in inner if isinstance(inner, tuple | list) else [inner]:
-        _check_domain(one, plain(part))
-    own = isinstance(density, LogDensity) and not type(density).__module__.startswith("jaxmix.")
-    domain = getattr(density, "domain", None) if own else None
-    shape = getattr(one, "shape", None)
-    if not isinstance(domain, Domain) or shape is None:
-        return
-    expected = () if domain.dim is None else (domain.dim,)
-    if tuple(shape) != expected:
-        raise ValueError(
-            f"One event of this {type(density).__name__} is {domain.words}, of shape {expected}; "
-            f"one row of the data has shape {tuple(shape)}."
-        )
-
-
-def _check_row(one: PyTree, template: PyTree) -> None:
+@by_shapes
+def check_event(one: PyTree, template: PyTree) -> None:
+    """Refuse rows that are no events of the template, each like `one`: it is a trace."""
     check_declared(template)
     shapes = jax.tree.map(lambda a: tuple(a.shape), one)
     one_array = isinstance(shapes, tuple) and all(isinstance(size, int) for size in shapes)
-    for leaf in take_apart(template).leaves if one_array else []:
-        dim = getattr(leaf, "dim", None)
-        if isinstance(leaf, ProductForm) and dim is not None and shapes != (dim,):
-            raise ValueError(
-                f"The template has dimension {dim}, and one event, a row of the data, has shape "
-                f"{shapes}."
-            )
-    _check_domain(one, plain(template))
+    guard = lambda node: _OfDomain(node) if _has_domain(node) else node
+    guarded = jax.tree.map(guard, template, is_leaf=_has_domain)
     try:
-        out = eqx.filter_eval_shape(lambda m, x: m.log_prob(x), template, one)
+        out = eqx.filter_eval_shape(lambda m, x: m.log_prob(x), guarded, one)
     except BrokenContractError:
         raise
     except (TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
@@ -256,8 +217,10 @@ def _check_finite(array: Array, path: tuple, template: PyTree) -> None:
     bad = ~xp.isfinite(values)
     if not bool(xp.any(bad)):
         return
-    bad &= ~(xp.isinf(values) & _has(template, _takes_inf))
-    bad &= ~(xp.isnan(values) & _has(template, _takes_nan))
+    # An interval may have no end, and what is missing may be NaN.
+    takes_inf = _has(template, lambda node: isinstance(node, Censored))
+    takes_nan = _has(template, lambda node: isinstance(node, TakesNaN) and node.nan_is_missing)
+    bad &= ~((xp.isinf(values) & takes_inf) | (xp.isnan(values) & takes_nan))
     rows = xp.any(bad.reshape(array.shape[0], -1), axis=1)
     if bool(xp.any(rows)):
         row = int(xp.argmax(rows))

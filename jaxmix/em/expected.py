@@ -3,7 +3,7 @@
 import functools
 from typing import Any, NamedTuple
 
-import jax
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
@@ -17,7 +17,7 @@ from .._trees import (
     compensated_sum,
     merged,
     num_rows,
-    take,
+    one_row,
     values_of,
     zero_sum,
 )
@@ -25,7 +25,7 @@ from ..combinators._buckets import Buckets
 from ..combinators._columns import ColumnsEvent
 from .chunks import brief, chunk_rows, over_chunks
 from .entry import enter
-from .parts import events_asked, take_apart
+from .parts import asking_of, events_asked, take_apart
 from .product_form import (
     Beforehand,
     CommonOrigin,
@@ -84,8 +84,8 @@ def expect(
     residual = residual or isinstance(data, ColumnsEvent)  # columns have no origin in common
     hard = assignment == "hard"
     by_rows = not hard and isinstance(model, ByRows)
-    first_row = take(data, 0)
-    dtype = jax.eval_shape(model.log_prob, first_row).dtype
+    row = one_row(data)
+    dtype = asking_of(model, row).dtype
 
     def scan(ways):
         look = Look(parts, ways, hard, by_rows)
@@ -100,8 +100,7 @@ def expect(
     events: list[Any] = [None] * len(leaves)
     # A model that lays out its own rows evaluates its leaves by itself.
     if not by_rows and ahead:
-        build = lambda leaves: parts.model(leaves, parts.loose)
-        events = events_asked(leaves, build, first_row)
+        events = events_asked(model, row)
     if not residual and any(map(has_product_form, leaves)):
         near = ways_of(leaves, events, CommonOrigin, Beforehand)
         far = lambda: scan(ways_of(leaves, events, beforehand=FarApart))
@@ -122,7 +121,7 @@ def log_likelihood(
         one = lambda part, w: log_likelihood(model, part, w, chunk_size)
         return functools.reduce(merged, map(one, data.parts, data.weights))
     data, axes = opened(data)
-    dtype = jax.eval_shape(model.log_prob, take(data, 0)).dtype
+    dtype = eqx.filter_eval_shape(lambda m, x: m.log_prob(x), model, one_row(data)).dtype
 
     def summed(rows, weights):
         values = rows_log_prob(model, rows)

@@ -4,7 +4,6 @@ And what each leaf is asked about a row: one that is asked about an array of the
 for a whole chunk, before the model is.
 """
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from .._chunkwise import ByChunk
 from .._refittable import Refittable
 from .._stack import Held
 from .._stand_ins import StandIn
+from .._trees import by_shapes
 from ..combinators.frozen import Frozen
 
 ELSEWHERE = -1  # the place of what is no array of a row
@@ -107,57 +107,67 @@ class Asked(StandIn):
         return self.leaf.log_prob(x)
 
 
-def fields_asked(
-    leaves: list[Refittable], rebuild: Callable[[list[Any]], PyTree], row: PyTree
-) -> list[Any]:
-    """For each leaf the places, among a row's arrays, of those of the one event it is asked about.
+class Asking(NamedTuple):
+    """What is known of a pass before it: the dtype of log-densities, and what leaves are asked about.
 
+    `places` are, for each leaf, those among a row's arrays of the one event that it is asked about.
     None for a leaf that is asked about several, or about what the model makes of a row (an item
     of a sequence, say): its log-densities cannot be had before the model is evaluated.
     """
+
+    dtype: Any
+    places: tuple[Any, ...]
+
+
+def _asked(model: PyTree, row: PyTree) -> tuple[Array, list[list[PyTree]]]:
+    """The log-density of a row, and the events that each leaf is asked about on the way."""
+    parts = take_apart(model)
+    asked = [Asked(leaf.evaluated, Held([])) for leaf in parts.leaves]
+    value = parts.model(asked, parts.loose).log_prob(row)
+    return value, [leaf.events.value for leaf in asked]
+
+
+@by_shapes
+def asking_of(model: PyTree, row: PyTree) -> Asking:
+    """How the leaves of a model are asked about a row."""
     found: list[Any] = []
 
-    def trace(row):
-        asked = [Asked(leaf, Held([])) for leaf in leaves]
-        value = rebuild(asked).log_prob(row)
+    def trace(model, row):
+        value, every = _asked(model, row)
         arrays = {id(a): i for i, a in enumerate(jax.tree.leaves(row))}
         of = lambda event: jax.tree.map(lambda a: arrays.get(id(a), ELSEWHERE), event)
-        for leaf in asked:
-            first, *others = [of(event) for event in leaf.events.value] or [None]
+        for events in every:
+            first, *others = [of(event) for event in events] or [None]
             alike = all(other == first for other in others)
             inside = bool(jax.tree.leaves(first)) and ELSEWHERE not in jax.tree.leaves(first)
             found.append(first if alike and inside else None)
         return value
 
-    jax.eval_shape(trace, row)
-    return found
+    value = eqx.filter_eval_shape(trace, model, row)
+    return Asking(value.dtype, tuple(found))
 
 
-def events_asked(
-    leaves: list[Refittable], rebuild: Callable[[list[Any]], PyTree], row: PyTree
-) -> list[Any]:
-    """For each leaf how the one event that it is asked about comes of a row, or None.
+def events_asked(model: PyTree, row: PyTree) -> list[Callable | None]:
+    """For each leaf a function from rows to the one event of each that it is asked about, or None.
 
-    The place of an array among the row's, for all but leaves that evaluate whole chunks: these have
-    a function from rows to events. They may also be asked about what the model makes of rows, once
+    Leaves that evaluate whole chunks may also be asked about what the model makes of rows, once
     and not within a loop or a `vmap` over parts of a row.
     """
 
-    def event(index: int, row: PyTree) -> PyTree:
-        asked = [Asked(leaf, Held([])) for leaf in leaves]
-        rebuild(asked).log_prob(row)
-        events = asked[index].events.value
-        return events[0] if len(events) == 1 else None
-
-    def one(index: int, leaf: Refittable, places: Any) -> Any:
-        if not isinstance(leaf, ByChunk):
-            return places
+    def one(index: int, leaf: Refittable, places: Any) -> Callable | None:
         if places is not None:
             return lambda rows: jax.tree.map(lambda i: jax.tree.leaves(rows)[i], places)
-        made = jax.make_jaxpr(functools.partial(event, index))(row)
+        if not isinstance(leaf.evaluated, ByChunk):
+            return None
+
+        def event(row):
+            events = _asked(model, row)[1][index]
+            return events[0] if len(events) == 1 else None
+
+        made = jax.make_jaxpr(event)(row)
         # What is not of the row alone: of a loop's carry, or of one of many items.
         inner = any(isinstance(c, Tracer) for c in made.consts)
-        return None if inner or not made.out_avals else jax.vmap(functools.partial(event, index))
+        return None if inner or not made.out_avals else jax.vmap(event)
 
-    each = zip(leaves, fields_asked(leaves, rebuild, row), strict=True)
+    each = zip(take_apart(model).leaves, asking_of(model, row).places, strict=True)
     return [one(index, *pair) for index, pair in enumerate(each)]

@@ -92,7 +92,7 @@ class OwnBeforehand(WholeChunk):
     """The same of a stack in product form, whose event is one array of a row, by its place."""
 
     def features(self, chunk):
-        return jax.tree.leaves(chunk)[self.events]
+        return self.events(chunk)
 
     def log_probs(self, features):
         # Densities come before the rows, so that nothing is transposed.
@@ -129,9 +129,9 @@ class CommonOrigin(OwnOrigin):
 class Beforehand(CommonOrigin):
     """A stack in product form whose event is one array of a row: a chunk is a matrix product."""
 
-    def __init__(self, leaf: ProductForm, field: int):
+    def __init__(self, leaf: ProductForm, events: Callable):
         super().__init__(leaf)
-        self.field = field
+        self.events = events
 
     def zero_tilt(self):
         return ()
@@ -141,7 +141,7 @@ class Beforehand(CommonOrigin):
         return jnp.zeros_like(head), products.zero_sums(self.leaf, weights)
 
     def features(self, chunk):
-        return self.leaf.chunk_features(jax.tree.leaves(chunk)[self.field], self.origin)
+        return self.leaf.chunk_features(self.events(chunk), self.origin)
 
     def log_probs(self, features):
         return products.log_probs(self.leaf, self.natural, features)
@@ -162,15 +162,15 @@ class Beforehand(CommonOrigin):
 class FarApart(Beforehand):
     """The same of a stack some of which are far from its origin: these about their own."""
 
-    def __init__(self, leaf: ProductForm, field: int):
-        super().__init__(leaf, field)
+    def __init__(self, leaf: ProductForm, events: Callable):
+        super().__init__(leaf, events)
         self.stack, self.blocks = products.in_one_axis(leaf), products.sorted_by(self.far)
 
     def zero_sums(self):
         return super().zero_sums(), self.stack.zero_stats()
 
     def features(self, chunk):
-        return super().features(chunk), jax.tree.leaves(chunk)[self.field]
+        return super().features(chunk), self.events(chunk)
 
     def log_probs(self, features):
         features, events = features
@@ -198,8 +198,8 @@ def has_product_form(leaf: Refittable) -> bool:
     return isinstance(leaf, ProductForm) and bool(leaf.stack_shape)
 
 
-def about_own(leaf: ProductForm, field: int) -> OwnOrigin:
-    return OwnBeforehand(leaf, field) if leaf.own_products else OwnOrigin(leaf)
+def about_own(leaf: ProductForm, events: Callable) -> OwnOrigin:
+    return OwnBeforehand(leaf, events) if leaf.own_products else OwnOrigin(leaf)
 
 
 def ways_of(

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from .._trees import difference, take, zero_sum
+from .._trees import difference, one_row, zero_sum
 from ..combinators._buckets import Buckets
 from .expected import Expected
 from .m_step import GradientState, Maximised, expected_gain, gradient_state, maximise
-from .parts import parameters, take_apart
+from .parts import asking_of, parameters, take_apart
 from .priors.prior import log_prior
 from .sharded import opened
 from .solver import (
@@ -101,8 +101,7 @@ def _unseen(model: PyTree, data: PyTree, weights: Any) -> Expected:
     if isinstance(data, Buckets):
         data, weights = data.parts[0], data.weights[0]
     data, _ = opened(data)
-    one = lambda m, rows: m.log_prob(take(rows, 0))
-    dtype = eqx.filter_eval_shape(one, model, data).dtype
+    dtype = asking_of(model, one_row(data)).dtype
     weight = dtype if weights is None else jax.eval_shape(jnp.sum, weights).dtype
     parts, total = take_apart(model), zero_sum(jnp.zeros((), dtype))
     return Expected(

@@ -1,5 +1,7 @@
 """Length buckets: little padding, every row once, and the answers of the padded whole."""
 
+import importlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,8 @@ from hypothesis import strategies as st
 import jaxmix as jm
 from jaxmix.combinators import _buckets as buckets
 from jaxmix.em.expected import expect, log_likelihood
+
+FITS = importlib.import_module("jaxmix.em.fit")
 
 
 @settings(deadline=None, max_examples=60)
@@ -95,7 +99,7 @@ def test_a_fit_in_buckets_is_the_fit_without(monkeypatch):
     def fitted():
         return jm.fit(jax.random.key(1), template, data, num_restarts=2, tol=None, max_steps=9)
 
-    monkeypatch.setattr("jaxmix.em.in_memory.suits", lambda *_: False)
+    monkeypatch.setattr(FITS, "suits", lambda *_: False)
     plain, passes = fitted(), []
 
     def watched(*given):
@@ -103,7 +107,7 @@ def test_a_fit_in_buckets_is_the_fit_without(monkeypatch):
         return passes[-1]
 
     monkeypatch.setattr(buckets, "WORTHWHILE", 0)
-    monkeypatch.setattr("jaxmix.em.in_memory.bucketed", watched)
+    monkeypatch.setattr(FITS, "bucketed", watched)
     grouped = fitted()
     assert [len(data.parts) for data, _ in passes] == [2]
     assert abs(plain.log_likelihood - grouped.log_likelihood) < 1e-5 * abs(plain.log_likelihood)

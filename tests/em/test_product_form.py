@@ -16,7 +16,7 @@ import jaxmix as jm
 from jaxmix._chunkwise import ProductForm
 from jaxmix._product_form import common_origin, is_far
 from jaxmix.em import expected as passes
-from jaxmix.em.parts import fields_asked
+from jaxmix.em.parts import asking_of
 from jaxmix.families._pairs import matrix_of_pairs, products_of_pairs, weights_of_pairs
 
 
@@ -58,7 +58,7 @@ def test_what_is_computed_beforehand_equals_what_is_computed_within(monkeypatch)
     model, data = record()
     parts = passes.take_apart(model)
     row = jax.tree.map(lambda a: a[0], data)
-    fields = fields_asked(parts.leaves, lambda leaves: parts.model(leaves, parts.loose), row)
+    fields = asking_of(model, row).places
     places = [jax.tree_util.keystr(p) for p, _ in jax.tree_util.tree_leaves_with_path(row)]
     asked = [
         (type(leaf).__name__, None if field is None else places[field])
@@ -72,7 +72,8 @@ def test_what_is_computed_beforehand_equals_what_is_computed_within(monkeypatch)
         ("Normal", None),
     ]
     beforehand = jax.jit(passes.expect)(model, data)
-    monkeypatch.setattr(passes, "events_asked", lambda leaves, *_: [None] * len(leaves))
+    unasked = [None] * len(passes.take_apart(model).leaves)
+    monkeypatch.setattr(passes, "events_asked", lambda *_: unasked)
     within = jax.jit(lambda *each: passes.expect(*each))(model, data)
     for a, b in zip(jax.tree.leaves(beforehand), jax.tree.leaves(within), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4)

@@ -17,7 +17,7 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_p
 import importlib, re, sys
 import jax, jax.numpy as jnp, numpy as np, jaxmix as jm
 from jax.sharding import NamedSharding, PartitionSpec
-internals = importlib.import_module("jaxmix.em.in_memory")
+internals = importlib.import_module("jaxmix.em.fit")
 from jaxmix.em.search.restarts import floor_prior
 from jaxmix.em.sharded import layout_of, placed
 from jaxmix.em.solver import Rules

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -18,7 +19,6 @@ from ..chunks import rows_of_chunk
 from ..drive import Keeper, Progress, belonging, drive
 from ..entry import Options, row_log_probs, shown_row
 from ..expected import Expected, expect, log_likelihood
-from ..in_memory import fit_arrays
 from ..m_step import maximise
 from ..parts import take_apart
 from ..priors.prior import FLOOR_ROWS, folded
@@ -117,9 +117,14 @@ class Stream(NamedTuple):
 
 
 def fit_source(
-    key: Key[Array, ""] | None, template: PyTree, source: Any, weights: Any, options: Options
+    in_memory: Callable[..., list[Fit]],
+    key: Key[Array, ""] | None,
+    template: PyTree,
+    source: Any,
+    weights: Any,
+    options: Options,
 ) -> Fit:
-    """`jm.fit` over a source of batches.
+    """`jm.fit` over a source of batches, by that over arrays `in_memory`.
 
     Restarts are searched on at most 16,384 rows spread over the source; the best one goes on over
     all. With several processes each gives its own rows, and all get the same model.
@@ -143,7 +148,7 @@ def fit_source(
     start, held = blank, options.validation
     if options.init == "search":
         search = options._replace(checkpoint=None, throw=False)
-        searched = fit_arrays(key, template, sample, share, search)
+        searched = in_memory([key], [template], sample, share, search)[0]
         start = fold.model(searched.model)
     if prior is None:
         few, of_few = sample, share

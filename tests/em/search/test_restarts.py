@@ -1,5 +1,6 @@
 """Which restarts go on: the best always, and the table says what became of the others."""
 
+import importlib
 import signal
 
 import jax
@@ -8,9 +9,10 @@ import numpy as np
 import pytest
 
 import jaxmix as jm
-from jaxmix.em import in_memory
 from jaxmix.em.search import restarts
 from jaxmix.em.search.restarts import DROPPED, GOES, Standing, verdicts
+
+FITS = importlib.import_module("jaxmix.em.fit")
 
 
 def lanes(level, **others):
@@ -60,7 +62,7 @@ def test_the_search_ends_when_a_quarter_has_found_the_same():
 @pytest.fixture
 def problem(monkeypatch):
     """Overlapping components, in the way of larger data: nothing here is small."""
-    monkeypatch.setattr(in_memory, "suits", lambda *_: False)
+    monkeypatch.setattr(FITS, "suits", lambda *_: False)
     monkeypatch.setattr(restarts, "QUICK", 0)
     rng = np.random.default_rng(3)
     x = np.concatenate(
@@ -118,7 +120,7 @@ def test_ctrl_c_in_the_search_gives_the_best_of_the_sample_on_all_rows(problem, 
 
 
 def test_a_row_off_the_support_is_named_where_the_sample_lacks_it(monkeypatch):
-    monkeypatch.setattr(in_memory, "suits", lambda *_: False)
+    monkeypatch.setattr(FITS, "suits", lambda *_: False)
     monkeypatch.setattr(restarts, "SEARCH_ROWS", 64)
     x = np.random.default_rng(0).integers(0, 5, 1000)
     x[777] = 9
