@@ -84,15 +84,8 @@ def take_chunk(
 ) -> tuple[PyTree, Array]:
     """Rows and weights of one chunk: all chunks together hold each row once at its weight.
 
-    A chunk that would pass the end starts early enough to be full, and repeats valid rows at
-    weight 0.
-
-    Args:
-        data: events, stacked along a leading axis.
-        weights: (rows,) or (rows, k); None for ones of `dtype`.
-        index: which chunk.
-        chunk: rows of a chunk.
-        dtype: of weights that are not given.
+    Weights are (rows,), (rows, k), or ones of `dtype`. A chunk that would pass the end starts early
+    enough to be full, and repeats valid rows at weight 0.
     """
     rows = num_rows(data)
     if not isinstance(rows, int):  # there may be fewer rows than a chunk has
@@ -113,17 +106,11 @@ def over_chunks(
     sums: Callable, empty: PyTree, data: PyTree, weights: Array | None, chunk: int, dtype: Any, *,
     again: bool = False, cut: bool = False,
 ) -> PyTree:  # fmt: skip
-    """Sums of a function of rows and weights, chunk by chunk.
+    """Sums of a function of rows and weights, chunk by chunk, from zeros of its shapes on.
 
-    Args:
-        sums: of the rows of a chunk and their weights, a tree of arrays or of running sums.
-        empty: zeros shaped like it; running sums where rounding errors are to be kept.
-        data: events, stacked along a leading axis.
-        weights: (rows,); None for ones.
-        chunk: rows of a chunk.
-        dtype: of weights that are not given.
-        again: differentiated, a chunk is computed again and not kept: memory stays that of a chunk.
-        cut: chunks are copies and no windows, whose derivative would be as large as the whole.
+    These are running sums where rounding errors are to be kept. Differentiated, a chunk is computed
+    `again` and not kept: memory stays that of a chunk. Chunks that are `cut` are copies and no
+    windows, whose derivative would be as large as the whole.
     """
     rows = num_rows(data)
     count = -(-rows // chunk)
@@ -178,11 +165,8 @@ def in_blocks(function: Callable[..., PyTree], most: int) -> Callable[..., PyTre
 
     A while loop under `vmap` passes over all its lanes until the last has ended, and no array of
     all lanes stays in a cache. Blocks are strided, so that lanes that are spread over devices stay
-    spread in each. Derivatives are taken of all lanes at once.
-
-    Args:
-        function: of trees of arrays; it closes over no traced value.
-        most: lanes of a block; what several nested `vmap` map over counts together.
+    spread in each. Derivatives are taken of all lanes at once. The function closes over no traced
+    value; what several nested `vmap` map over counts together.
     """
     function = in_context(function)
 

@@ -39,14 +39,9 @@ SECONDS = 5.0  # between two checkpoints
 
 
 class Progress:
-    """Shows how far a fit is and how good; remembers an interrupt instead of dying of it.
+    """Shows how far a fit is and how good; inside its context ctrl-C sets `interrupted`.
 
-    Used as a context: inside it ctrl-C sets `interrupted`, and a second ctrl-C raises.
-
-    Args:
-        total: at most so many of `unit`.
-        wanted: whether to show a bar; None for fits that last.
-        unit: what is counted.
+    A second ctrl-C raises.
     """
 
     def __init__(self, total: int, wanted: bool | None, unit: str = "step"):
@@ -80,19 +75,12 @@ class Progress:
 class Keeper:
     """Writes a state and its trace every few seconds and at the end, and reads them again.
 
-    Args:
-        folder: where.
-        belongs: what the state belongs to, as JSON: another fit's is refused.
-        options: of the fit. Steps and tolerance may differ from those before.
+    What it `belongs` to must be the same; the options of steps and tolerance may have changed.
     """
 
     def __init__(self, folder: str | Path, belongs: dict[str, Any], options: Options):
-        self.folder, self.belongs, self.options = folder, belongs, options
-        self.last = -math.inf
-
-    @property
-    def rule(self) -> list[Any]:
-        return [self.options.tol, self.options.stopping]
+        self.folder, self.belongs, self.most = folder, belongs, options.max_steps
+        self.rule, self.last = [options.tol, options.stopping], -math.inf
 
     def __call__(self, state: State, trace: list[History]) -> None:
         """Write, unless it was done a moment ago."""
@@ -104,7 +92,7 @@ class Keeper:
         if jax.process_index() != 0:
             return
         columns = [[np.asarray(column).tolist() for column in part] for part in trace]
-        notes = {"trace": columns, "rule": self.rule, "max_steps": self.options.max_steps}
+        notes = {"trace": columns, "rule": self.rule, "max_steps": self.most}
         save(self.folder, state, self.belongs, notes)
         self.last = time.monotonic()
 
@@ -119,7 +107,7 @@ class Keeper:
         early = ~state.running & (state.num_steps < notes["max_steps"])
         over = early & (notes["rule"] == self.rule)
         finite = jnp.isfinite(state.expected.objective.value)
-        going = finite & (state.num_steps < self.options.max_steps) & ~over
+        going = finite & (state.num_steps < self.most) & ~over
         column = lambda values: jax.device_put(np.asarray(values, state.penalty.dtype))
         trace = [History(*map(column, part)) for part in notes["trace"]]
         return state._replace(running=going), trace
@@ -144,19 +132,10 @@ def drive(
     """Blocks of a fit, one after another, until nothing is left to do, or ctrl-C.
 
     A block is what runs between two looks of the host: some steps of every lane over arrays, a
-    step over a source, which is a pass over its batches, or one batch of online EM.
-
-    Args:
-        block: from a state and the trace so far to the next state and what it adds to the trace;
-            None where nothing is left, or where ctrl-C cut it short: it then counts for nothing.
-        state: where to begin.
-        trace: of the blocks before.
-        bar: shown after each block; the caller has entered it as a context.
-        keeper: writes checkpoints; None for none.
-        told: from a state and the trace to what the bar shows.
-
-    Returns:
-        The last state and the whole trace.
+    step over a source, which is a pass over its batches, or one batch of online EM. It takes the
+    state and the trace so far to the next state and what it adds to the trace; None where nothing
+    is left, or where ctrl-C cut it short: it then counts for nothing. `told` is what the bar,
+    which the caller has entered, shows of the two.
     """
     trace = list(trace)
     while (done := block(state, trace)) is not None:
@@ -201,13 +180,9 @@ def _layout(tree: PyTree) -> list[list]:
 
 
 def save(folder: str | Path, state: PyTree, belongs: dict[str, Any], notes: dict[str, Any]) -> None:
-    """Write a checkpoint: to another name, through to the disk, then renamed in one move.
+    """Write a tree of arrays, what it belongs to and notes, which are JSON.
 
-    Args:
-        folder: made if need be; the file in it is `jaxmix-fit.npz`.
-        state: a tree of arrays.
-        belongs: what it belongs to, as JSON: compared when it is read.
-        notes: whatever else, as JSON.
+    To another name, through to the disk, then renamed in one move.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -236,12 +211,7 @@ def save(folder: str | Path, state: PyTree, belongs: dict[str, Any], notes: dict
 
 
 def load(folder: str | Path, like: PyTree, belongs: dict[str, Any]) -> tuple[PyTree, dict]:
-    """A folder's state, and the notes beside it.
-
-    Args:
-        folder: where `save` wrote.
-        like: a tree of the structure, shapes and dtypes to expect.
-        belongs: what the state must belong to.
+    """A folder's state, of the structure, shapes and dtypes of `like`, and the notes beside it.
 
     Raises:
         ValueError: for a checkpoint that is damaged, of another version, or of another fit.

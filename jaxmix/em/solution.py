@@ -118,15 +118,6 @@ def _entropy(model, data, weights, layout):
     return over_rows(total, layout, data, weights, model)
 
 
-def trimmed(history: list[Any], steps: int) -> History:
-    """Blocks of traces joined, without their padding."""
-    if not history:
-        return History(*(jnp.zeros((0,)) for _ in History._fields))
-    return History(
-        *(jax.device_put(np.concatenate(each)[:steps]) for each in zip(*history, strict=True))
-    )
-
-
 def answer(
     found: Any,
     table: Restarts,
@@ -138,17 +129,11 @@ def answer(
     throw: bool,
     narrowed: Callable[[PyTree], PyTree] = lambda model: model,
 ) -> Fit:
-    """The best lane's fit.
+    """The fit of the best of all lanes, which are a `Searched`.
 
-    Args:
-        found: lanes at the end, a `Searched`.
-        table: of all restarts.
-        validated: log-likelihoods of the lanes by which the best one is chosen; None for their own.
-        num_data: weights included.
-        entropy_of: of the responsibilities, from the model and its lane.
-        interrupted: whether ctrl-C ended the fit.
-        throw: whether to raise the sentence of a fit that failed.
-        narrowed: takes components that are padding off the model.
+    It is chosen by the log-likelihoods `validated`, None for their own; `entropy_of` takes its
+    model and lane to the entropy of the responsibilities, `narrowed` takes off components that
+    are padding.
     """
     total = found.state.expected.log_likelihood  # lanes at one optimum differ in its last digits
     scores = np.asarray(total.high, float) + np.asarray(total.low, float)
@@ -160,7 +145,7 @@ def answer(
     on_device = lambda a: jax.device_put(a) if isinstance(a, np.ndarray | np.generic) else a
     model, steps = jax.tree.map(on_device, narrowed(state.model)), int(state.num_steps)
     padding = densities(state.model) - densities(model)
-    history = trimmed(of_lane(found.history, best), steps)
+    history = of_lane(found.history, best, steps)
     return Fit(
         model, on_device(state.expected.log_likelihood.value), history, steps,
         max(0, int(state.num_emptied) - padding), result, table, num_parameters(model), num_data,
@@ -175,11 +160,10 @@ def best_of(scores: np.ndarray, codes: list[str]) -> int:
     return int(np.argmax(np.where(bad & ~bad.all(), -np.inf, order)))
 
 
-def of_lane(traces: list[History], lane: int) -> list[History]:
-    """A restart's blocks of traces, each without the padding after its last step."""
-    blocks = []
-    for part in traces:
-        one = History(*(trace[lane] for trace in part))
-        done = int(np.sum(~np.isnan(one.objective) | ~np.isnan(one.log_likelihood)))
-        blocks.append(History(*(trace[:done] for trace in one)))
-    return blocks
+def of_lane(blocks: list[History], lane: int, steps: int) -> History:
+    """A restart's traces, without the padding after the last step of each block."""
+    whole = [np.zeros((len(History._fields), 0))]
+    for block in blocks:
+        traces = np.stack([np.asarray(trace[lane]) for trace in block])
+        whole.append(traces[:, : np.sum(~np.isnan(traces).all(0))])
+    return History(*map(jax.device_put, np.concatenate(whole, 1, dtype=whole[-1].dtype)[:, :steps]))
