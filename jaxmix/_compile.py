@@ -1,17 +1,16 @@
 """What compilation costs: quick options for programs that run briefly, a cache that outlives us."""
 
-import contextlib
 import functools
 import gc
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import equinox as eqx
 import jax
-
-from ._trees import is_traced
+from jax.core import Tracer
 
 # Few and simple passes: a third of the time to compile, two to five times that to run.
 QUICK: dict[str, Any] = {
@@ -30,21 +29,6 @@ FAIR = QUICK | {"xla_backend_optimization_level": 1}
 
 
 FEW_NUMBERS = 200_000
-
-
-@contextlib.contextmanager
-def without_collecting() -> Iterator[None]:
-    """Inside no garbage is looked for: tracing makes many objects, and little of it is garbage.
-
-    A look at all that imports have made, in the midst of it, takes a sixth of a first fit.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 class Quick:
@@ -70,14 +54,24 @@ class Quick:
     ):
         jit: Any = eqx.filter_jit
         self.full = jit(function)
-        self._fair = jit(function, compiler_options=FAIR)
+        self.fair = jit(function, compiler_options=FAIR)
         self.quick = jit(function, compiler_options=options)
         self.when = when
         functools.update_wrapper(self, function)
 
-    @without_collecting()
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        traced = is_traced((args, kwargs))
+        # Tracing makes many objects and little garbage: a look at all that imports have made, in
+        # the midst of it, would take a sixth of a first fit.
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            return self._called(*args, **kwargs)
+        finally:
+            if collects:
+                gc.enable()
+
+    def _called(self, *args: Any, **kwargs: Any) -> Any:
+        traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((args, kwargs)))
         if traced or not Quick.known or not (self.when is None or self.when(*args, **kwargs)):
             return self.full(*args, **kwargs)
         try:
@@ -93,15 +87,11 @@ class Quick:
             Quick.known = False
             return self.full(*args, **kwargs)
 
-    def with_effort(self, effort: int) -> Callable:
-        """The function compiled with little effort (0), fair (1), or all (2)."""
-        return (self, self._fair, self.full)[effort if Quick.known else 2]
-
 
 class Effort:
     """How much effort a program is worth: more, once it has run for as long as that would take.
 
-    `level` is 0, 1 or 2, as `Quick.with_effort` has it. What compiling takes is told by the first
+    `level` is 0 for little, 1 for fair effort, or 2 for all. What compiling takes is told by the first
     call, which compiles and runs. Fair effort takes two and a half times as long, and halves the
     time of every call: it pays once five times as much is still to be run, and what has been run
     is the best guess of that. Eight, since the first call may have found its program in a cache.
@@ -121,12 +111,17 @@ class Effort:
         wanted = sum(self.worth > patience for patience in self.PATIENCE)
         return min(most, max(wanted, self.least))
 
-    def note(self, level: int, seconds: float) -> None:
-        """Count the processor's seconds of a call, unless it was the first one of its level."""
+    def run(self, program: Quick, *args: Any) -> Any:
+        """Run a program to its end, and count the seconds, but for the first call of a level."""
+        level, began = self.level, time.process_time()
+        with_effort = (program, program.fair, program.full)[level if Quick.known else 2]
+        out = jax.block_until_ready(with_effort(*args))
+        seconds = time.process_time() - began
         self.first = self.first or max(seconds, 0.5)
         if level in self.seen:
             self.worth += seconds / self.first
         self.seen.add(level)
+        return out
 
 
 def numbers_in(*args: Any, **kwargs: Any) -> int:

@@ -286,10 +286,12 @@ def fit_arrays(
     the same programs. None are fitted to many where these are not wanted.
     """
     layout, templates = layout_of(data), [of_dtype(template, data) for template in templates]
-    widest = max(templates, key=width)
-    data, weights, options, fold, centre = _entered(widest, data, weights, options, layout)
+    widest = int(np.argmax(list(map(width, templates))))
+    data, weights, options, fold, centre = _entered(
+        templates[widest], data, weights, options, layout
+    )
     models = [centre.near(fold.model(template)) for template in templates]
-    if layout is None and suits(max(models, key=width), data, weights, options):
+    if layout is None and suits(models[widest], data, weights, options):
         found = fits(keys, models, data, weights, options, room)
     else:
         pairs = zip(keys, models, strict=True) if many else ()

@@ -8,7 +8,6 @@ guard itself, and under `vmap` nothing runs twice.
 Why a loop stops is here too: too little is gained, or is still to come, or only rounding is left.
 """
 
-import functools
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
@@ -18,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree, Scalar
 
+from .._refittable import Refittable
 from .._results import RESULTS
 from .._trees import Sum, difference, zero_sum
 from .parts import parameters, take_apart
@@ -301,15 +301,16 @@ def result_of(state: Any, rules: Rules) -> RESULTS:
 def at_limit(model: PyTree, stats: list[Any] | None = None, prior: Prior | None = None) -> Array:
     """Whether any leaf's parameters have run to where its family is a simpler one."""
     leaves = take_apart(model).leaves
-    totals: list[Any] = [None] * len(leaves) if stats is None else stats
+    limited = [i for i, leaf in enumerate(leaves) if type(leaf).limits is not Refittable.limits]
+    found = jnp.asarray(False)
+    if not limited:
+        return found
     if stats is not None and prior is not None:
-        totals = [
-            jax.tree.map(jnp.add, s, extra)
-            for s, extra in zip(stats, about_own_origins(leaves, prior), strict=True)
-        ]
-    each = [leaf.limits(s) for leaf, s in zip(leaves, totals, strict=True)]
-    found = [jnp.any(ran) for limits in each for ran in limits.values()]
-    return functools.reduce(jnp.logical_or, found, jnp.asarray(False))
+        stats = jax.tree.map(jnp.add, stats, about_own_origins(leaves, prior))
+    for i in limited:
+        for ran in leaves[i].limits(None if stats is None else stats[i]).values():
+            found = found | jnp.any(ran)
+    return found
 
 
 def on_boundary(model: PyTree, prior: Prior | None) -> Array:

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key
 
 from .._density import one_event
@@ -43,9 +44,10 @@ def factor_of_scale(lower: Float[Array, "*stack d d"]) -> Float[Array, "*stack d
 
 
 def mapped_diagonal(function, upper):
-    diagonal = function(jnp.diagonal(upper, axis1=-2, axis2=-1))
-    on_it = jnp.eye(upper.shape[-1], dtype=bool)
-    return jnp.where(on_it, diagonal[..., None], jnp.triu(upper, 1))
+    row, column = np.indices(upper.shape[-2:])
+    on_it = row == column
+    mapped = function(jnp.where(on_it, upper, jnp.ones_like(upper)))
+    return jnp.where(on_it, mapped, jnp.where(row < column, upper, jnp.zeros_like(upper)))
 
 
 def whitener(factor: Float[Array, "*stack d d"]) -> Float[Array, "*stack d d"]:

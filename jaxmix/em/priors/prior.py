@@ -180,7 +180,7 @@ def log_prior(model: PyTree, prior: Prior | None) -> Array:
 
     def of(leaf, about, stats, origin):
         if leaf.ascends:
-            return expected_under(leaf, about, leaf.origin)
+            return expected_under(leaf, about)
         # An expansion of a log-likelihood is worth 0 at its own point: it is held against its old.
         return expected_under(leaf, _in_dtype_of(leaf, stats), origin)
 
@@ -189,7 +189,7 @@ def log_prior(model: PyTree, prior: Prior | None) -> Array:
     return sum(terms[1:], terms[0]) if terms else jnp.zeros(())
 
 
-def expected_under(leaf: Refittable, stats: Any, origin: Any) -> Array:
+def expected_under(leaf: Refittable, stats: Any, origin: Any = None) -> Array:
     return jnp.sum(leaf.expected_log_prob(stats, origin))
 
 

@@ -9,7 +9,6 @@ another number of rows, of components, or of restarts compiles nothing.
 """
 
 import functools
-import time
 from typing import Any, NamedTuple
 
 import jax
@@ -93,7 +92,7 @@ def _entropy_of(state: State) -> Any:
     if not issubclass(kind, ExponentialFamily) or kind.log_base is not ExponentialFamily.log_base:
         return jnp.full_like(total, jnp.nan)
     for leaf, stats in zip(leaves, expected.stats, strict=True):
-        total -= jnp.sum(leaf.expected_log_prob(stats, leaf.origin))
+        total -= jnp.sum(leaf.expected_log_prob(stats))
     return total
 
 
@@ -206,12 +205,13 @@ class _Rounds(NamedTuple):
     def run(self, states: State, prior: Prior) -> tuple[Searched, np.ndarray]:
         """Restarts until every one has ended, or can't be the best; and entropies where known."""
         options, many = self.options, len(states.running)
-        work = num_rows(self.rows[0]) * densities(self.widest) * many
+        lanes = densities(self.widest) * many
+        work = num_rows(self.rows[0]) * lanes
         stack = getattr(self.widest, "components", None)
         # Of vectors whose densities are no products of their own, a pass about one origin; but of a
         # few rows one E-step is sooner compiled than two are run.
         several = isinstance(stack, ProductForm) and stack.origin.ndim > 1
-        few = num_rows(self.padded) * densities(self.widest) * many <= QUICK
+        few = num_rows(self.padded) * lanes <= QUICK
         residual = few or not several or _owns_products(stack)
         rules = options.rules(prior, num_rows(self.padded))._replace(residual=residual)
         shapes = jax.tree.map(np.shape, (take(states, slice(WIDE)), self.padded))
@@ -223,15 +223,13 @@ class _Rounds(NamedTuple):
         kept = Lanes(states, np.zeros(many, int), np.full(many, np.nan))
 
         def further(states, group, ahead):
-            began, level = time.process_time(), effort.level
             there = group < many
             some = take(states, np.minimum(group, many - 1))
             some = some._replace(running=some.running & there)
             steps = np.asarray(ahead, jax.dtypes.canonicalize_dtype(int))
-            new, history = program.with_effort(level)(some, *self.padded, rules, steps)
+            new, history = effort.run(program, some, *self.padded, rules, steps)
             put = lambda whole, part: whole.__setitem__(group[there], np.asarray(part)[there])
             jax.tree.map(put, kept, new)
-            effort.note(level, time.process_time() - began)
             return states, history, [NAMES[int(code)] for code in kept.code]
 
         found = rounds(
