@@ -27,10 +27,9 @@ from .chunks import brief, chunk_rows, over_chunks
 from .entry import enter
 from .parts import asking_of, events_asked, take_apart
 from .product_form import (
-    Beforehand,
-    CommonOrigin,
-    FarApart,
     Look,
+    about_one,
+    about_several,
     all_near,
     has_product_form,
     ways_of,
@@ -102,8 +101,8 @@ def expect(
     if not by_rows and ahead:
         events = events_asked(model, row)
     if not residual and any(map(has_product_form, leaves)):
-        near = ways_of(leaves, events, CommonOrigin, Beforehand)
-        far = lambda: scan(ways_of(leaves, events, beforehand=FarApart))
+        near = ways_of(leaves, events, about_one)
+        far = lambda: scan(ways_of(leaves, events, about_several))
         soft, objective, stats, gradient = _loops.cond(all_near(near), lambda: scan(near), far)
     else:
         soft, objective, stats, gradient = scan(ways_of(leaves, events))

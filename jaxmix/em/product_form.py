@@ -5,6 +5,7 @@ the features of a chunk (features, rows), its log-densities are `head + W F`. Th
 the log-likelihood is the responsibilities R (rows, densities), and `F R` the statistics.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -24,209 +25,131 @@ from .._trees import spread
 from .parts import Parts
 
 
-class OwnOrigin:
-    """A leaf evaluated within the model about its own origin: right whatever the spread.
+@dataclasses.dataclass
+class Way:
+    """How a leaf is evaluated in a pass: within the model under a tilt, or beforehand for a chunk.
 
-    The three ways to evaluate a leaf in a pass share this interface. `features` and `log_probs`
-    are of a whole chunk, before the model is evaluated; `part` is what stands for the leaf in
-    the model, and `sums` what one chunk adds to its statistics, from the derivatives of the
-    log-likelihood in the tilt and in the log-densities.
+    `features` and `log_probs` are of a whole chunk, before the model is evaluated; `part` is what
+    stands for the leaf in the model, under its tilt or with the log-densities that are known; and
+    `sums` what one chunk adds to its statistics, from the derivatives of the log-likelihood in the
+    tilt and in the log-densities, and the features. `stats` are the leaf's own, from all sums.
+    `far` are the densities of a stack about one origin that are too far from it to be right.
     """
 
-    def __init__(self, leaf: Any):
-        self.leaf = leaf
-
-    def zero_tilt(self) -> Any:
-        return self.leaf.zero_stats()
-
-    def zero_sums(self) -> Any:
-        return self.zero_tilt()
-
-    def features(self, chunk: PyTree) -> Any:
-        del chunk
-        return ()
-
-    def log_probs(self, features: Any) -> Any:
-        return features
-
-    def part(self, tilt: Any, log_probs: Any) -> LogDensity:
-        del log_probs
-        return Tilted(self.leaf, tilt, self.leaf.origin)
-
-    def sums(self, tilt_slope: Any, responsibilities: Any, features: Any) -> Any:
-        del responsibilities, features
-        return tilt_slope
-
-    def stats(self, sums: Any) -> Any:
-        """The leaf's statistics about its own origin."""
-        return sums
+    part: Callable[[Any, Any], LogDensity]
+    tilt: Any = ()
+    features: Callable[[PyTree], Any] = lambda _: ()
+    log_probs: Callable[[Any], Any] = lambda features: features
+    sums: Callable[[Any, Any, Any], Any] = lambda tilt_slope, _, __: tilt_slope
+    no_sums: Any = None  # None for those of the tilt
+    stats: Callable[[Any], Any] = lambda sums: sums
+    far: Array | None = None
 
 
-class WholeChunk(OwnOrigin):
-    """A leaf that evaluates a chunk at once, about its own origins: right whatever the spread."""
-
-    def __init__(self, leaf: Any, event: Any):
-        super().__init__(leaf)
-        self.events = event
-
-    def zero_tilt(self):
-        return ()
-
-    def zero_sums(self):
-        return self.leaf.zero_stats()
-
-    def features(self, chunk):
-        return self.leaf.under(self.events(chunk))
-
-    def log_probs(self, features):
-        return self.leaf.log_probs(features)
-
-    def part(self, tilt, log_probs):
-        return Known(self.leaf, log_probs)
-
-    def sums(self, tilt_slope, responsibilities, features):
-        return self.leaf.weighed_sums(features, responsibilities)
+def whole_chunk(leaf: ByChunk, events: Callable) -> Way:
+    """A chunk at once, about its own origins: right whatever the spread."""
+    return Way(
+        lambda _, known: Known(leaf, known),
+        features=lambda chunk: leaf.under(events(chunk)),
+        log_probs=leaf.log_probs,
+        sums=lambda _, shares, under: leaf.weighed_sums(under, shares),
+        no_sums=leaf.zero_stats(),
+    )
 
 
-class OwnBeforehand(WholeChunk):
-    """The same of a stack in product form, whose event is one array of a row, by its place."""
+def about_own(leaf: Any, events: Callable | None = None) -> Way:
+    """A leaf about its own origin: right whatever the spread.
 
-    def features(self, chunk):
-        return self.events(chunk)
-
-    def log_probs(self, features):
+    Within the model; or beforehand, where its event is known and its densities are products.
+    """
+    if events is None or not leaf.own_products:
+        return Way(lambda t, _: Tilted(leaf, t, leaf.origin), leaf.zero_stats())
+    return Way(
+        lambda _, known: Known(leaf, known),
+        features=events,
         # Densities come before the rows, so that nothing is transposed.
-        return jnp.moveaxis(products.own_log_probs(self.leaf, features), -1, 0)
-
-    def sums(self, tilt_slope, responsibilities, features):
-        return products.own_stats(self.leaf, features, jnp.moveaxis(responsibilities, 0, -1))
-
-
-class CommonOrigin(OwnOrigin):
-    """A stack in product form, all of it near one origin, evaluated within the model."""
-
-    def __init__(self, leaf: ProductForm):
-        super().__init__(leaf)
-        self.origin = products.common_origin(leaf)
-        self.natural = leaf.product_natural(self._wide_origin)
-        self.far = products.is_far(leaf, self.origin)
-
-    @property
-    def _wide_origin(self):
-        return jnp.broadcast_to(self.origin, self.leaf.origin.shape)
-
-    def zero_tilt(self):
-        return jax.tree.map(jnp.zeros_like, self.natural)
-
-    def part(self, tilt, log_probs):
-        return TiltedProduct(self.leaf, self.natural, tilt, Held(self.origin))
-
-    def stats(self, sums):
-        stats = self.leaf.from_features(*sums)
-        return self.leaf.recentre(stats, self._wide_origin, self.leaf.origin)
+        log_probs=lambda rows: jnp.moveaxis(products.own_log_probs(leaf, rows), -1, 0),
+        sums=lambda _, shares, rows: products.own_stats(leaf, rows, jnp.moveaxis(shares, 0, -1)),
+        no_sums=leaf.zero_stats(),
+    )
 
 
-class Beforehand(CommonOrigin):
-    """A stack in product form whose event is one array of a row: a chunk is a matrix product."""
+def about_one(leaf: ProductForm, events: Callable | None = None) -> Way:
+    """A stack in product form, all of it near one origin.
 
-    def __init__(self, leaf: ProductForm, events: Callable):
-        super().__init__(leaf)
-        self.events = events
+    Within the model; or beforehand, where its event is known: a chunk is a matrix product.
+    """
+    origin = products.common_origin(leaf)
+    wide, far = jnp.broadcast_to(origin, leaf.origin.shape), products.is_far(leaf, origin)
+    head, weights = natural = leaf.product_natural(wide)
+    stats = lambda sums: leaf.recentre(leaf.from_features(*sums), wide, leaf.origin)
+    if events is None:
+        part = lambda t, _: TiltedProduct(leaf, natural, t, Held(origin))
+        return Way(part, jax.tree.map(jnp.zeros_like, natural), stats=stats, far=far)
 
-    def zero_tilt(self):
-        return ()
+    def sums(_, shares, features):
+        return jnp.sum(shares, 0), products.feature_sums(leaf, features, shares)
 
-    def zero_sums(self):
-        head, weights = self.natural
-        return jnp.zeros_like(head), products.zero_sums(self.leaf, weights)
+    return Way(
+        lambda _, known: Known(leaf, known),
+        features=lambda chunk: leaf.chunk_features(events(chunk), origin),
+        log_probs=lambda features: products.log_probs(leaf, natural, features),
+        sums=sums,
+        no_sums=(jnp.zeros_like(head), products.zero_sums(leaf, weights)),
+        stats=lambda sums: stats((sums[0], products.by_density(leaf, sums[1]))),
+        far=far,
+    )
 
-    def features(self, chunk):
-        return self.leaf.chunk_features(self.events(chunk), self.origin)
 
-    def log_probs(self, features):
-        return products.log_probs(self.leaf, self.natural, features)
+def about_several(leaf: ProductForm, events: Callable | None = None) -> Way:
+    """The same of a stack some of which are far from its origin: these about their own."""
+    if events is None:
+        return about_own(leaf)
+    near: Any = about_one(leaf, events)
+    stack, blocks = products.in_one_axis(leaf), products.sorted_by(near.far)
+    flat = lambda table: table.reshape(table.shape[0], -1).T
 
-    def part(self, tilt, log_probs):
-        return Known(self.leaf, log_probs)
-
-    def sums(self, tilt_slope, responsibilities, features):
-        return jnp.sum(responsibilities, 0), products.feature_sums(
-            self.leaf, features, responsibilities
+    def log_probs(features):
+        known = near.log_probs(features[0])
+        return products.far_log_probs(blocks, flat(known), stack, features[1]).T.reshape(
+            known.shape
         )
 
-    def stats(self, sums):
-        count, sums = sums
-        return super().stats((count, products.by_density(self.leaf, sums)))
+    def sums(_, shares, features):
+        own = products.far_stats(blocks, flat(shares), stack, features[1])
+        return near.sums((), shares, features[0]), own
 
+    def stats(sums):
+        chosen = lambda own, one: jnp.where(spread(near.far, one.ndim), own.reshape(one.shape), one)
+        return jax.tree.map(chosen, sums[1], near.stats(sums[0]))
 
-class FarApart(Beforehand):
-    """The same of a stack some of which are far from its origin: these about their own."""
-
-    def __init__(self, leaf: ProductForm, events: Callable):
-        super().__init__(leaf, events)
-        self.stack, self.blocks = products.in_one_axis(leaf), products.sorted_by(self.far)
-
-    def zero_sums(self):
-        return super().zero_sums(), self.stack.zero_stats()
-
-    def features(self, chunk):
-        return super().features(chunk), self.events(chunk)
-
-    def log_probs(self, features):
-        features, events = features
-        near = super().log_probs(features)
-        flat = near.reshape(near.shape[0], -1).T
-        return products.far_log_probs(self.blocks, flat, self.stack, events).T.reshape(near.shape)
-
-    def sums(self, tilt_slope, responsibilities, features):
-        features, events = features
-        flat = responsibilities.reshape(responsibilities.shape[0], -1).T
-        own = products.far_stats(self.blocks, flat, self.stack, events)
-        return super().sums(tilt_slope, responsibilities, features), own
-
-    def stats(self, sums):
-        near, own = sums
-
-        def chosen(own, near):
-            far = spread(self.far, near.ndim)
-            return jnp.where(far, own.reshape(near.shape), near)
-
-        return jax.tree.map(chosen, own, super().stats(near))
+    features = lambda chunk: (near.features(chunk), events(chunk))
+    return Way(near.part, (), features, log_probs, sums, (near.no_sums, stack.zero_stats()), stats)
 
 
 def has_product_form(leaf: Refittable) -> bool:
     return isinstance(leaf, ProductForm) and bool(leaf.stack_shape)
 
 
-def about_own(leaf: ProductForm, events: Callable) -> OwnOrigin:
-    return OwnBeforehand(leaf, events) if leaf.own_products else OwnOrigin(leaf)
-
-
 def ways_of(
-    leaves: list[Refittable],
-    events: list[Any],
-    within: Callable = OwnOrigin,
-    beforehand: Callable = about_own,
-) -> list[OwnOrigin]:
+    leaves: list[Refittable], events: list[Any], of_stack: Callable[..., Way] = about_own
+) -> list[Way]:
     """How each leaf is evaluated: about its own origin, as a whole chunk where it can be.
 
-    Stacks in product form `beforehand` where their event is known, else `within` the model: by
-    `CommonOrigin` and `Beforehand` fastest, by `FarApart` right whatever the spread.
+    Stacks in product form by `about_one` fastest, by `about_several` right whatever the spread.
     """
 
-    def one(leaf, event) -> OwnOrigin:
+    def one(leaf, event) -> Way:
         if isinstance(leaf, ByChunk) and event is not None:
-            return WholeChunk(leaf, event)
-        if not has_product_form(leaf):
-            return OwnOrigin(leaf)
-        return within(leaf) if event is None else beforehand(leaf, event)
+            return whole_chunk(leaf, event)
+        return of_stack(leaf, event) if has_product_form(leaf) else about_own(leaf)
 
     return [one(*each) for each in zip(leaves, events, strict=True)]
 
 
-def all_near(ways: list[OwnOrigin]) -> Array:
+def all_near(ways: list[Way]) -> Array:
     """Whether every stack is near its one origin, and in every lane."""
-    far = [jnp.any(way.far) for way in ways if isinstance(way, CommonOrigin)]
+    far = [jnp.any(way.far) for way in ways if way.far is not None]
     return unanimous(~jnp.any(jnp.stack(far)))
 
 
@@ -252,7 +175,7 @@ class Look(NamedTuple):
     """How a chunk is evaluated: a model in parts, each leaf in its own way."""
 
     parts: Parts
-    ways: list[OwnOrigin]
+    ways: list[Way]
     hard: bool
     by_rows: bool  # the model lays out the rows of a chunk by itself
 
@@ -296,7 +219,7 @@ class Look(NamedTuple):
             return jnp.sum(weighed[0]), weighed
 
         # A pass is taken at tilts of 0, and differentiated there.
-        tilts = [way.zero_tilt() for way in self.ways]
+        tilts = [way.tilt for way in self.ways]
         slope = jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)
         (_, values), (slopes, gradient, shares) = slope(tilts, self.parts.loose, known)
         each = zip(self.ways, slopes, shares, features, strict=True)
@@ -304,7 +227,7 @@ class Look(NamedTuple):
 
     def no_sums(self) -> list[Any]:
         """What no chunk adds to the sums of each leaf."""
-        return [way.zero_sums() for way in self.ways]
+        return [way.tilt if way.no_sums is None else way.no_sums for way in self.ways]
 
     def stats(self, sums: list[Any]) -> list[Any]:
         """Each leaf's statistics from its sums."""
