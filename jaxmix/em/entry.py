@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from .._arguments import Rule, each_read, named, optional, real, whole
+from .._arguments import Rule, named, optional, real, whole
 from .._density import check_parts, is_density
 from .._hooks import ChecksRows
 from .._stack import pick
@@ -56,14 +56,6 @@ RULES: dict[str, Rule] = {
     "num_restarts": whole(1), "init": named("search", "given"), "assignment": ASSIGNMENT,
     "max_steps": whole(0), "tol": optional(real(ends=True)), "stopping": STOPPING, "floor": FLOOR,
 }  # fmt: skip
-
-
-def checked_options(options: Options, key: Any) -> Options:
-    """The options as they are read; or a sentence that names one that means nothing."""
-    read = each_read(RULES, options._asdict())
-    if options.init == "search" and key is None:
-        raise ValueError('fit needs a key, such as jax.random.key(0), unless init="given".')
-    return options._replace(**read)
 
 
 def enter(

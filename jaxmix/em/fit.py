@@ -16,9 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
+from .._arguments import each_read, takes
 from .._hooks import Source
 from .._platform import with_precision
-from .._refuse import checked_key, on_host
+from .._refuse import checked_key
 from .._results import names
 from .._sharding import on_automatic_axes
 from .._trees import alone, num_rows, take
@@ -29,12 +30,12 @@ from .checks import checked_data, of_dtype
 from .chunks import densities, rows_of_chunk, width
 from .drive import Keeper, Progress, belonging
 from .entry import (
+    RULES,
     Options,
     check_model,
     check_rows,
     check_start,
     check_support,
-    checked_options,
     enter,
     items_of_one_row,
 )
@@ -51,7 +52,7 @@ from .state import History, begin
 from .streaming.stream import fit_source
 
 
-@on_host("call jm.em.run, the pure function under it.")
+@takes("call jm.em.run, the pure function under it.", **RULES)
 @functools.partial(on_automatic_axes, spread=True)
 @with_precision
 def fit(
@@ -131,13 +132,14 @@ def fit(
         validation, num_restarts, init, assignment, max_steps, tol, solver, stopping, prior,
         floor, checkpoint, progress, throw,
     )  # fmt: skip
-    options = checked_options(options, key)
+    if init == "search":
+        if key is None:
+            raise ValueError('fit needs a key, such as jax.random.key(0), unless init="given".')
+        checked_key(key, "fit")
     if streams := isinstance(data, Source):
         check_model(template, data, "template")
     else:
         data, weights = enter(template, data, weights, name="template", finite=True)
-    if key is not None:
-        checked_key(key, "fit")
     if init == "given":
         check_start(template)
     if streams:
@@ -181,10 +183,10 @@ def fit_together(
     data, weights = enter(templates[0], data, weights, finite=True)
     if items_of_one_row(data) is not None or len(alike([of_dtype(t, data) for t in templates])) > 1:
         return None
-    given = DEFAULTS | options
+    given = each_read(RULES, DEFAULTS | options)
     solver = solver_of(given.pop("accelerate"))
     del given["weights"], given["precision"]  # held by the decorator
-    chosen = checked_options(Options(solver=solver, **given), keys[0])
+    chosen = Options(solver=solver, **given)
     return fit_arrays(keys, templates, data, weights, chosen, room, many=False) or None
 
 
