@@ -294,7 +294,7 @@ def fit_arrays(
     )
     models = [centre.near(fold.model(template)) for template in templates]
     if layout is None and suits(models[widest], data, weights, options):
-        found = fits(keys, models, data, weights, options, room)
+        found = fits(list(keys), models, data, weights, options, room)
     else:
         pairs = zip(keys, models, strict=True) if many else ()
         found = [_fit_many(key, m, data, weights, options, layout) for key, m in pairs]
