@@ -183,7 +183,8 @@ def fit_together(
     data, weights = enter(templates[0], data, weights, finite=True)
     if items_of_one_row(data) is not None or len(alike([of_dtype(t, data) for t in templates])) > 1:
         return None
-    given = each_read(RULES, DEFAULTS | options)
+    given = DEFAULTS | options
+    given |= each_read(RULES, given)
     solver = solver_of(given.pop("accelerate"))
     del given["weights"], given["precision"]  # held by the decorator
     chosen = Options(solver=solver, **given)
