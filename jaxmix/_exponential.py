@@ -13,6 +13,7 @@ from ._newton import newton_maximum
 from ._numerics import times, tree_vdot
 from ._refittable import Refittable
 from ._refuse import headed
+from ._trees import by_shapes
 
 
 class ExponentialFamily(Refittable):
@@ -85,9 +86,7 @@ class ExponentialFamily(Refittable):
         return jax.grad(total)(natural)._replace(count=jnp.ones_like(natural.count))
 
     def zero_stats(self) -> Any:
-        natural = lambda family: headed(self, "natural", family.natural(family.origin))
-        shapes = jax.eval_shape(natural, self)
-        return jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
+        return jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), _natural_shapes(self))
 
     def log_base(self, x: PyTree) -> Scalar:
         """Logarithm of the base measure: -inf off the support, where `domain` is one of numbers."""
@@ -123,3 +122,9 @@ class ExponentialFamily(Refittable):
         for _ in self.stack_shape:
             one = jax.vmap(one)
         return one(self, stats, origin)
+
+
+@by_shapes
+def _natural_shapes(family: ExponentialFamily) -> Any:
+    natural = lambda family: headed(family, "natural", family.natural(family.origin))
+    return jax.eval_shape(natural, family)

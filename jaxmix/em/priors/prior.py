@@ -52,8 +52,8 @@ def blank_stats(
     """
     parts = take_apart(model)
     tilts = [leaf.zero_stats() for leaf in parts.leaves]
-    origins = [leaf.origin for leaf in parts.leaves] if origins is None else origins
-    drawn = levels = [None] * len(parts.leaves)
+    drawn = levels = none = [None] * len(parts.leaves)
+    origins = none if origins is None else origins  # each leaf's own
     if seeds is not None:
         wide = lambda leaf: jnp.broadcast_to(jnp.asarray(level, float_of(leaf)), leaf.stack_shape)
         drawn, levels = seeds, list(map(wide, parts.leaves))
@@ -164,7 +164,8 @@ def without_means(leaves: list[Refittable], prior: Prior) -> list[Any]:
 
 
 def _in_dtype_of(leaf: Refittable, stats: Any) -> Any:
-    return jax.tree.map(lambda s, zero: s.astype(zero.dtype), stats, leaf.zero_stats())
+    kind = float_of(leaf)
+    return jax.tree.map(lambda s: s.astype(kind), stats)
 
 
 def floors_of(prior: Prior) -> list[Any]:

@@ -133,8 +133,7 @@ def fits(
     """
     can = can_widen(templates[0]) and options.prior is None and isinstance(options.solver, PlainEM)
     sizes = [t.mixing.size if can else 0 for t in templates]
-    templates, data = in_numpy(templates), in_numpy(data)
-    weights = None if weights is None else np.asarray(weights)
+    templates, data, weights = in_numpy((templates, data, weights))
     padded, case = padded_rows(with_room(data), weights, float_of(templates[0]))
     widest = templates[int(np.argmax(sizes))]
     widest = resized(widest, bucket_of_components(max(*sizes, room))) if can else widest
