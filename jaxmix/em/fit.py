@@ -8,7 +8,7 @@ import functools
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -222,53 +222,46 @@ def _advance(states, lanes, data, weights, rules, block, layout):
     return over_rows(all_of, layout, data, weights, states, lanes, rules)
 
 
-class Rounds(NamedTuple):
-    """What every phase of a fit to arrays in memory has in common.
+def _rounds(
+    template: PyTree, options: Options, bar: Progress, belongs: dict[str, Any],
+    models: PyTree, data: PyTree, weights: Any, rules: Rules, phase: str = "fit", most: int = 1,
+    used: int | None = None,
+) -> Searched:  # fmt: skip
+    """Rounds of steps from some models until every one has stopped, or can't win.
 
-    `belongs` is what a checkpoint must belong to.
+    Models past the first `used` fill a stack whose size is to compile nothing anew. Each phase
+    of a fit has a checkpoint of its own, of what `belongs` to it.
     """
+    many, rows = jax.tree.leaves(models)[0].shape[0], num_rows(data)
+    each = densities(template)
+    wide = restarts.lanes_wide(rows, each, many)
+    layout = layout_of(data)
+    rules = rules._replace(chunk_size=rows_of_chunk(template, data, wide))
+    if layout is None:
+        data, weights = bucketed(data, weights, width(template) * wide)
+    first = (models, data, weights, options.solver)
+    folder, keeper, saved = options.checkpoint, None, None
+    max_steps = int(rules.max_steps)
+    history: list[History] = []
+    if folder is not None:
+        options = options._replace(max_steps=max_steps)
+        keeper = Keeper(Path(folder) / phase, belongs, options)
+        saved, history = keeper.resume(_begin, *first)
+    # Of no lane: a look at what stands before the first round.
+    lanes = np.full((1, wide), many)
+    if bar.interrupted:  # in a phase before: one pass, that its models have a score
+        lanes, max_steps = restarts.groups(np.arange(many), wide, many), 0
+        rules = rules._replace(max_steps=jnp.zeros_like(rules.max_steps))
 
-    template: PyTree
-    options: Options
-    bar: Progress
-    belongs: dict[str, Any]
+    def further(states, group, ahead):
+        states, part, result = _advance(states, group, data, weights, rules, ahead, layout)
+        return states, part, names(result)
 
-    def run(self, models, data, weights, rules: Rules, phase="fit", most=1, used=None) -> Searched:
-        """Rounds of steps from some models until every one has stopped, or can't win.
-
-        Models past the first `used` fill a stack whose size is to compile nothing anew. Each phase
-        of a fit has a checkpoint of its own.
-        """
-        many, rows = jax.tree.leaves(models)[0].shape[0], num_rows(data)
-        each = densities(self.template)
-        wide = restarts.lanes_wide(rows, each, many)
-        layout = layout_of(data)
-        rules = rules._replace(chunk_size=rows_of_chunk(self.template, data, wide))
-        if layout is None:
-            data, weights = bucketed(data, weights, width(self.template) * wide)
-        first = (models, data, weights, self.options.solver)
-        folder, keeper, saved = self.options.checkpoint, None, None
-        max_steps = int(rules.max_steps)
-        history: list[History] = []
-        if folder is not None:
-            options = self.options._replace(max_steps=max_steps)
-            keeper = Keeper(Path(folder) / phase, self.belongs, options)
-            saved, history = keeper.resume(_begin, *first)
-        # Of no lane: a look at what stands before the first round.
-        lanes = np.full((1, wide), many)
-        if self.bar.interrupted:  # in a phase before: one pass, that its models have a score
-            lanes, max_steps = restarts.groups(np.arange(many), wide, many), 0
-            rules = rules._replace(max_steps=jnp.zeros_like(rules.max_steps))
-
-        def further(states, group, ahead):
-            states, part, result = _advance(states, group, data, weights, rules, ahead, layout)
-            return states, part, names(result)
-
-        return restarts.rounds(
-            further, _begin(*first) if saved is None else saved, history, lanes,
-            steps=restarts.round_steps(rows * each * many), most=most, used=used,
-            options=self.options._replace(max_steps=max_steps), bar=self.bar, keeper=keeper,
-        )  # fmt: skip
+    return restarts.rounds(
+        further, _begin(*first) if saved is None else saved, history, lanes,
+        steps=restarts.round_steps(rows * each * many), most=most, used=used,
+        options=options._replace(max_steps=max_steps), bar=bar, keeper=keeper,
+    )  # fmt: skip
 
 
 _near = eqx.filter_jit(centred)
@@ -325,13 +318,13 @@ def _fit_many(key, template, data, weights, options: Options, layout) -> Fit:
         few = np.round(np.linspace(0, rows - 1, min(rows, FLOOR_ROWS))).astype(int)
         belongs = belonging(key, template, take((data, weights), few), rows, options)
         belongs["restarts"] = 1 if options.init == "given" else options.num_restarts
-    go = Rounds(template, options, bar, belongs)
+    go = functools.partial(_rounds, template, options, bar, belongs)
     with bar:
         if options.init == "given":
             models = alone(template)
             prior = floor_prior(template, data, weights, floor) if prior is None else prior
             check_support(template, data, weights)
-            found = go.run(models, data, weights, options.rules(prior))
+            found = go(models, data, weights, options.rules(prior))
             table = table_of(found)
         else:
             assert key is not None

@@ -317,18 +317,18 @@ def search(key, template, data, weights, options, go) -> tuple[Searched, Restart
         full = floor_prior(template, data, weights, options.floor)
     if rows <= few:
         most = many if rows * densities(template) * many <= CHEAP else 4
-        found = checked(go.run(models, data, weights, options.rules(full), most=most))
+        found = checked(go(models, data, weights, options.rules(full), most=most))
         return found, table_of(found), full
     index = np.sort(generator(k_rows).choice(rows, few, replace=False))
     part = take(data, index)
     part_weights = None if weights is None else weights[index]
     shorter = options._replace(max_steps=min(SHORT, options.max_steps)).rules(full)
-    short = checked(go.run(models, part, part_weights, shorter, "search", most=many))
+    short = checked(go(models, part, part_weights, shorter, "search", most=many))
     now = standing(short.state, short.history, short.codes, 0)
     chosen, fates = finalists(now, few)
     pair = np.resize(chosen, min(2, many))
     best = lift(take(short.state.model, jnp.asarray(pair)))
-    found = checked(go.run(best, data, weights, options.rules(full), most=many, used=len(chosen)))
+    found = checked(go(best, data, weights, options.rules(full), most=many, used=len(chosen)))
     share = np.asarray(found.state.expected.weight)[0] / np.asarray(short.state.expected.weight)
     last = np.where(found.fates >= 0, chosen[found.fates], found.fates)
     table = continued(
