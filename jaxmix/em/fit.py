@@ -334,9 +334,6 @@ def _fit_many(key, template, data, weights, options: Options, layout) -> Fit:
     if held is not None:
         chunk = rows_of_chunk(template, held, len(scores))
         validated = np.asarray(totals(models, held, None, chunk))
-        every = np.full(len(table.num_steps), np.nan, validated.dtype)
-        every[found.lanes] = validated
-        table = table._replace(validation_log_likelihood=every)
     return answer(
         found, table, validated, float(rows if weights is None else jnp.sum(weights)),
         lambda model, _: entropy(model, data, weights, layout),

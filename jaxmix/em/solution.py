@@ -135,6 +135,10 @@ def answer(
     model and lane to the entropy of the responsibilities, `narrowed` takes off components that
     are padding.
     """
+    if validated is not None:
+        held = np.full(len(table.num_steps), np.nan, validated.dtype)
+        held[found.lanes] = validated
+        table = table._replace(validation_log_likelihood=held)
     total = found.state.expected.log_likelihood  # lanes at one optimum differ in its last digits
     scores = np.asarray(total.high, float) + np.asarray(total.low, float)
     best = best_of(scores if validated is None else validated, found.codes)

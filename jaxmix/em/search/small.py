@@ -172,7 +172,6 @@ class _Rounds(NamedTuple):
         if held is not None:
             data = padded_rows(with_room(in_numpy(held)), None, float_of(template))
             held = np.asarray(totals(state.model, *data, len(data[1])))
-            table = table._replace(validation_log_likelihood=held)
         of_model = lambda model, lane: (
             entropy(model, *self.padded) if np.isnan(known[lane]) else float(known[lane])
         )

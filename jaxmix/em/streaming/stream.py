@@ -183,7 +183,8 @@ def fit_source(
             validated = np.asarray(log_likelihood(state.model, held).value)[None]
         if searched is not None:
             sampled_weight = num_rows(sample) if share is None else float(share.sum())
-            table = _told(searched, table, weight / sampled_weight, validated)
+            table, lanes = _told(searched, table, weight / sampled_weight)
+            found = found._replace(lanes=lanes)
         fit = answer(
             found, table, validated, weight, stream.entropy,
             interrupted=bar.interrupted, throw=options.throw,
@@ -198,13 +199,9 @@ def _supported(start, template, totals):
     return take(supported(alone(start), whole), 0)
 
 
-def _told(searched: Fit, last: Any, share: float, validated: np.ndarray | None) -> Any:
-    """The table of a search on a sample, of which the best restart has gone on over all rows."""
-    table, held = searched.restarts, None
-    best = int(np.argmax(table.log_likelihood == float(searched.log_likelihood)))
-    if validated is not None:
-        held = np.full_like(table.log_likelihood, np.nan)
-        held[best] = validated[0]
+def _told(searched: Fit, last: Any, share: float) -> tuple[Any, list[int]]:
+    """The table of a search on a sample, and the best restart, which has gone on over all rows."""
+    table = searched.restarts
+    best = [int(np.argmax(table.log_likelihood == float(searched.log_likelihood)))]
     left = [code if code.startswith("twin of ") else "dropped" for code in table.result]
-    table = table._replace(result=left, validation_log_likelihood=held)
-    return continued(table, last, [best], share)
+    return continued(table._replace(result=left), last, best, share), best
