@@ -8,10 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._numerics import log_of
-
 LOG_2_PI = float(np.log(2 * np.pi))
-FRACTIONS = 100  # enough where the parameters are below 1e6
 LARGE = 8.0  # from here on the Stirling series reach double precision of a few digits less
 
 
@@ -125,28 +122,12 @@ def farther(log: Array, plain: Array, share: Array, top: Array | float) -> Array
     return jnp.minimum(log + step, jnp.maximum(log, top))
 
 
-def deep_tail(below: Array) -> Array:
-    """Whether a probability has no digits left of which to take a logarithm."""
-    return below < float(jnp.finfo(below.dtype).tiny) ** 0.5
-
-
-def log_lower_beta(below, head, a, b, x):
-    """Logarithm of the regularised incomplete beta function `below`, to the end of its lower tail.
-
-    Where that has no digits left, by the logarithm `head` of x^a (1 - x)^b / (a B(a, b)) and a
-    continued fraction (DLMF 8.17.22), which converges fast for x below the mean.
-    """
-    deep = (x > 0) & deep_tail(below)
-    x = jnp.where(deep, x, a / (a + b))
-
-    def add(value, m):
-        value = 1 - (a + m) / (a + 2 * m) * ((a + b + m) / (a + 2 * m + 1)) * x / value
-        return 1 + m / (a + 2 * m - 1) * ((b - m) / (a + 2 * m)) * x / value, None
-
-    places = jnp.arange(FRACTIONS, 0, -1, dtype=below.dtype)
-    value = jax.lax.scan(add, jnp.ones_like(x), places)[0]
-    tail = head - jnp.log(1 - (a + b) / (a + 1) * x / value)
-    return jnp.where(deep, tail, log_of(jnp.where(deep, jnp.ones_like(below), below)))
+def log_one_less_exp(log_y: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Logarithm of 1 - exp(-y) for y > 0 given by its logarithm, however small y is."""
+    small = log_y < -10
+    y = jnp.exp(log_y)
+    safe = jnp.where(small, jnp.ones_like(y), y)
+    return jnp.where(small, log_y - 0.5 * y, jnp.log(-jnp.expm1(-safe)))
 
 
 def log_zeta(excess: Float[Array, "*s"]) -> Float[Array, "*s"]:

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int, Key, Scalar
 
 from ._family import sigmoid_of, stated, store
 from ._support import whole
+from ._tails import beta_sides
 from .bernoulli import Coins
 from .multinomial import OfTrials
 
@@ -53,11 +54,13 @@ class Binomial(Coins, OfTrials):
         wins = value - self.low
         return jnp.stack([self.trials - wins, wins]), base
 
-    def cdf(self, x) -> Scalar:
+    def log_cdf(self, x) -> Scalar:
         more = self.low + self.trials - x  # wins that are still possible
-        short = jax.nn.sigmoid(-self.logit)
-        below = jax.lax.betainc(jnp.maximum(more, 1), self.trials - more + 1, short)
-        return jnp.where(more > 0, below, jnp.ones_like(x))
+        last, more = more == 0, jnp.maximum(more, jnp.ones_like(more))
+        head = self.log_prob(x) + jax.nn.log_sigmoid(self.logit) + jnp.log(more)
+        shares = jax.nn.sigmoid(-self.logit), self.prob
+        below = beta_sides(head, more, self.trials - more + 1, *shares)[0]
+        return jnp.where(last, jnp.zeros_like(x), below)
 
     def sample(self, key: Key[Array, ""]) -> Int[Array, ""]:
         # As many coins: exact at every size, with an integer that no float has rounded.

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
 from ._family import NON_NEGATIVE, ExponentialFamily, Total, exp_of, store, within
+from ._special import log_one_less_exp
 
 
 class Exponential(ExponentialFamily):
@@ -33,8 +34,10 @@ class Exponential(ExponentialFamily):
     def __init__(self, rate=None, *, log_rate=None):
         store(self, rate=rate, log_rate=log_rate)
 
-    def cdf(self, x) -> Scalar:
-        return -jnp.expm1(-self.rate * x)
+    def log_cdf(self, x) -> Scalar:
+        none = x == 0
+        log = jnp.log(jnp.where(none, jnp.ones_like(x), x))
+        return jnp.where(none, -jnp.inf, log_one_less_exp(self.log_rate + log))
 
     def sample(self, key: Key[Array, ""]) -> Scalar:
         return self.mean * jax.random.exponential(key, (), self.log_rate.dtype)

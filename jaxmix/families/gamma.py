@@ -6,12 +6,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
-from .._numerics import log_of
 from ._family import POSITIVE, ExponentialFamily, exp_of, one_event, stated, store, within
 from ._moments import FAR
-from ._special import deep_tail, shape_of, stirling
-
-TERMS = 64  # of the series of the lower tail
+from ._special import shape_of, stirling
+from ._tails import gamma_sides
 
 
 class GammaMoments(NamedTuple):
@@ -68,20 +66,9 @@ class Gamma(ExponentialFamily):
         s = self.stats(x)
         return stirling(self.shape) + self.shape * (s.log - s.excess) + self.log_base(x)
 
-    def cdf(self, x) -> Scalar:
-        return jax.lax.igamma(self.shape, self.rate * x)
-
     def log_cdf(self, x) -> Scalar:
-        below = self.cdf(x)
-        # Where that has no digits left, by the series of x f(x) / shape, whose terms only fall.
-        deep = deep_tail(below)
-        value = jnp.where(deep, x, self.mean)
-        ratio = self.rate * value
-        add = lambda total, k: (1 + total * ratio / (self.shape + k), None)
-        places = jnp.arange(TERMS, 0, -1, dtype=below.dtype)
-        total = jax.lax.scan(add, jnp.ones_like(ratio), places)[0]
-        tail = self.log_prob(value) + jnp.log(value) - self.log_shape + jnp.log(total)
-        return jnp.where(deep, tail, log_of(jnp.where(deep, jnp.ones_like(below), below)))
+        head = self.log_prob(x) + jnp.log(x)
+        return gamma_sides(head, self.shape, jnp.exp(jnp.log(x) + self.log_rate))[0]
 
     def sample(self, key: Key[Array, ""]) -> Scalar:
         # On the log scale: at small shapes the draw itself underflows.

@@ -2,11 +2,11 @@
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import log_ndtr, ndtr
 from jaxtyping import Array, Float
 
 from ._family import LOG_2_PI, POSITIVE, ExponentialFamily, Moments, exp_of, stated, store, within
 from ._moments import FAR
+from ._tails import log_sides
 
 
 class InverseGaussian(ExponentialFamily):
@@ -74,10 +74,12 @@ class InverseGaussian(ExponentialFamily):
         second = stats.second * jnp.exp(-move) + 2 * stats.first * jnp.sinh(move)
         return Moments(stats.count, first, second + 4 * stats.count * jnp.sinh(0.5 * move) ** 2)
 
-    def cdf(self, x):
-        root, ratio = jnp.exp(0.5 * (self.log_shape - jnp.log(x))), x * jnp.exp(-self.log_mean)
-        far = 2 / self.width + log_ndtr(-root * (ratio + 1))
-        return ndtr(root * (ratio - 1)) + jnp.exp(far)
+    def log_cdf(self, x):
+        shift, wide = jnp.log(x) - self.log_mean, 2 / self.width
+        low = wide * jnp.sinh(shift) <= -1  # of log x, below its highest density
+        side = jnp.where(low, -jnp.ones_like(x), jnp.ones_like(x))
+        half = lambda s: wide * jnp.sinh(0.5 * s) * jnp.sinh(0.5 * s + side * shift)
+        return log_sides(self.log_prob(x) + jnp.log(x), low, lambda s: half(s) + 0.5 * side * s)[0]
 
     def sample(self, key):
         """Michael, Schucany and Haas (1976, doi 10.2307/2683801): one of two roots."""

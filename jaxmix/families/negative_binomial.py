@@ -12,10 +12,10 @@ from ._special import (
     deviance,
     farther,
     log_factorial_gap,
-    log_lower_beta,
     log_minus_digamma,
     stirling,
 )
+from ._tails import beta_sides
 
 LIMIT = 1e5  # means of successes beyond which a fit doesn't go: a Poisson, to 1e-10 nats
 
@@ -69,13 +69,10 @@ class NegativeBinomial(Refittable):
         head = stirling(r) - stirling(n) + log_factorial_gap(value)
         return head - deviance(r, wins) - deviance(value, losses) + base
 
-    def cdf(self, x) -> Scalar:
-        return jax.lax.betainc(self.successes, x + 1, self.prob)
-
     def log_cdf(self, x) -> Scalar:
         r = self.successes
-        head = self.log_prob(x) + jax.nn.log_sigmoid(-self.logit) + jnp.log1p(x / r)
-        return log_lower_beta(self.cdf(x), head, r, x + 1, self.prob)
+        head = self.log_prob(x) + jax.nn.log_sigmoid(-self.logit) + jnp.log(x + r)
+        return beta_sides(head, r, x + 1, self.prob, jax.nn.sigmoid(-self.logit))[0]
 
     def sample(self, key: Key[Array, ""]) -> Int[Array, ""]:
         k_rate, k_count = jax.random.split(key)

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int, Key, Scalar
 from .._numerics import log_of
 from ._family import COUNT, ExponentialFamily, Total, exp_of, store
 from ._special import deviance, log_factorial_gap
+from ._tails import gamma_sides
 
 
 class Poisson(ExponentialFamily):
@@ -40,8 +41,8 @@ class Poisson(ExponentialFamily):
         value, base = self.on_support(x)
         return (log_factorial_gap(value) + base) - deviance(value, self.log_rate)
 
-    def cdf(self, x) -> Scalar:
-        return jax.lax.igammac(x + 1, self.rate)
+    def log_cdf(self, x) -> Scalar:
+        return gamma_sides(self.log_prob(x) + self.log_rate, x + 1, self.rate)[1]
 
     def sample(self, key: Key[Array, ""]) -> Int[Array, ""]:
         return jax.random.poisson(key, self.rate, ())

@@ -18,7 +18,8 @@ from ._family import (
     stated,
     store,
 )
-from ._special import deviance, log_lower_beta, log_minus_digamma, stirling, trigamma
+from ._special import deviance, log_minus_digamma, stirling, trigamma
+from ._tails import beta_sides
 
 
 class Logs(NamedTuple):
@@ -156,13 +157,9 @@ class Beta(_Concentrations):
         value, base = self.on_support(x)
         return jnp.stack([jnp.log(value), jnp.log1p(-value)]), base
 
-    def cdf(self, x) -> Scalar:
-        a, b = jnp.exp(self._log_a)
-        return jax.lax.betainc(a, b, x)
-
     def log_cdf(self, x) -> Scalar:
-        head = self.log_prob(x) + jnp.sum(self._safe_logs(x)[0]) - self.log_a
-        return log_lower_beta(self.cdf(x), head, self.a, self.b, x)
+        head = self.log_prob(x) + jnp.sum(self._safe_logs(x)[0])
+        return beta_sides(head, self.a, self.b, x, 1 - x)[0]
 
     def sample(self, key: Key[Array, ""]) -> Scalar:
         # Two gammas, which JAX differentiates implicitly (Figurnov et al. 2018, arXiv 1805.08498).

@@ -11,12 +11,9 @@ from jaxtyping import Array, Float, Key, Scalar
 from ._family import LOG_2_PI, Refittable, exp_of, one_event, store
 from ._moments import at_floor, shifted, weighed_variance
 from ._special import farther, log_minus_digamma, shape_of, stirling
+from ._tails import REACH, log_tail
 
 LIMIT = 1e5  # degrees of freedom beyond which a fit doesn't go: a normal, to 1e-10 nats
-REACH = 40.0  # nats below an event's density, beyond which nothing is left of a tail
-# Of the unit interval, Gauss's with all powers of x to a third: for tails from exponential to normal.
-NODES, SIZES = (0.5 * a for a in np.polynomial.legendre.leggauss(64))
-NODES, SIZES = (NODES + 0.5) ** 3, 3 * SIZES * (NODES + 0.5) ** 2
 
 
 class LatentScales(NamedTuple):
@@ -105,7 +102,8 @@ class StudentT(Refittable):
         # compiler takes what the sum was rounded by for 0.)
         log = jnp.log(jnp.where(far, size, 1 + square))
         small = square < (5 * float(jnp.finfo(square.dtype).eps)) ** 0.25
-        series = square * (1 - square * (1 / 2 - square * (1 / 3 - square / 4)))
+        tiny = jnp.where(small, square, jnp.zeros_like(square))
+        series = tiny * (1 - tiny * (1 / 2 - tiny * (1 / 3 - tiny / 4)))
         return jnp.where(far, 2 * (log - log_unit), jnp.where(small, series, log))
 
     def log_cdf(self, x) -> Scalar:
@@ -118,15 +116,15 @@ class StudentT(Refittable):
         slope, rest, reach = size / length, 1 / length**2, REACH / self.df  # slope = tanh(u)
         end = (jnp.sqrt(slope**2 - rest * jnp.expm1(-2 * reach)) - slope) / (1 + slope)
         end = jax.lax.stop_gradient(reach + jnp.log1p(end))
-        nodes, sizes = (jnp.asarray(a, size.dtype) for a in (NODES, SIZES))
-        step = end * nodes
-        near = step < 1
-        short = jnp.where(near, step, jnp.ones_like(step))
-        fall = jnp.log1p(2 * jnp.sinh(0.5 * short) ** 2 + slope * jnp.sinh(short))
-        far = step + jnp.log(0.5 * (1 + slope + (1 - slope) * jnp.exp(-2 * step)))
-        total = end * jnp.sum(sizes * jnp.exp(-self.df * jnp.where(near, fall, far)))
+
+        def fall(s):
+            short = jnp.minimum(s, jnp.ones_like(s))
+            near = jnp.log1p(2 * jnp.sinh(0.5 * short) ** 2 + slope * jnp.sinh(short))
+            far = s + jnp.log(0.5 * (1 + slope + (1 - slope) * jnp.exp(-2 * s)))
+            return self.df * jnp.where(s < 1, near, far)
+
         unit = self.log_scale + 0.5 * (self.log_df + self._log1p_square(residual))
-        tail = self.log_prob(x) + unit + jnp.log(total)
+        tail = self.log_prob(x) + unit + log_tail(fall, end)
         return jnp.where(residual < 0, tail, jnp.log1p(-jnp.exp(tail)))
 
     def sample(self, key: Key[Array, ""]) -> Scalar:

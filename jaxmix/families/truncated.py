@@ -13,6 +13,7 @@ from .._refittable import Moments
 from ._between import NormalBetween, middle
 from ._entrances import stated
 from ._moments import mean_and_scatter
+from ._special import LOG_2_PI
 from ._support import outside, within
 from ._window import Window, fall, log_integral, window
 
@@ -36,6 +37,10 @@ class TruncatedNormal(NormalBetween, ExponentialFamily):
 
     reparametrised: ClassVar[bool] = True
     _window = property(lambda self: window(self.loc, self.scale, self.low, self.high))
+
+    def log_mass(self) -> Float[Array, "*stack"]:
+        """Logarithm of the mass of the interval under the whole normal."""
+        return log_integral(self._window) - 0.5 * self._window.slope**2 - 0.5 * LOG_2_PI
 
     def _slopes(self, seen: Window):
         """What the mean is from the window's place, negative, and how it moves with the slope."""

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from ._family import POSITIVE, Domain, exp_of, made, stated, store
 from ._powers import ByPowers, Powers, best_shape, log_if_held
+from ._special import log_one_less_exp
 
 
 class Weibull(ByPowers):
@@ -55,10 +56,7 @@ class Weibull(ByPowers):
         return self.log_shape - jnp.log(value) + power - jnp.exp(power) + base
 
     def log_cdf(self, x):
-        log_y = self.shape * (jnp.log(x) - self.log_scale)  # of 1 - exp(-y), however small y is
-        small, y = log_y < -10, jnp.exp(log_y)
-        safe = jnp.where(small, jnp.ones_like(y), y)
-        return jnp.where(small, log_y - 0.5 * y, jnp.log(-jnp.expm1(-safe)))
+        return log_one_less_exp(self.shape * (jnp.log(x) - self.log_scale))
 
     def sample(self, key):
         draw = jax.random.exponential(key, (), self.log_shape.dtype)

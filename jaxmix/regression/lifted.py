@@ -58,10 +58,13 @@ class Regression(LogDensity):
     given = property(lambda self: self.fields[1:])
     stack_shape = of_field("family", "stack_shape")
 
+    def covariates(self, x: PyTree) -> Array:
+        """The covariates of a record as one vector; refused where one is absent or may be missing."""
+        return covariates_of(x, self.given)
+
     def _given(self, x: PyTree) -> tuple:
         """Covariates, and the offset if there is one."""
-        more = () if self.offset is None else (x[self.offset],)
-        return covariates_of(x, self.given), *more
+        return self.covariates(x), *(() if self.offset is None else (x[self.offset],))
 
     def log_prob(self, x: PyTree) -> Scalar:
         _checked(x, self.fields)

@@ -14,7 +14,8 @@ from .registry import CASES, named
 
 WITH_CDF = [
     c for c in CASES
-    if c.scipy is not None and type(c.make()).cdf is not jm.LogDensity.cdf
+    if c.scipy is not None
+    and (type(c.make()).cdf, type(c.make()).log_cdf) != (jm.LogDensity.cdf, jm.LogDensity.log_cdf)
 ]  # fmt: skip
 LEVELS = np.array([0.0, 1e-4, 0.03, 0.5, 0.8, 0.999, 1.0])
 
