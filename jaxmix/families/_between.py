@@ -31,16 +31,10 @@ class NormalBetween(OfMoments):
 
     @classmethod
     def template(cls, *, low: float = -np.inf, high: float = np.inf) -> Self:
-        """A placeholder for a fit, at the middle (or the one end) of the interval."""
-        return cls(middle(low, high), 1.0, low=low, high=high)
+        """A placeholder for a fit, well inside the interval."""
+        return cls(Domain("", low=low, high=high).inner, 1.0, low=low, high=high)
 
     @property
     def domain(self) -> Domain:
         words = f"a number from {self.low:g} to {self.high:g}"
         return Domain(words, low=self.low, high=self.high)
-
-
-def middle(low: float, high: float) -> float:
-    """The middle of an interval, its one end, or 0."""
-    ends = [end for end in (low, high) if np.isfinite(end)]
-    return sum(ends) / max(len(ends), 1)

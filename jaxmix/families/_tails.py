@@ -17,20 +17,18 @@ NODES, SIZES = (NODES + 0.5) ** 3, 3 * SIZES * (NODES + 0.5) ** 2
 LADDER, RUNGS = 16.0 ** np.arange(-20, 31), 16.0 ** (np.arange(-15, 1) / 16)
 
 
-def log_tail(fall: Callable[[Array], Array], end: Array) -> Array:
-    """Logarithm of the integral of exp(-fall(s)) from s = 0 to an end."""
-    nodes, sizes = (jnp.asarray(a, end.dtype) for a in (NODES, SIZES))
-    return jnp.log(end * jnp.sum(sizes * jnp.exp(-fall(end * nodes))))
-
-
 def log_sides(head: Array, low: Array, fall: Callable[[Array], Array]) -> tuple[Array, Array]:
     """Logarithms of the probabilities up to an event, and beyond it.
 
     By the log-density there, whether it is below the highest place, and the fall outwards.
     """
+    ladder, rungs, nodes, sizes = (
+        jnp.asarray(a, head.dtype) for a in (LADDER, RUNGS, NODES, SIZES)
+    )
     held = lambda ends: ends[jnp.minimum(jnp.sum(fall(ends) <= REACH), len(ends) - 1)]
-    end = held(held(jnp.asarray(LADDER, head.dtype)) * jnp.asarray(RUNGS, head.dtype))
-    tail = jnp.minimum(head + log_tail(fall, end), jnp.zeros_like(head))
+    end = held(held(ladder) * rungs)
+    tail = head + jnp.log(end * jnp.sum(sizes * jnp.exp(-fall(end * nodes))))
+    tail = jnp.minimum(tail, jnp.zeros_like(tail))
     rest = jnp.log1p(-jnp.exp(tail))
     return jnp.where(low, tail, rest), jnp.where(low, rest, tail)
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Key, Scalar
 from ._family import LOG_2_PI, Refittable, exp_of, one_event, store
 from ._moments import at_floor, shifted, weighed_variance
 from ._special import farther, log_minus_digamma, shape_of, stirling
-from ._tails import REACH, log_tail
+from ._tails import log_sides
 
 LIMIT = 1e5  # degrees of freedom beyond which a fit doesn't go: a normal, to 1e-10 nats
 
@@ -107,15 +107,12 @@ class StudentT(Refittable):
         return jnp.where(far, 2 * (log - log_unit), jnp.where(small, series, log))
 
     def log_cdf(self, x) -> Scalar:
-        """By quadrature, outwards from the event, of cosh(u)^-df, sqrt(df) sinh(u) = |z|."""
         residual = x - self.loc
+        # With sqrt(df) sinh(u) = |z| the density of u is cosh(u)^-df.
         size = jnp.where(residual < 0, -residual, residual) * jnp.exp(-self.log_scale)
         size = size * jnp.exp(-0.5 * self.log_df)
         size = jnp.minimum(size, 1 / float(jnp.finfo(size.dtype).eps))
-        length = jnp.hypot(size, jnp.ones_like(size))
-        slope, rest, reach = size / length, 1 / length**2, REACH / self.df  # slope = tanh(u)
-        end = (jnp.sqrt(slope**2 - rest * jnp.expm1(-2 * reach)) - slope) / (1 + slope)
-        end = jax.lax.stop_gradient(reach + jnp.log1p(end))
+        slope = size / jnp.hypot(size, jnp.ones_like(size))  # tanh(u)
 
         def fall(s):
             short = jnp.minimum(s, jnp.ones_like(s))
@@ -124,8 +121,7 @@ class StudentT(Refittable):
             return self.df * jnp.where(s < 1, near, far)
 
         unit = self.log_scale + 0.5 * (self.log_df + self._log1p_square(residual))
-        tail = self.log_prob(x) + unit + log_tail(fall, end)
-        return jnp.where(residual < 0, tail, jnp.log1p(-jnp.exp(tail)))
+        return log_sides(self.log_prob(x) + unit, residual < 0, fall)[0]
 
     def sample(self, key: Key[Array, ""]) -> Scalar:
         draw = jax.random.t(key, self.df, (), self.loc.dtype)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Key, Scalar
 from .._exponential import ExponentialFamily
 from .._newton import newton_maximum
 from .._refittable import Moments
-from ._between import NormalBetween, middle
+from ._between import NormalBetween
 from ._entrances import stated
 from ._moments import mean_and_scatter
 from ._special import LOG_2_PI
@@ -64,7 +64,7 @@ class TruncatedNormal(NormalBetween, ExponentialFamily):
 
     def log_cdf(self, x) -> Scalar:
         inside, whole = x > self.low, self._window
-        end = jnp.where(inside, x, middle(self.low, self.high))
+        end = jnp.where(inside, x, self.domain.inner)
         part = window(self.loc, self.scale, self.low, end)
         below = fall(whole, (part.place - whole.place) / self.scale) + log_integral(part)
         below = jnp.minimum(below - log_integral(whole), 0)
