@@ -25,6 +25,7 @@ INK, WARM, COOL, PALE = "#222222", "#c8553d", "#2a6f97", "#a9c5d6"
 DRAWN = "return the arrays and draw them outside."  # what looks at values is drawn so
 # More points than this only darken a picture and slow it down.
 MAX_POINTS = 20_000
+MAX_BINS = 50
 AT_ONCE = 8192  # events of which a model is asked side by side
 
 # What people have, by the name that the font itself says.
@@ -74,6 +75,20 @@ def colours(k: int) -> np.ndarray:
 def thinned(x: np.ndarray) -> np.ndarray:
     """Evenly spaced rows, at most `MAX_POINTS` of them."""
     return x[:: max(1, -(-len(x) // MAX_POINTS))]
+
+
+def bins_of(values: np.ndarray, step: float | None = None) -> np.ndarray:
+    """Edges of bins about finite numbers, apart even where all are one; of multiples of a step as
+    many in each.
+    """
+    low, high = float(values.min()), float(values.max())
+    count = min(MAX_BINS, max(8, int(len(values) ** 0.5)))
+    if high - low <= count * np.spacing(max(abs(low), abs(high))):
+        low, high = low - 0.5 * max(abs(low), 1), high + 0.5 * max(abs(high), 1)
+    elif step:
+        width = step * -(-(high - low + step) // (count * step))
+        return np.arange(low - 0.5 * step, high + width, width)
+    return np.linspace(low, high, count + 1)
 
 
 def responsibilities(model: Any, x: Any, given: Any = None, name: str = "x") -> np.ndarray:

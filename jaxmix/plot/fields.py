@@ -11,15 +11,23 @@ from jaxtyping import PyTree
 from .. import _events
 from .._arguments import numbers, optional, rows, takes
 from .._hooks import Labelled, Marginalises
-from ..combinators import Censored, IntervalEvent, MarkovChain, OptionalEvent, Sequence
+from ..combinators import (
+    Censored,
+    Composite,
+    Discretised,
+    Hurdle,
+    IntervalEvent,
+    MarkovChain,
+    OptionalEvent,
+    Sequence,
+)
 from ..combinators import Optional as OptionalField
 from ..combinators._conditioning import plain
 from ..data.labels import names_of
 from ..data.structure import structure
 from ..families import BernoulliSet, Categorical
-from ._canvas import DRAWN, colours, each, panels, responsibilities
+from ._canvas import DRAWN, bins_of, colours, each, panels, responsibilities
 
-BINS = 40
 MAX_BARS = 30
 DATA = {"color": "#d9d9d9", "edgecolor": "#bdbdbd", "linewidth": 0.5}
 
@@ -71,10 +79,11 @@ def fields(
     names = list(events) if names is None else list(names)
     posterior = responsibilities(model, data, posterior, "data")
     palette = colours(posterior.shape[1])
-    axes = panels(len(names), 2 if len(names) == 4 else 3, 4.2, 3.1)
-    for ax, name in zip(axes, names, strict=True):
-        _panel(ax, model.marginal(name), events[name], posterior, palette)
-        ax.set_title(str(name) + ax.get_title())
+    parts = [one for name in names for one in _parts(str(name), model.marginal(name), events[name])]
+    axes = panels(len(parts), 2 if len(parts) == 4 else 3, 4.2, 3.1)
+    for ax, (name, marginal, event) in zip(axes, parts, strict=True):
+        _panel(ax, marginal, event, posterior, palette)
+        ax.set_title(name + ax.get_title())
     for k, colour in enumerate(palette):
         axes[0].plot([], [], color=colour, lw=4, label=f"{k}")
     if len(palette) > 1:
@@ -88,6 +97,17 @@ def fields(
         frameon=False, loc="outside right upper",
     )  # fmt: skip
     return axes
+
+
+def _parts(name, marginal, event):
+    """A field, its marginal and its events; of a record within the record those of its fields."""
+    inner = structure(_first(marginal))
+    if not isinstance(inner, Composite):
+        return [(name, marginal, event)]
+    fields = [
+        (f"{name}.{field}", marginal.marginal(field), event[field]) for field, _ in inner.items()
+    ]
+    return [part for field in fields for part in _parts(*field)]
 
 
 def _panel(ax, marginal, event, posterior, palette):
@@ -122,13 +142,31 @@ def _values(density, ax, seen, held, palette, under):
         ax.set(xlabel="coordinate 0", ylabel="coordinate 1")
 
 
+@_events.draw.register(Discretised)
+def _rounded(density, ax, seen, held, palette, under):
+    """Over a step a probability is a density."""
+    _numbers(ax, seen, lambda x: under(x) / density.step, palette, density.step)
+
+
+@_events.draw.register(Hurdle)
+def _beside_atoms(density, ax, seen, held, palette, under):
+    """The numbers that are no atoms, and what share of all each atom has."""
+    atoms = np.asarray(density.atoms, seen.dtype)
+    rest = ~np.isin(seen, atoms)
+    shares = ", ".join(f"{np.mean(seen == atom):.0%} {atom:g}" for atom in atoms)
+    ax.set_title(f"{ax.get_title()} (beside {shares})")
+    if not rest.any():
+        return
+    beside = lambda x: np.where(np.isin(x, atoms)[:, None], np.nan, under(x) / rest.mean())
+    _events.draw(structure(density.value), ax, seen[rest], held[rest], palette, beside)
+
+
 @_events.draw.register(Sequence)
 @_events.draw.register(MarkovChain)
 def _lengths(density, ax, seen, held, palette, under):
     """Stacked by the rows' posterior probabilities."""
-    edges = np.arange(seen.length.min(), seen.length.max() + 2) - 0.5
-    if len(edges) > BINS:
-        edges = np.linspace(edges[0], edges[-1], BINS)
+    low, high = seen.length.min(), seen.length.max()
+    edges = np.arange(low, high + 2) - 0.5 if high - low < MAX_BARS else bins_of(seen.length, 1)
     base = np.zeros(len(edges) - 1)
     for share, colour in zip(held.T, palette, strict=True):
         heights, _ = np.histogram(seen.length, edges, weights=share)
@@ -152,8 +190,9 @@ def _first(marginal):
     return plain(components[0] if isinstance(components, tuple) else components)
 
 
-def _numbers(ax, seen, under, palette):
-    if seen.dtype.kind in "iub":
+def _numbers(ax, seen, under, palette, step=None):
+    whole = seen.dtype.kind in "iub"
+    if whole:
         values, counts = np.unique(seen, return_counts=True)
         if np.ptp(values) <= MAX_BARS:
             grid = np.arange(values[0], values[-1] + 1)
@@ -167,11 +206,7 @@ def _numbers(ax, seen, under, palette):
     if seen.min() >= 0:
         low = max(low, 0.0)
     inside = seen[(seen >= low) & (seen <= high)]
-    whole = seen.dtype.kind in "iub"
-    bins = min(BINS, max(8, int(len(inside) ** 0.5)))
-    if whole:  # as many whole numbers in each
-        bins = np.arange(inside.min() - 0.5, inside.max() + 1, -(-np.ptp(inside) // bins))
-    heights, edges = np.histogram(inside, bins=bins)
+    heights, edges = np.histogram(inside, bins_of(inside, 1 if whole else step))
     share = heights / len(seen) / np.diff(edges)
     ax.bar(edges[:-1], share, np.diff(edges), align="edge", **DATA)
     grid = np.unique(np.rint(np.linspace(low, high, 300))) if whole else np.linspace(low, high, 300)
@@ -188,7 +223,8 @@ def _curves(ax, grid, parts, palette, **style):
         ax.plot(grid, parts.sum(1), color="black", lw=0.9, ls="--", **style)
     # A density may peak far above the data, at the edge of its support.
     tallest = max((bar.get_height() for bar in ax.patches), default=1.0)
-    ax.set_ylim(0, 1.15 * max(tallest, min(np.nanmax(parts.sum(1)), 1.6 * tallest)))
+    peak = np.max(parts.sum(1), initial=0.0, where=~np.isnan(parts.sum(1)))
+    ax.set_ylim(0, 1.15 * max(tallest, min(peak, 1.6 * tallest)))
 
 
 @_events.draw.register(Categorical)

@@ -24,7 +24,8 @@ def estimates(
     level: float = 0.95,
     ax: Any = None,
 ) -> Any:
-    """Values with their intervals over a parameter of the targets, on a logarithmic scale.
+    """Values with their intervals over a parameter of the targets, on a logarithmic scale where all
+    are positive.
 
     Limits where nothing was hit are drawn as arrows from the limit down.
 
@@ -56,7 +57,9 @@ def estimates(
     if (~hit).any():
         upper = np.asarray(estimate.upper)[~hit]
         ax.scatter(x[~hit], upper, marker="v", color=INK, label="no hits: at most", zorder=2)
-    ax.set(xlabel="parameter of the target", ylabel="estimate", yscale="log")
+    ax.set(xlabel="parameter of the target", ylabel="estimate")
+    if (value[hit] > 0).all():
+        ax.set_yscale("log")
     ax.legend(frameon=False, fontsize=8)
     return ax
 

@@ -14,6 +14,7 @@ from ._canvas import (
     DRAWN,
     Axes,
     axes_or_new,
+    bins_of,
     colours,
     each,
     ellipse,
@@ -92,7 +93,8 @@ def mixture(
 
 
 def _line(ax, model, values, truth, name):
-    flat, edges = _binned(values.reshape(-1))
+    flat = values[np.isfinite(values)].astype(float)
+    edges = bins_of(flat)
     ax.hist(flat, bins=edges, density=True, color="0.85", edgecolor="white", linewidth=0.3)
     grid = np.linspace(edges[0], edges[-1], 500, dtype=values.dtype)
     events = jnp.asarray(grid if values.ndim == 1 else grid[:, None])
@@ -107,16 +109,6 @@ def _line(ax, model, values, truth, name):
         ax.legend(frameon=False)
     ax.set(xlabel=name, ylabel="density")
     return ax
-
-
-def _binned(values):
-    """The finite numbers (n,), and edges of bins about them, apart even where all are one."""
-    finite = values[np.isfinite(values)].astype(float)
-    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
-    bins = min(80, 2 * int(len(finite) ** 0.5) + 1)
-    if high - low <= bins * np.spacing(max(abs(low), abs(high))):
-        low, high = low - 0.5 * max(abs(low), 1), high + 0.5 * max(abs(high), 1)
-    return finite, np.linspace(low, high, bins + 1)
 
 
 def _plane(ax, model, shown, tint, truth, names, pair, mass, legend=True):
@@ -147,8 +139,10 @@ def _pairs(model, values, some, tint, truth, names, mass):
             if across > up:
                 ax.set_axis_off()
             elif across == up:
-                own, edges = _binned(values[:, up])
-                ax.hist(own, bins=edges, color="0.8", edgecolor="white", linewidth=0.3)
+                own = values[np.isfinite(values[:, up]), up].astype(float)
+                if len(own):
+                    bins = bins_of(own)
+                    ax.hist(own, bins=bins, color="0.8", edgecolor="white", linewidth=0.3)
                 ax.set_yticks([])
                 ax.set_xlabel(names[up])
             else:
@@ -205,7 +199,9 @@ def assignments(
 def _scatter(ax, x, posterior, palette, sure):
     labels = ["x[0]", "x[1]"]
     if x.shape[1] > 2:
-        centred = x - x.mean(0)
+        there = np.isfinite(x)
+        mean = np.sum(x, 0, where=there) / np.maximum(there.sum(0), 1)
+        centred = np.where(there, x - mean, 0)  # a missing coordinate is at its mean
         _, singular, axes = np.linalg.svd(centred, full_matrices=False)
         x = centred @ axes[:2].T
         share = singular[:2] ** 2 / np.sum(singular**2)

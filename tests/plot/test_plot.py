@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import scipy.stats
 from matplotlib.patches import Ellipse
 
 import jaxmix as jm
-from jaxmix.plot._canvas import MAX_POINTS, colours, ellipse, thinned
+from jaxmix.plot._canvas import MAX_POINTS, bins_of, colours, ellipse, thinned
 
 
 @pytest.fixture(autouse=True)
@@ -227,3 +228,33 @@ def test_data_that_span_nothing_are_drawn(x):
     ax = jm.plot.mixture(jm.MixtureSameFamily(jnp.ones(2) / 2, parts), np.array(x, np.float32))
     low, high = ax.get_xlim()
     assert np.isfinite([low, high]).all() and low < np.nanmin(x) <= np.nanmax(x) < high
+
+
+def test_fields_of_rounded_numbers_atoms_and_records_within_records():
+    """A probability over a step is a density; atoms stand beside the rest."""
+    record = jm.Composite({
+        "r": jm.Discretised(jm.Normal(50.0, 5.0), 0.1),
+        "h": jm.Hurdle(jm.Normal(50.0, 5.0), jnp.array([0.25, 0.75]), (-999.0,)),
+        "s": jm.Composite({"u": jm.Normal(50.0, 5.0)}),
+    })  # fmt: skip
+    x = jnp.asarray(scipy.stats.norm.ppf((np.arange(60) + 0.5) / 60, 50, 5).round(1), jnp.float32)
+    gone = jnp.where(jnp.arange(60) < 15, -999.0, x)
+    data = {"r": x, "h": gone, "s": {"u": x}}
+    axes = jm.plot.fields(jm.mixture_of(record, 1), data, ["r", "h", "s"])
+    assert [ax.get_title() for ax in axes] == ["r", "h (beside 25% -999)", "s.u"]
+    for ax in axes:
+        assert abs(np.nanmax(ax.lines[0].get_ydata()) - scipy.stats.norm.pdf(0, scale=5)) < 1e-4
+        assert abs(sum(bar.get_height() * bar.get_width() for bar in ax.patches) - 1) < 0.05
+    bins = bins_of(np.arange(100.0) / 10, 0.1)  # each has as many multiples of the step
+    counts = np.histogram(np.arange(100) / 10, bins)[0]
+    assert len(set(counts.tolist())) == 1 and len(bins_of(np.full(9, 3.0))) == 9
+
+
+def test_vectors_that_lack_a_coordinate_are_drawn_at_its_mean():
+    parts = jax.vmap(jm.PartialNormal)(jnp.zeros((2, 3)), jnp.stack([jnp.eye(3)] * 2))
+    x = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    x[3, 1] = np.nan
+    ax = jm.plot.assignments(
+        jm.MixtureSameFamily(jnp.full(2, 0.5), parts), x, posterior=np.full((20, 2), 0.5)
+    )
+    assert sum(len(dots.get_offsets()) for dots in ax.collections) == 20
