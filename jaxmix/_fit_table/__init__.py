@@ -28,12 +28,7 @@ from .write import write
 
 @said_while_it_lasts()
 def fit_table(path: Path, folder: Path, asked: Asked) -> None:
-    """Fit mixtures of each size to a table, and write the best one and what it says.
-
-    Raises:
-        ValueError: for a file or a column that can't be used, by a sentence.
-        OSError: for a file that can't be read, or a folder that can't be written.
-    """
+    """Fit mixtures of each size to a table, and write the best one and what it says."""
     if asked.given is not None and asked.response is None:
         raise ValueError("--given names covariates of a --response, and there is none.")
     if asked.decimal is not None and asked.decimal == asked.thousands:

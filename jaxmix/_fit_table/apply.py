@@ -37,11 +37,6 @@ def apply(model_path: Path, path: Path, folder: Path, asked: Asked = NOTHING) ->
     """Posteriors, log-densities, outliers and imputed values of a table's rows under a model.
 
     A table that may need more memory than it is given is read, and answered, in pieces.
-
-    Raises:
-        ValueError: for a column or a label that the model knows and the table lacks, or the other
-            way round, by a sentence.
-        OSError: for a file that is absent, or a folder that can't be written.
     """
     if not model_path.is_file():
         raise FileNotFoundError(f"There is no file {model_path}.")

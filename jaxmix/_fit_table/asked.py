@@ -38,15 +38,7 @@ class Asked(NamedTuple):
 
 
 def components_of(text: str) -> range:
-    """The numbers of components that `A:B` names, both ends included; `A` is that one alone.
-
-    Raises:
-        ValueError: for anything else.
-
-    Example:
-        >>> list(components_of("2:4"))
-        [2, 3, 4]
-    """
+    """The numbers of components that `A:B` names, both ends included; `A` is that one alone."""
     first, _, last = text.partition(":")
     try:
         numbers = range(int(first), int(last or first) + 1)
@@ -103,11 +95,7 @@ def _quoted(column: str) -> str:
 
 
 def read_proposal(path: Path) -> tuple[list[str], dict[str, str]]:
-    """The columns to leave out, and the family of each other.
-
-    Raises:
-        ValueError: for a line that is no `column = Family`.
-    """
+    """The columns to leave out, and the family of each other."""
     out, families = [], {}
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -137,12 +125,7 @@ def read_proposal(path: Path) -> tuple[list[str], dict[str, str]]:
 
 
 def pair(text: str) -> tuple[str, str]:
-    """`COLUMN=Family` of the command line.
-
-    Example:
-        >>> pair("age=Gamma")
-        ('age', 'Gamma')
-    """
+    """`COLUMN=Family` of the command line."""
     column, mark, family = text.rpartition("=")
     if not (mark and column and family):
         raise ValueError(f"--as takes COLUMN=Family; it was {text!r}.")

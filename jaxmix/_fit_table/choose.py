@@ -61,25 +61,8 @@ def choose(
     """Fit mixtures of each size, at most as large as the table, and take the least BIC.
 
     Of a long table a part chooses, and the mixture chosen goes on from there over all rows; where
-    that fails, the mixture of the part stays.
-
-    Args:
-        template: of one component.
-        rows: the table.
-        components: numbers of components.
-        restarts: starts for each.
-        seed: of the starts.
-        weights: case weights.
-        prior: pseudo-rows of the global fit for every density.
-        encoded: whether `rows` are events already.
-        source: of all events of a long table, of which `rows` are some: so many `at_random`, then
-            others that show what those lack; with the case weights of all.
-        at_random: how many of `rows` those are.
-        checkpoint: a folder in which the fit to all rows keeps its state.
-        keep: is given the mixture of a part before all rows are fitted.
-
-    Raises:
-        ValueError: for more components than rows, or if every mixture collapsed.
+    that fails, the mixture of the part stays, which `keep` was given. `rows` are then some of a
+    `source` of events: so many `at_random`, and others that show what those lack.
     """
     shown = data = rows if encoded else encode(template, rows)
     most = num_rows(shown)

@@ -26,21 +26,7 @@ def described(
     sizes: Sequence[float] | None = None,
     tails: Sequence[float] | None = None,
 ) -> list[str]:
-    """A field under each component of a mixture over records.
-
-    Args:
-        model: the mixture.
-        field: of its records.
-        sizes: rows that each component is known by, for standard errors of what is said.
-        tails: of each component's values, their fourth central moment over their squared variance,
-            for the error of a standard deviation; 3, that of a normal density, if it is not given.
-
-    Example:
-        >>> import jaxmix as jm
-        >>> model = jm.mixture_of(jm.Composite({"a": jm.Normal(2, 1)}), 1)
-        >>> described(model, "a")
-        ['2 (sd 1)']
-    """
+    """A field under each component of a mixture over records."""
     components = model.marginal(field).components
     if not isinstance(components, tuple):
         components = [pick(components, k) for k in range(model.num_components)]

@@ -41,11 +41,7 @@ def together(block: list[str]) -> str:
 
 
 def joined(frame: Any, blocks: list[list[str]]) -> Any:
-    """The table with a column of vectors for each block of its columns.
-
-    Raises:
-        ValueError: for a column that the table lacks.
-    """
+    """The table with a column of vectors for each block of its columns."""
     for name in (name for block in blocks for name in block if name not in frame.columns):
         raise ValueError(
             f"The table has no column {name!r}, which the model is of; it has "

@@ -189,9 +189,6 @@ def kept(
     """Encode a table of so many rows piece by piece into a folder, as events of a model.
 
     `weights` makes case weights of a piece and the number of its first row.
-
-    Raises:
-        ValueError: for a row that is no event of the model, by its number.
     """
     folder.mkdir()
     done, files, cases = 0, [], []

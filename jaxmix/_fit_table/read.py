@@ -53,18 +53,7 @@ def read_table(
     asked: Asked = NOTHING,
     readings: dict[str, Reading] | None = None,
 ) -> Table:
-    """A file as a pandas table: text, Parquet (a folder, a pattern), JSON lines, Feather, Excel.
-
-    Args:
-        path: the file, a folder or a pattern of Parquet files, or `-` for standard input.
-        asked: of its options those that say how a table is read.
-        readings: how the columns of an earlier table were read, to read these alike.
-
-    Raises:
-        ValueError: for another kind of file, or one that can't be read as what it is called.
-        OSError: for a file that is absent.
-        ModuleNotFoundError: without the extra `tables`.
-    """
+    """A file as a pandas table: text, Parquet (a folder, a pattern), JSON lines, Feather, Excel."""
     pd = imported("pandas", "tables", "Tables need pandas and pyarrow")
     path, notes, long = Path(path), [], None
     name = "standard input" if str(path) == "-" else path.absolute().name
@@ -141,11 +130,7 @@ def _sentences(name: str, kind: str, pd: Any) -> Iterator[None]:
 
 
 def _files(path: Path) -> list[Path]:
-    """The file itself, or all Parquet files of a folder or a pattern.
-
-    Raises:
-        FileNotFoundError: if there is none.
-    """
+    """The file itself, or all Parquet files of a folder or a pattern."""
     if path.is_dir():
         files = sorted(file for kind in PARQUET for file in path.rglob(f"*{kind}"))
     elif any(sign in str(path) for sign in "*?["):

@@ -43,14 +43,8 @@ class Summary(NamedTuple):
 def summary(rows: Rows, data: Any, fields: list[str], overlaps: list[float]) -> Summary:
     """All of it, from what the mixture says of the rows; of its `fields` those of numbers."""
     residuals, tails = moments(data, fields, rows.posterior)
-    least = np.argsort(rows.level)[:OUTLIERS]
-    return Summary(
-        rows.told,
-        [(int(row), float(rows.level[row])) for row in least],
-        correlated(residuals),
-        tails,
-        overlaps,
-    )
+    outliers = [(int(row), float(rows.level[row])) for row in np.argsort(rows.level)[:OUTLIERS]]
+    return Summary(rows.told, outliers, correlated(residuals), tails, overlaps)
 
 
 def moments(
@@ -151,9 +145,6 @@ def overlaps(
     The Jaccard coefficient of a group's rows, among those drawn, with the most alike group of the
     refit, which has the same number of components and starts of its own (Hennig 2007,
     doi:10.1016/j.csda.2006.11.025).
-
-    Returns:
-        One number a group; none for one group, or where a refit is no matter of moments.
     """
     rows, k = num_rows(found.data), found.chosen
     if k < 2 or rows > MANY or not resamples:
@@ -172,9 +163,9 @@ def overlaps(
 
     at_work("Fitting to resamples")
     shares = [one(number) for number in range(resamples)]
-    found = np.array([share for share in shares if share is not None])
-    drawn = np.maximum(np.sum(~np.isnan(found), 0), 1)
-    return (np.nansum(found, 0) / drawn).tolist() if found.size else []
+    known = np.array([share for share in shares if share is not None])
+    drawn = np.maximum(np.sum(~np.isnan(known), 0), 1)
+    return (np.nansum(known, 0) / drawn).tolist() if known.size else []
 
 
 def _jaccard(one: np.ndarray, other: np.ndarray, k: int) -> np.ndarray:

@@ -117,11 +117,7 @@ def _read(
 
 
 def _numbers(levels: Levels, reading: Reading, name: str) -> np.ndarray:
-    """A column of numbers, whole ones as such where none is missing.
-
-    Raises:
-        ValueError: for a text that is no such number.
-    """
+    """A column of numbers, whole ones as such where none is missing."""
     texts = levels.texts
     if len(texts) and not (levels.codes < 0).any() and texts.str.match(r"^[+-]?\d{1,18}$").all():
         if not is_absent(texts, reading.na).any():

@@ -57,8 +57,6 @@ def clusters(
         ("component", "weight", *kinds),
         [(k, f"{weights[k]:.3f}", *(counts[k, kind] for kind in kinds)) for k in range(chosen[1])],
     )
-    of_species = np.array([kinds.index(kind) for kind in species])
-    print(f"Adjusted Rand index with the species: {adjusted_rand(component, of_species):.3f}")
     return save(
         folder,
         {
@@ -67,19 +65,6 @@ def clusters(
             "penguins_history": lambda: plot.history(best),
         },
     )
-
-
-def adjusted_rand(a: np.ndarray, b: np.ndarray) -> float:
-    """Agreement of two labellings beyond chance: 1 if equal (Hubert and Arabie 1985)."""
-    together = np.zeros((a.max() + 1, b.max() + 1))
-    np.add.at(together, (a, b), 1)
-
-    def pairs(counts):
-        return float(np.sum(counts * (counts - 1) / 2))
-
-    both, in_a, in_b = pairs(together), pairs(together.sum(1)), pairs(together.sum(0))
-    expected = in_a * in_b / pairs(np.asarray(len(a)))
-    return (both - expected) / ((in_a + in_b) / 2 - expected)
 
 
 def records(folder: Path, components: Sequence[int] = (2, 3)) -> list[Path]:

@@ -15,6 +15,7 @@ from .._sharding import on_automatic_axes
 from .._trees import num_rows
 from ..combinators import gaussian_mixture
 from ..combinators.mixture import COVARIANCES
+from ..data.folds import left_out
 from ..em import Fit
 from ..em.checks import of_dtype
 from ..em.fit import fit_each
@@ -223,15 +224,11 @@ def sweep(
             score = lambda whole: float(np.mean(rows_under(whole.model, validation)))
             held |= {labels[i]: score(whole) for i, whole in zip(group, wholes, strict=True)}
         over = any(name(whole.result) == "interrupted" for whole in wholes)
-        left_out = {labels[i]: np.full(rows, np.nan) for i in group}
-        for which in range(0 if over else folds):
-            out = fold == which
-            k_part = [k[1 + which] for k in of_group]
-            parts = fit_each(k_part, models, data, weights=np.where(out, 0, ones), **options)
-            for i, part in zip(group, parts, strict=True):
-                left_out[labels[i]][out] = rows_under(part.model, data)[out]
         if folds:
-            pointwise |= left_out
+            every_fold = [k[1:] for k in of_group]
+            parts = [np.full(rows, np.nan)] * len(group)
+            parts = parts if over else left_out(every_fold, models, data, ones, fold, options)
+            pointwise |= {labels[i]: part for i, part in zip(group, parts, strict=True)}
         if over:
             break
     in_order = lambda found: {label: found[label] for label in labels if label in found}

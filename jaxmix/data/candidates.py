@@ -92,11 +92,7 @@ WRAPPERS = ("Optional", "Hurdle", "Discretised")  # which the values themselves 
 
 
 def candidates() -> list[Candidate]:
-    """The families above, and after them those that declare themselves: `candidate = "skewed"`.
-
-    Raises:
-        ValueError: for a kind of columns that there is none of.
-    """
+    """The families above, and after them those that declare themselves: `candidate = "skewed"`."""
     known, own = {one.name: one for one in CANDIDATES}, {}
     for family in _below(LogDensity):
         kind = vars(family).get("candidate")
@@ -118,15 +114,7 @@ def _below(kind: type) -> Iterator[type]:
 
 
 def known_family(name: str) -> str:
-    """The name of a family as it is listed here, from what a proposal calls it.
-
-    Raises:
-        ValueError: for a name that is none.
-
-    Example:
-        >>> known_family("Optional Hurdle Gamma")
-        'Gamma'
-    """
+    """The name of a family as it is listed here, from what a proposal calls it."""
     plain = " ".join(word for word in name.split() if word not in WRAPPERS)
     names = [one.name for one in candidates()]
     others = ("BernoulliSet", "CensoredNormal", "Composite")
@@ -146,13 +134,7 @@ def _labels(c: Column) -> PyTree:
 
 
 def choose_number(x: np.ndarray, name: str = "", only: str | None = None) -> Chosen:
-    """The family whose mixtures score best on the half of the column they were not fitted to.
-
-    Args:
-        x: the values that are there.
-        name: of the column, which tells codes, angles and percentages.
-        only: the family to take whatever the scores.
-    """
+    """The family whose mixtures score best on the half of the column they were not fitted to."""
     if not np.all(np.isfinite(x)):
         return Chosen("ignored", None, "it holds infinities")
     size = float(np.abs(x).max())

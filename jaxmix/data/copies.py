@@ -15,12 +15,7 @@ MOST = 4096  # rows looked at for the correlations
 
 
 def copies_among(columns: dict[Any, Any], wanted: Collection = ()) -> dict[Any, str]:
-    """The columns that copy an earlier one, and a sentence of which.
-
-    Args:
-        columns: values by name.
-        wanted: columns that stay whatever they copy.
-    """
+    """The columns that copy an earlier one, and a sentence of which."""
     found: dict[Any, str] = {}
     seen: dict[bytes, Any] = {}
     labels: dict[Any, np.ndarray] = {}

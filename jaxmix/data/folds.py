@@ -12,7 +12,7 @@ from .._arguments import density, in_doubles, key, takes
 from .._arguments import rows as rows_of
 from .._sharding import gathered
 from .._trees import num_rows
-from ..em import fit
+from ..em.fit import fit_each
 from ..em.search.padding import rows_under
 from ..em.search.seeds import generator
 
@@ -115,6 +115,25 @@ def _picked(data: PyTree, rows: np.ndarray) -> PyTree:
     return jax.tree.map(one, data)
 
 
+def left_out(
+    keys: Sequence[Any],
+    templates: Sequence[PyTree],
+    data: PyTree,
+    weights: np.ndarray,
+    fold: np.ndarray,
+    options: Any,
+) -> list[np.ndarray]:
+    """Each row's log-density under fits to the other folds, of each model with a key for each fold."""
+    values = [np.full(len(fold), np.nan) for _ in templates]
+    for number in range(fold.max() + 1):
+        out = fold == number
+        some = [k[number] for k in keys]
+        parts = fit_each(some, templates, data, weights=np.where(out, 0, weights), **options)
+        for value, part in zip(values, parts, strict=True):
+            value[out] = rows_under(part.model, data)[out]
+    return values
+
+
 @takes("call it outside.", key=key, template=density, data=rows_of)
 def cross_validate(
     key: Key[Array, ""],
@@ -157,11 +176,8 @@ def cross_validate(
     k_fold, k_fit = jax.random.split(key)
     fold = _folds(k_fold, rows, folds)
     given = np.ones(rows) if weights is None else np.asarray(weights)
-    values = np.full(rows, np.nan)
-    for number, k in enumerate(jax.random.split(k_fit, folds)):
-        out = fold == number
-        found = fit(k, template, data, weights=jax.device_put(np.where(out, 0, given)), **options)
-        values[out] = rows_under(found.model, data)[out]
+    keys = [jax.random.split(k_fit, folds)]
+    (values,) = left_out(keys, [template], data, given, fold, options)
     with np.errstate(invalid="ignore"):
         weighted = np.where(given > 0, values, 0) * given
         totals = np.bincount(fold, weighted, minlength=folds)

@@ -21,11 +21,7 @@ MARK = ": "
 
 
 def of_field(columns: Mapping[Any, Any], name: str) -> Any:
-    """A column, or whether one has a label: `kind: a` is 1 where `kind` is a, and 0 elsewhere.
-
-    Raises:
-        ValueError: for what is neither.
-    """
+    """A column, or whether one has a label: `kind: a` is 1 where `kind` is a, and 0 elsewhere."""
     if name in columns:
         return columns[name]
     base, mark, label = name.rpartition(MARK)

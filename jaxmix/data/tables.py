@@ -20,11 +20,7 @@ def is_table(table: Any) -> bool:
 
 
 def column_names(table: Any) -> list | None:
-    """Names of the columns, or None for what has none.
-
-    Raises:
-        ValueError: if two columns share a name.
-    """
+    """Names of the columns, or None for what has none."""
     if isinstance(table, Mapping):
         return list(table)
     names = getattr(table, "column_names" if _library(table) == "pyarrow" else "columns", None)
@@ -63,11 +59,7 @@ def column(table: Any, name: Any) -> Any:
 
 
 def columns_of(table: Any) -> dict[Any, Any]:
-    """All columns, of a table or of a list of rows: dicts by name, tuples by position.
-
-    Raises:
-        ValueError: for what is no table and no list of records.
-    """
+    """All columns, of a table or of a list of rows: dicts by name, tuples by position."""
     if is_table(table):
         return _of_one_length({name: column(table, name) for name in column_names(table) or []})
     rows = list(table) if isinstance(table, Sequence) and not isinstance(table, str) else []
@@ -85,11 +77,7 @@ def columns_of(table: Any) -> dict[Any, Any]:
 
 
 def as_columns(table: Any, fields: Sequence) -> dict:
-    """The columns of a record's fields: by name, or by position where fields are numbered.
-
-    Raises:
-        ValueError: if a field has no column, or the columns differ in length.
-    """
+    """The columns of a record's fields: by name, or by position where fields are numbered."""
     names = column_names(table) or []
     if fields and all(isinstance(field, int) for field in fields) and fields[0] not in names:
         if len(names) != len(fields):

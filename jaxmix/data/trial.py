@@ -84,10 +84,6 @@ def held_out(template: PyTree, x: np.ndarray) -> np.ndarray:
 
     A column of a table that is a mixture is one too: a family is judged as a component. One
     program serves every column, for a column is filled up with values of weight 0.
-
-    Args:
-        template: a density of one number.
-        x: the column's values, in random order.
     """
     rows = next((size for size in ROWS if len(x) <= size), ROWS[-1])
     x = x[:rows]

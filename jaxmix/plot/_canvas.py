@@ -151,13 +151,9 @@ def fonts_for(texts: Iterable[str]) -> Iterator[list[str]]:
     from matplotlib import font_manager, rc_context, rcParams
 
     files = {font.name: font.fname for font in font_manager.fontManager.ttflist}
-    usual = rcParams["font.sans-serif"][0]
-    used, left = [usual], set(wanted)
-    for name in [name for name in (usual, *SCRIPTS) if name in files]:
-        has = font_manager.get_font(files[name]).get_charmap()
-        if any(ord(c) in has for c in left):
-            used += [name] if name not in used else []
-            left = {c for c in left if ord(c) not in has}
+    used = [name for name in (rcParams["font.sans-serif"][0], *SCRIPTS) if name in files]
+    has = [font_manager.get_font(files[name]).get_charmap() for name in used]
+    left = {c for c in wanted if not any(ord(c) in one for one in has)}
     shown = "".join(sorted(left)[:8])
     said = [
         f"No font here has {shown}{'...' if len(left) > 8 else ''}: the pictures show boxes in "
