@@ -117,6 +117,22 @@ def test_run_and_priors_hold_to_stacked_columns(monkeypatch):
         np.testing.assert_allclose(one, other, rtol=2e-4, atol=1e-4)
 
 
+def test_posteriors_and_bootstraps_of_stacked_columns(monkeypatch):
+    monkeypatch.setattr(_columns, "MANY", 3)
+    x = _numbers(3)
+    parts = {f"c{i}": jm.Normal(x[:, i].mean(), x[:, i].std()) for i in range(3)}
+    data, model = {f"c{i}": x[:, i] for i in range(3)}, jm.Composite(parts)
+    mean = lambda m: m.parts["c1"].mean
+    about = jm.em.posterior(model, data)
+    assert isinstance(about.chart.model, _columns.Columns)
+    whole = np.sum(jax.vmap(model.log_prob)(data))
+    np.testing.assert_allclose(about.log_density(about.origin), whole, rtol=1e-6)
+    assert jax.tree.structure(about.model(about.origin)) == jax.tree.structure(model)
+    boot = jm.em.bootstrap(jax.random.key(0), model, data, num=200, max_steps=9)
+    z = boot.std(mean) / (x[:, 1].std() / ROWS**0.5) - 1
+    assert abs(z) * 400**0.5 < 4
+
+
 def test_errors_and_sources_hold_to_stacked_columns(monkeypatch):
     """The same answers as without stacks, by a program that does not grow with the columns."""
     sizes = []

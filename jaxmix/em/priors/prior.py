@@ -194,15 +194,28 @@ def expected_under(leaf: Refittable, stats: Any, origin: Any = None) -> Array:
     return jnp.sum(leaf.expected_log_prob(stats, origin))
 
 
+def check_prior(prior: Any, leaves: list[Refittable]) -> None:
+    """Refuse what is no prior of a model with these leaves."""
+    shapes = lambda tree: jax.tree.map(jnp.shape, tree)
+    wanted = [shapes(leaf.zero_stats()) for leaf in leaves]
+    if prior is None or (isinstance(prior, Prior) and shapes(prior.stats) == wanted):
+        return
+    raise ValueError(
+        f"The prior, a {type(prior).__name__}, is none of this model's: give what "
+        "jm.em.conjugate_prior(template, data, rules) gives of the same template."
+    )
+
+
 def folded(prior: Prior | None, model: PyTree, data: PyTree) -> tuple[Fold, Prior | None]:
     """How like columns of a record are stacked, and a prior of the stacked record.
 
     As they are where like ones have unlike priors: pseudo-events at the mean of some, say.
     """
-    fold = fold_of(model, data)
+    fold, parts = fold_of(model, data), take_apart(model)
+    check_prior(prior, parts.leaves)
     if not fold.groups or prior is None:
         return fold, prior
-    parts, none = take_apart(model), [None] * len(prior.stats)
+    none = [None] * len(prior.stats)
     each = (prior.stats, prior.origins, prior.at_mean or none, prior.floors or none)
     try:
         columns = fold.model(model, parts.model(list(zip(*each, strict=True)), parts.loose))

@@ -24,7 +24,7 @@ from ..entry import ASSIGNMENT, FLOOR
 from ..expected import expect
 from ..m_step import refit
 from ..parts import recentred, take_apart
-from ..priors.prior import DEFAULT_FLOOR, Prior, about_own_origins, floor_prior
+from ..priors.prior import DEFAULT_FLOOR, Prior, about_own_origins, check_prior, floor_prior
 from ..search.restarts import SEARCH_ROWS
 from .batches import Pieces, ahead, sampled
 
@@ -187,6 +187,7 @@ def online(
         prior = jax.jit(floor_prior)(start, near, None, floor) if prior is None else prior
         none = [leaf.zero_stats() for leaf in take_apart(start).leaves]
         now = OnlineState(start, none, none, prior, centre, 0, pieces.capacity, rows, 0)
+    check_prior(now.prior, take_apart(now.model).leaves)
     total = jnp.asarray(now.rows, kind)
 
     def batch(now: OnlineState, levels):

@@ -10,17 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
-from ..._arguments import density, rows, takes, whole
+from ..._arguments import density, real, rows, takes, whole
 from ..._compile import FAIR, Quick
 from ..._refuse import checked_key
 from ..._results import RESULTS
 from ..._sharding import on_automatic_axes
 from ..._stack import pick
 from ..._trees import float_of, in_numpy, is_traced, num_rows, take
+from ...combinators._columns import Fold
 from ...combinators._labels import posterior_of
 from ..chunks import densities
 from ..entry import enter
-from ..priors.prior import Prior
+from ..priors.prior import Prior, folded
 from ..search.padding import bucket_of_components, can_widen, padded_rows, resized
 from ..solve import fixed_point
 
@@ -53,11 +54,12 @@ class Bootstrap(NamedTuple):
 
     def interval(self, function: Callable[[PyTree], Array], level: float = 0.95) -> Array:
         """Its percentile interval, lower and upper along a leading axis."""
+        level = real(0, 1)(level, "level")
         tails = jnp.array([0.5 - level / 2, 0.5 + level / 2])
         return jnp.nanquantile(self.values(function), tails, axis=0)
 
 
-@takes(num=whole(1))
+@takes(num=whole(1), max_steps=whole(1))
 @functools.partial(on_automatic_axes, checked=False)
 def bootstrap(
     key: Key[Array, ""],
@@ -104,20 +106,28 @@ def bootstrap(
             "weights; leave out `weights`, or resample the rows with parametric=False."
         )
     checked_key(key, "bootstrap")
+    given = model
     data, weights = enter(model, data, weights)
+    fold, prior = (Fold(), prior) if parametric else folded(prior, model, data)  # draws are records
+    model, data = fold.model(model), fold.data(data)
     rows, dtype = num_rows(data), float_of(model)
     refits = functools.partial(_refits, num, parametric, key)
     if not _can_pad(key, model, data, weights, prior, max_steps, num):
         case = jnp.ones(rows, dtype) if weights is None else jnp.asarray(weights, dtype)
-        return refits(model, data, case, None, prior, max_steps)
-    # Another number of rows, components or steps compiles nothing.
-    data, case = padded_rows(in_numpy(data), weights, dtype)
-    numbers = (np.asarray(rows), prior, np.asarray(max_steps))
-    if prior is not None or not can_widen(model):
-        return refits(model, data, case, *numbers)
-    wide = resized(in_numpy(model), bucket_of_components(model.mixing.size))
-    found = refits(wide, data, case, *numbers)
-    return Bootstrap(_narrowed(found.models, wide, model.mixing.size), found.result)
+        found = refits(model, data, case, None, prior, max_steps)
+    else:
+        # Another number of rows, components or steps compiles nothing.
+        data, case = padded_rows(in_numpy(data), weights, dtype)
+        numbers = (np.asarray(rows), prior, np.asarray(max_steps))
+        wide = model
+        if prior is None and can_widen(model):
+            wide = resized(in_numpy(model), bucket_of_components(model.mixing.size))
+        found = refits(wide, data, case, *numbers)
+        if wide is not model:
+            found = found._replace(models=_narrowed(found.models, wide, model.mixing.size))
+    if not fold.groups:
+        return found
+    return found._replace(models=jax.jit(jax.vmap(lambda m: fold.unfolded(m, given)))(found.models))
 
 
 def _can_pad(key, model, data, weights, prior, max_steps, num) -> bool:
@@ -204,46 +214,29 @@ def matched(model: PyTree, reference: PyTree, data: PyTree) -> PyTree:
 
 def _in_order(model, reference, data, there=None):
     """The same; with the rows that are there marked, where not all are."""
-    if not hasattr(model, "components"):
+    if not eqx.is_inexact_array(getattr(getattr(model, "mixing", None), "logits", None)):
         return model
-    if not eqx.is_inexact_array(getattr(model.mixing, "logits", None)):
-        return model
-
-    def posteriors(m):
-        return jax.vmap(lambda x: posterior_of(m, x))(data)
-
-    own = posteriors(reference)
+    own, other = (jax.vmap(lambda x, m=m: posterior_of(m, x))(data) for m in (reference, model))
     own = own if there is None else jnp.where(there[:, None], own, jnp.zeros_like(own))
-    shared = jnp.dot(own.T, posteriors(model), precision="highest")
-    size = shared.shape[0]
+    shared = jnp.dot(own.T, other, precision="highest")
     # What has no weight in either, and agrees with nothing, stays where it is.
     gone = jnp.isneginf(model.mixing.logits) & jnp.isneginf(reference.mixing.logits)
-    shared = jnp.where(jnp.diag(gone), size * num_rows(data), shared)
-    listed = isinstance(model.components, tuple)
-    kinds = [jax.tree.structure(part) for part in model.components] if listed else []
-    if listed:
-        alike = jnp.array([[a == b for b in kinds] for a in kinds])
-        # A pair of different structures costs more than all that agreement could gain.
-        shared = jnp.where(alike, shared, -size * num_rows(data))
+    shared = jnp.where(jnp.diag(gone), len(gone) * num_rows(data), shared)
     import optax  # when it is used: it takes a tenth of a second
 
-    rows, columns = optax.assignment.hungarian_algorithm(-shared)
-    order = jnp.zeros_like(columns).at[rows].set(columns)
-    if listed:
-        components = _reordered(model.components, kinds, order)
-    else:
-        components = pick(model.components, order)
-    changed = (model.mixing.logits[order], components)
+    listed = isinstance(model.components, tuple)
+    parts = list(model.components) if listed else model.components
+    shapes = lambda part: tuple(jnp.shape(a) for a in jax.tree.leaves(part))
+    kinds = [(jax.tree.structure(p), shapes(p)) for p in parts] if listed else [0] * len(gone)
+    order = jnp.arange(len(gone))
+    for kind in dict.fromkeys(kinds):  # only those of one kind change places
+        at = np.array([k for k, other in enumerate(kinds) if other == kind])
+        rows, columns = optax.assignment.hungarian_algorithm(-shared[np.ix_(at, at)])
+        moved = jnp.zeros_like(columns).at[rows].set(columns)
+        order = order.at[at].set(jnp.asarray(at)[moved])
+        if listed:
+            stack = jax.tree.map(lambda *a, m=moved: jnp.stack(a)[m], *(parts[k] for k in at))
+            for i, k in enumerate(at):
+                parts[k] = take(stack, i)
+    changed = model.mixing.logits[order], tuple(parts) if listed else pick(parts, order)
     return eqx.tree_at(lambda m: (m.mixing.logits, m.components), model, changed)
-
-
-def _reordered(components, kinds, order):
-    """A tuple of components by a traced order, which only exchanges those of one structure."""
-    found = list(components)
-    for kind in set(kinds):
-        places = [k for k, other in enumerate(kinds) if other == kind]
-        stack = jax.tree.map(lambda *parts: jnp.stack(parts), *(components[k] for k in places))
-        for k in places:
-            at = jnp.argmax(jnp.array(places) == order[k])
-            found[k] = take(stack, at)
-    return tuple(found)

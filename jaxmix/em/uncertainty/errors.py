@@ -1,5 +1,6 @@
 """How sure a fit is: errors from the information, influence of rows, profiles, the posterior."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -10,27 +11,19 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree, Scalar
 
 from ... import _loops
-from ..._arguments import named, takes
+from ..._arguments import function as given_function
+from ..._arguments import named, real, takes, whole
 from ..._compile import Quick
 from ..._hooks import Labelled
 from ..._results import RESULTS
 from ..._sharding import everywhere, on_automatic_axes
-from ..._trees import float_of
+from ..._trees import difference, float_of
 from ...combinators._columns import Fold
-from ...regression.centred import centred
 from ..chunks import brief, is_brief
 from ..entry import enter
 from ..parts import parameters
 from ..priors.prior import Prior, folded
-from .information import (
-    Chart,
-    chart,
-    inverse_root,
-    louis_information,
-    objective,
-    observed_information,
-    scores,
-)
+from .information import Chart, chart, inverse_root, louis_information, observed_information, scores
 from .record import Record
 
 
@@ -52,20 +45,14 @@ def _of_record(found: Record, fold: Fold, model: PyTree) -> Record:
     return Record(model, found.columns_[order], found.result, held, found.summed_)
 
 
-def _about(model, data, weights, prior, find=observed_information):
-    """The chart about a fit, a root of its covariance there, and what that came to."""
-    at = chart(model, data, weights, prior)
-    return at, *inverse_root(at, find(at, data, weights, prior))
-
-
 @brief
 def _errors(model, data, weights, prior, kind):
-    given = model
-    model, data, centre = centred(model, data, weights)
-    find = louis_information if kind == "louis" else observed_information
-    at, root, result = _about(model, data, weights, prior, find)
+    at = chart(model, data, weights, prior)
+    root, result = inverse_root(
+        at, louis_information(at) if kind == "louis" else observed_information(at)
+    )
     if kind == "sandwich":
-        each = scores(at, data)
+        each = scores(at)
         each = each if weights is None else each * weights[:, None]
         # I^-1 (sum_n s_n s_n') I^-1 through its own root: the columns I^-1 s_n, summed in squares.
         root = jnp.dot(root, jnp.linalg.qr(jnp.dot(each, root, precision="highest"), "r").T)
@@ -74,11 +61,7 @@ def _errors(model, data, weights, prior, kind):
         rows, free = jnp.asarray(rows, root.dtype), jnp.sum(at.live).astype(root.dtype)
         root = root * jnp.sqrt(rows / (rows - free))
         result = RESULTS.where(rows > free, result, RESULTS.singular_information)
-    columns = jnp.dot(at.basis, root, precision="highest")
-    if model is not given:
-        back = lambda vector: parameters(centre.back(parameters(model)[1](vector)))[0]
-        columns = jax.vmap(lambda c: jax.jvp(back, (at.vector,), (c,))[1], 1, 1)(columns)
-    return Record(given, columns, result, at.held)
+    return Record(model, at.pushed(root), result, at.held)
 
 
 @takes(kind=named("observed", "louis", "sandwich"))
@@ -156,11 +139,10 @@ def influence(
 
 @brief
 def _influence(model, data, weights, prior):
-    at, root, result = _about(model, data, weights, prior)
-    moves = jnp.dot(root, jnp.dot(scores(at, data), root, precision="highest").T)
-    return Record(
-        model, jnp.dot(at.basis, moves, precision="highest"), result, at.held, summed_=False
-    )
+    at = chart(model, data, weights, prior)
+    root, result = inverse_root(at, observed_information(at))
+    moves = jnp.dot(root, jnp.dot(scores(at), root, precision="highest").T)
+    return Record(model, at.pushed(moves), result, at.held, summed_=False)
 
 
 class Interval(NamedTuple):
@@ -171,6 +153,7 @@ class Interval(NamedTuple):
     result: RESULTS
 
 
+@takes(function=given_function, level=real(0, 1), max_steps=whole(1))
 @on_automatic_axes
 def profile(
     model: PyTree,
@@ -207,29 +190,38 @@ def profile(
         >>> jm.em.profile(jm.Normal(0, 1), x, lambda m: m.mean).upper.round(2)
         Array(0.32, dtype=float32)
     """
-    data, weights = everywhere(enter(model, data, weights))
+    fold, given = _entered(model, data, weights, prior)
+    made = eqx.filter_eval_shape(function, model)
+    if getattr(made, "shape", None) != () or not jnp.issubdtype(made.dtype, jnp.floating):
+        raise ValueError(
+            f"The function of profile gives one real number of a model, such as `lambda m: m.mean`; "
+            f"it gave {made}."
+        )
+    if fold.groups:
+        of, like = function, model
+        function = jax.tree_util.Partial(lambda like, m: of(fold.unfolded(m, like)), like)
     at = jnp.asarray(level, float_of(model))  # a number in the program would be compiled anew
-    return _profile(model, data, function, at, weights, prior, max_steps)
+    return _profile(*given, function, at, max_steps)
 
 
 @brief
-def _profile(model, data, function, level, weights, prior, max_steps) -> Interval:
+def _profile(model, data, weights, prior, function, level, max_steps) -> Interval:
     at = chart(model, data, weights, prior)
-    target = lambda free: function(at.at(free))
-    value = lambda free: objective(at.at(free), data, weights, prior)
-    top, origin = value(at.origin), at.origin
-    information = observed_information(at, data, weights, prior)
+    origin, target = at.origin, lambda free: function(at.own(free))
+    # A difference of running sums: a drop of two nats is less than float32 holds of many rows.
+    top = at.level(origin)
+    value = lambda free: difference(at.level(free), top)
+    information = observed_information(at)
     sound = inverse_root(at, information)[1]
-    quantile = jax.scipy.special.ndtri(jnp.asarray(0.5 + level / 2, top.dtype))
+    quantile = jax.scipy.special.ndtri(jnp.asarray(0.5 + level / 2, origin.dtype))
     drop = 0.5 * quantile * quantile
-    slope = jax.grad(target)(origin)
-    along = jnp.linalg.solve(information, slope)
+    along = jnp.linalg.solve(information, slope := jax.grad(target)(origin))
     width = jnp.sqrt(jnp.sum(slope * along))
 
     def conditions(point):
         free, pull = point[:-1], point[-1]
         steady = jax.grad(value)(free) - pull * jax.grad(target)(free)
-        return jnp.append(steady, value(free) - top + drop)
+        return jnp.append(steady, value(free) + drop)
 
     def newton(_, point):
         step = jnp.linalg.solve(jax.jacfwd(conditions)(point), conditions(point))
@@ -242,7 +234,7 @@ def _profile(model, data, function, level, weights, prior, max_steps) -> Interva
         start = jnp.append(side * quantile * along / width, -side * quantile / width)
         point = _loops.fori_loop(0, max_steps, newton, start)
         missed = jnp.abs(conditions(point)[-1])
-        reached = missed <= drop * jnp.sqrt(jnp.finfo(top.dtype).eps)
+        reached = missed <= drop * jnp.sqrt(jnp.finfo(origin.dtype).eps)
         return jnp.where(reached, target(point[:-1]), jnp.nan)
 
     lower, upper = end(-1), end(1)
@@ -264,11 +256,10 @@ class Posterior(eqx.Module):
     """
 
     chart: Chart
-    data: PyTree
-    weights: Array | None
-    prior: Prior | None
     covariance: Float[Array, "r r"]
     result: RESULTS
+    given: PyTree
+    fold: Fold = eqx.field(static=True)
 
     @property
     def origin(self) -> Float[Array, " r"]:
@@ -280,7 +271,7 @@ class Posterior(eqx.Module):
 
     def model(self, position: Float[Array, " r"]) -> PyTree:
         """The model at a position."""
-        return self.chart.at(position)
+        return self.fold.unfolded(self.chart.own(position), self.given)
 
 
 def posterior(
@@ -307,22 +298,26 @@ def posterior(
         >>> post.log_density(post.origin).round(3), post.covariance.shape
         (Array(-5.676, dtype=float32), (2, 2))
     """
-    data, weights = everywhere(enter(model, data, weights))
-    at, covariance, result = _covariance(model, data, weights, prior)
-    return Posterior(at, data, weights, prior, covariance, result)
+    fold, given = _entered(model, data, weights, prior)
+    at, covariance, result = _covariance(*given)
+    _, data, weights, prior = given
+    at = dataclasses.replace(at, data=data, weights=weights, prior=prior)
+    return Posterior(at, covariance, result, model, fold)
 
 
 @on_automatic_axes
 @brief
 def _covariance(model, data, weights, prior):
-    at, root, result = _about(model, data, weights, prior)
-    return at, jnp.dot(root, root.T, precision="highest"), result
-
-
-def _objective(about, position):
-    return objective(about.chart.at(position), about.data, about.weights, about.prior)
+    at = chart(model, data, weights, prior)
+    root, result = inverse_root(at, observed_information(at))
+    # Without the data, of which a program would give back a copy.
+    about = dataclasses.replace(at, data=None, weights=None, prior=None)
+    return about, jnp.dot(root, root.T, precision="highest"), result
 
 
 _log_density = on_automatic_axes(
-    Quick(_objective, lambda about, _: is_brief(about.chart.model, about.data))
+    Quick(
+        lambda about, position: about.chart.level(position).value,
+        lambda about, _: is_brief(about.chart.model, about.chart.data),
+    )
 )

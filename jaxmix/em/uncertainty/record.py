@@ -64,7 +64,13 @@ class Record(eqx.Module):
     def _pushed(self, function: Callable[[PyTree], Array]) -> Array:
         vector, build = parameters(self.model_)
         push = lambda column: jax.jvp(lambda v: function(build(v)), (vector,), (column,))[1]
-        return jax.vmap(push, in_axes=1, out_axes=-1)(self.columns_)
+        pushed = jax.vmap(push, in_axes=1, out_axes=-1)(self.columns_)
+        if not eqx.is_inexact_array(pushed):
+            raise ValueError(
+                "Errors are of a function from the model to one array of real numbers, such as "
+                "`lambda m: m.mean`."
+            )
+        return pushed
 
     def of(self, function: Callable[[PyTree], Array]) -> Array:
         """The error of a function of the whole model, shaped like its value."""

@@ -223,6 +223,44 @@ def test_components_are_matched_in_stacks_and_in_lists():
     assert isinstance(found.components[1], jm.Laplace)
 
 
+def test_components_of_unlike_shapes_stay_in_their_places():
+    coin, die = jm.Categorical(jnp.array([0.9, 0.1])), jm.Categorical(jnp.ones(3) / 3)
+    model = jm.Mixture(jnp.array([0.4, 0.6]), [coin, die])
+    found = jm.em.matched(model, model, jnp.array([0, 1, 1, 0]))
+    np.testing.assert_allclose(found.weights, model.weights)
+
+
+def test_many_rows_and_covariates_far_from_zero_have_their_errors():
+    """Two nats are less than what float32 holds of a total of 14,000."""
+    rng, n = np.random.default_rng(1), 10_000
+    near = rng.normal(size=n)
+    data = np.float32(2 * near + rng.normal(size=n)), np.float32(1e4 + near)[:, None]
+    model = jm.em.run(jm.LinearRegression.template(1), data).model
+    x = data[1][:, 0].astype(float)
+    spread = np.sum((x - x.mean()) ** 2)
+    right = float(model.scale) / spread**0.5
+    slope = lambda m: m.coefficients[0]
+    np.testing.assert_allclose(jm.em.standard_errors(model, data).of(slope), right, rtol=1e-3)
+    ends = jm.em.profile(model, data, slope, max_steps=6)
+    half = right * np.sqrt(n * np.expm1(1.959963984540054**2 / n))
+    np.testing.assert_allclose((ends.upper - ends.lower) / 2, half, rtol=1e-3)
+
+
+WRONG = [
+    (lambda m, x: jm.em.profile(m, x, lambda m: jnp.stack([m.mean, m.scale])), "one real number"),
+    (lambda m, x: jm.em.profile(m, x, lambda m: m.mean, level=95), "between 0 and 1"),
+    (lambda m, x: jm.em.standard_errors(jm.frozen(m), x), "frozen: no fit moves it"),
+    (lambda m, x: jm.em.standard_errors(m, x, prior=3), "none of this model's"),
+    (lambda m, x: jm.em.standard_errors(m, x).of(lambda m: 3), "one array of real numbers"),
+]
+
+
+@pytest.mark.parametrize(("call", "words"), WRONG, ids=[words for _, words in WRONG])
+def test_wrong_calls_are_told(call, words):
+    with pytest.raises(ValueError, match=words):
+        call(jm.Normal(0, 1), jnp.array([-1.0, 1.0, 0.5]))
+
+
 def test_a_wrong_kind_is_told():
     x = jnp.array([-1.0, 1.0])
     with pytest.raises(ValueError, match="kind of standard_errors is one of"):
