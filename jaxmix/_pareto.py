@@ -128,6 +128,11 @@ def _checked(log_weights) -> Array:
             f"{log_weights.shape} and dtype {log_weights.dtype}. `jax.vmap` takes several."
         )
     refuse_symbolic(log_weights.shape[0])
+    if not is_traced(log_weights) and (bad := ~(np.asarray(log_weights) < np.inf)).any():
+        raise ValueError(
+            f"log_weights hold {log_weights[bad.argmax()]} at place {bad.argmax()}: a log-weight is a "
+            "number or -inf."
+        )
     return in_full(log_weights)
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 from jaxtyping import Array, Key, PyTree
 
-from .._arguments import takes, whole
+from .._arguments import optional, real, takes, whole
 from .._refuse import checked_key, on_host
 from .draws import Draws
 from .family import parts_of
@@ -26,7 +26,10 @@ class Rounds(NamedTuple):
 
 
 @on_host("adapt the proposals before; what follows is differentiable.")
-@takes(num_draws=whole(1), num_rounds=whole(1), num_components=whole(1))
+@takes(
+    num_draws=whole(1), num_rounds=whole(1), num_components=whole(1),
+    defensive=real(0, 1), inflation=real(0), shrinkage=real(0, 1, ends=True), df=optional(real(0)),
+)  # fmt: skip
 def amis(
     key: Key[Array, ""],
     f: Callable | None,

@@ -44,6 +44,10 @@ class Constants(NamedTuple):
     pareto_k: Float[Array, " k"]
     errors: Float[Array, "k k"]
 
+    def difference_error(self) -> Float[Array, "k k"]:
+        """Standard errors of log_z[i] - log_z[j]."""
+        return self.errors
+
     def problems(self) -> list[str]:
         """Sentences on what is wrong, from the worst; empty if nothing was seen to be."""
         found, apart = [], np.isinf(np.asarray(self.errors))

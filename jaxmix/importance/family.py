@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from .._arguments import rows
+from .._arguments import rows, shown
 from .._chunkwise import ProductForm
 from .._compile import of_few_numbers
 from .._density import LogDensity, is_density, stack_size
@@ -84,13 +84,16 @@ def parts_of(densities: PyTree, role: str) -> list[Part]:
     if not is_density(densities):
         raise ValueError(
             f"{role} must be a density with a method log_prob, a stack of them, or a list; "
-            f"it is a {type(densities).__name__}."
+            f"it was {shown(densities)}."
         )
     return [_part(densities, role, is_single(densities))]
 
 
 def _part(density: Any, role: str, single: bool) -> Part:
-    return Part(density, 1 if single else stack_size(density, role), single)
+    size = 1 if single else stack_size(density, role)
+    if not size:
+        raise ValueError(f"{role} must hold at least one density; this stack holds none.")
+    return Part(density, size, single)
 
 
 def family_size(densities: PyTree, role: str = "proposals") -> int:

@@ -19,6 +19,12 @@ _MADE = made_by(Totals, "jm.importance.block_totals")
 @takes(a=_MADE, b=_MADE)
 def merge(a: Totals, b: Totals) -> Totals:
     """Totals of the draws of both, which must be of the same proposals, targets and weights."""
+    sizes = [f"{t.counts.shape[0]} proposals and {t.shift.shape} terms" for t in (a, b)]
+    if sizes[0] != sizes[1]:
+        raise ValueError(
+            "merge takes totals of the same proposals, targets and values of f; these are of "
+            f"{sizes[0]} (targets, values), and of {sizes[1]}."
+        )
     unreached = a.unreached if b.unreached is None else b.unreached
     both = jax.tree.map(lambda *x: jnp.stack(x), *(t._replace(unreached=None) for t in (a, b)))
     return _joined(both, lambda x: jnp.moveaxis(x, 0, 1))._replace(unreached=unreached)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
-from .._arguments import takes, whole
+from .._arguments import optional, real, takes, whole
 from .._density import LogDensity
 from .._numerics import constant
 from .._refuse import checked_key, on_host
@@ -97,7 +97,10 @@ def mixture_of_targets(targets: PyTree) -> LogDensity:
 
 
 @on_host("adapt the proposals before; what follows is differentiable.")
-@takes(num_draws=whole(1), num_components=whole(1), max_levels=whole(1))
+@takes(
+    num_draws=whole(1), num_components=whole(1), max_levels=whole(1),
+    defensive=real(0, 1), inflation=real(0), shrinkage=real(0, 1, ends=True), df=optional(real(0)),
+)  # fmt: skip
 def adapt(
     key: Key[Array, ""],
     f: Callable,
@@ -263,7 +266,12 @@ class Search:
             k_draw, k_fit, key = jax.random.split(key, 3)
             draws = draw(k_draw, proposals, self.counts(weights, num_draws))
             calls += num_draws
-            scores = evaluate(score, draws.events)
+            scores = evaluate(score, draws.events).astype(frame.scale.dtype)
+            if not bool((jnp.isfinite(scores) & (scores != 0)).any()):
+                raise ValueError(
+                    f"The score is 0, infinite or NaN at all of {num_draws} draws: it is a number that "
+                    "tells how far an event is."
+                )
             log_p, log_q = self.weigh(draws)
             log_h, log_w, width, ess, final = smoothed(scores, log_p, log_q, width)
             levels.append({"width": float(width), "ess": float(ess) / num_draws})

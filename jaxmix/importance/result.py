@@ -112,7 +112,9 @@ class Estimate(eqx.Module):
         hit, k = lambda r: r["hits"] > 0, lambda r: r["pareto_k"]
         of_target = lambda r: r["value_index"] == 0
         # A value may overflow where its logarithm does not.
-        finite = lambda r: np.isfinite(r["value"]) or np.isfinite(r["log_value"])
+        finite = lambda r: (
+            np.isfinite([r["value"], r["log_value"]]).any() and not np.isnan(r["log_mass"])
+        )
         known = lambda r: np.isfinite(r["std_error"]) or np.isfinite(r["log_std_error"])
         tell(
             lambda r: not finite(r),

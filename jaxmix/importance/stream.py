@@ -15,7 +15,7 @@ from .._refuse import checked_key
 from .._steps import without_slopes
 from .._trees import is_traced
 from .blocks import divisor
-from .checks import checked_efficiencies
+from .checks import checked_efficiencies, checked_weights
 from .draws import Draws, checked_draws, draw
 from .family import family_size, is_single, parts_of
 from .joining import merge
@@ -96,9 +96,13 @@ def estimate_totals(
         >>> imp.estimate_totals(sums).value.shape
         (1,)
     """
-    like = np.empty((), bool) if like is None else like
-    w = (sums.counts / jnp.sum(sums.counts))[None, :] if weights is None else weights
-    w = w / jnp.sum(w, 1, keepdims=True)
+    like = jax.tree.map(np.asarray, np.empty((), bool) if like is None else like)
+    num, size = sum(leaf.size for leaf in jax.tree.leaves(like)), sums.shift.shape[1]
+    if num != size:
+        raise ValueError(f"like is one value of f: the totals are of {size} numbers, not of {num}.")
+    w = (sums.counts / jnp.sum(sums.counts))[None, :]
+    if weights is not None:
+        w = checked_weights(weights, (sums.shift.shape[0], sums.counts.shape[0]))
     effect = checked_efficiencies(r_eff, w.shape[1], w.dtype)
     summary = summarise(sums, w, self_normalised=self_normalised, r_eff=effect)
     truths = np.concatenate(

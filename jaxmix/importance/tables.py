@@ -152,7 +152,8 @@ def ratios_to_mixtures(
     if strata.counts.shape[0] < drawn.shape[0]:
         drawn = jax.lax.dynamic_slice_in_dim(drawn, strata.stratum[0], strata.counts.shape[0])
     used = strata.to_rows(drawn)
-    inside = used & (jax.lax.stop_gradient(log_targets) > -jnp.inf)
+    # A NaN counts, and is told by the value.
+    inside = used & ~(jax.lax.stop_gradient(log_targets) == -jnp.inf)
     # Replaced before the subtraction, so that -inf - (-inf) is never formed nor differentiated.
     log_p = jnp.where(inside, log_targets, jnp.zeros_like(log_targets))
     # A proposal without draws may carry weight: it belongs to q all the same.

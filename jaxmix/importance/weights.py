@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PyTree, Scalar
 
 from .._arguments import named, numbers, optional, real, takes, whole
@@ -88,6 +89,11 @@ def optimal_weights(
     if not 0 <= floor * size < 1:
         raise ValueError(f"A floor of {floor} leaves no room for the weights of {size} proposals.")
     found = _optimise(table, family, flat, criterion, floor, max_steps, tol)
+    if not is_traced(found.objective) and not np.asarray(found.objective).any():
+        raise ValueError(
+            f"None of the {draws.num_draws} draws hit f under any target: there is nothing to choose "
+            "weights by. Draw from proposals that reach it, such as those of `adapt`."
+        )
     if criterion == "each" and is_single(targets):
         found = OptimalWeights(found.weights[0], found.objective[0], found.gap[0], found.num_steps)
     return found

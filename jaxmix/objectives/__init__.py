@@ -9,6 +9,10 @@ takes the logarithm of every single weight (`elbo`) is -inf, and an unbiased est
 has no mean: their values say so, and their guides are not pulled back. Take a guide on the
 support, such as `jm.LogNormal`, or a bound of several draws.
 
+A model of one's own is -inf off its support. Where it is NaN there, so are values and gradients,
+since a NaN may as well be a fault: `jnp.where(inside, log_p, -jnp.inf)`, with z replaced by a point
+inside before `log_p` is made of it, says what is meant.
+
 Example:
     >>> import jax, jax.numpy as jnp, jaxmix as jm, optax
     >>> xs = 3 + 2 * jax.random.normal(jax.random.key(0), (256,))

@@ -118,7 +118,7 @@ def select(weights, values):
 
 def log_mean_blocks(log_w, size: int):
     """Log-means (B,), softmaxes (B, size) of consecutive blocks; softmax 0 where all are -inf."""
-    if log_w.shape[0] % size:
+    if size < 1 or log_w.shape[0] % size:
         raise ValueError(
             f"Blocks of {size} log-weights divide a multiple of {size}; there are {log_w.shape[0]}."
         )
@@ -204,6 +204,10 @@ class Halves(NamedTuple):
         return jnp.zeros((), dtype)
 
     def parts(self, log_w):
+        if log_w.shape[0] % (2 * max(self.size, 1)):
+            raise ValueError(
+                f"Halves of {self.size} come in pairs; there are {log_w.shape[0]} draws."
+            )
         means, share = log_mean_blocks(log_w, self.size)
         odd, even = means[::2], means[1::2]
         a = Blocks._weights(self, log_w.dtype, odd.shape[0])  # pyright: ignore[reportArgumentType]
@@ -233,6 +237,11 @@ class Prefixes(NamedTuple):
 
     def parts(self, log_w):
         dtype, m, wt = log_w.dtype, self.first, self.weights
+        if m < 1 or wt.shape != (log_w.shape[0] - m,):
+            raise ValueError(
+                f"Prefixes take a first bound of 1 draw or more and one weight for each further draw; "
+                f"of {log_w.shape[0]} draws, first is {m} and weights have shape {wt.shape}."
+            )
         total = jax.lax.cumlogsumexp(log_w)
         sizes = jnp.arange(1, log_w.shape[0] + 1, dtype=dtype)
         means = total - jnp.log(sizes)

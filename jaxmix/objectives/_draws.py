@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
-from .._arguments import arrays, shown
+from .._arguments import arrays, numbers, shown
 from .._density import is_density
 from .._refuse import checked_key
 from .._steps import refuse_slope
@@ -140,7 +140,7 @@ def refused(tree: PyTree, sentence: str) -> PyTree:
 
 def log_weight(model: Any, q: Any, z: PyTree, x: PyTree) -> Scalar:
     """log w = log p(x, z) - log q(z), in nats: -inf where the joint density is 0."""
-    joint = jnp.asarray(model(z, x))
+    joint = numbers()(model(z, x), "model(z, x)")
     if joint.shape != ():
         raise ValueError(
             "model(z, x) must be one log-density of one latent and one datum, a scalar; it has "

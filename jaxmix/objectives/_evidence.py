@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from .._arguments import arrays, numbers, takes, whole
+from .._arguments import arrays, having, numbers, takes, whole
 from .._arguments import function as of_one
 from .._closures import arrays_held, in_one_program
 from .._log_sums import log_mean_exp, softmax
@@ -127,6 +127,8 @@ def log_evidence(
         True
     """
     check_call("log_evidence", key, model, guide)
+    if objective is not None:
+        having("evaluate", how="jm.iwae, jm.multilevel and the like")(objective, "objective")
     rows, xs = checked_rows(xs), gathered(xs)
     k_weights, k_repeats = jax.random.split(key)
 
@@ -249,7 +251,7 @@ def _posterior_means(num_samples: int) -> Callable:
             inside = share > 0
             rows = jnp.where(inside, jnp.arange(num_samples), jnp.argmax(inside))
             asked = refusing_slopes(function, take(zs, 0))
-            values = jnp.asarray(jax.vmap(asked)(take(zs, rows)))
+            values = numbers()(jax.vmap(asked)(take(zs, rows)), "The value of function")
             if not jnp.issubdtype(values.dtype, jnp.inexact):  # truths, whole numbers
                 values = values.astype(share.dtype)
             mean = jnp.tensordot(share, values, 1, precision="highest")

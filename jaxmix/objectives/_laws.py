@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import numpy as np
 
+from .._arguments import each_read, optional, real, whole
+
 # The longest row that an untruncated law may draw. With 2^18 draws the bias left is
 # chi2 / 2^19 nats, below the rounding of a float32 log-likelihood.
 LONGEST_ROW = 1 << 18
@@ -46,12 +48,9 @@ class GeometricLevels:
     max_level: int | None = None
 
     def __post_init__(self):
+        each_read({"ratio": real(), "max_level": optional(whole(0))}, vars(self))
         if self.max_level is not None:
-            if not (0 < self.ratio < 1 and self.max_level >= 0):
-                raise ValueError(
-                    "A truncated geometric law needs 0 < ratio < 1 and max_level >= 0; they were "
-                    f"{self.ratio} and {self.max_level}."
-                )
+            real(0, 1)(self.ratio, "ratio of a truncated geometric law")
         elif not 0.5 < self.ratio < 0.75:
             what = (
                 "the mean cost is infinite (it needs ratio > 1/2)"
@@ -138,13 +137,8 @@ class HarmonicCounts:
     max_count: int | None = None
 
     def __post_init__(self):
-        if self.cutoff < 1 or not 0 < self.decay < 1:
-            raise ValueError(
-                "The law of SUMO needs cutoff >= 1 and 0 < decay < 1, else its mean cost is "
-                f"infinite; they were {self.cutoff} and {self.decay}."
-            )
-        if self.max_count is not None and self.max_count < 1:
-            raise ValueError(f"max_count must be at least 1; it was {self.max_count}.")
+        rules = {"cutoff": whole(1), "decay": real(0, 1), "max_count": optional(whole(1))}
+        each_read(rules, vars(self))
 
     @property
     def finite_variance(self) -> bool:

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array
 
 from .._closures import arrays_held, in_one_program
+from .._refuse import NO_PYTREE, is_opaque
 from .._sharding import gathered, on_its_mesh
 from ._combine import Blocks, Combined, combine
 from ._draws import Objective, attach, checked_guide, checked_rows, log_weight, stopped, surrogate
@@ -106,6 +107,8 @@ class RandomObjective(Objective):
         order = jax.random.permutation(k_order, rows)
         last = jax.tree.map(lambda a: a[order[-1]], xs)
         q_last = checked_guide(guide, last, self.guide_gradient)
+        if is_opaque(q_last):
+            raise ValueError(f"guide(x) is a {type(q_last).__name__}. {NO_PYTREE}")
         value, largest = tail(self, rows, k_tail, level[-1], model, q_last, last)
         values, peaks = value[None], largest[None]
         if rows > 1:

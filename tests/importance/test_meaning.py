@@ -306,6 +306,23 @@ def test_swapped_and_foreign_arguments_are_named():
             )
         ],
         "nothing to draw": [lambda: imp.draw(key, target, 0)],
+        "this stack holds none": [lambda: imp.draw(key, normals(jnp.zeros(0)), 5)],
+        "merge takes totals of the same": [
+            lambda: imp.merge(*(imp.block_totals(rejects, t, draws) for t in (target, normals(x))))
+        ],
+        "like is one value of f": [
+            lambda: imp.estimate_totals(imp.block_totals(rejects, target, draws), like=(0.0, 0.0))
+        ],
+        "None of the 20 draws": [lambda: imp.optimal_weights(lambda x: x > 9, target, draws)],
+        "inflation of adapt": [
+            lambda: imp.adapt(key, rejects, target, num_draws=20, num_components=1, inflation=-1.0)
+        ],
+        "The score is 0, infinite or NaN": [
+            lambda: imp.adapt(
+                key, None, target, score=lambda x: x * jnp.nan, num_draws=20, num_components=1
+            )
+        ],
+        "nan at place 2": [lambda: imp.psis(jnp.zeros(30).at[2].set(jnp.nan))],
         "one value a draw": [lambda: jm.imp_est(jnp.zeros(3), target, draws)],
     }
     for said, bad in calls.items():

@@ -101,6 +101,12 @@ def test_nan_of_f_is_named():
         jm.imp_est(lambda x: jnp.log(-jnp.abs(x)), jm.Normal(0, 1), draws)
 
 
+def test_draws_that_are_nan_are_told():
+    draws = imp.Draws.of(jnp.zeros((1, 20)).at[0, 3].set(jnp.nan), jm.Normal(0, 1))
+    out = jm.imp_est(lambda x: x > 1, jm.Normal(0, 1), draws)
+    assert any("gave NaN" in sentence for sentence in out.problems())
+
+
 def test_what_is_no_stack_is_refused():
     draws = imp.draw(jax.random.key(0), jm.Normal(0, 1), 20)
     with pytest.raises(ValueError, match="targets must be a density"):

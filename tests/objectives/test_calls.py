@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxmix as jm
-from jaxmix.objectives import FixedObjective, LeaveOut
+from jaxmix.objectives import FixedObjective, LeaveOut, combine
 
 FIXED = {
     "iwae": lambda rule: jm.iwae(40, guide_gradient=rule),
@@ -96,6 +96,18 @@ def test_many_keys_take_the_branch_and_the_loop_of_the_longest():
         np.testing.assert_allclose(many, [alone(k) for k in keys()], rtol=1e-5)
 
 
+class Opaque:
+    """A guide of one's own that JAX does not know as a tree."""
+
+    reparametrised = True
+
+    def log_prob(self, z):
+        return -0.5 * z**2
+
+    def sample(self, key):
+        return jax.random.normal(key)
+
+
 def test_what_stands_in_anothers_place_is_named():
     key, xs, guide = jax.random.key(0), jnp.zeros(3), lambda x: jm.Normal(x, 1)
     objective = jm.iwae(3)
@@ -109,6 +121,13 @@ def test_what_stands_in_anothers_place_is_named():
         "the guide was a Normal": lambda: objective(key, joint(0.0), jm.Normal(0, 1), xs),
         "the model was a Normal": lambda: jm.log_evidence(key, jm.Normal(0, 1), guide, xs),
         "model and guide": lambda: jm.objectives.posterior_mean(key, guide, guide, xs, lambda z: z),
+        "z, x. is an array": lambda: objective(key, lambda z, x: None, guide, xs),
+        "JAX sees no arrays": lambda: jm.multilevel()(key, joint(0.0), lambda x: Opaque(), xs),
+        "objective comes from": lambda: jm.log_evidence(key, joint(0.0), guide, xs, objective=3),
+        "max_level is a whole": lambda: jm.objectives.GeometricLevels(0.6, 2.5),
+        "cutoff is a positive whole": lambda: jm.objectives.HarmonicCounts(cutoff=2.5),
+        "Halves of 1 come in pairs": lambda: combine(xs, [jm.objectives.Halves(1)]),
+        "Prefixes take": lambda: combine(xs, [jm.objectives.Prefixes(0, xs)]),
         "one random key": lambda: objective(jax.random.split(key), joint(0.0), guide, xs),
         "xs is a batch": lambda: objective(key, joint(0.0), guide, jnp.zeros(())),
     }

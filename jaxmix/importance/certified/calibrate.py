@@ -163,11 +163,12 @@ def calibrate(
     check_draws(draws, pilot, "normal" if exact else "betting")
     with Bar(progress, desc="calibrate", unit="draw", unit_scale=True) as bar:
         pool = Pool.of(grid, draws)
-        largest = pool.largest(bound, True)
+        boxes = boxes_of(bound, draws.events)
+        largest = pool.largest(boxes, True)
         look = lambda events, **how: Hits(
             statistic, pool.coordinates, events, seen=seen, unit=False, **how
         )
-        hits = look(draws.events, boxes=boxes_of(bound), show=bar.at)
+        hits = look(draws.events, boxes=boxes, show=bar.at)
         order, scores = _ordered(hits)
         features = hits.features[order]
         if exact:

@@ -100,10 +100,10 @@ def certify(
         reason = REFUSED.get(name, f"the unknown argument {name!r}")
         raise ValueError(f"certify does not take {reason}.")
     check_draws(draws, pilot, method)
-    boxes = boxes_of(bound)
+    boxes = boxes_of(bound, draws.events)
     with Bar(progress, desc="certify", unit="draw", unit_scale=True) as bar:
         pool = Pool.of(grid, draws)
-        largest = pool.largest(bound, method == "betting")
+        largest = pool.largest(boxes, method == "betting")
         hits = Hits(f, pool.coordinates, draws.events, boxes=boxes, seen=seen, show=bar.at)
         early: Any = None
         if pilot is not None:
@@ -174,10 +174,10 @@ class Pool(NamedTuple):
     def coordinates(self) -> Coordinates:
         return self.region.coordinates
 
-    def largest(self, bound: Any, bounded: bool) -> np.ndarray:
+    def largest(self, boxes: list[Any], bounded: bool) -> np.ndarray:
         """Logarithms of the vertices' largest weights, which may have to be `bounded`."""
         found = log_weights_over(
-            self.coordinates, self.region.rows, self.proposals, self.logs, bound
+            self.coordinates, self.region.rows, self.proposals, self.logs, boxes
         )
         bad = ~np.isfinite(found)
         if bounded and bad.any():

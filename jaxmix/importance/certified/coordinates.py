@@ -103,7 +103,13 @@ class Coordinates(eqx.Module):
             if mask is None:
                 counts.append(jnp.asarray(part.times, row.dtype))
             else:
-                there = jnp.broadcast_to(jnp.asarray(mask, bool), part.repeats)
+                there = jnp.asarray(mask, bool)
+                if there.shape not in ((), part.repeats):
+                    raise ValueError(
+                        f"seen gives one truth value an observation, {part.repeats} of them; the shape "
+                        f"was {there.shape}."
+                    )
+                there = jnp.broadcast_to(there, part.repeats)
                 counts.append(jnp.sum(there).astype(row.dtype))
                 row = jnp.where(there[..., None], row, jnp.zeros_like(row))
             sums.append(jnp.sum(row, axes))

@@ -153,14 +153,15 @@ def max_weight(targets: PyTree, draws: Draws, *, bound=None) -> np.ndarray:
     coordinates = Coordinates.of(targets)
     rows = coordinates.rows(targets)
     check_inside(rows, "Target")
-    found = log_weights_over(coordinates, rows, *proposal_rows(coordinates, draws), bound)
+    boxes = boxes_of(bound, draws.events)
+    found = log_weights_over(coordinates, rows, *proposal_rows(coordinates, draws), boxes)
     return np.exp(found).reshape(targets.stack_shape)
 
 
-def log_weights_over(coordinates, rows, proposals, logs, bound) -> np.ndarray:
+def log_weights_over(coordinates, rows, proposals, logs, boxes) -> np.ndarray:
     """Logarithms of the largest weights over the union of the boxes."""
     found = [
         largest_log_weights(rows, proposals, logs, *statistics_box(coordinates, box))
-        for box in boxes_of(bound)
+        for box in boxes
     ]
     return np.max(found, 0)

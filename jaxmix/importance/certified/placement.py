@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
+from ..._arguments import function, optional, real, takes, whole
+from ..._arguments import key as key_of_one
 from ..._k_means import lloyd, plus_plus
-from ..._refuse import on_host
 from ..draws import allocate, draw
 from ..family import family_size
 from ..weights import optimal_weights
@@ -37,7 +38,10 @@ class Placement(eqx.Module):
     calls: int = eqx.field(static=True)
 
 
-@on_host("place the proposals before.")
+@takes(
+    "place the proposals before.", key=key_of_one, f=function, num_draws=whole(1),
+    num_components=optional(whole(1)), margin=real(0), defensive=real(0, 1),
+)  # fmt: skip
 def place(
     key: Key[Array, ""],
     f: Callable,

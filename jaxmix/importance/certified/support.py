@@ -34,14 +34,30 @@ class Box(NamedTuple):
     high: PyTree = None
 
 
-def boxes_of(bound: Any) -> list[Any]:
-    """A declared support as boxes whose union it is; [None] if nothing is declared."""
+def boxes_of(bound: Any, events: PyTree) -> list[Any]:
+    """A declared support of events as boxes whose union it is; [None] if nothing is declared."""
     if bound is None:
         return [None]
     listed = isinstance(bound, list | tuple) and not isinstance(bound, Box)
     boxes = list(bound) if listed else [bound]
     if not boxes or not all(isinstance(box, Box) for box in boxes):
         raise ValueError("bound must be a jm.importance.Box, or a list of them (their union).")
+    leaves, structure = jax.tree.flatten(events)
+    for box in boxes:
+        for end in (box.low, box.low if box.high is None else box.high):
+            ends, same = jax.tree.flatten(end)
+            pairs = zip(ends, leaves, strict=False)
+            if same != structure or any(np.shape(e) not in ((), x.shape[1:]) for e, x in pairs):
+                raise ValueError(
+                    f"A Box's ends are shaped like an event, {[x.shape[1:] for x in leaves]}; one was "
+                    f"{end}."
+                )
+        pairs = zip(*map(jax.tree.leaves, (box.low, box.high)), strict=False)
+        if (
+            not all(np.all(np.asarray(low) <= high) for low, high in pairs)
+            or np.isnan(np.concatenate([np.ravel(low) for low in jax.tree.leaves(box.low)])).any()
+        ):
+            raise ValueError(f"A Box holds what lies from low up to high; it was {box}.")
     return boxes
 
 
