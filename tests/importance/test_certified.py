@@ -352,6 +352,9 @@ def _rounds():
         ({"grid": lambda: jax.vmap(jm.VonMises)(jnp.zeros(2), jnp.ones(2))}, "give the simplices"),
         ({"grid": lambda: jnp.zeros(3)}, "The region is a stack of densities"),
         ({"bound": 3.0}, "bound must be a"),
+        ({"bound": imp.Box((0.0, 1.0))}, "ends are shaped like an event"),
+        ({"bound": imp.Box(3.0, 1.0)}, "from low up to high"),
+        ({"seen": lambda x: jnp.ones(3, bool)}, "one truth value an observation"),
     ],
 )  # fmt: skip
 def test_refused_by_a_sentence(change, sentence):
