@@ -39,7 +39,7 @@ def boxes_of(bound: Any, events: PyTree) -> list[Any]:
     if bound is None:
         return [None]
     listed = isinstance(bound, list | tuple) and not isinstance(bound, Box)
-    boxes = list(bound) if listed else [bound]
+    boxes: list[Any] = list(bound) if listed else [bound]
     if not boxes or not all(isinstance(box, Box) for box in boxes):
         raise ValueError("bound must be a jm.importance.Box, or a list of them (their union).")
     leaves, structure = jax.tree.flatten(events)
