@@ -159,7 +159,7 @@ class Constrained(Forwarding, Refittable):
         total = jax.tree.map(lambda a: jnp.sum(a, axis), moved)
         return self._of(new, first.from_stats(total, first.origin))
 
-    def _climbed(self, stats, origin, tied: bool) -> Self:
+    def _climbed(self, stats, origin, tied: bool) -> Any:
         """The maximum over what is free and what is shared, by Newton steps from these."""
         names, common = self._free
 

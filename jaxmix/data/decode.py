@@ -9,7 +9,15 @@ from jaxtyping import PyTree
 from .. import _events
 from .._refuse import on_host
 from .._trees import take
-from ..combinators import Censored, Composite, MarkovChain, OptionalEvent, Sequence
+from ..combinators import (
+    Censored,
+    Composite,
+    MarkovChain,
+    OptionalEvent,
+    Repeated,
+    SemiSupervised,
+    Sequence,
+)
 from ..combinators import Optional as OptionalField
 from ..families import BernoulliSet, Categorical, NoisyNormal
 from .labels import names_of
@@ -99,6 +107,21 @@ def _decode_sequence(density: MarkovChain | Sequence, events: Any) -> list:
     values = _decode_label(density, flat) if chained else _decode(density.item, flat)
     ends = np.cumsum(lengths).tolist()
     return [values[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+@_events.decode.register(Repeated)
+def _decode_repeated(density: Repeated, events: Any) -> list:
+    values = _decode(density.item, jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), events))
+    starts = range(0, len(values), density.times)
+    return [tuple(values[start : start + density.times]) for start in starts]
+
+
+@_events.decode.register(SemiSupervised)
+def _decode_labelled(density: SemiSupervised, events: Any) -> list:
+    values = _decode(density.mixture, events.value)
+    known = (events.labels > 0).sum(-1) == 1
+    labels = [int(e.argmax()) if one else None for e, one in zip(events.labels, known, strict=True)]
+    return list(zip(values, labels, strict=True))
 
 
 @_events.decode.register(BernoulliSet)

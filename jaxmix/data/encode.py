@@ -14,8 +14,11 @@ from ..combinators import (
     Censored,
     Composite,
     IntervalEvent,
+    LabelledEvent,
     MarkovChain,
     OptionalEvent,
+    Repeated,
+    SemiSupervised,
     Sequence,
     SequenceEvent,
 )
@@ -36,7 +39,8 @@ def encode(model: PyTree, rows: Any) -> PyTree:
 
     A tuple of fields takes tuples, a dict of fields takes dicts or a table's columns by name; an
     `Optional` field takes None or NaN for missing; a `MarkovChain` or `Sequence` takes any
-    sequence, a `BernoulliSet` any collection of labels; a `Regression` the columns of its fields.
+    sequence, a `BernoulliSet` any collection of labels; a `Regression` the columns of its fields;
+    a `Repeated` its observations, a `SemiSupervised` pairs of a value and its label, or None.
     Labels are those that the template declares; others are refused, unless it declares
     `jm.data.OTHER`, which then stands for them.
 
@@ -249,6 +253,31 @@ def _encode_sequence(density: MarkovChain | Sequence, values: Any, where: Where)
         return out
 
     return SequenceEvent(jax.tree.map(pad, encoded), lengths)  # pyright: ignore[reportArgumentType]
+
+
+@_events.encode.register(Repeated)
+def _encode_repeated(density: Repeated, values: Any, where: Where) -> PyTree:
+    _check_each(values, values, density.times, where, f"a list of {density.times} observations")
+    rows = np.repeat(np.arange(len(values)), density.times)
+    flat = _encode(density.item, list(chain.from_iterable(values)), where.inner("items", rows))
+    return jax.tree.map(lambda a: a.reshape(len(values), density.times, *a.shape[1:]), flat)
+
+
+@_events.encode.register(SemiSupervised)
+def _encode_labelled(density: SemiSupervised, values: Any, where: Where) -> LabelledEvent:
+    """Pairs of a value and its label, 0 to k - 1, or None where nothing is known of it."""
+    _check_each(values, values, 2, where, "a pair of a value and its label, or None")
+    value = _encode(density.mixture, [value for value, _ in values], where.inner("value"))
+    labels, size = [label for _, label in values], density.mixture.num_components
+    known = present_values(labels)
+    codes = _codes(
+        Categorical.template(size),
+        list(compress(labels, known)),
+        where.inner("label", np.flatnonzero(known)),
+    )
+    evidence = np.ones((len(labels), size))
+    evidence[known] = np.eye(size)[codes]
+    return LabelledEvent(value, evidence)  # pyright: ignore[reportArgumentType]
 
 
 @_events.encode.register(BernoulliSet)

@@ -111,6 +111,8 @@ def encode_numbers(domain: Domain, values: Any, where: Where) -> np.ndarray:
 
 def _check_digits(domain: Domain, array: np.ndarray, where: Where) -> None:
     """Refuse what 32 bits don't hold, and tell of digits that they lose."""
+    if not len(array):
+        return
     if domain.whole:
         rows = np.abs(array.reshape(len(array), -1)).max(1, initial=0)
         bad = np.flatnonzero(rows >= 2.0**31)

@@ -29,6 +29,7 @@ from ..em.run import Solution
 from ..em.solution import Fit, Restarts
 from ..em.solve import FixedPoint
 from ..em.state import History
+from ..families._support import Domain
 
 VERSION = 1
 _DESCRIPTION = "description"
@@ -43,7 +44,7 @@ def _known(classes: Sequence[type]) -> dict[str, type]:
         name = classes.__name__
         raise TypeError(f"classes is a list, such as classes=[{name}]; it was the class {name}.")
     house = [c for module in (families, combinators, regression) for c in vars(module).values()]
-    house += [Hole, Constrained, Fit, Solution, FixedPoint, History, Restarts]
+    house += [Domain, Hole, Constrained, Fit, Solution, FixedPoint, History, Restarts]
     kinds = [c for c in house if isinstance(c, type) and issubclass(c, tuple | eqx.Module)]
     return {c.__name__: c for c in [*kinds, *_events.CLASSES, *classes]}
 

@@ -5,7 +5,14 @@ from jaxtyping import PyTree
 
 from .._density import is_density
 from .._hooks import SaysDomain
-from ..combinators import Composite, HiddenMarkov, HierarchicalMixture, JointMixture, Sequence
+from ..combinators import (
+    Composite,
+    Conditional,
+    HiddenMarkov,
+    HierarchicalMixture,
+    JointMixture,
+    Sequence,
+)
 from ..combinators._conditioning import plain
 from ..combinators.tied import Tied
 from ..families import Categorical
@@ -27,6 +34,9 @@ def structure(model: PyTree) -> PyTree:
     model = plain(model)
     if isinstance(model, JointMixture):
         return Composite((model.first, model.second))
+    if isinstance(model, Conditional):
+        outcome = Categorical.template(model.laws.stack_shape[-1])
+        return Composite((outcome if model.given is None else model.given, model.laws))
     if isinstance(model, HierarchicalMixture | HiddenMarkov):
         item = model.topics if isinstance(model, HierarchicalMixture) else model.emissions
         return Sequence(item, max_length=model.max_length)

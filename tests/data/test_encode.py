@@ -71,6 +71,26 @@ def test_refusals_name_row_field_value_and_expectation(changes, words):
         jm.encode(record(), [row(), row(**changes)])
 
 
+NORMALS = jax.vmap(jm.Normal)(jnp.zeros(2), jnp.ones(2))
+MIXTURE = jm.MixtureSameFamily(jnp.array([0.4, 0.6]), NORMALS)
+
+
+@pytest.mark.parametrize(
+    ("model", "rows"),
+    [
+        (jm.SemiSupervised(MIXTURE), [(1.5, 0), (2.5, None), (0.5, 1)]),
+        (jm.Conditional(NORMALS, jm.Categorical.template(labels="uv")), [("u", 1.5), ("v", 2.5)]),
+        (jm.Conditional(NORMALS), [(0, 1.5), (1, 2.5)]),
+        (jm.Repeated(jm.Optional(jm.Poisson(1.0)), 2), [(1, None), (2, 3)]),
+        (jm.Optional(jm.Composite((jm.Normal(0, 1), jm.Poisson(2.0)))), [None, None]),
+    ],
+)
+def test_combinators_have_rows_of_their_own(model, rows):
+    events = jm.encode(model, rows)
+    assert jm.decode(model, events) == rows
+    assert np.isfinite(jax.vmap(model.log_prob)(events)).all()
+
+
 def test_refusals_of_rows():
     pair = jm.Composite((jm.Normal.template(), jm.Poisson.template()))
     with pytest.raises(ValueError, match=r"Row 1: .* a tuple of 2 fields"):
@@ -145,6 +165,8 @@ def test_partition_keeps_every_row_once():
 def test_save_and_load(tmp_path):
     model = jm.tie(jm.mixture_of(record(), 2), lambda m: [m.components.parts["height"]])
     model = jm.Composite((jm.frozen(model), jm.StudentT(3.0, 0.0, 1.0, fixed_df=True)))
+    experts = jm.ProductOfExperts([jm.Normal(0, 1), jm.Truncated(jm.Normal(0, 1), 0, 2)])
+    model = jm.Composite((model, experts, jm.Censored(jm.Exponential(1.0))))
     path = tmp_path / "model.npz"
     jm.save(path, model)
     loaded = jm.load(path)
