@@ -30,11 +30,13 @@ class Pass(NamedTuple):
     - `sums`: its weight, statistics and gradient.
     - `used`: for each leaf, its densities that have data to be refitted to.
     - `spare`: harmless statistics, for those that have none.
+    - `prior`: under which it was made.
     """
 
     sums: tuple[Array, list[Any], list[Array]]
     used: list[Array]
     spare: list[Any]
+    prior: Prior
 
 
 def pass_of(model, data, weights, prior, expected: Expected) -> Pass:
@@ -45,7 +47,7 @@ def pass_of(model, data, weights, prior, expected: Expected) -> Pass:
         for leaf, total in zip(leaves, _totals(leaves, expected.stats, prior), strict=True)
     ]
     spare = _spare(model, used, data, weights, expected.weight)
-    return Pass((expected.weight, expected.stats, expected.gradient), used, spare)
+    return Pass((expected.weight, expected.stats, expected.gradient), used, spare, prior)
 
 
 def _totals(leaves, stats, prior: Prior) -> list[Any]:
@@ -66,16 +68,17 @@ def _(primals, tangents):
     _, *given, directions = primals
     is_none = lambda t: t is None
     still = jax.tree.map(is_none, tangents[1:4], is_leaf=is_none)
+    work = num_rows(given[1]) * width(given[0]) * max(16, directions)
+    brief = is_brief(*given[:2]) and work <= BRIEF
     # A derivative keeps several times the arrays of a pass, and all directions go through a chunk
     # at once: it holds the fewer rows.
-    chunk_size = max(64, chunk_rows(given[0], given[1], None) // max(8, 2 * directions))
+    parts = 1 if brief and directions == 1 else max(8, 2 * directions)
+    chunk_size = max(32 if brief else 64, chunk_rows(*given[:2], None) // parts)
     fixed, varied = eqx.partition(tuple(given), still)
     along = eqx.filter(tangents[1:4], True)
 
     def again(varied):
         model, data, weights = eqx.combine(varied, fixed)
-        work = num_rows(data) * width(model) * max(16, directions)
-        brief = is_brief(model, data) and work <= BRIEF
         found = expect(model, data, weights, chunk_size=chunk_size, cut=True, residual=brief)
         return found.weight, found.stats, found.gradient
 

@@ -10,7 +10,7 @@ from jax.scipy.sparse.linalg import gmres
 from jaxtyping import Array, PyTree
 
 from .._arguments import named, takes
-from .._compile import Quick
+from .._compile import FAIR, Quick
 from .._platform import with_precision
 from .._results import RESULTS
 from .._sharding import on_automatic_axes
@@ -54,10 +54,15 @@ class Problem(NamedTuple):
     prior: Prior | None
     floor: Any
 
-    def rows(self) -> tuple[PyTree, Array | None, Prior]:
-        """Data, weights and the prior, where none was given that of the floor."""
+    def rows(self, known: Prior | None = None) -> tuple[PyTree, Array | None, Prior]:
+        """Data, weights and the prior, where none was given that of the floor.
+
+        `known` is its value: its derivatives are taken about the origins found then.
+        """
         model, data, weights, prior, floor = self
-        prior = floor_prior(model, data, weights, floor) if prior is None else prior
+        if prior is None:
+            origins = None if known is None else known.origins
+            prior = floor_prior(model, data, weights, floor, origins)
         return data, weights, prior
 
     def at(self, vector: Array) -> PyTree:
@@ -120,9 +125,9 @@ def _(primals, tangents):
     return (vector, arrival), (_carried(vector, seen, slope, problem, moved), none)
 
 
-@functools.partial(Quick, when=_is_brief)
+@functools.partial(Quick, when=_is_brief, options=FAIR)
 def _factored(problem: Problem, vector, seen: Pass) -> Slope:
-    slope = jacobian(problem.at(vector), *problem.rows(), seen)
+    slope = jacobian(problem.at(vector), problem.data, problem.weights, seen.prior, seen)
     return slope._replace(matrix=jax.scipy.linalg.lu_factor(slope.matrix))
 
 
@@ -143,7 +148,7 @@ def _carried(vector, seen: Pass, slope: Slope | None, given: Problem, moved: Pro
 
     def drift(vector, *leaves):
         problem = whole(leaves)
-        return tuple(residual(problem.at(vector), *problem.rows(), seen))  # pyright: ignore[reportCallIssue]
+        return tuple(residual(problem.at(vector), *problem.rows(seen.prior), seen))  # pyright: ignore[reportCallIssue]
 
     def push(v):
         return jax.jvp(lambda u: drift(u, *leaves), (vector,), (v,), has_aux=True)[1:]

@@ -109,24 +109,35 @@ def pooled_origin(leaf: Refittable, stats: Any, old: Any) -> Any:
     return jax.tree.map(lambda n, o: jnp.where(jnp.isfinite(n), n, o), new, old)
 
 
-def floor_stats(model: PyTree, data: PyTree, weights: Array | None) -> tuple[list, list]:
-    """`pooled_stats` of a bounded number of rows."""
+def floor_stats(
+    model: PyTree, data: PyTree, weights: Array | None, origins: list | None = None
+) -> tuple[list, list]:
+    """`pooled_stats` of a bounded number of rows; about given origins by one pass."""
     rows = num_rows(data)
     if not isinstance(rows, int) or rows > FLOOR_ROWS:
         last = jnp.asarray(rows - 1, float)
         index = jnp.round(jnp.linspace(0, last, FLOOR_ROWS)).astype(int)
         data, weights = take((data, weights), index)
+    if origins is not None:
+        return blank_stats(model, data, origins=origins, weights=weights), origins
     return pooled_stats(model, data, weights)
 
 
-def floor_prior(model: PyTree, data: PyTree, weights: Array | None, share: float | Array) -> Prior:
+def floor_prior(
+    model: PyTree,
+    data: PyTree,
+    weights: Array | None,
+    share: float | Array,
+    origins: list | None = None,
+) -> Prior:
     """The default prior: a floor of `share` of the data's own variance under every leaf.
 
     Differentiable in the data, the weights and the share; the model gives its structure only.
+    `origins` are those of the same prior, where they are known.
     """
     parts = take_apart(jax.tree.map(jax.lax.stop_gradient, model))
     leaves = [leaf.bare for leaf in parts.leaves]
-    pooled, origins = floor_stats(parts.model(leaves, parts.loose), data, weights)
+    pooled, origins = floor_stats(parts.model(leaves, parts.loose), data, weights, origins)
     return floors_prior(leaves, pooled, jax.lax.stop_gradient(origins), weights, jnp.asarray(share))
 
 
