@@ -56,10 +56,10 @@ def evaluate(parameters, static, event, key, num_draws):
         leaf = build(parameters)
         origin = leaf.origin
         each = jax.vmap(lambda x: leaf.stats(x, origin))(xs)  # pyright: ignore[reportPossiblyUnboundVariable]
-        pieces = [num_draws * i // PIECES for i in range(PIECES + 1)]
+        pieces = [num_draws * (i / PIECES) ** 2 for i in range(PIECES + 1)]  # of unequal counts
         summed = [
             jax.tree.map(lambda a, i=i, j=j: jnp.sum(a[i:j], 0), each)
-            for i, j in itertools.pairwise(pieces)
+            for i, j in itertools.pairwise(map(int, pieces))
         ]
         out["stats"] = jax.tree.map(lambda *a: jnp.stack(a), *summed)
         total = jax.tree.map(lambda a: jnp.sum(a, 0), out["stats"])
