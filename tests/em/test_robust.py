@@ -72,9 +72,9 @@ def test_collapsed_restarts_rank_below_clean_ones():
 BAD = {
     "nan": (lambda x: np.where(np.arange(60)[:, None] == 7, np.nan, x), "row 7"),
     "inf": (lambda x: np.where(np.arange(60)[:, None] == 3, np.inf, x), "row 3"),
-    "wrong dimension": (lambda x: np.c_[x, x], "dimension 2"),
+    "wrong dimension": (lambda x: np.c_[x, x], r"has shape \(2,\); shape \(4,\)"),
     "no row axis": (lambda x: np.float32(1.0), "leading axis"),
-    "flat": (lambda x: x[:, 0], "dimension 2"),
+    "flat": (lambda x: x[:, 0], r"has shape \(2,\); shape \(\)"),
     "empty": (lambda x: x[:0], "0 rows"),
     "text": (lambda x: np.array([["a", "b"]] * 5), "numeric"),
 }
