@@ -17,8 +17,22 @@ def native(value: Any) -> Any:
 
 
 def as_array(value: Any) -> Array:
-    """A JAX array of anything that NumPy reads, foreign byte orders among it."""
-    return jnp.asarray(_numbers(value))
+    """A JAX array of anything that NumPy reads, foreign byte orders among it.
+
+    Whole numbers beyond the integers that are in use come as floats, and don't wrap around.
+    """
+    value = _numbers(value)
+    whole = np.asarray(value) if isinstance(value, int | np.ndarray | np.generic) else None
+    if whole is not None and whole.dtype.kind in "iuO":
+        kind = jax.dtypes.canonicalize_dtype(int if whole.dtype.kind == "O" else whole.dtype)
+        if kind != whole.dtype and np.any(abs(whole) > np.iinfo(kind).max):
+            try:
+                value = whole.astype(float)
+            except OverflowError as error:
+                raise TypeError(
+                    "A number was expected; one beyond all floats was given."
+                ) from error
+    return jnp.asarray(value)
 
 
 def is_real(kind: Any) -> bool:

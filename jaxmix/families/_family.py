@@ -26,5 +26,6 @@ from ._support import POSITIVE as POSITIVE
 from ._support import TRIALS as TRIALS
 from ._support import UNIT as UNIT
 from ._support import Domain as Domain
+from ._support import finite as finite
 from ._support import outside as outside
 from ._support import within as within

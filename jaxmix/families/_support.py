@@ -83,6 +83,12 @@ def outside(inside: Bool[Array, "..."], x: Float[Array, "..."]) -> Float[Array, 
     return jnp.where(inside, jnp.zeros_like(x), off)
 
 
+def finite(x: Array) -> tuple[Array, Array]:
+    """A vector or a matrix, by 0 where it is not finite; and 0, -inf or NaN as it is."""
+    inside = jnp.isfinite(x)
+    return jnp.where(inside, x, jnp.zeros_like(x)), jnp.sum(outside(inside, x))
+
+
 def within(inside: Bool[Array, "..."], function: Callable[..., Array], *arguments: Array) -> Array:
     """A function of numbers where they are inside its domain; inf, without a gradient, elsewhere."""
     value = function(*(jnp.where(inside, a, jnp.ones_like(a)) for a in arguments))

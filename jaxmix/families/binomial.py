@@ -11,7 +11,7 @@ from ._family import sigmoid_of, stated, store
 from ._support import whole
 from ._tails import beta_sides
 from .bernoulli import Coins
-from .multinomial import OfTrials
+from .multinomial import COINS, OfTrials, in_parts
 
 
 class Binomial(Coins, OfTrials):
@@ -63,5 +63,8 @@ class Binomial(Coins, OfTrials):
         return jnp.where(last, jnp.zeros_like(x), below)
 
     def sample(self, key: Key[Array, ""]) -> Int[Array, ""]:
-        # As many coins: exact at every size, with an integer that no float has rounded.
+        if self.trials > COINS:
+            sizes = jnp.asarray(in_parts(self.trials), self.logit.dtype)
+            draws = jax.random.binomial(key, sizes, self.prob, sizes.shape)
+            return self.low + jnp.sum(draws.astype(int))
         return self.low + jnp.sum(jax.random.bernoulli(key, self.prob, (self.trials,)))

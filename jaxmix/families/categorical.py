@@ -110,7 +110,9 @@ class Categorical(Shares, OfOutcomes):
         inside = (index >= 0) & (index < self.size) & (index.astype(x.dtype) == x)
         index = jnp.where(inside, index, self.size)
         table = jnp.pad(self.log_probs, (0, 1), constant_values=-jnp.inf)
-        return table.at[index].get(mode="promise_in_bounds")
+        value = table.at[index].get(mode="promise_in_bounds")
+        real = jnp.issubdtype(x.dtype, jnp.inexact)
+        return jnp.where(jnp.isnan(x), x.astype(value.dtype), value) if real else value
 
     def sample(self, key: Key[Array, ""]) -> Int[Array, ""]:
         return jax.random.categorical(key, self.logits)

@@ -8,7 +8,6 @@ import numpy as np
 from jax.scipy.special import log_ndtr, ndtr
 from jaxtyping import Array, Float, Key, Scalar
 
-from .._density import one_event
 from .._numerics import tree_vdot
 from .._refittable import Moments
 from ._between import NormalBetween
@@ -64,12 +63,11 @@ class CensoredNormal(NormalBetween):
         return self.loc + first, second - first * first
 
     def log_prob(self, x) -> Scalar:
-        x = one_event(x, (), self)
+        x, base = self.on_support(x)
         value = Normal(self.loc, log_scale=self.log_scale).log_prob(x)
-        for side, end, z in self._tails():
+        for _, end, z in self._tails():
             value = jnp.where(x == end, log_ndtr(-z), value)
-            value = jnp.where(side * (x - end) > 0, -jnp.inf, value)
-        return value
+        return value + base
 
     def cdf(self, x) -> Scalar:
         below = ndtr((x - self.loc) * jnp.exp(-self.log_scale))
@@ -81,7 +79,7 @@ class CensoredNormal(NormalBetween):
 
     def stats(self, x, origin=None) -> Moments:
         shift = self.loc - origin
-        x = one_event(x, (), self)
+        x, _ = self.on_support(x)
         first = x - self.loc
         second = first * first
         for side, end, z in self._tails():

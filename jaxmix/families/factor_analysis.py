@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ._factors import HIGHEST, product
-from ._family import LOG_2_PI, Moments, Refittable, exp_of, made, one_event, store
+from ._family import LOG_2_PI, Moments, Refittable, exp_of, finite, made, one_event, store
 from ._low_rank import exact_rest, orthonormal
 from ._moments import at_floor, diagonal_matrix, mean_and_scatter, shifted
 
@@ -61,7 +61,7 @@ class _LowRank(Refittable):
 
     def _completed(self, x):
         """Residual in units of the noise; mean and covariance of the factors; log-density."""
-        x, log_scale = one_event(x, (self.dim,), self), self._scales()
+        (x, base), log_scale = finite(one_event(x, (self.dim,), self)), self._scales()
         loadings = self.loadings * jnp.exp(-log_scale)[:, None]
         across, root, half_log_det = orthonormal(loadings)
         covariance = product(root, root.T)
@@ -77,7 +77,7 @@ class _LowRank(Refittable):
         # Beyond this the residual is rounding, magnified.
         lost = jnp.max(jnp.abs(loadings)) > 1 / float(jnp.finfo(head.dtype).eps)
         head = jnp.where(lost, jnp.full_like(head, jnp.nan), head)
-        return at, covariance, -0.5 * square - head
+        return at, covariance, base - 0.5 * square - head
 
     def log_prob(self, x):
         return self._completed(x)[2]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from . import _factors as of
-from ._family import LOG_2_PI, ExponentialFamily, Moments, made, one_event, store
+from ._family import LOG_2_PI, ExponentialFamily, Moments, finite, made, one_event, store
 from ._moments import OfMoments, mean_and_scatter
 from .multivariate_normal import MultivariateNormal
 
@@ -53,10 +53,11 @@ class MatrixNormal(ExponentialFamily, OfMoments):
         return made(MultivariateNormal, mean=_flat(self.mean), factor=factor)
 
     def log_prob(self, x):
-        r = one_event(x, self.mean.shape[-2:], self) - self.mean
+        x, base = finite(one_event(x, self.mean.shape[-2:], self))
+        r = x - self.mean
         (n, p), factors = r.shape, (self.row_factor, self.column_factor)
         z, (rows, columns) = of.whitened(r, *factors), map(of.log_det_of, factors)
-        return p * rows + n * columns - 0.5 * (n * p * LOG_2_PI + jnp.sum(z * z))
+        return base + p * rows + n * columns - 0.5 * (n * p * LOG_2_PI + jnp.sum(z * z))
 
     def sample(self, key):
         z = jax.random.normal(key, self.mean.shape, self.mean.dtype)

@@ -6,12 +6,20 @@ from typing import Any, Self
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, Key, Scalar
 
 from .._log_sums import logsumexp
 from ._family import Domain, ExponentialFamily, one_event, outside, stated, store
 from ._special import deviance, log_factorial_gap
 from .categorical import Counts, Shares, even
+
+COINS, PART = 4096, 2**23  # trials that are drawn one by one; as many as a float32 counts
+
+
+def in_parts(trials: int) -> np.ndarray:
+    """So many trials as parts that can be counted in float32."""
+    return np.array([*[PART] * (trials // PART), trials % PART], float)
 
 
 class OfTrials(ExponentialFamily):
@@ -87,6 +95,10 @@ class Multinomial(Shares, OfTrials):
         return jnp.where(inside, value, jnp.zeros_like(value)), outside(inside, jnp.sum(value))
 
     def sample(self, key: Key[Array, ""]) -> Int[Array, " k"]:
+        if self.trials > COINS:
+            sizes, probs = jnp.asarray(in_parts(self.trials), self.logits.dtype), self.probs
+            draw = lambda key, size: jax.random.multinomial(key, size, probs).astype(int)
+            return jnp.sum(jax.vmap(draw)(jax.random.split(key, len(sizes)), sizes), 0)
         outcomes = jax.random.categorical(key, self.logits, shape=(self.trials,))
         return jnp.sum(outcomes[:, None] == jnp.arange(self.size)[None], axis=0)
 

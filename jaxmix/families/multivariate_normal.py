@@ -20,7 +20,7 @@ from ._factors import (
     precision_of,
     whitener,
 )
-from ._family import LOG_2_PI, Moments, ProductForm, one_event, stated, store
+from ._family import LOG_2_PI, Moments, ProductForm, finite, one_event, stated, store
 from ._moments import OfMoments, floor_with_rounding, mean_and_scatter
 from ._pairs import matrix_of_pairs, products_of_pairs, weights_of_pairs
 from ._seen import SeenFull
@@ -59,10 +59,10 @@ class _FullCovariance(ProductForm, OfMoments, SeenFull):
     _log_det = property(lambda self: log_det_of(self._factors))
 
     def log_prob(self, x: Float[Array, " d"]) -> Scalar:
-        x = one_event(x, (self.dim,), self)
+        x, base = finite(one_event(x, (self.dim,), self))
         r = x - self.mean
         z = jnp.dot(r, whitener(self.factor), precision=product_precision(r))
-        return self._log_det - jnp.sum(0.5 * z * z) - 0.5 * self.dim * LOG_2_PI
+        return base + (self._log_det - jnp.sum(0.5 * z * z) - 0.5 * self.dim * LOG_2_PI)
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, " d"]:
         z = jax.random.normal(key, self.mean.shape, self.mean.dtype)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
 from ._directions import Direction, Directions, above
-from ._family import one_event, store
+from ._family import finite, one_event, store
 
 
 class VonMises(Direction):
@@ -37,11 +37,12 @@ class VonMises(Direction):
         store(self, loc=loc, **forms)
 
     def log_prob(self, x: Float[Array, ""]) -> Scalar:
-        x = one_event(x, (), self)
-        return self._head() - 2 * self.concentration * jnp.sin(0.5 * (x - self.loc)) ** 2
+        x, base = finite(one_event(x, (), self))
+        bend = 2 * jnp.sin(0.5 * (x - self.loc)) ** 2
+        return base + self._head() - self.concentration * bend
 
     def stats(self, x, origin=None) -> Directions:
-        angle = one_event(x, (), self) - origin
+        angle = finite(one_event(x, (), self))[0] - origin
         return Directions(jnp.ones_like(angle), jnp.sin(angle), 2 * jnp.sin(0.5 * angle) ** 2)
 
     def natural(self, origin=None) -> Directions:

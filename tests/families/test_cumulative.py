@@ -93,3 +93,44 @@ def test_the_logarithm_reaches_the_tails_of_a_student_and_a_slope_its_centre():
     slope = jax.grad(lambda x: jm.StudentT(3.0, 0.0, 1.0).cdf(x))
     np.testing.assert_allclose(slope(0.0), st.t(3).pdf(0), rtol=1e-5)
     np.testing.assert_allclose(jax.grad(jm.Laplace(1.0, 2.0).log_cdf)(1.0), 0.5, rtol=1e-5)
+
+
+LARGE = [  # in float32, where a library's incomplete gamma and beta functions lose up to a tenth
+    (jm.Gamma(1e6, 1e3), st.gamma(1e6, scale=1e-3), 999.0),
+    (jm.Gamma(1e-3, 1.0), st.gamma(1e-3), 1e-30),
+    (jm.Poisson(1e6), st.poisson(1e6), 10**6),
+    (jm.Beta(0.5, 1e5), st.beta(0.5, 1e5), 1e-10),
+    (jm.Beta(1e5, 30.0), st.beta(1e5, 30), 0.999),
+    (jm.NegativeBinomial(1e4, 0.999), st.nbinom(1e4, 0.999), 5),
+    (jm.Binomial(10**4, 0.3), st.binom(10**4, 0.3), 2900),
+    (jm.InverseGaussian(1.0, 100.0), st.invgauss(0.01, scale=100), 0.2),
+    (jm.Exponential(1e-15), st.expon(scale=1e15), 1e-30),
+]
+
+
+def test_large_parameters_and_far_tails_in_float32():
+    events = [jnp.asarray(x, jnp.result_type(x)) for _, _, x in LARGE]
+    found = jax.jit(lambda ds, xs: [d.log_cdf(x) for d, x in zip(ds, xs, strict=True)])(
+        [d for d, _, _ in LARGE], events
+    )
+    for got, (density, law, x) in zip(found, LARGE, strict=True):
+        at = float(np.float32(x)) if isinstance(x, float) else x
+        np.testing.assert_allclose(got, law.logcdf(at), rtol=1e-3, err_msg=type(density).__name__)
+
+
+def test_every_parameter_has_a_slope(x64):
+    levels = {
+        "beta": (lambda a, b: jm.Beta(a, b).cdf(0.6), lambda a, b: st.beta(a, b).cdf(0.6)),
+        "t": (lambda a, b: jm.StudentT(a, 0.0, b).cdf(1.7), lambda a, b: st.t(a, 0, b).cdf(1.7)),
+        "nb": (
+            lambda a, b: jm.NegativeBinomial(a, b / 4).cdf(3),
+            lambda a, b: st.nbinom(a, b / 4).cdf(3),
+        ),
+    }
+    found = jax.jit(lambda: {k: jax.grad(f, (0, 1))(2.5, 1.5) for k, (f, _) in levels.items()})()
+    for name, (_, law) in levels.items():
+        steps = [
+            (law(2.5 + h, 1.5 + g) - law(2.5 - h, 1.5 - g)) / 2e-5
+            for h, g in ((1e-5, 0.0), (0.0, 1e-5))
+        ]
+        np.testing.assert_allclose(found[name], steps, rtol=1e-6, err_msg=name)

@@ -307,3 +307,44 @@ def test_a_rate_of_zero_has_the_slope_of_what_is_left():
     assert float(value(0.0, 1.0)) == pytest.approx(-1, abs=1e-5)
     assert float(down) == pytest.approx(0, abs=1e-5)
     assert float(up) == 0  # of a probability on its boundary none is taken
+
+
+def test_what_is_infinite_is_impossible_and_has_no_slope():
+    inf = jnp.inf
+    cases = [
+        (jm.MultivariateNormal(jnp.zeros(2), jnp.array([[1.0, 0.9], [0.9, 1.0]])), [inf, -inf]),
+        (jm.FactorAnalysis(jnp.zeros(2), jnp.ones((2, 1)), jnp.ones(2)), [inf, inf]),
+        (jm.MatrixNormal(jnp.zeros((1, 2)), jnp.eye(1), jnp.eye(2)), [[-inf, inf]]),
+        (jm.VonMises(0.0, 1.0), inf),
+        (jm.CensoredNormal(0.0, 1.0, low=-1.0, high=1.0), inf),
+    ]
+    events = [jnp.asarray(x) for _, x in cases]
+    both = jax.jit(
+        lambda ds, xs: [
+            jax.value_and_grad(lambda d, x=x: d.log_prob(x))(d) for d, x in zip(ds, xs, strict=True)
+        ]
+    )([d for d, _ in cases], events)
+    for value, slope in both:
+        assert value == -inf
+        assert all(bool(jnp.isfinite(a).all()) for a in jax.tree.leaves(slope))
+    assert bool(jnp.isnan(jm.Categorical(jnp.ones(2)).log_prob(jnp.nan)))
+
+
+def test_whole_numbers_that_no_integer_in_use_holds():
+    right = st.poisson(3e9).logpmf(3_000_000_000)
+    for count in (3_000_000_000, np.int64(3_000_000_000), np.array(3_000_000_000)):
+        np.testing.assert_allclose(jm.Poisson(3e9).log_prob(count), right, rtol=1e-4)
+    with pytest.raises(TypeError, match="beyond all floats"):
+        jm.Normal(0.0, 1.0).log_prob(10**400)
+
+
+def test_a_billion_trials_are_drawn():
+    keys = jax.random.split(jax.random.key(0), 100)
+    wins = np.asarray(jax.jit(jax.vmap(jm.Binomial(10**9, 0.5).sample))(keys), float)
+    z = (wins - 5e8) / np.sqrt(2.5e8)
+    assert abs(z.mean()) < 0.4 and 0.7 < z.std() < 1.3
+
+
+def test_a_narrow_student_has_slopes():
+    slopes = jax.jit(jax.grad(lambda d: d.log_prob(1e-3)))(jm.StudentT(5.0, 0.0, 1e-10))
+    np.testing.assert_allclose(slopes.log_scale, 5.0, rtol=1e-5)  # log p falls as 5 log scale
