@@ -1,6 +1,6 @@
 """What normal families of independent coordinates share: a number, own scales, or one scale."""
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key, Scalar
 
 from ._family import LOG_2_PI, Moments, ProductForm, exp_of, one_event, within
-from ._moments import OfMoments, mean_and_scatter
+from ._moments import OfMoments
 
 
 class Independent(ProductForm, OfMoments):
@@ -66,11 +66,6 @@ class Independent(ProductForm, OfMoments):
         second = jnp.broadcast_to(self._each(natural.second), first.shape)
         value = lambda p, first: 0.5 * (first * first / p - jnp.log(p) + LOG_2_PI)
         return self._sum(within(second < 0, value, -2 * second, first))
-
-    def from_stats(self, stats: Moments, origin=None) -> Self:
-        _, shift, variance = mean_and_scatter(stats)
-        variance = variance / self._size if self._has_one_scale else variance
-        return self._replace(mean=origin + shift, log_scale=0.5 * jnp.log(variance))
 
     def product_natural(self, origin):
         natural = self.natural(origin)

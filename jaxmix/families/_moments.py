@@ -1,6 +1,6 @@
 """What families with residual statistics do with them."""
 
-from typing import Any
+from typing import Any, Self
 
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -61,6 +61,13 @@ class OfMoments(Refittable):
         else:
             more = _as(stats.second, (2 * stats.first + count * shift) * shift)
         return Moments(stats.count, stats.first + count * shift, stats.second + more)
+
+    def from_stats(self, stats: Moments, origin: Any = None) -> Self:
+        _, shift, variance = mean_and_scatter(stats)
+        if variance.ndim < shift.ndim:
+            variance = variance / shift.shape[-1]
+        place: Any = {self.about: origin + shift}
+        return self._replace(**place, log_scale=0.5 * jnp.log(variance))
 
     def on_boundary(self, floor: Moments):
         scaled: Any = self  # a family of scales; the others have rules of their own

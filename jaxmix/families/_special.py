@@ -51,6 +51,11 @@ def log_factorial_gap(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.where(none, jnp.zeros_like(x), stirling(safe) - jnp.log(safe))
 
 
+def log_factorial(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The value log x! for x > 0, to its own digits near 0, where log Gamma(1 + x) has none."""
+    return x * (jnp.log(x) - 1) - log_factorial_gap(x)
+
+
 @jax.custom_jvp
 def deviance(x: Float[Array, "..."], log_m: Float[Array, "..."]) -> Float[Array, "..."]:
     """x log(x / m) + m - x for x, m >= 0, m given by its logarithm: not below 0, no digits lost.

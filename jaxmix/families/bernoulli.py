@@ -8,8 +8,8 @@ from jaxtyping import Array, Bool, Float, Key, Scalar
 
 from .._log_sums import logsumexp
 from .._numerics import log_of
-from ._family import ExponentialFamily, one_event, sigmoid_of, stated, store
-from ._support import TRUTH
+from ._family import ExponentialFamily, one_event, outside, sigmoid_of, stated, store
+from ._support import TRUTH, chosen
 from .categorical import Counts, even
 
 
@@ -33,7 +33,40 @@ class Coins(ExponentialFamily):
         return even(stats, share, self.trials)
 
 
-class Bernoulli(Coins):
+class Flips(Coins):
+    """Families of truth values, one or a vector of them, with logits of the same shape."""
+
+    _logits = property(lambda self: getattr(self, next(iter(self.ranks))))
+    _event_shape = property(lambda self: self._logits.shape[len(self.stack_shape) :])
+
+    def _hot(self, x):
+        value = one_event(x, self._event_shape, self).astype(self._logits.dtype)
+        return jnp.stack([value == 0, value == 1], -1).astype(value.dtype), value
+
+    def log_base(self, x) -> Scalar:
+        _, value = self._hot(x)
+        return jnp.sum(outside((value == 0) | (value == 1), value))
+
+    def log_prob(self, x) -> Scalar:
+        return chosen(self.natural().outcomes, self._hot(x)[0]) + self.log_base(x)
+
+    def sample(self, key: Key[Array, ""]) -> Bool[Array, "..."]:
+        return jax.random.bernoulli(key, jax.nn.sigmoid(self._logits))
+
+    def stats(self, x, origin=None) -> Counts:
+        hot, _ = self._hot(x)
+        return Counts(jnp.ones((), hot.dtype), hot)
+
+    def pair(self, t: Counts, x, origin=None) -> Scalar:
+        # A dot, so that over data and a stack it is a product of matrices.
+        return t.count + jnp.vdot(t.outcomes, self._hot(x)[0])
+
+    def log_normaliser(self, natural: Counts, origin=None) -> Scalar:
+        each = logsumexp(natural.outcomes)
+        return jnp.sum(each, -1) if self._event_shape else each
+
+
+class Bernoulli(Flips):
     """Distribution of 0 or 1: log p(x) = x log(prob) + (1 - x) log(1 - prob), in nats.
 
     Args:
@@ -56,26 +89,5 @@ class Bernoulli(Coins):
 
     variance = stated(lambda self: self.prob * jax.nn.sigmoid(-self.logit))
 
-    def _hot(self, x):
-        value = one_event(x, (), self).astype(self.logit.dtype)
-        return (value == 0, value == 1), value
-
-    def log_prob(self, x) -> Scalar:
-        (_, one), _ = self._hot(x)
-        # Chosen, and no product with a logarithm of zero, which would be NaN; of many events each
-        # logarithm is taken once.
-        log = jax.nn.log_sigmoid
-        return jnp.where(one, log(self.logit), log(-self.logit)) + self.log_base(x)
-
     def cdf(self, x) -> Scalar:
         return jnp.where(x < 1, jax.nn.sigmoid(-self.logit), jnp.ones_like(x))
-
-    def sample(self, key: Key[Array, ""]) -> Bool[Array, ""]:
-        return jax.random.bernoulli(key, self.prob, ())
-
-    def stats(self, x, origin=None) -> Counts:
-        hot, value = self._hot(x)
-        return Counts(jnp.ones_like(value), jnp.stack(hot).astype(value.dtype))
-
-    def log_normaliser(self, natural: Counts, origin=None) -> Scalar:
-        return logsumexp(natural.outcomes)

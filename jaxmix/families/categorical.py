@@ -28,6 +28,13 @@ def labels_of(density: Any, labels: Sequence[Hashable] | None) -> tuple[Hashable
     return None if labels is None else tuple(labels)
 
 
+def size_of(kind: type, size: int | None, labels: Sequence[Hashable] | None) -> int:
+    """How many outcomes a template has, or a sentence."""
+    if labels is None and size is None:
+        raise ValueError(f"{kind.__name__}.template takes `labels`, or their number.")
+    return len(labels) if labels is not None else size  # pyright: ignore[reportReturnType]
+
+
 def even(stats: Counts, share: Any, trials: int = 1) -> Counts:
     """Pseudo-counts: a share of an event whose trials fall on all outcomes alike."""
     each = jnp.full_like(stats.outcomes, trials / stats.outcomes.shape[-1])
@@ -90,9 +97,7 @@ class Categorical(Shares, OfOutcomes):
     @classmethod
     def template(cls, size: int | None = None, *, labels: Sequence[Hashable] | None = None) -> Self:
         """A placeholder for a fit, by its labels or its number of outcomes."""
-        size = size if labels is None else len(labels)
-        if size is None:
-            raise ValueError("Categorical.template takes `labels`, or the number of outcomes.")
+        size = size_of(cls, size, labels)
         return cls(np.full(size, 1 / size), labels=labels)
 
     def outcome_log_probs(self, size: int) -> Float[Array, " k"]:

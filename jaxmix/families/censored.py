@@ -1,7 +1,5 @@
 """The normal density of a number of which only its being beyond an end is recorded."""
 
-from typing import Self
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +10,6 @@ from .._numerics import tree_vdot
 from .._refittable import Moments
 from ._between import NormalBetween
 from ._entrances import stated
-from ._moments import mean_and_scatter
 from ._special import LOG_2_PI
 from .normal import Normal
 
@@ -37,7 +34,7 @@ class CensoredNormal(NormalBetween):
         Array(-0.6931, dtype=float32)
     """
 
-    origin = property(lambda self: self.loc)
+    about = "loc"
     bare = property(lambda self: self._replace(log_scale=self.log_scale - 30))
 
     def _tails(self):
@@ -90,10 +87,6 @@ class CensoredNormal(NormalBetween):
             second = jnp.where(hit, jnp.exp(2 * self.log_scale) * (1 + z * hazard), second)
         second = second + 2 * first * shift + shift * shift
         return Moments(jnp.ones_like(first), first + shift, second)
-
-    def from_stats(self, stats: Moments, origin=None) -> Self:
-        _, shift, variance = mean_and_scatter(stats)
-        return self._replace(loc=origin + shift, log_scale=0.5 * jnp.log(variance))
 
     def expected_log_prob(self, stats: Moments, origin=None) -> Scalar:
         normal = Normal(self.loc, log_scale=self.log_scale)
