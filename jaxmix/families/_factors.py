@@ -80,12 +80,14 @@ def log_det_of(factor: Float[Array, "*stack d d"]) -> Float[Array, "*stack"]:
     return jnp.sum(jnp.diagonal(factor, axis1=-2, axis2=-1), -1)
 
 
-def forms_of(matrix: str, lower: str, field: str = "factor") -> dict[str, tuple[str, Callable]]:
+def forms_of(matrix: str, field: str = "factor") -> dict[str, tuple[str, Callable]]:
     """The forms of a covariance that a factor stores: the matrix, and its lower factor."""
-    return {matrix: (field, precision_factor), lower: (field, factor_of_scale)}
+    return {matrix: (field, precision_factor), f"{matrix}_tril": (field, factor_of_scale)}
 
 
-COVARIANCE = forms_of("covariance", "scale_tril") | {
+COVARIANCE = {
+    "covariance": ("factor", precision_factor),
+    "scale_tril": ("factor", factor_of_scale),
     "precision": ("factor", factor_of_precision),
     "factor": ("factor", jnp.triu),
 }

@@ -4,11 +4,12 @@ from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.special import betaln
 from jaxtyping import Array, Float
 
 from ._family import UNIT, exp_of, made, stated, store
 from ._powers import ByPowers, Powers, best_shape, log_if_held
-from ._special import log_factorial, log_hazard, log_rest
+from ._special import log_gamma_bend, log_hazard, log_rest
 
 
 class Kumaraswamy(ByPowers):
@@ -30,19 +31,16 @@ class Kumaraswamy(ByPowers):
     log_a: Float[Array, "*stack"]
     log_b: Float[Array, "*stack"]
     a, b = exp_of("log_a"), exp_of("log_b")
-    mean = stated(lambda self: jnp.exp(self._log_moment(1)))
-    variance = stated(
-        lambda self: self.mean**2 * jnp.expm1(self._log_moment(2) - 2 * self._log_moment(1))
-    )
+    mean = stated(lambda self: self.b * jnp.exp(betaln(1 + 1 / self.a, self.b)))
+    variance = stated(lambda self: self.mean**2 * jnp.expm1(self._bend(0) - self._bend(self.b)))
 
     def __init__(self, a=None, b=None, *, log_a=None, log_b=None):
         store(self, a=a, log_a=log_a, b=b, log_b=log_b)
 
     origin = property(lambda self: -self.log_b / self.a)  # where b x^a is 1, as a logarithm
 
-    def _log_moment(self, n):
-        order = n / self.a
-        return log_factorial(order) + log_factorial(self.b) - log_factorial(order + self.b)
+    def _bend(self, b):
+        return log_gamma_bend(jnp.ones_like(self.a) + b, 1 / self.a)
 
     def _logs(self, x):
         """log x and log(1 - x^a), safe off the support, and 0, -inf or NaN by it."""

@@ -32,9 +32,7 @@ class MatrixNormal(ExponentialFamily, OfMoments):
     mean: Float[Array, "*stack n p"]
     row_factor: Float[Array, "*stack n n"]
     column_factor: Float[Array, "*stack p p"]
-    forms = of.forms_of("rows", "rows_tril", "row_factor") | of.forms_of(
-        "columns", "columns_tril", "column_factor"
-    )
+    forms = of.forms_of("rows", "row_factor") | of.forms_of("columns", "column_factor")
     rows = property(lambda self: of.covariance_of(self.row_factor))
     columns = property(lambda self: of.covariance_of(self.column_factor))
 
@@ -54,9 +52,8 @@ class MatrixNormal(ExponentialFamily, OfMoments):
 
     def log_prob(self, x):
         x, base = finite(one_event(x, self.mean.shape[-2:], self))
-        r = x - self.mean
-        (n, p), factors = r.shape, (self.row_factor, self.column_factor)
-        z, (rows, columns) = of.whitened(r, *factors), map(of.log_det_of, factors)
+        (n, p), factors = x.shape, (self.row_factor, self.column_factor)
+        z, (rows, columns) = of.whitened(x - self.mean, *factors), map(of.log_det_of, factors)
         return base + p * rows + n * columns - 0.5 * (n * p * LOG_2_PI + jnp.sum(z * z))
 
     def sample(self, key):

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from ._family import POSITIVE, Domain, exp_of, made, stated, store
 from ._powers import ByPowers, Powers, best_shape, log_if_held
-from ._special import log_factorial, log_one_less_exp
+from ._special import log_gamma_bend, log_one_less_exp
 
 
 class Weibull(ByPowers):
@@ -39,14 +39,9 @@ class Weibull(ByPowers):
     def __init__(self, shape=None, scale=None, *, log_shape=None, log_scale=None):
         store(self, shape=shape, log_shape=log_shape, scale=scale, log_scale=log_scale)
 
-    mean = stated(lambda self: self.scale * jnp.exp(self._log_moment(1)))
-    variance = stated(
-        lambda self: self.mean**2 * jnp.expm1(self._log_moment(2) - 2 * self._log_moment(1))
-    )
-
-    def _log_moment(self, n):
-        """In units of the scale."""
-        return log_factorial(n / self.shape)
+    mean = stated(lambda self: self.scale * jnp.exp(jax.lax.lgamma(1 + 1 / self.shape)))
+    _bend = property(lambda self: log_gamma_bend(jnp.ones_like(self.shape), 1 / self.shape))
+    variance = stated(lambda self: self.mean**2 * jnp.expm1(self._bend))
 
     @property
     def bare(self) -> Self:

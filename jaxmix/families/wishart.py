@@ -36,7 +36,7 @@ class Wishart(ExponentialFamily):
     triangular, width_in = ("factor",), "log_det"
     log_excess: Float[Array, "*stack"]
     factor: Float[Array, "*stack d d"]
-    forms = of.forms_of("scale", "scale_tril") | {"df": ("log_excess", lambda df: df)}
+    forms = of.forms_of("scale") | {"df": ("log_excess", lambda df: df)}
     dim = property(lambda self: self.factor.shape[-1])
     df = property(lambda self: self.dim - 1 + jnp.exp(self.log_excess))
     mean = property(lambda self: of.covariance_of(self.factor))

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 import scipy.stats as st
 
 import jaxmix as jm
@@ -348,3 +349,9 @@ def test_a_billion_trials_are_drawn():
 def test_a_narrow_student_has_slopes():
     slopes = jax.jit(jax.grad(lambda d: d.log_prob(1e-3)))(jm.StudentT(5.0, 0.0, 1e-10))
     np.testing.assert_allclose(slopes.log_scale, 5.0, rtol=1e-5)  # log p falls as 5 log scale
+
+
+def test_variances_of_steep_densities_keep_their_digits():
+    found = [jm.Weibull(1e3, 2.0).variance, jm.Kumaraswamy(1e3, 2.0).variance]
+    steep = 2 * scipy.special.beta(1 + 2e-3, 2) - (2 * scipy.special.beta(1 + 1e-3, 2)) ** 2
+    np.testing.assert_allclose(found, [st.weibull_min(1e3, scale=2).var(), steep], rtol=1e-4)
