@@ -29,7 +29,7 @@ def described(
     """A field under each component of a mixture over records."""
     components = model.marginal(field).components
     if not isinstance(components, tuple):
-        components = [pick(components, k) for k in range(model.num_components)]
+        components = [pick(components, np.asarray(k)) for k in range(model.num_components)]
     each = zip(components, sizes or repeat(None), tails or repeat(3.0), strict=False)
     return [words(component, size, tail) for component, size, tail in each]
 

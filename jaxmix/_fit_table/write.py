@@ -65,7 +65,8 @@ def write(
         with fonts_for(_texts(frame, fields)) as said:
             save(folder, drawn)
     files = {"model.npz", *(file.name for file in folder.iterdir())}
-    report(folder, _report(read, fields, proposed, found, told, posterior, files, said, joint))
+    blocks = _report(read, fields, proposed, found, model, told, posterior, files, said, joint)
+    report(folder, blocks)
 
 
 def _texts(frame: Any, fields: list[str]) -> set[str]:
@@ -138,9 +139,9 @@ def _dependence(told: Summary) -> list[str]:
     ]
 
 
-def _components(read: Any, found: Found, told: Summary, posterior: np.ndarray) -> str:
+def _components(read: Any, model: Any, told: Summary, posterior: np.ndarray) -> str:
     """A row a column, a column a component: what it is there, and what it tells."""
-    model, which = found.best.model, posterior.argmax(1)
+    which = posterior.argmax(1)
     counted = "rows" if read.long is None else "drawn"
     # The information of the rows about a component's own parameters, all others known.
     sizes = np.sum(posterior**2, 0) * read.rows / len(posterior)
@@ -151,11 +152,11 @@ def _components(read: Any, found: Found, told: Summary, posterior: np.ndarray) -
         present = sizes * float(read.frame[name].notna().mean())
         fields = described(model, name, present.tolist(), told.tails.get(name))
         rows.append([name, *fields, f"{nats:.3f}"])
-    names = (f"component {k}" for k in range(found.chosen))
+    names = (f"component {k}" for k in range(model.num_components))
     return markdown(["", *names, "tells (nats)"], [[*rows[0], ""], *rows[1:]])
 
 
-def _report(read, fields, proposed, found, told, posterior, files, said, joint) -> list[str]:
+def _report(read, fields, proposed, found, model, told, posterior, files, said, joint) -> list[str]:
     row = lambda place: place if read.long is None else read.long.numbers[place]
     columns = [[c.column, c.family, c.missing, c.reason] for c in proposed.choices]
     columns += [[c.column, "left out", c.missing, c.reason] for c in proposed.ignored]
@@ -166,7 +167,7 @@ def _report(read, fields, proposed, found, told, posterior, files, said, joint) 
         read.notes[-1] if read.long is not None else "",
         f"{read.rows} rows, {len(read.frame.columns)} columns, of which {len(fields)} are modelled.",
         "## The components",
-        _components(read, found, told, posterior),
+        _components(read, model, told, posterior),
         "± is one standard error, all else known; where groups overlap, "
         "`jm.em.standard_errors` gives the whole of it.",
         "Columns are sorted by what they tell, each alone, of a row's component: their mutual "

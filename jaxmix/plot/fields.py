@@ -4,7 +4,6 @@ import collections.abc
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
@@ -125,7 +124,7 @@ def _panel(ax, marginal, event, posterior, palette):
         return
     held = posterior[there]
     seen = jax.tree.map(lambda a: np.asarray(a)[there], event)
-    there_are = lambda x: jnp.ones(jax.tree.leaves(x)[0].shape[:1], bool)
+    there_are = lambda x: np.ones(jax.tree.leaves(x)[0].shape[:1], bool)
     wrap = lambda x: OptionalEvent(x, there_are(x)) if optional else x
     under = lambda x: np.exp(each(marginal, "joint_log_probs", wrap(x)))
     _events.draw(structure(part), ax, seen, held, palette, under)
@@ -197,7 +196,7 @@ def _numbers(ax, seen, under, palette, step=None):
         if np.ptp(values) <= MAX_BARS:
             grid = np.arange(values[0], values[-1] + 1)
             ax.bar(values, counts / len(seen), width=0.9, **DATA)
-            _curves(ax, grid, under(jnp.asarray(grid, seen.dtype)), palette, marker="o", ms=2.5)
+            _curves(ax, grid, under(np.asarray(grid, seen.dtype)), palette, marker="o", ms=2.5)
             ax.set_ylabel("probability")
             return
     low, high = np.quantile(seen, [0.002, 0.998])
@@ -210,7 +209,7 @@ def _numbers(ax, seen, under, palette, step=None):
     share = heights / len(seen) / np.diff(edges)
     ax.bar(edges[:-1], share, np.diff(edges), align="edge", **DATA)
     grid = np.unique(np.rint(np.linspace(low, high, 300))) if whole else np.linspace(low, high, 300)
-    _curves(ax, grid, under(jnp.asarray(grid, seen.dtype)), palette)
+    _curves(ax, grid, under(np.asarray(grid, seen.dtype)), palette)
     ax.set_ylabel("density")
     if len(inside) < len(seen):
         ax.set_xlabel(f"{len(seen) - len(inside)} beyond the axis")
