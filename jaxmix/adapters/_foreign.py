@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree, Scalar
 
 from .._density import LogDensity
+from ..families._entrances import of_field
 
 
 class Bijection(NamedTuple):
@@ -87,6 +88,16 @@ class Recipe(eqx.Module):
         made.update(jax.tree.map(jax.lax.stop_gradient, self.held))
         return self.kind(**made)
 
+    def log_prob(self, x: PyTree) -> Scalar:
+        return self.library.log_prob(self.build(), x)
+
+    def sample(self, key: Key[Array, ""]) -> PyTree:
+        return self.library.sample(self.build(), key)
+
+    @property
+    def reparametrised(self) -> bool:
+        return self.library.reparametrised(self.build())
+
     def _bijection(self, name: str, value: Array) -> Bijection:
         found = self.library.bijection(self.kind, name, value)
         assert found is not None
@@ -130,11 +141,6 @@ def _is_container(value: Any) -> bool:
     return bool(leaves) and leaves[0] is not value and all(map(eqx.is_array_like, leaves))
 
 
-def leading_axes(arrays: list[Array], core_ranks: tuple[int, ...]) -> tuple[int, ...]:
-    """What a stack's arrays have in front of those of one density."""
-    return tuple(arrays[0].shape[: arrays[0].ndim - core_ranks[0]]) if arrays else ()
-
-
 def named_arguments(
     distribution: Any, skip: tuple[str, ...], forms: dict[str, tuple[str, ...]]
 ) -> dict[str, Any]:
@@ -168,19 +174,11 @@ class Foreign(LogDensity):
     valid. `distribution` is the library's own object for the present values.
     """
 
-    recipe: Recipe
+    recipe: Any
     core_ranks: tuple[int, ...] = eqx.field(static=True)
 
-    def __init__(self, distribution: Any, library: type[Library]):
-        if not isinstance(distribution, library.base):
-            raise ValueError(f"{library.entry}; a {type(distribution).__name__} was given.")
-        batch = tuple(distribution.batch_shape)
-        if batch:
-            raise ValueError(
-                f"One event at a time: this {type(distribution).__name__} has batch shape {batch}. "
-                "Make one density and jax.vmap over its parameters, or take the batch into the event."
-            )
-        self.recipe = taken_apart(distribution, library)
+    def __init__(self, recipe: Any):
+        self.recipe = recipe
         self.core_ranks = tuple(a.ndim for a in self._arrays())
 
     def _arrays(self) -> list[Array]:
@@ -188,15 +186,13 @@ class Foreign(LogDensity):
 
     @property
     def stack_shape(self) -> tuple[int, ...]:
-        return leading_axes(self._arrays(), self.core_ranks)
+        """What a stack's arrays have in front of those of one density."""
+        arrays = self._arrays()
+        return tuple(arrays[0].shape[: arrays[0].ndim - self.core_ranks[0]]) if arrays else ()
 
-    @property
-    def distribution(self) -> Any:
-        return self.recipe.build()
-
-    @property
-    def reparametrised(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.recipe.library.reparametrised(self.distribution)
+    distribution = property(lambda self: self.recipe.build())
+    reparametrised = of_field("recipe", "reparametrised")
+    log_prob, sample = of_field("recipe", "log_prob"), of_field("recipe", "sample")
 
     @property
     def mean(self) -> Array:
@@ -204,8 +200,15 @@ class Foreign(LogDensity):
         mean: Any = found() if callable(found) else found
         return mean
 
-    def log_prob(self, x: PyTree) -> Scalar:
-        return self.recipe.library.log_prob(self.distribution, x)
 
-    def sample(self, key: Key[Array, ""]) -> PyTree:
-        return self.recipe.library.sample(self.distribution, key)
+def foreign(distribution: Any, library: type[Library]) -> Foreign:
+    """A distribution of this library, without batch axes, as a density."""
+    if not isinstance(distribution, library.base):
+        raise ValueError(f"{library.entry}; a {type(distribution).__name__} was given.")
+    batch = tuple(distribution.batch_shape)
+    if batch:
+        raise ValueError(
+            f"One event at a time: this {type(distribution).__name__} has batch shape {batch}. "
+            "Make one density and jax.vmap over its parameters, or take the batch into the event."
+        )
+    return Foreign(taken_apart(distribution, library))

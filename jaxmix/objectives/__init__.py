@@ -34,7 +34,6 @@ Example:
 from .._lazy import directory as _directory
 from ._combine import Blocks as Blocks
 from ._combine import Combined as Combined
-from ._combine import Halves as Halves
 from ._combine import Prefixes as Prefixes
 from ._combine import combine as combine
 from ._compare import Comparison as Comparison
@@ -67,6 +66,7 @@ from ._terms import DeltaCorrection as DeltaCorrection
 from ._terms import LeaveOut as LeaveOut
 from ._terms import Posterior as Posterior
 from ._terms import Tempered as Tempered
+from ._tree import Halves as Halves
 from ._tree import Tree as Tree
 
 __dir__ = _directory(globals())

@@ -139,6 +139,13 @@ def log_cosh(u):
     )
 
 
+def shared_out(weights: float | Array, places: Array) -> Array:
+    """A weight for each place: those given, or one number in equal parts."""
+    if isinstance(weights, jax.Array):
+        return weights
+    return jnp.full_like(places, weights / places.shape[0])
+
+
 class Blocks(NamedTuple):
     """Weighted sum of the log-mean-exps of consecutive blocks of `size` log-weights.
 
@@ -148,19 +155,12 @@ class Blocks(NamedTuple):
     size: int
     weights: float | Array = 1.0
 
-    def _weights(self, dtype, count=None):
-        if isinstance(self.weights, jax.Array):
-            return self.weights
-        return jnp.full(count, self.weights / count, dtype)  # pyright: ignore[reportOperatorIssue]
-
     def mass(self, dtype):
-        if isinstance(self.weights, jax.Array):
-            return jnp.sum(self.weights)
-        return jnp.asarray(self.weights, dtype)
+        return jnp.sum(jnp.asarray(self.weights, dtype))
 
     def parts(self, log_w):
         means, share = log_mean_blocks(log_w, self.size)
-        a = self._weights(log_w.dtype, means.shape[0])
+        a = shared_out(self.weights, means)
         value = jnp.sum(select(a, means))
         model = a[:, None] * share
         return Combined(value, model.ravel(), (model * share).ravel(), jnp.abs(value))
@@ -168,7 +168,7 @@ class Blocks(NamedTuple):
     def signals(self, log_w, mean):
         """What the sum loses where each log-weight in turn becomes `mean`: O(K) in all."""
         blocks = log_w.reshape(-1, self.size)
-        a = self._weights(log_w.dtype, blocks.shape[0])[:, None]
+        a = shared_out(self.weights, blocks[:, 0])[:, None]
         return (a * replaced(blocks, mean.reshape(-1, self.size))).ravel()
 
 
@@ -188,38 +188,6 @@ def leave_one_out(log_w):
     before = jax.lax.cumlogsumexp(log_w, axis)[..., :-1]
     after = jax.lax.cumlogsumexp(log_w, axis, reverse=True)[..., 1:]
     return jnp.logaddexp(jnp.concatenate([pad, before], -1), jnp.concatenate([after, pad], -1))
-
-
-class Halves(NamedTuple):
-    """Multilevel differences: l(O and E) - (l(O) + l(E)) / 2 over consecutive pairs of blocks.
-
-    Equal to log cosh((l(O) - l(E)) / 2), in which nothing cancels; three log-mean-exps lose it
-    in float32 from 2^10 draws on. `size` is that of one half; weights as for `Blocks`, a pair.
-    """
-
-    size: int
-    weights: float | Array = 1.0
-
-    def mass(self, dtype):
-        return jnp.zeros((), dtype)
-
-    def parts(self, log_w):
-        if log_w.shape[0] % (2 * max(self.size, 1)):
-            raise ValueError(
-                f"Halves of {self.size} come in pairs; there are {log_w.shape[0]} draws."
-            )
-        means, share = log_mean_blocks(log_w, self.size)
-        odd, even = means[::2], means[1::2]
-        a = Blocks._weights(self, log_w.dtype, odd.shape[0])  # pyright: ignore[reportArgumentType]
-        idle = (a == 0) | (odd == even)  # equal where both are -inf
-        gap = jnp.where(idle, 0 * a, odd) - jnp.where(idle, 0 * a, even)
-        terms = a * log_cosh(gap / 2)
-        lean = jnp.tanh(gap / 2) / 2  # share of the odd half in the union, minus 1/2
-        model = jnp.stack([a * lean, -a * lean], 1).reshape(-1, 1) * share
-        squares = jnp.stack([(0.5 + lean) ** 2 - 0.5, (0.5 - lean) ** 2 - 0.5], 1) * a[:, None]
-        path = squares.reshape(-1, 1) * share**2
-        value = jnp.sum(terms)
-        return Combined(value, model.ravel(), path.ravel(), jnp.abs(value))
 
 
 class Prefixes(NamedTuple):

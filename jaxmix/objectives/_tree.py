@@ -6,16 +6,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ._combine import Combined, log_cosh, log_mean_blocks
+from ._combine import Combined, log_cosh, log_mean_blocks, shared_out
 
 
 class Tree(NamedTuple):
     """Sum over levels k of scales[k] times the mean over pairs of log cosh((l(O) - l(E)) / 2).
 
-    A half of level k has size 2^k draws. `used` counts the pairs of each level that hold draws
-    and are averaged; the rest of a padded row has log-weights of -inf and weight 0. The same
+    A half of level k has 2^k blocks of `size` draws. `used` counts the pairs of each level that hold
+    draws and are averaged; the rest of a padded row has log-weights of -inf and weight 0. The same
     numbers as one `Halves` a level, in a loop that compiles once: a pair is two blocks whose
-    indices differ in bit k.
+    indices differ in bit k. A level's scale may be one number, or one a block.
     """
 
     size: int
@@ -67,3 +67,26 @@ class Tree(NamedTuple):
         )
         model = (model[:, None] * share).ravel()
         return Combined(value, model, (path[:, None] * share**2).ravel(), largest)
+
+
+class Halves(NamedTuple):
+    """Multilevel differences: l(O and E) - (l(O) + l(E)) / 2 over consecutive pairs of blocks.
+
+    Equal to log cosh((l(O) - l(E)) / 2), in which nothing cancels; three log-mean-exps lose it
+    in float32 from 2^10 draws on. `size` is that of one half; weights as for `Blocks`, a pair.
+    """
+
+    size: int
+    weights: float | Array = 1.0
+
+    def mass(self, dtype):
+        return jnp.zeros((), dtype)
+
+    def parts(self, log_w):
+        if log_w.shape[0] % (2 * max(self.size, 1)):
+            raise ValueError(
+                f"Halves of {self.size} come in pairs; there are {log_w.shape[0]} draws."
+            )
+        firsts = log_w[:: 2 * self.size]
+        scales = firsts.shape[0] * jnp.repeat(shared_out(self.weights, firsts), 2)
+        return Tree(self.size, scales[None], jnp.array([firsts.shape[0]])).parts(log_w)

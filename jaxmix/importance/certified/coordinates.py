@@ -1,7 +1,7 @@
 """Densities of one exponential family as rows of natural parameters, in double precision."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import equinox as eqx
@@ -117,12 +117,16 @@ class Coordinates(eqx.Module):
 
     def heads(self, natural: Array) -> Array:
         """Minus the log-normaliser of one observation of each part, at natural parameters (d,)."""
-        found, start = [], 0
+        return jnp.stack(
+            [-leaf.log_normaliser(t, origin) for leaf, origin, t in self._split(natural)]
+        )
+
+    def _split(self, natural: Array) -> Iterator[tuple[Any, Any, Any]]:
+        """Each part's leaf, origin and natural parameters as a tree, of a row (d,)."""
+        start = 0
         for part, origin in zip(self.parts, self.origins, strict=True):
-            like = part.leaf.natural(origin)
-            tree, start = _lengthened(like, natural, start)
-            found.append(-part.leaf.log_normaliser(tree, origin))
-        return jnp.stack(found)
+            tree, start = _lengthened(part.leaf.natural(origin), natural, start)
+            yield part.leaf, origin, tree
 
     def log_normaliser(self, natural: Array) -> Array:
         """Of one density's natural parameters (d,), all observations together."""
@@ -131,13 +135,11 @@ class Coordinates(eqx.Module):
 
     def densities(self, natural: Array) -> PyTree:
         """The member of natural parameters (d,), by its expected statistics."""
-        start, leaves = 0, []
-        for part, origin in zip(self.parts, self.origins, strict=True):
-            like = part.leaf.natural(origin)
-            tree, start = _lengthened(like, natural, start)
-            total = lambda t, leaf=part.leaf, origin=origin: leaf.log_normaliser(t, origin)
+        leaves = []
+        for leaf, origin, tree in self._split(natural):
+            total = lambda t, leaf=leaf, origin=origin: leaf.log_normaliser(t, origin)
             mean = jax.grad(total)(tree)._replace(count=jnp.ones_like(tree.count))
-            leaves.append(part.leaf.from_stats(mean, origin))
+            leaves.append(leaf.from_stats(mean, origin))
         return eqx.tree_at(lambda d: [part.leaf for part in family_parts(d)], self.member, leaves)
 
 
