@@ -93,6 +93,7 @@ PRECISIONS: dict[str, Any] = {
     "bf16x3": PRESETS.BF16_BF16_F32_X3,
     "tf32": PRESETS.TF32_TF32_F32,
 }
+read_precision = optional(named(*PRECISIONS))
 # As XLA's compilers answer; on a CPU those of bfloat16 are computed in float32.
 UNKNOWN = {"cpu": ("bf16x9", "tf32x3", "tf32"), "tpu": ("bf16x9", "tf32x3", "tf32")}
 
@@ -122,7 +123,7 @@ def products_in(precision: str | None) -> AbstractContextManager:
         >>> with jm.products_in("bf16x6"):
         ...     _, stats = jm.em.expected_stats(jm.Normal(0, 1), jnp.array([1.0, 3.0]))
     """
-    optional(named(*PRECISIONS))(precision, "precision")
+    read_precision(precision, "precision")
     if precision in UNKNOWN.get(platform(), ()):
         raise ValueError(
             f'precision="{precision}" is not known to a {platform().upper()}: "bf16x6" and "bf16x3" '

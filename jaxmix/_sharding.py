@@ -155,7 +155,8 @@ def on_automatic_axes(
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         arrays = [leaf for leaf in leaves_of((args, kwargs)) if isinstance(leaf, jax.Array)]
         around = jax.sharding.get_abstract_mesh()
-        if names := frozenset().union(*(varies_on(jax.typeof(a)) for a in arrays)):
+        inside = arrays if around.manual_axes else []
+        if names := frozenset().union(*(varies_on(jax.typeof(a)) for a in inside)):
             if not checked:
                 raise ValueError(
                     f"Inside jax.shard_map {function.__name__} works on each device's own rows with "

@@ -185,7 +185,7 @@ class _Rounds(NamedTuple):
     def begin(self, key: Any, template: PyTree, size: int) -> tuple[State, Prior]:
         """The states of all restarts of one model, on the host, and the prior."""
         options, starts, many = self.options, None, self.options.num_restarts
-        widest, floor = self.widest, np.asarray(self.options.floor, float_of(template))
+        widest, floor = self.widest, np.asarray(self.options.floor, self.padded[1].dtype)
         if options.init == "given":
             widest, many = alone(widest), 1
         else:
@@ -209,9 +209,10 @@ class _Rounds(NamedTuple):
         # Of vectors whose densities are no products of their own, a pass about one origin; but of a
         # few rows one E-step is sooner compiled than two are run.
         several = isinstance(stack, ProductForm) and stack.origin.ndim > 1
-        few = num_rows(self.padded) * lanes <= QUICK
+        rows = len(self.padded[1])
+        few = rows * lanes <= QUICK
         residual = few or not several or _owns_products(stack)
-        rules = options.rules(prior, num_rows(self.padded))._replace(residual=residual)
+        rules = options.rules(prior, rows)._replace(residual=residual)
         shapes = jax.tree.map(np.shape, (take(states, slice(WIDE)), self.padded))
         kind = (jax.tree.structure(shapes), *jax.tree.leaves(shapes))
         effort = _efforts.setdefault(kind, Effort())
