@@ -11,7 +11,7 @@ import numpy as np
 
 from .._hooks import TellsPosterior
 from .._page import door
-from ..combinators import OptionalEvent
+from ..combinators import Composite, OptionalEvent
 from ..data import Imputed, load
 from ..data import imputed as data_imputed
 from ..data.encode import encoded
@@ -46,8 +46,12 @@ def apply(model_path: Path, path: Path, folder: Path, asked: Asked = NOTHING) ->
         # One that was fitted in 32 bits is as good with numbers that have more.
         wide = lambda a: a.astype(jnp.float64) if eqx.is_inexact_array(a) else a
         model = jax.tree.map(wide, model)
-        if not isinstance(model, TellsPosterior):
-            raise ValueError(f"{model_path.name} is a {type(model).__name__}, and no mixture.")
+        record, kind = structure(model), type(model).__name__
+        if not isinstance(model, TellsPosterior) or not isinstance(record, Composite):
+            raise ValueError(
+                f"{model_path.name} is a {kind} over events of {type(record).__name__}, and no "
+                "mixture of records (jm.Composite), of which `apply` tells; `jm.load` reads it."
+            )
         noted = model_path.with_name("reading.json")
         given = json.loads(noted.read_text(encoding="utf-8")) if noted.is_file() else {}
         readings = {
@@ -56,7 +60,7 @@ def apply(model_path: Path, path: Path, folder: Path, asked: Asked = NOTHING) ->
         }
         asked = asked._replace(date_parts=given.get("date parts", False))
         read = read_table(path, asked, readings)
-        names = [name for name, _ in structure(model).items()]
+        names = [name for name, _ in record.items()]
         blocks = [block for block in given.get("blocks", []) if together(block) in names]
         place = Place(folder, asked.force)
         tails, total, level, flagged = Tails(model), 0, 0.0, 0

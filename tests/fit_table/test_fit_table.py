@@ -642,6 +642,15 @@ def test_what_a_model_says_of_a_table_in_pieces_is_what_it_says_of_the_whole(
     assert capsys.readouterr().out.count("50 rows, mean log-density") == 2
 
 
+def test_a_model_of_no_records_is_refused_by_a_sentence(tmp_path):
+    (tmp_path / "t.csv").write_text("a,y\n1,2\n")
+    law = jm.Regression(jm.LinearRegression.template(1), response="y", given=["a"])
+    for part, words in (law, "events of Regression"), (jm.Normal(0, 1), "events of Normal"):
+        jm.save(tmp_path / "m.npz", jm.mixture_of(part, 2))
+        with pytest.raises(ValueError, match=words):
+            apply(tmp_path / "m.npz", tmp_path / "t.csv", tmp_path / "out")
+
+
 def test_groups_that_come_back_overlap():
     one = np.array([0, 0, 0, 1, 1, 1])
     assert _jaccard(one, 1 - one, 2).tolist() == [1, 1]
