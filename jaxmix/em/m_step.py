@@ -15,7 +15,7 @@ from .._sharding import on_automatic_axes
 from .._stack import of_arrays, stack_axes
 from .expected import Expected, log_likelihood
 from .parts import is_part, take_apart
-from .priors.prior import Prior, expected_under, without_means
+from .priors.prior import Prior, about_own_origins, expected_under
 
 
 class GradientState(NamedTuple):
@@ -140,7 +140,7 @@ def refit_all(
 ) -> tuple[list[Any], Array, Array, Array]:
     """Every leaf refitted, what the step gains, and how many densities were emptied, collapsed."""
     none = [None] * len(leaves)
-    pseudo = none if prior is None else without_means(leaves, prior)
+    pseudo = none if prior is None else about_own_origins(leaves, prior, at_mean=False)
     still = none if prior is None or prior.at_mean is None else prior.at_mean
     new_leaves, gains = [], []
     emptied = collapsed = jnp.zeros((), int)

@@ -159,7 +159,7 @@ def floors_prior(leaves, pooled, origins, weights: Array | None, share: Array) -
 
 
 def about_own_origins(leaves: list[Refittable], prior: Prior, at_mean: bool = True) -> list[Any]:
-    """The prior's pseudo-statistics about each leaf's own origin, events at the mean among them."""
+    """The prior's pseudo-statistics about each leaf's own origin, events `at_mean` among them."""
 
     def of(leaf, stats, old, many):
         about = leaf.recentre(_in_dtype_of(leaf, stats), old, leaf.origin)
@@ -167,11 +167,6 @@ def about_own_origins(leaves: list[Refittable], prior: Prior, at_mean: bool = Tr
 
     still = prior.at_mean if at_mean and prior.at_mean else [None] * len(leaves)
     return list(map(of, leaves, prior.stats, prior.origins, still))
-
-
-def without_means(leaves: list[Refittable], prior: Prior) -> list[Any]:
-    """The same, the pseudo-events that sit at the mean left out."""
-    return about_own_origins(leaves, prior, at_mean=False)
 
 
 def _in_dtype_of(leaf: Refittable, stats: Any) -> Any:

@@ -50,15 +50,10 @@ def batches_of(source: Any) -> Iterator[PyTree]:
                 f"Batch {number} is built differently from the first: {structure}, not {first}."
             )
         for name, size, shape in zip(paths, sizes, shapes, strict=True):
-            if size[1:] != shape:
+            if size != (sizes[0][0], *shape):
                 raise ValueError(
-                    f"Batch {number}, {name}: a row has shape {size[1:]}, where the first batch "
-                    f"has {shape}."
-                )
-            if size[0] != sizes[0][0]:
-                raise ValueError(
-                    f"Batch {number}, {name}: there are {size[0]} rows, where {paths[0]} has "
-                    f"{sizes[0][0]}."
+                    f"Batch {number}, {name}: a row has shape {size[1:]}, and there are {size[0]}; it "
+                    f"is {shape} in the first batch, and {paths[0]} has {sizes[0][0]} rows."
                 )
         if sizes[0][0]:
             yield batch

@@ -22,9 +22,9 @@ from ..checks import checked_data, of_dtype
 from ..drive import Progress, drive
 from ..entry import ASSIGNMENT, FLOOR
 from ..expected import expect
-from ..m_step import refit
+from ..m_step import refit_all
 from ..parts import recentred, take_apart
-from ..priors.prior import DEFAULT_FLOOR, Prior, about_own_origins, check_prior, floor_prior
+from ..priors.prior import DEFAULT_FLOOR, Prior, check_prior, floor_prior
 from ..search.restarts import SEARCH_ROWS
 from .batches import Pieces, ahead, sampled
 
@@ -72,8 +72,7 @@ class Online(eqx.Module):
 def _refitted(parts, stats, prior, rows):
     """A model from statistics a datum, taken `rows` times, and the prior's."""
     totals = jax.tree.map(lambda a: a * rows, stats)
-    each = zip(parts.leaves, totals, about_own_origins(parts.leaves, prior), strict=True)
-    return parts.model([refit(leaf, s, rows, extra)[0] for leaf, s, extra in each], parts.loose)
+    return parts.model(refit_all(parts.leaves, totals, rows, prior)[0], parts.loose)
 
 
 @eqx.filter_jit

@@ -59,7 +59,7 @@ class Bootstrap(NamedTuple):
         return jnp.nanquantile(self.values(function), tails, axis=0)
 
 
-@takes(num=whole(1), max_steps=whole(1))
+@takes(num=whole(1), max_steps=whole(1, traced=True))
 @functools.partial(on_automatic_axes, checked=False)
 def bootstrap(
     key: Key[Array, ""],

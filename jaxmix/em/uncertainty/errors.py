@@ -17,7 +17,7 @@ from ..._compile import Quick
 from ..._hooks import Labelled
 from ..._results import RESULTS
 from ..._sharding import everywhere, on_automatic_axes
-from ..._trees import difference, float_of
+from ..._trees import difference, float_of, num_rows
 from ...combinators._columns import Fold
 from ..chunks import brief, is_brief
 from ..entry import enter
@@ -48,20 +48,22 @@ def _of_record(found: Record, fold: Fold, model: PyTree) -> Record:
 @brief
 def _errors(model, data, weights, prior, kind):
     at = chart(model, data, weights, prior)
-    root, result = inverse_root(
-        at, louis_information(at) if kind == "louis" else observed_information(at)
-    )
-    if kind == "sandwich":
+    information = louis_information if kind == "louis" else observed_information
+    root, result = inverse_root(at, information(at))
+    if kind in ("sandwich", "influence"):
         each = scores(at)
-        each = each if weights is None else each * weights[:, None]
-        # I^-1 (sum_n s_n s_n') I^-1 through its own root: the columns I^-1 s_n, summed in squares.
-        root = jnp.dot(root, jnp.linalg.qr(jnp.dot(each, root, precision="highest"), "r").T)
+        if kind == "sandwich" and weights is not None:
+            each = each * weights[:, None]
+        moved = jnp.dot(each, root, precision="highest")
+        # The columns I^-1 s_n; I^-1 (sum_n s_n s_n') I^-1 is theirs, summed in squares.
+        root = jnp.dot(root, (moved if kind == "influence" else jnp.linalg.qr(moved, "r")).T)
+    if kind == "sandwich":
         # Scores at the rows' own estimate are too small: of few rows, or series, it shows.
-        rows = len(each) if weights is None else jnp.sum(weights > 0)
+        rows = num_rows(data) if weights is None else jnp.sum(weights > 0)
         rows, free = jnp.asarray(rows, root.dtype), jnp.sum(at.live).astype(root.dtype)
         root = root * jnp.sqrt(rows / (rows - free))
         result = RESULTS.where(rows > free, result, RESULTS.singular_information)
-    return Record(model, at.pushed(root), result, at.held)
+    return Record(model, at.pushed(root), result, at.held, kind != "influence")
 
 
 @takes(kind=named("observed", "louis", "sandwich"))
@@ -134,15 +136,7 @@ def influence(
         [-0.250, 0.250, -0.250, 0.250]
     """
     fold, given = _entered(model, data, weights, prior)
-    return _of_record(_influence(*given), fold, model)
-
-
-@brief
-def _influence(model, data, weights, prior):
-    at = chart(model, data, weights, prior)
-    root, result = inverse_root(at, observed_information(at))
-    moves = jnp.dot(root, jnp.dot(scores(at), root, precision="highest").T)
-    return Record(model, at.pushed(moves), result, at.held, summed_=False)
+    return _of_record(_errors(*given, "influence"), fold, model)
 
 
 class Interval(NamedTuple):
@@ -153,7 +147,7 @@ class Interval(NamedTuple):
     result: RESULTS
 
 
-@takes(function=given_function, level=real(0, 1), max_steps=whole(1))
+@takes(function=given_function, level=real(0, 1), max_steps=whole(1, traced=True))
 @on_automatic_axes
 def profile(
     model: PyTree,

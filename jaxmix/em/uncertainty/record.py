@@ -96,12 +96,11 @@ class Record(eqx.Module):
         if self.held_ is None:
             return []
         vector, build = parameters(self.model_)
-        marks = self.held_.astype(vector.dtype)
-        marked = jax.tree_util.tree_flatten_with_path(build(marks))[0]
+        marked = build(jnp.where(self.held_, jnp.nan, jnp.zeros_like(vector)))
         names = []
-        for (path, one), other in zip(marked, jax.tree.leaves(build(0 * marks)), strict=True):
-            if eqx.is_inexact_array(one):
-                where = np.argwhere(np.asarray(one) != np.asarray(other))
+        for path, array in jax.tree_util.tree_flatten_with_path(marked)[0]:
+            if eqx.is_inexact_array(array):
+                where = np.argwhere(np.isnan(array))
                 name = jax.tree_util.keystr(path)
                 names += [name + "".join(f"[{i}]" for i in index) for index in where]
         return names
