@@ -202,9 +202,11 @@ def expected_under(leaf: Refittable, stats: Any, origin: Any = None) -> Array:
 
 def check_prior(prior: Any, leaves: list[Refittable]) -> None:
     """Refuse what is no prior of a model with these leaves."""
-    shapes = lambda tree: jax.tree.map(jnp.shape, tree)
-    wanted = [shapes(leaf.zero_stats()) for leaf in leaves]
-    if prior is None or (isinstance(prior, Prior) and shapes(prior.stats) == wanted):
+    if prior is None:
+        return
+    shapes = lambda stats: jax.tree.map(lambda a: getattr(a, "shape", ()), stats)
+    wanted = [shapes(jax.eval_shape(leaf.zero_stats)) for leaf in leaves]
+    if isinstance(prior, Prior) and shapes(prior.stats) == wanted:
         return
     raise ValueError(
         f"The prior, a {type(prior).__name__}, is none of this model's: give what "
