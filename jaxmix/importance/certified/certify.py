@@ -230,12 +230,9 @@ def _assembled(region, columns, weighted, largest, hits, draws, delta, method, l
         flat = np.exp(gaps) * limit[region.corners].max(1)
         uppers.append(np.minimum(region.inside(limit), flat))
     upper = np.minimum(np.stack(uppers), 1.0)
-    top, cells, vertices = np.argmax(upper, 1), region.cell_shape, region.vertex_shape
-    index = np.stack(np.unravel_index(top, cells), 1) if cells else top[:, None][:, :0]
+    cells, vertices = region.cell_shape, region.vertex_shape
     shaped = lambda flat, shape: unflatten(flat, hits.like, 0, shape)
     return Certificate(
-        supremum=shaped(upper.max(1), ()),
-        where=shaped(index, index.shape[1:]),
         upper=shaped(upper, cells),
         vertex_upper=shaped(limits_, vertices),
         value=shaped(values, vertices),

@@ -21,11 +21,8 @@ def largest_log_weights(
     by Jensen's inequality, and its largest value over the box is known. The least is searched for
     by Newton's method on the convex primal, min over T of log(q / p_t); every pi gives a bound.
     """
-    out = np.empty(len(targets))
-    for start in range(0, len(targets), 512):
-        part = targets[start : start + 512]
-        out[start : start + 512] = _bounds(part, proposals, log_shares, low, high)
-    return out
+    parts = np.array_split(targets, -(-len(targets) // 512))
+    return np.concatenate([_bounds(p, proposals, log_shares, low, high) for p in parts])
 
 
 def _bounds(targets, proposals, log_shares, low, high):

@@ -43,21 +43,14 @@ def refine(
             inverse = 1 / bets[index][corners]
             finer = region.part(rows, sub_cells)
             most = np.exp(finer.gaps().max())
-            ends = inverse.min() / most, inverse.max() * np.exp(gaps[cell])
-            limit = _limits(sample, count, rows, ends, level)
-            bound = finer.inside(limit).max()
+            ends = np.array([inverse.min() / most, inverse.max() * np.exp(gaps[cell])])
+            own = not_above(np.repeat(1 / ends, len(rows)), sample.dtype).astype(np.float64)
+            both = sample.at(np.concatenate([rows, rows])).limits(count, own, level)
+            bound = finer.inside(both.reshape(2, -1).max(0)).max()
             fresh[index, cell] = min(fresh[index, cell], bound)
     split = np.cumsum([u.size // gaps.size for u in uppers])[:-1]
     new = [part.reshape(u.shape) for part, u in zip(np.split(fresh, split), uppers, strict=True)]
-    whole = [u.reshape(*u.shape[: u.ndim - len(region.cell_shape)], -1) for u in new]
-    top = [np.argmax(u, -1) for u in whole]
-    where = [np.stack(np.unravel_index(t, region.cell_shape), -1) for t in top]
-    return dataclasses.replace(
-        certificate,
-        upper=structure.unflatten(new),
-        supremum=structure.unflatten([u.max(-1) for u in whole]),
-        where=structure.unflatten(where),
-    )
+    return dataclasses.replace(certificate, upper=structure.unflatten(new))
 
 
 def _subdivision(axes: int, splits: int) -> tuple[np.ndarray, np.ndarray]:
@@ -67,10 +60,3 @@ def _subdivision(axes: int, splits: int) -> tuple[np.ndarray, np.ndarray]:
     ends = np.stack(np.meshgrid(*[[0, 1]] * axes, indexing="ij"), -1).reshape(-1, axes)
     shares = np.where(ends[None] == 1, points[:, None], 1 - points[:, None]).prod(2)
     return shares, grid_cells((splits + 1,) * axes)[1]
-
-
-def _limits(sample: Weighted, count: int, rows, ends, level) -> np.ndarray:
-    """The larger of the limits for the two ends of 1 / bet."""
-    bets = not_above(np.repeat(1 / np.array(ends), len(rows)), sample.dtype).astype(np.float64)
-    again = sample.at(np.concatenate([rows, rows]))
-    return again.limits(count, bets, level).reshape(2, -1).max(0)

@@ -32,8 +32,6 @@ class Certificate(eqx.Module):
         simultaneous: whether all of `upper` hold at once.
     """
 
-    supremum: PyTree
-    where: PyTree
     upper: PyTree
     vertex_upper: PyTree
     value: PyTree
@@ -45,6 +43,25 @@ class Certificate(eqx.Module):
     method: str = eqx.field(static=True)
     simultaneous: bool = eqx.field(static=True)
     again: Any = eqx.field(static=True, repr=False)  # what `refined` needs of the draws
+
+    @property
+    def supremum(self) -> PyTree:
+        """Upper bound of the largest E f over the region, at most 1, structured as f's value."""
+        return jax.tree.map(lambda cells: cells.max(-1), self._cells)
+
+    @property
+    def where(self) -> PyTree:
+        """Index of the cell with the largest bound, structured as f's value."""
+        ends = self.gap.shape
+        place = lambda top: (
+            np.stack(np.unravel_index(top, ends), -1) if ends else top[..., None][..., :0]
+        )
+        return jax.tree.map(lambda cells: place(np.argmax(cells, -1)), self._cells)
+
+    @property
+    def _cells(self) -> PyTree:
+        """The cells' bounds, along one last axis."""
+        return jax.tree.map(lambda u: u.reshape(*u.shape[: u.ndim - self.gap.ndim], -1), self.upper)
 
     def refined(self, cells: int = 8, splits: int = 2) -> "Certificate":
         """The same supremum with the cells that decide it cut finer, by the same draws.

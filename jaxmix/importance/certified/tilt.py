@@ -97,35 +97,26 @@ def _exponents(centre: Any, at: Any):
 
 
 def _corner_rule(coordinates: Coordinates, steps: np.ndarray) -> bool:
+    """Whether the exponent is known to be largest at a corner."""
     moving = np.abs(steps).max(0) > 0
     if moving.sum() <= 1:
         return True
-    known = [isinstance(part.leaf, NORMALS) for part in coordinates.parts]
-    sizes = [len(_columns(p.leaf)) for p in coordinates.parts]
-    own = np.split(moving, np.cumsum(sizes)[:-1])
-    if all(known) and not any(
-        m[i]
-        for p, m in zip(coordinates.parts, own, strict=True)
-        for i in _columns(p.leaf)
-        if _columns(p.leaf)[i]
-    ):
+    # Of each column of natural parameters its part, and whether it is a normal's, and a variance.
+    columns = [
+        (k, isinstance(part.leaf, NORMALS), j > 0)
+        for k, part in enumerate(coordinates.parts)
+        for j, own in enumerate(shortened(part.leaf.natural(part.leaf.origin)))
+        for _ in range(own.size)
+    ]
+    part, normal, variance = map(np.array, zip(*columns, strict=True))
+    if normal.all() and not variance[moving].any():
         return True
-    if any(m.sum() > 1 for m in own):
-        return False
     lines = [sorted(set(column)) for column in steps[:, moving].T]
-    if any(len(line) != 2 or line[0] > 0 or line[1] < 0 for line in lines):
+    if np.bincount(part[moving]).max() > 1 or any(
+        len(line) != 2 or line[0] > 0 or line[1] < 0 for line in lines
+    ):
         return False
-    corners = set(itertools.product(*lines))
-    return {tuple(row) for row in steps[:, moving]} == corners
-
-
-def _columns(leaf) -> dict[int, bool]:
-    """Each column of a leaf's natural parameters, and whether it is a (co)variance's."""
-    out: dict[int, bool] = {}
-    for j, part in enumerate(shortened(leaf.natural(leaf.origin))):
-        for _ in range(int(np.prod(part.shape))):
-            out[len(out)] = j > 0
-    return out
+    return {tuple(row) for row in steps[:, moving]} == set(itertools.product(*lines))
 
 
 @in_doubles
