@@ -88,12 +88,13 @@ def expect(
 
     def scan(ways):
         look = Look(parts, ways, hard, by_rows)
-        empty = ((jnp.zeros(chunk, dtype),) * (2 if hard else 1), look.no_sums(), parts.loose)
-        empty = zero_sum(empty)
+        levels = (jnp.zeros(chunk, dtype),) * (2 if hard else 1)
+        empty = zero_sum((levels, [way.no_sums for way in ways], parts.loose))
         totals = over_chunks(look.sums, empty, data, weights, chunk, dtype, again=True, cut=cut)
         levels = list(map(compensated_sum, totals[0]))
         sums, gradient = values_of(totals[1:])
-        return levels[-1], levels[0], look.stats(sums), gradient
+        stats = [way.stats(own) for way, own in zip(ways, sums, strict=True)]
+        return levels[-1], levels[0], stats, gradient
 
     ahead = any(isinstance(leaf, ByChunk) or has_product_form(leaf) for leaf in leaves)
     events: list[Any] = [None] * len(leaves)

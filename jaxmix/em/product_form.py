@@ -41,7 +41,7 @@ class Way:
     features: Callable[[PyTree], Any] = lambda _: ()
     log_probs: Callable[[Any], Any] = lambda features: features
     sums: Callable[[Any, Any, Any], Any] = lambda tilt_slope, _, __: tilt_slope
-    no_sums: Any = None  # None for those of the tilt
+    no_sums: Any = ()
     stats: Callable[[Any], Any] = lambda sums: sums
     far: Array | None = None
 
@@ -63,7 +63,8 @@ def about_own(leaf: Any, events: Callable | None = None) -> Way:
     Within the model; or beforehand, where its event is known and its densities are products.
     """
     if events is None or not leaf.own_products:
-        return Way(lambda t, _: Tilted(leaf, t, leaf.origin), leaf.zero_stats())
+        zeros = leaf.zero_stats()
+        return Way(lambda t, _: Tilted(leaf, t, leaf.origin), zeros, no_sums=zeros)
     return Way(
         lambda _, known: Known(leaf, known),
         features=events,
@@ -85,7 +86,8 @@ def about_one(leaf: ProductForm, events: Callable | None = None) -> Way:
     stats = lambda sums: leaf.recentre(leaf.from_features(*sums), wide, leaf.origin)
     if events is None:
         part = lambda t, _: TiltedProduct(leaf, natural, t, Held(origin))
-        return Way(part, jax.tree.map(jnp.zeros_like, natural), stats=stats, far=far)
+        zeros = jax.tree.map(jnp.zeros_like, natural)
+        return Way(part, zeros, no_sums=zeros, stats=stats, far=far)
 
     def sums(_, shares, features):
         return jnp.sum(shares, 0), products.feature_sums(leaf, features, shares)
@@ -224,11 +226,3 @@ class Look(NamedTuple):
         (_, values), (slopes, gradient, shares) = slope(tilts, self.parts.loose, known)
         each = zip(self.ways, slopes, shares, features, strict=True)
         return values, [way.sums(*rest) for way, *rest in each], gradient
-
-    def no_sums(self) -> list[Any]:
-        """What no chunk adds to the sums of each leaf."""
-        return [way.tilt if way.no_sums is None else way.no_sums for way in self.ways]
-
-    def stats(self, sums: list[Any]) -> list[Any]:
-        """Each leaf's statistics from its sums."""
-        return [way.stats(own) for way, own in zip(self.ways, sums, strict=True)]

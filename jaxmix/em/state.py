@@ -1,5 +1,6 @@
 """What a loop of EM carries from step to step, what a step adds to it, and why it stops."""
 
+import functools
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -114,9 +115,8 @@ def _unseen(model: PyTree, data: PyTree, weights: Any) -> Expected:
     )
 
 
-def _steered(model: PyTree) -> tuple[Array, Any]:
-    """The parameters that a solver steers: arrays without statistics keep a step of their own."""
-    return parameters(model, loose=False)
+# The parameters that a solver steers: arrays without statistics keep a step of their own.
+_steered = functools.partial(parameters, loose=False)
 
 
 def select(which: Array, one: PyTree, other: PyTree) -> PyTree:
