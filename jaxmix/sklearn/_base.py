@@ -1,24 +1,16 @@
-"""What the estimators share: how parameters and rows are checked, and what a mixture answers.
-
-Rows of NumPy arrays keep their precision on their way to JAX, and get a few static sizes.
-"""
+"""What the estimators share: how parameters and rows are checked, and what a mixture answers."""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 from scipy.special import logsumexp, softmax
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ..em.search.padding import bucket
-
-SMALLEST = 256
-LARGEST = 16_384  # beyond it a compilation is cheap beside the fit, and a padded copy is not
+SMALLEST = 256  # rows to which fewer are filled up, so that tables of many sizes share a program
 
 
 class MissingAllowed(BaseEstimator):
@@ -81,24 +73,6 @@ class MixtureAnswers(DensityMixin, BaseEstimator):
 def precision(dtype: Any) -> Any:
     """A context in which JAX computes in the dtype of the data: float64 for this block alone."""
     return jax.enable_x64(np.dtype(dtype) == np.float64)
-
-
-def static_size(rows: int) -> int:
-    """The size to which rows are padded, so that tables of many sizes share one compilation."""
-    return rows if rows > LARGEST else bucket(rows, SMALLEST, LARGEST)
-
-
-def padded(x: np.ndarray) -> Array:
-    """Rows up to their static size, by repeats of the last one."""
-    extra = static_size(len(x)) - len(x)
-    return jnp.asarray(np.concatenate([x, np.repeat(x[-1:], extra, axis=0)]) if extra else x)
-
-
-def padded_weights(weights: np.ndarray | None, rows: int, dtype: Any) -> Array:
-    """Case weights up to the static size, 0 on the repeats."""
-    full = np.zeros(static_size(rows), dtype)
-    full[:rows] = 1 if weights is None else weights
-    return jnp.asarray(full)
 
 
 def checked_weights(weights: Any, rows: int, dtype: Any) -> np.ndarray | None:

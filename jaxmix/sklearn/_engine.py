@@ -1,10 +1,10 @@
-"""The compiled part of the estimators: blocks of steps, and log-densities of rows."""
+"""The compiled part of the estimators: blocks of steps."""
 
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, PyTree
 
 from .._compile import Quick
 from ..em.chunks import is_brief
@@ -13,7 +13,6 @@ from ..em.m_step import refit
 from ..em.parts import take_apart
 
 BLOCK = 100
-BATCH = 4096
 
 
 class Climb(NamedTuple):
@@ -87,11 +86,3 @@ def _climb(state: Climb, data, weights, ridge, tol, max_steps) -> tuple[Climb, A
 
 
 climb = Quick(_climb, lambda state, data, *_: is_brief(state.model, data))
-
-
-def _joint_log_probs(model: PyTree, data: PyTree) -> Float[Array, "n k"]:
-    """Log weight and log-density of every row under every component, in nats."""
-    return jax.lax.map(model.joint_log_probs, data, batch_size=BATCH)
-
-
-joint_log_probs = Quick(_joint_log_probs, is_brief)

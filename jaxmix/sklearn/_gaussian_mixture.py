@@ -15,17 +15,10 @@ from .._trees import in_numpy
 from .._warn import warn
 from ..combinators import MixtureSameFamily
 from ..em.chunks import is_brief
-from ..em.search.padding import bucket_of_components, resized
+from ..em.search.padding import bucket_of_components, padded_rows, resized, rows_under
 from . import _covariances as cov
-from ._base import (
-    MissingAllowed,
-    MixtureAnswers,
-    checked_weights,
-    padded,
-    padded_weights,
-    precision,
-)
-from ._engine import BLOCK, Climb, begin, climb, joint_log_probs
+from ._base import SMALLEST, MissingAllowed, MixtureAnswers, checked_weights, precision
+from ._engine import BLOCK, Climb, begin, climb
 from ._starts import STARTS, given_start, start_of
 
 
@@ -123,7 +116,7 @@ class GaussianMixture(MixtureAnswers, MissingAllowed):
             return bool(np.isfinite(bound)) and not int(found[0].num_collapsed), bound
 
         with precision(x.dtype):
-            data = padded(x), padded_weights(weights, len(x), x.dtype)
+            data = padded_rows(x, weights, x.dtype, SMALLEST)
             self._keep(*max(map(run, range(1 if warm else self.n_init)), key=rank))
         self._tell()
         return self
@@ -147,8 +140,10 @@ class GaussianMixture(MixtureAnswers, MissingAllowed):
         # Traced: Python numbers would be compiled in.
         ridge, tol = (jnp.asarray(value, x.dtype) for value in (self.reg_covar, self.tol))
         steps = jnp.asarray(min(self.max_iter, 2**31 - 1))
-        size = state.model.mixing.size
-        state = state._replace(model=_with_room(state.model, x))
+        size, model = state.model.mixing.size, in_numpy(state.model)
+        if is_brief(model, x):  # room for more components, so that other numbers compile nothing
+            model = resized(model, bucket_of_components(size))
+        state = state._replace(model=model)
         blocks = []
         while int(state.num_steps) < self.max_iter and not bool(state.converged):
             before = int(state.num_steps)
@@ -208,9 +203,7 @@ class GaussianMixture(MixtureAnswers, MissingAllowed):
         x = self._rows(X).astype(self.means_.dtype, copy=False)
         with precision(x.dtype):
             model = self._mixture(x.dtype, partial=bool(np.isnan(x).any()))
-            rows = padded(x)
-            found = np.asarray(joint_log_probs(_with_room(model, rows), rows))
-            return found[: len(x), : model.mixing.size]
+            return rows_under(model, x, "joint_log_probs", SMALLEST)
 
     def _n_parameters(self) -> int:
         return cov.num_parameters(self.covariance_type, *self.means_.shape)
@@ -234,11 +227,3 @@ class GaussianMixture(MixtureAnswers, MissingAllowed):
         roots = np.broadcast_to(roots, (len(counts), *roots.shape[-2:]))
         parts = zip(np.split(noise, np.cumsum(counts)[:-1]), roots, strict=True)
         return self.means_[y] + np.concatenate([z @ root.T for z, root in parts]), y
-
-
-def _with_room(model: MixtureSameFamily, x: Any) -> MixtureSameFamily:
-    """A mixture with more components, at weight 0, where that is cheap: other numbers of them
-    compile nothing.
-    """
-    model = in_numpy(model)
-    return resized(model, bucket_of_components(model.mixing.size)) if is_brief(model, x) else model

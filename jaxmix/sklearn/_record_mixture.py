@@ -23,15 +23,9 @@ from ..data.structure import domain_of, structure
 from ..data.tables import column_names, is_table
 from ..em import fit as fit_mixture
 from ..em.parts import num_parameters
+from ..em.search.padding import rows_under
 from ..families import PartialDiagonalNormal
-from ._base import (
-    MissingAllowed,
-    MixtureAnswers,
-    checked_weights,
-    padded,
-    precision,
-)
-from ._engine import joint_log_probs
+from ._base import SMALLEST, MissingAllowed, MixtureAnswers, checked_weights, precision
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -159,9 +153,7 @@ class RecordMixture(MixtureAnswers, MissingAllowed):
     def _joint(self, X) -> np.ndarray:
         table = self._table(X)
         with precision(self._dtype):
-            events, rows = self._events(table)
-            events = jax.tree.map(lambda a: padded(np.asarray(a)), events)
-            return np.asarray(joint_log_probs(self.model_, events))[:rows]
+            return rows_under(self.model_, self._events(table)[0], "joint_log_probs", SMALLEST)
 
     def _n_parameters(self) -> int:
         return num_parameters(self._arrays)

@@ -15,6 +15,7 @@ from ...families.categorical import Categorical
 from ..chunks import is_brief
 
 FEW_ROWS = 256
+MANY_ROWS = 16_384  # from here a compilation is cheap beside the work, and a padded copy is not
 
 
 def bucket(count: int, least: int = 32, few: int = FEW_ROWS) -> int:
@@ -57,10 +58,12 @@ def resized(model: MixtureSameFamily, size: int) -> MixtureSameFamily:
     return eqx.tree_at(lambda m: (m.mixing.logits, m.components), model, parts)
 
 
-def padded_rows(data: PyTree, weights: Any, dtype: Any) -> tuple[PyTree, np.ndarray]:
-    """Rows up to a bucket, the last one repeated at weight 0."""
+def padded_rows(
+    data: PyTree, weights: Any, dtype: Any, least: int = 32
+) -> tuple[PyTree, np.ndarray]:
+    """Rows up to a bucket, the last one repeated at weight 0; many rows as they are."""
     rows = num_rows(data)
-    extra = bucket(rows) - rows
+    extra = bucket(rows, least) - rows if rows < MANY_ROWS else 0
     pad = lambda a: np.concatenate([a, np.broadcast_to(a[-1:], (extra, *a.shape[1:]))])
     case = np.zeros(rows + extra, dtype)
     case[:rows] = 1 if weights is None else np.asarray(weights)
@@ -96,12 +99,14 @@ def alike(templates: list[PyTree]) -> list[list[int]]:
     return list(found.values())
 
 
-def rows_under(model: PyTree, data: PyTree, method: str = "log_prob") -> np.ndarray:
+def rows_under(
+    model: PyTree, data: PyTree, method: str = "log_prob", least: int = 32
+) -> np.ndarray:
     """What a method says of each row: numbers, or one for each component; by bucketed shapes."""
     model, rows, size = in_numpy(model), num_rows(data), getattr(model, "num_components", 1)
     if can_widen(model):
         model = resized(model, bucket_of_components(model.mixing.size))
-    padded, _ = padded_rows(with_room(in_numpy(data)), None, float_of(model))
+    padded, _ = padded_rows(with_room(in_numpy(data)), None, float_of(model), least)
     found = np.asarray(_each_row(model, padded, method))[:rows]
     return found if found.ndim == 1 else found[:, :size]
 
