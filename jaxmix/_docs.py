@@ -17,7 +17,7 @@ ROOMS = (
     "howto", "em", "importance", "objectives", "data", "choice", "plot", "divergences", "adapters",
     "datasets", "sklearn",
 )  # fmt: skip
-PAGES = ("family", "combinator", "solver", "objective")
+PAGES = ("family", "combinator", "solver", "objective", "event_kind")
 
 
 def docs(out: Path, notebooks: Path | None = None) -> list[Path]:

@@ -63,8 +63,13 @@ def typical(density: PyTree) -> PyTree:
 
 @_events.typical.register(object)
 def _mean(leaf: PyTree, density: PyTree) -> PyTree:
-    del leaf
-    return density.mean
+    mean = getattr(density, "mean", None)
+    if mean is None:
+        raise ValueError(
+            f"A {type(leaf).__name__} has no mean to stand for a missing value: give `impute` a key, "
+            "for a draw, or say `typical` by jm.event_kind."
+        )
+    return mean
 
 
 @_events.typical.register(Categorical)

@@ -63,13 +63,24 @@ def _free(support: Domain) -> tuple[Callable, Callable, Callable]:
     return lambda x: x, lambda y: y, jnp.zeros_like
 
 
-def _place_of(values: Sequence[PyTree], to: Callable) -> tuple[Array, Array]:
+def _place_of(values: Sequence[PyTree], support: Domain, to: Callable) -> tuple[Array, Array]:
     """Where a product of densities is in a coordinate: its median and half a quartile distance.
 
-    Of densities, or of what stands for them in a fit; of several, by their precisions.
+    Of densities, or of what stands for them in a fit; of several, by their precisions. Quartiles
+    are of what a density has within the support.
     """
-    shares = as_numbers(values, np.array([0.25, 0.5, 0.75]))[0]
-    quartiles = [to(jax.vmap(constant(v).quantile)(shares)) for v in values]
+    (shares,) = as_numbers(values, np.array([0.25, 0.5, 0.75]))
+
+    def within(value):
+        value = constant(value)
+        own, at = domain_of_value(value), shares
+        if support.low > own.low or support.high < own.high:
+            below = value.cdf(support.low) if support.low > own.low else 0.0
+            above = value.cdf(support.high) if support.high < own.high else 1.0
+            at = below + (above - below) * shares
+        return to(jax.vmap(value.quantile)(at))
+
+    quartiles = [within(value) for value in values]
     places = [(middle, 0.5 * (upper - lower)) for lower, middle, upper in quartiles]
     precision = functools.reduce(operator.add, [spread**-2 for _, spread in places])
     weighed = functools.reduce(operator.add, [middle * spread**-2 for middle, spread in places])
@@ -83,6 +94,11 @@ def number_domain(owner: str, value: Any) -> Domain:
     if domain is None or domain.dim is not None or not callable(getattr(value, "cdf", None)):
         raise ValueError(
             f"{owner} takes a density of a number with a cdf; a {type(value).__name__} was given."
+        )
+    if domain.also:
+        raise ValueError(
+            f"{owner} takes a density without atoms, which no quadrature sees; this "
+            f"{type(value).__name__} has some at {', '.join(map(str, domain.also))}."
         )
     return domain
 
@@ -104,7 +120,7 @@ def log_mass(values: Sequence[PyTree], support: Domain, low: Any, high: Any) -> 
     # Gauss's nodes of z = asinh((y - middle) / spread), had it a logistic law between the ends, y a
     # coordinate without ends: few serve narrow intervals, whole supports, and tails of all kinds.
     to, back, log_slope = _free(support)
-    middle, spread = _place_of(values, to)
+    middle, spread = _place_of(values, support, to)
     a, b = (jnp.arcsinh((to(end) - middle) / spread) for end in (low, high))
     turn = a + b > 0  # counted from above, where what is below is all but 1
     a, b = jnp.where(turn, a, -b), jnp.where(turn, b, -a)
@@ -143,9 +159,11 @@ def _log_sum(values: Sequence[PyTree], x: Array, sizes: Array) -> Scalar:
 
     Where a fit begins, stand-ins know no density: the shares are those of what they stand for.
     """
-    log_prob = lambda values: jax.vmap(
+    log_prob = lambda values, x: jax.vmap(
         lambda x: functools.reduce(operator.add, [value.log_prob(x) for value in values])
     )(x)
-    still, moved = sizes + log_prob([constant(value) for value in values]), log_prob(values)
-    rise = jnp.where(still == -jnp.inf, jnp.zeros_like(moved), moved - jax.lax.stop_gradient(moved))
+    still = sizes + log_prob([constant(value) for value in values], x)
+    lost = still == -jnp.inf  # so far out that slopes may be infinite: asked for elsewhere
+    moved = log_prob(values, jnp.where(lost, x[jnp.argmax(still)], x))
+    rise = jnp.where(lost, jnp.zeros_like(moved), moved - jax.lax.stop_gradient(moved))
     return logsumexp(still + rise)

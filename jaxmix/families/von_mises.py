@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Key, Scalar
 
 from ._directions import Direction, Directions, above
 from ._family import finite, one_event, store
+from ._support import Domain
 
 
 class VonMises(Direction):
@@ -31,6 +32,7 @@ class VonMises(Direction):
     loc: Float[Array, "*stack"]
     log_concentration: Float[Array, "*stack"]
     dim: ClassVar[int] = 2
+    domain: ClassVar[Domain] = Domain("an angle, in radians")
 
     def __init__(self, loc, concentration=None, *, log_concentration=None):
         forms = {"concentration": concentration, "log_concentration": log_concentration}

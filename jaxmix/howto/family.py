@@ -17,7 +17,7 @@ log p(x) = <natural, stats(x)> + log_base(x).
   of Newton's ascent, give `jm.mixture_of` a density of your own.
 - An event of two numbers is an array (2,), its domain `jm.Domain("two angles", dim=2)`; a fit checks
   the shape of data by the domain, `jm.encode` their values too. Events that a table holds as something
-  else than numbers have one registration, `jm.event_kind`.
+  else than numbers have one registration (see the page of event kinds).
 - `jm.check_density(density)` tests the contract (see `jm.ExponentialFamily`) of one density and of a
   stack, on draws of `sample(self, key)`, which gives one event; without `sample` give it `event=`,
   and it tests less.

@@ -81,6 +81,7 @@ MIXTURE = jm.MixtureSameFamily(jnp.array([0.4, 0.6]), NORMALS)
         (jm.SemiSupervised(MIXTURE), [(1.5, 0), (2.5, None), (0.5, 1)]),
         (jm.Conditional(NORMALS, jm.Categorical.template(labels="uv")), [("u", 1.5), ("v", 2.5)]),
         (jm.Conditional(NORMALS), [(0, 1.5), (1, 2.5)]),
+        (jm.VonMises(0.0, 1.0), [0.5, 1.0]),
         (jm.Repeated(jm.Optional(jm.Poisson(1.0)), 2), [(1, None), (2, 3)]),
         (jm.Optional(jm.Composite((jm.Normal(0, 1), jm.Poisson(2.0)))), [None, None]),
     ],
