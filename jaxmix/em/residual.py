@@ -68,12 +68,13 @@ def _(primals, tangents):
     _, *given, directions = primals
     is_none = lambda t: t is None
     still = jax.tree.map(is_none, tangents[1:4], is_leaf=is_none)
-    work = num_rows(given[1]) * width(given[0]) * max(16, directions)
-    brief = is_brief(*given[:2]) and work <= BRIEF
+    model, data, _ = given
+    work = num_rows(data) * width(model) * max(16, directions)
+    brief = is_brief(model, data) and work <= BRIEF
     # A derivative keeps several times the arrays of a pass, and all directions go through a chunk
     # at once: it holds the fewer rows.
     parts = 1 if brief and directions == 1 else max(8, 2 * directions)
-    chunk_size = max(32 if brief else 64, chunk_rows(*given[:2], None) // parts)
+    chunk_size = max(32 if brief else 64, chunk_rows(model, data, None) // parts)
     fixed, varied = eqx.partition(tuple(given), still)
     along = eqx.filter(tangents[1:4], True)
 

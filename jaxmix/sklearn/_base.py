@@ -50,7 +50,9 @@ class MixtureAnswers(DensityMixin, BaseEstimator):
 
     def score(self, X, y=None, sample_weight=None) -> float:
         """Mean log-likelihood of the rows, in nats; weighted by `sample_weight` if given."""
-        return float(np.average(self.score_samples(X), weights=sample_weight))
+        scores = self.score_samples(X)
+        weights = checked_weights(sample_weight, len(scores), scores.dtype)
+        return float(np.average(scores, weights=weights))
 
     def predict(self, X) -> np.ndarray:
         """The most probable component of each row: (n,)."""

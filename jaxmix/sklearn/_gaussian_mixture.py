@@ -103,6 +103,8 @@ class GaussianMixture(MixtureAnswers, MissingAllowed):
             )
         given = given_start(self, x.shape[1], x.dtype)
         warm = self.warm_start and hasattr(self, "converged_")
+        if warm:
+            self._check_last(x.shape[1])
         random = check_random_state(self.random_state)
         partial = bool(np.isnan(x).any())
 
@@ -129,6 +131,17 @@ class GaussianMixture(MixtureAnswers, MissingAllowed):
         real(0, ends=True)(self.reg_covar, "reg_covar")
         whole(0)(self.max_iter, "max_iter")
         whole(1)(self.n_init, "n_init")
+
+    def _check_last(self, dim: int) -> None:
+        """Whether the last fit is one that this can start from."""
+        wanted = self.n_components, self.covariance_type, dim
+        had = len(self.means_), self._kind, self.means_.shape[1]
+        if had != wanted:
+            told = "{} components of {} covariance over {} columns".format
+            raise ValueError(
+                f"warm_start goes on from the last fit, of {told(*had)}; now {told(*wanted)} are "
+                "wanted. Set warm_start=False, or fit a clone."
+            )
 
     def _last(self, dtype: Any) -> tuple:
         parts = (self.weights_, self.means_, self.precisions_cholesky_)
@@ -160,7 +173,7 @@ class GaussianMixture(MixtureAnswers, MissingAllowed):
         return state, trace
 
     def _keep(self, best: Climb, trace: np.ndarray) -> None:
-        kind = self.covariance_type
+        self._kind = kind = self.covariance_type
         self.weights_, self.means_, self.precisions_cholesky_ = cov.arrays_from(best.model, kind)
         self.covariances_ = cov.covariances_of(self.precisions_cholesky_, kind)
         self.precisions_ = cov.precisions_of(self.precisions_cholesky_, kind)

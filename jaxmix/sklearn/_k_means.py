@@ -186,7 +186,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Mi
     def score(self, X, y=None, sample_weight=None):
         """Minus the weighted sum of squared distances to the nearest centres."""
         least = squares(self._like_fitted(X), self.cluster_centers_).min(1)
-        return float(-np.sum(least if sample_weight is None else sample_weight * least))
+        weights = checked_weights(sample_weight, len(least), least.dtype)
+        return float(-np.sum(least if weights is None else weights * least))
 
     def _like_fitted(self, X) -> np.ndarray:
         return self._rows(X).astype(self.cluster_centers_.dtype, copy=False)

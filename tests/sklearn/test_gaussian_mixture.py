@@ -293,7 +293,20 @@ def test_bad_rows_and_weights_get_a_sentence():
     ):
         with pytest.raises(ValueError, match=words):
             GaussianMixture().fit(x, sample_weight=weights)
+        for fitted in (GaussianMixture().fit(x), KMeans(2, random_state=0).fit(x)):
+            with pytest.raises(ValueError, match=words):
+                fitted.score(x, sample_weight=weights)
     with pytest.raises(ValueError, match="n_samples"):
         GaussianMixture(2, random_state=0).fit(x).sample(0)
     with pytest.raises(ValueError, match="3 features"):
         GaussianMixture().fit(x).predict(np.zeros((4, 3)))
+
+
+@pytest.mark.parametrize(
+    ("changed", "columns"), [({"n_components": 3}, 2), ({"covariance_type": "diag"}, 2), ({}, 3)]
+)
+def test_a_warm_start_from_another_kind_of_fit_is_refused(changed, columns):
+    mixture = GaussianMixture(2, covariance_type="tied", warm_start=True, random_state=0)
+    mixture.fit(rows()).set_params(**changed)
+    with pytest.raises(ValueError, match="last fit, of 2 components of tied covariance over 2"):
+        mixture.fit(np.resize(rows(), (30, columns)))
