@@ -136,20 +136,11 @@ def rounds(
     used: int | None = None,
     keeper: Keeper | None = None,
 ) -> Searched:
-    """Rounds of steps until every lane has stopped, or can't win.
+    """Rounds of so many `steps` until every lane has stopped, or can't win.
 
-    Args:
-        further: takes a group of lanes so many steps on: from the states of all to these, the
-            traces of the group, and the codes of all.
-        states: where to begin.
-        history: of the rounds before.
-        lanes: groups of those that take part in the first round.
-        steps: between two looks.
-        options: of the fit.
-        bar: shown after each round.
-        most: how many may go on after a short run.
-        used: lanes past these are none.
-        keeper: writes checkpoints.
+    `further` takes a group of lanes so many steps on: from the states of all to these, the traces
+    of the group, and the codes of all. `lanes` are the groups of the first round; those past the
+    first `used` are none; at most `most` go on after a short run.
     """
     many, ahead = len(states.running), steps
     codes, fates = [], np.full(many, GOES)
@@ -284,13 +275,6 @@ def finalists(now: Standing, rows: int) -> tuple[np.ndarray, np.ndarray]:
     return np.array(chosen), out
 
 
-def told(fates: np.ndarray, codes: list[str]) -> list[str]:
-    """The table's words: what became of a lane that was not run to its end, else its code."""
-    left = lambda fate: "dropped" if fate == DROPPED else f"twin of {fate}"
-    each = zip(fates, codes, strict=True)
-    return [code if fate == GOES else left(fate) for fate, code in each]
-
-
 def search_rows(template: PyTree) -> int:
     """Rows of the sample on which the restarts of such a model are searched."""
     size = eqx.filter_eval_shape(lambda model: parameters(model)[0], template).size
@@ -347,7 +331,10 @@ def continued(table: Restarts, last: Restarts, lanes: Any, share: Any) -> Restar
 
 
 def table_of(found: Searched) -> Restarts:
-    """The table of the lanes of one phase."""
+    """The lanes of one phase: what became of one that was not run to its end, else its code."""
     scores = np.array(found.state.expected.log_likelihood.value)
     steps = np.array(found.state.num_steps)
-    return Restarts(scores, None, steps, told(found.fates, found.codes))
+    left = lambda fate: "dropped" if fate == DROPPED else f"twin of {fate}"
+    each = zip(found.fates, found.codes, strict=True)
+    told = [code if fate == GOES else left(fate) for fate, code in each]
+    return Restarts(scores, None, steps, told)

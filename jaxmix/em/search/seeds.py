@@ -80,21 +80,8 @@ def seeds(
 
     Units and shifts of vectors change nothing, nor does the order of columns, nor, up to 2,048
     rows, that of rows; a row of weight 2 does what the same row twice would, one of weight 0
-    nothing, and case weights in other units the same.
-
-    Args:
-        key: a typed key.
-        data: events, stacked along a leading axis.
-        size: components; None for a model that is no mixture, which starts from 32 rows.
-        many: restarts.
-        weights: case weights (rows,), not all 0.
-
-    Example:
-        >>> import jax, numpy as np
-        >>> from jaxmix.em.search.seeds import seeds
-        >>> x = np.array([0.0, 0.1, 5.0, 5.1])
-        >>> seeds(jax.random.key(0), x, 2, 4).share.shape
-        (4, 4, 2)
+    nothing, and case weights in other units the same. A model that is no mixture (`size` None)
+    starts from 32 rows.
     """
     random = generator(key)
     case = np.ones(num_rows(data)) if weights is None else _read(weights, None).astype(float)
