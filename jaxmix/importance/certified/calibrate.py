@@ -1,5 +1,6 @@
 """Thresholds whose rejection probability is proved over a whole region."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,6 @@ from ..draws import Draws, draw
 from ..family import family_size
 from .certify import Pool, check_draws
 from .coordinates import proposal_rows
-from .support import boxes_of
 from .sweep import BLOCK, Hits, log_weights
 
 FINE = 2e-4  # relative number of draws by which the threshold may be off, on the safe side
@@ -162,18 +162,14 @@ def calibrate(
         )
     check_draws(draws, pilot, "normal" if exact else "betting")
     with Bar(progress, desc="calibrate", unit="draw", unit_scale=True) as bar:
-        pool = Pool.of(grid, draws)
-        boxes = boxes_of(bound, draws.events)
-        largest = pool.largest(boxes, True)
-        look = lambda events, **how: Hits(
-            statistic, pool.coordinates, events, seen=seen, unit=False, **how
-        )
-        hits = look(draws.events, boxes=boxes, show=bar.at)
+        pool = Pool.of(grid, draws, bound)
+        look = functools.partial(Hits, statistic, pool.coordinates, seen=seen, unit=False)
+        hits = look(draws.events, boxes=pool.boxes, show=bar.at)
         order, scores = _ordered(hits)
         features = hits.features[order]
         if exact:
             gaps = pool.region.vertex_gaps()
-            room = (hits.count + 1) * alpha * np.exp(-gaps) - np.exp(largest)
+            room = (hits.count + 1) * alpha * np.exp(-gaps) - pool.caps
             by_vertex = _crossings(pool, features, scores, room)
             value, level = float(by_vertex.max()), alpha
         else:
@@ -181,11 +177,8 @@ def calibrate(
             early = look(pilot.events)
             early.values = _exceeding(pool, early, pilot, alpha)
             level = -np.log(delta)
-            bets = pool.bets(early, 0, pilot, hits.count, level, np.exp(largest))
-            caps = np.exp(largest)
-            value, by_vertex, level = _least(
-                pool, features, scores, hits.count, bets, caps, level, alpha
-            )
+            bets = pool.bets(early, 0, pilot, hits.count, level)
+            value, by_vertex, level = _least(pool, features, scores, hits.count, bets, level, alpha)
         wrong = np.flatnonzero((scores > value) & ~hits.inside[order])
         if wrong.size:
             raise ValueError(
@@ -231,17 +224,16 @@ def _crossings(pool: Pool, features, scores, room) -> np.ndarray:
 _weights = jax.jit(log_weights)
 
 
-def _least(pool: Pool, features, scores, count: int, bets, caps, level, alpha):
+def _least(pool: Pool, features, scores, count: int, bets, level, alpha):
     """The least threshold whose bound is at most alpha, that bound at each vertex, and over all."""
-    region, gaps = pool.region, np.exp(pool.region.gaps())
+    region, gaps = pool.region, pool.region.gaps()
     seen: dict[int, np.ndarray] = {}
 
     def bound(top: int) -> float:
         """Of rejecting the `top` draws of the largest statistics."""
-        sample = pool.weighted(np.ones(top, features.dtype), features[:top], caps)
+        sample = pool.weighted(np.ones(top, features.dtype), features[:top], pool.caps)
         seen[top] = sample.limits(count, bets, level)
-        flat = gaps * seen[top][region.corners].max(1)
-        return float(np.minimum(region.inside(seen[top]), flat).max())
+        return float(region.bounds(seen[top], gaps).max())
 
     low, at_low = 0, bound(0)
     if at_low > alpha:
@@ -270,7 +262,7 @@ def _least(pool: Pool, features, scores, count: int, bets, caps, level, alpha):
 def _exceeding(pool: Pool, early: Hits, pilot: Draws, alpha: float) -> np.ndarray:
     """Where the pilot's statistic exceeds the threshold that the pilot would choose."""
     order, scores = _ordered(early)
-    own = Pool(pool.region, *proposal_rows(pool.coordinates, pilot))
+    own = Pool(pool.region, *proposal_rows(pool.coordinates, pilot), pool.boxes, pool.caps)
     room = np.full(len(pool.region.rows), alpha * early.count)
     found = _crossings(own, early.features[order], scores, room)
     return (early.values > found.max()).astype(early.values.dtype)

@@ -72,6 +72,10 @@ class Region:
         """The largest exp(gap(l)) sum_v l_v values_v of each cell, from above."""
         return np.exp(self._log_most(np.log(values)))
 
+    def bounds(self, limits: np.ndarray, gaps: np.ndarray) -> np.ndarray:
+        """The least of what is known of each cell by its corners' limits and its own gap."""
+        return np.minimum(self.inside(limits), np.exp(gaps) * limits[self.corners].max(1))
+
     def gaps(self) -> np.ndarray:
         """The largest Jensen gap of the log-normaliser in each cell, from above, in nats."""
         return self._log_most(np.zeros(len(self.rows)))

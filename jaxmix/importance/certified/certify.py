@@ -1,5 +1,6 @@
 """Upper bounds of an expectation over a whole region of parameters, from one set of draws."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -100,30 +101,25 @@ def certify(
         reason = REFUSED.get(name, f"the unknown argument {name!r}")
         raise ValueError(f"certify does not take {reason}.")
     check_draws(draws, pilot, method)
-    boxes = boxes_of(bound, draws.events)
     with Bar(progress, desc="certify", unit="draw", unit_scale=True) as bar:
-        pool = Pool.of(grid, draws)
-        largest = pool.largest(boxes, method == "betting")
-        hits = Hits(f, pool.coordinates, draws.events, boxes=boxes, seen=seen, show=bar.at)
-        early: Any = None
-        if pilot is not None:
-            early = Hits(f, pool.coordinates, pilot.events, boxes=boxes, seen=seen)
+        pool = Pool.of(grid, draws, bound, bounded=method == "betting")
+        look = functools.partial(Hits, f, pool.coordinates, boxes=pool.boxes, seen=seen)
+        hits = look(draws.events, show=bar.at)
+        early: Any = None if pilot is None else look(pilot.events)
         level = -np.log(delta / len(pool.region.rows) if simultaneous else delta)
         columns, weighted = [], []
         for index in range(hits.values.shape[1]):
             bar.note(f"value {index + 1} of {hits.values.shape[1]}")
-            sample = pool.weighted(*hits.column(index), np.exp(largest))
+            sample = pool.weighted(*hits.column(index), pool.caps)
             mean = sample.moments[0] / hits.count
             if method == "normal":
                 found = _normal(sample, hits.count, np.exp(-level))
             else:
-                bets = pool.bets(early, index, pilot, hits.count, level, np.exp(largest))
+                bets = pool.bets(early, index, pilot, hits.count, level)
                 found = sample.limits(hits.count, bets, level), bets
             columns.append((mean, *found))
             weighted.append(sample)
-        return _assembled(
-            pool.region, columns, weighted, largest, hits, draws, delta, method, level, simultaneous
-        )
+        return _assembled(pool, columns, weighted, hits, draws, delta, method, level, simultaneous)
 
 
 def check_draws(draws, pilot, method) -> None:
@@ -158,48 +154,49 @@ def check_draws(draws, pilot, method) -> None:
 
 
 class Pool(NamedTuple):
-    """A region, and the draws' mixture: the proposals' rows, the logarithms of their shares."""
+    """A region, and the draws' mixture: the proposals' rows, the logarithms of their shares.
+
+    And the declared support, and the largest weight of each vertex on it.
+    """
 
     region: Region
     proposals: np.ndarray
     logs: np.ndarray
+    boxes: list[Any]
+    caps: np.ndarray
 
     @staticmethod
-    def of(grid: PyTree, draws: Draws) -> "Pool":
-        region = Region(grid)
+    def of(grid: PyTree, draws: Draws, bound: Any, bounded: bool = True) -> "Pool":
+        """Of a region and draws; the largest weights may have to be `bounded`."""
+        boxes, region = boxes_of(bound, draws.events), Region(grid)
         check_inside(region.rows, "Vertex")
-        return Pool(region, *proposal_rows(region.coordinates, draws))
-
-    @property
-    def coordinates(self) -> Coordinates:
-        return self.region.coordinates
-
-    def largest(self, boxes: list[Any], bounded: bool) -> np.ndarray:
-        """Logarithms of the vertices' largest weights, which may have to be `bounded`."""
-        found = log_weights_over(
-            self.coordinates, self.region.rows, self.proposals, self.logs, boxes
-        )
-        bad = ~np.isfinite(found)
+        mixture = proposal_rows(region.coordinates, draws)
+        caps = np.exp(log_weights_over(region.coordinates, region.rows, *mixture, boxes))
+        bad = ~np.isfinite(caps)
         if bounded and bad.any():
             raise ValueError(
                 f"The weight of vertex {int(np.argmax(bad))} over the proposals has no upper bound "
                 f"({int(bad.sum())} of {bad.size} vertices): put proposals a little outside of the "
                 "region, so that it lies within their hull in natural parameters."
             )
-        return found
+        return Pool(region, *mixture, boxes, caps)
+
+    @property
+    def coordinates(self) -> Coordinates:
+        return self.region.coordinates
 
     def weighted(self, values, features, caps: Any = np.inf, tilt: Any = None) -> Weighted:
         """The terms of draws at the vertices."""
         rows = self.region.rows
         return Weighted(values, features, rows, self.proposals, self.logs, caps, tilt)
 
-    def bets(self, early: Hits, index: int, pilot: Any, count: int, level: float, largest):
+    def bets(self, early: Hits, index: int, pilot: Any, count: int, level: float):
         """The bets by a pilot: near the best for its variance, at most 1 / the largest weight."""
         values, features = early.column(index)
         variance = self._variance(values, features, pilot, early.count) if len(values) else 0.0
         with np.errstate(divide="ignore"):
-            wanted = np.sqrt(2 * level / (count * np.broadcast_to(variance, len(largest))))
-        return not_above(np.minimum(wanted, 1 / largest), features.dtype).astype(np.float64)
+            wanted = np.sqrt(2 * level / (count * np.broadcast_to(variance, len(self.caps))))
+        return not_above(np.minimum(wanted, 1 / self.caps), features.dtype).astype(np.float64)
 
     def _variance(self, values, features, pilot: Draws, count: int) -> np.ndarray:
         """Variance of one term under the draws' mixture, a vertex each, by the pilot's draws."""
@@ -222,14 +219,10 @@ def _normal(sample: Weighted, count: int, delta: float):
     return mean + float(ndtri(jnp.asarray(1 - delta))) * error, np.full_like(mean, np.nan)
 
 
-def _assembled(region, columns, weighted, largest, hits, draws, delta, method, level, simultaneous):
+def _assembled(pool: Pool, columns, weighted, hits, draws, delta, method, level, simultaneous):
     values, limits_, bets = (np.stack(each) for each in zip(*columns, strict=True))
-    gaps = region.gaps()
-    uppers = []
-    for limit in limits_:
-        flat = np.exp(gaps) * limit[region.corners].max(1)
-        uppers.append(np.minimum(region.inside(limit), flat))
-    upper = np.minimum(np.stack(uppers), 1.0)
+    region, gaps = pool.region, pool.region.gaps()
+    upper = np.minimum(np.stack([region.bounds(limit, gaps) for limit in limits_]), 1.0)
     cells, vertices = region.cell_shape, region.vertex_shape
     shaped = lambda flat, shape: unflatten(flat, hits.like, 0, shape)
     return Certificate(
@@ -237,7 +230,7 @@ def _assembled(region, columns, weighted, largest, hits, draws, delta, method, l
         vertex_upper=shaped(limits_, vertices),
         value=shaped(values, vertices),
         gap=gaps.reshape(cells),
-        max_weight=np.exp(largest)[region.corners].max(1).reshape(cells),
+        max_weight=pool.caps[region.corners].max(1).reshape(cells),
         bet=shaped(bets, vertices),
         delta=float(delta),
         num_draws=draws.num_draws,
