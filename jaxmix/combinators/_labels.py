@@ -81,11 +81,10 @@ def from_logs(log_weights: Float[Array, " k"], under: Float[Array, " k"]) -> Cat
     return Categorical(logits=logits - logsumexp(logits))
 
 
-def entered(owner: str, names: str, probs: Any, logits: Any) -> tuple[str, Any]:
+def entered(owner: str, **forms: Any) -> tuple[str, Any]:
     """Which of "probs" and "logits" was given, and it; or a sentence unless exactly one was."""
-    forms = dict(zip(names.split(" and "), (probs, logits), strict=True))
-    value = forms[entrance(owner, **forms)]
-    return "logits" if probs is None else "probs", value
+    name = entrance(owner, **forms)
+    return "logits" if name.endswith("logits") else "probs", forms[name]
 
 
 def as_law(which: str, value: Any) -> PyTree:
@@ -111,9 +110,8 @@ def law_and_rows(
         law: its names in two entrances, as probabilities and as logits, and what was given.
         rows: the same of the stack.
     """
-    names = [" and ".join(each) for each in (law, rows)]
-    one = as_law(*entered(owner, names[0], *law.values()))
-    many = as_rows(owner, *entered(owner, names[1], *rows.values()))
+    one = as_law(*entered(owner, **law))
+    many = as_rows(owner, *entered(owner, **rows))
     check_sized(owner, one, many)
     size = one.size if sizes[0] is None else sizes[0]
     given = one.size, (*many.stack_shape, many.size)

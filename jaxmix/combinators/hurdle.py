@@ -54,7 +54,7 @@ class Hurdle(LogDensity):
         if not self.atoms or len(set(self.atoms)) < len(self.atoms):
             raise ValueError(f"Hurdle takes one or more atoms, all different; got {self.atoms}.")
         self.value = value
-        self.which = as_law(*entered("Hurdle", "weights and logits", weights, logits))
+        self.which = as_law(*entered("Hurdle", weights=weights, logits=logits))
         if getattr(self.which, "size", None) != len(self.atoms) + 1:
             raise ValueError(
                 f"Hurdle takes {len(self.atoms) + 1} weights, one an atom and one of the rest; "

@@ -58,14 +58,14 @@ class MarkovChain(OfLength):
         length=None, labels=None, max_length=None,
     ):  # fmt: skip
         owner = "MarkovChain"
-        which, starts = entered(owner, "initial and initial_logits", initial, initial_logits)
+        which, starts = entered(owner, initial=initial, initial_logits=initial_logits)
         many = _is_list_of_laws(starts)
         self.order = len(starts) if many else 1
         first = as_law(which, starts[0] if many else starts)
         later = [as_rows(owner, which, start) for start in starts[1:]] if many else []
         self.initial = (first, *later) if many else first
-        names = "transition and transition_logits"
-        self.transition = as_rows(owner, *entered(owner, names, transition, transition_logits))
+        forms = {"transition": transition, "transition_logits": transition_logits}
+        self.transition = as_rows(owner, *entered(owner, **forms))
         check_sized("MarkovChain", first, *later, self.transition)
         self.length = length
         self.labels = None if labels is None else tuple(labels)

@@ -24,7 +24,7 @@ from ._labels import as_law, entered, from_logs
 def _checked(owner: str, weights, components, logits) -> PyTree:
     """The law of the labels; or a sentence for arguments that are swapped or forgotten."""
     if is_density(components) or isinstance(components, list | tuple):
-        return as_law(*entered(owner, "weights and logits", weights, logits))
+        return as_law(*entered(owner, weights=weights, logits=logits))
     if any(map(is_density, weights if isinstance(weights, list | tuple) else [weights])):
         raise TypeError(f"{owner} takes the weights first, then the components; they are swapped.")
     raise TypeError(
@@ -59,10 +59,6 @@ class MixtureSameFamily(AbstractMixture):
             raise ValueError(f"{self.mixing.size} weights were given for {size} components.")
 
     num_components = property(lambda self: self.mixing.size)
-
-    @property
-    def reparametrised(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return False
 
     def _of_each(self, name):
         return getattr(self.components, name)
