@@ -11,7 +11,7 @@ from ._family import LOG_2_PI, Moments, ProductForm, exp_of, one_event, within
 from ._moments import OfMoments
 
 
-class Independent(ProductForm, OfMoments):
+class Independent(OfMoments, ProductForm):
     """A mean of no axis or one, and a scale for each coordinate or for all: `ranks` tell which."""
 
     reparametrised: ClassVar[bool] = True
