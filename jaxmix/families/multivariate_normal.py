@@ -56,19 +56,21 @@ class _FullCovariance(ProductForm, OfMoments, SeenFull):
 
     variance = stated(lambda self: jnp.diagonal(self.covariance, axis1=-2, axis2=-1), "d")
     precision = stated(lambda self: self._for_each(precision_of(self._factors)), "d", "d")
-    _log_det = property(lambda self: log_det_of(self._factors))
+    _head = property(lambda self: log_det_of(self._factors) - 0.5 * self.dim * LOG_2_PI)
+
+    def _white(self, shift: Array) -> Array:
+        return jnp.einsum("...ij,...i->...j", whitener(self._factors), shift, precision=HIGHEST)
 
     def log_prob(self, x: Float[Array, " d"]) -> Scalar:
         x, base = finite(one_event(x, (self.dim,), self))
         r = x - self.mean
         z = jnp.dot(r, whitener(self.factor), precision=product_precision(r))
-        return base + (self._log_det - jnp.sum(0.5 * z * z) - 0.5 * self.dim * LOG_2_PI)
+        return base + self._head - jnp.sum(0.5 * z * z)
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, " d"]:
         z = jax.random.normal(key, self.mean.shape, self.mean.dtype)
-        return self.mean + jax.scipy.linalg.solve_triangular(
-            whitener(self.factor), z, trans="T", lower=False
-        )
+        solve = jax.scipy.linalg.solve_triangular
+        return self.mean + solve(whitener(self.factor), z, trans="T", lower=False)
 
     def stats(self, x, origin=None) -> Moments:
         r = one_event(x, (self.dim,), self) - origin
@@ -83,11 +85,9 @@ class _FullCovariance(ProductForm, OfMoments, SeenFull):
 
     def natural(self, origin=None) -> Moments:
         shift = self.mean - origin
-        upper = whitener(self._factors)
-        precision = jnp.einsum("...ik,...jk->...ij", upper, upper, precision=HIGHEST)
+        precision = precision_of(self._factors)
         linear = jnp.einsum("...ij,...j->...i", precision, shift, precision=HIGHEST)
-        whitened = jnp.einsum("...ij,...i->...j", upper, shift, precision=HIGHEST)
-        head = self._log_det - 0.5 * jnp.sum(whitened**2, -1) - 0.5 * self.dim * LOG_2_PI
+        head = self._head - 0.5 * jnp.sum(self._white(shift) ** 2, -1)
         return Moments(head, linear, self._for_each(-0.5 * precision))
 
     def log_normaliser(self, natural: Moments, origin=None) -> Scalar:
@@ -97,7 +97,7 @@ class _FullCovariance(ProductForm, OfMoments, SeenFull):
             "...ij,...j->...i", inverse_of_lower(lower), natural.first, precision=HIGHEST
         )
         value = 0.5 * (jnp.sum(whitened**2, -1) - log_det + self.dim * LOG_2_PI)
-        return jnp.where(inside, value, jnp.full_like(value, jnp.inf))
+        return jnp.where(inside, value, jnp.inf)
 
     def on_boundary(self, floor: Moments):
         # Least variances from the largest precision, which is known to its own digits, each
@@ -133,7 +133,7 @@ class _FullCovariance(ProductForm, OfMoments, SeenFull):
             return super().own_log_probs(events)
         r = events.T - self.mean[:, None]
         z = jnp.dot(whitener(self.factor).T, r, precision=product_precision(r))
-        return self._log_det - jnp.sum(0.5 * z * z, 0) - 0.5 * self.dim * LOG_2_PI
+        return self._head - jnp.sum(0.5 * z * z, 0)
 
     def weighed_stats(self, events, weights) -> Moments:
         if self.dim <= FEW:
@@ -144,11 +144,7 @@ class _FullCovariance(ProductForm, OfMoments, SeenFull):
         return Moments(jnp.sum(weights), dot(r, weights), dot(r * weights[None], r.T))
 
     def spread(self, origin):
-        shift = self.mean - origin
-        return jnp.max(
-            jnp.einsum("...ij,...i->...j", whitener(self._factors), shift, precision=HIGHEST) ** 2,
-            -1,
-        )
+        return jnp.max(self._white(self.mean - origin) ** 2, -1)
 
 
 class MultivariateNormal(_FullCovariance):

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._density import made
 from ..families._entrances import exp_of, store
-from ..families._special import stirling
 from ..families._support import COUNT, POSITIVE, TRUTH
 from ..families.bernoulli import Bernoulli
 from ..families.gamma import Gamma
@@ -57,6 +57,9 @@ class LogisticRegression(_OnePredictor):
 
     responses = TRUTH
 
+    def law(self, eta, shapes) -> Bernoulli:
+        return Bernoulli(logits=eta[0])
+
     def local_log_prob(self, y, eta, shapes):
         return -jax.nn.softplus((1 - 2 * y) * eta[0])
 
@@ -64,9 +67,6 @@ class LogisticRegression(_OnePredictor):
         # Of a response foretold by 100 nats they have all their digits.
         yes, no = jax.nn.sigmoid(eta), jax.nn.sigmoid(-eta)
         return Local(y * no - (1 - y) * yes, (yes * no)[None], shapes, shapes)
-
-    def given(self, x, offset=0.0) -> Bernoulli:
-        return Bernoulli(logits=self.predictor(x, offset))
 
 
 class PoissonRegression(_OnePredictor):
@@ -87,11 +87,8 @@ class PoissonRegression(_OnePredictor):
         Array(-1., dtype=float32)
     """
 
-    def local_log_prob(self, y, eta, shapes):
-        return y * eta[0] - jnp.exp(eta[0]) - jax.lax.lgamma(y + 1)
-
-    def given(self, x, offset=0.0) -> Poisson:
-        return Poisson(log_rate=self.predictor(x, offset))
+    def law(self, eta, shapes) -> Poisson:
+        return Poisson(log_rate=eta[0])
 
 
 class GammaRegression(_OnePredictor):
@@ -127,19 +124,12 @@ class GammaRegression(_OnePredictor):
         store(self, coefficients=coefficients, intercept=intercept, **forms)
         self.offset = offset
 
-    def local_log_prob(self, y, eta, shapes):
-        k = jnp.exp(shapes[0])
-        log_ratio = jnp.log(y) - eta[0]
-        # The digits that the terms share at large k are gone from both.
-        return stirling(k) - k * (jnp.expm1(log_ratio) - log_ratio) - jnp.log(y)
+    def law(self, eta, shapes) -> Gamma:
+        return made(Gamma, log_mean=eta[0], log_shape=shapes[0])
 
     def on_boundary(self, floor):
         # Foretold to rounding: the likelihood has no bound.
         return self.log_shape > -2 * float(np.log(FORETOLD * jnp.finfo(self.log_shape.dtype).eps))
-
-    def given(self, x, offset=0.0) -> Gamma:
-        log_rate = self.log_shape - self.predictor(x, offset)
-        return Gamma(log_shape=self.log_shape, log_rate=log_rate)
 
 
 class NegativeBinomialRegression(_OnePredictor):
@@ -174,12 +164,5 @@ class NegativeBinomialRegression(_OnePredictor):
         store(self, coefficients=coefficients, intercept=intercept, **forms)
         self.offset = offset
 
-    def local_log_prob(self, y, eta, shapes):
-        r, m = jnp.exp(shapes[0]), jnp.exp(eta[0])
-        # log Gamma by its distance from Stirling's terms, which cancel in closed form.
-        turn = (y + r) * jnp.log1p((y - m) / (r + m)) - y + y * eta[0]
-        return turn - stirling(y + r) + stirling(r) - jax.lax.lgamma(y + 1)
-
-    def given(self, x, offset=0.0) -> NegativeBinomial:
-        logits = self.log_successes - self.predictor(x, offset)
-        return NegativeBinomial(log_successes=self.log_successes, logits=logits)
+    def law(self, eta, shapes) -> NegativeBinomial:
+        return NegativeBinomial(log_successes=shapes[0], logits=shapes[0] - eta[0])

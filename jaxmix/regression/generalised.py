@@ -82,8 +82,8 @@ class Chunk(NamedTuple):
 class GeneralisedLinear(Regressed, ByChunk):
     """The base of regressions whose M-step is a Newton step.
 
-    A family states `local_log_prob(y, eta, shapes)` of a response that is on its support,
-    the support itself, `responses`, `given`, and which of its fields are `shapes`.
+    A family states `law(eta, shapes)`, the support of its responses, `responses`, and which of its
+    fields are `shapes`.
     """
 
     responses: ClassVar[Any]  # the `Domain` of a response
@@ -93,29 +93,29 @@ class GeneralisedLinear(Regressed, ByChunk):
     offset: eqx.AbstractVar[bool]
 
     @abc.abstractmethod
-    def local_log_prob(
-        self, y: Array, eta: Float[Array, " m"], shapes: Float[Array, " e"]
-    ) -> Scalar:
-        """Log-density of a response at its linear predictors, in nats."""
+    def law(self, eta: Float[Array, " m"], shapes: Float[Array, " e"]) -> Any:
+        """The density of a response at its linear predictors and shapes."""
+
+    def local_log_prob(self, y: Array, eta: Array, shapes: Array) -> Scalar:
+        """The law's log-density, in nats."""
+        return self.law(eta, shapes).log_prob(y)
 
     def response(self, y: Any) -> tuple[Array, Array]:
         """The response of one event, replaced off the support, and 0, -inf or NaN."""
         dtype = self.intercept.dtype
         return self.responses.safe(response_of(y, (), dtype), dtype)
 
-    @abc.abstractmethod
     def given(self, x: Float[Array, " p"], offset: Any = 0.0) -> Any:
         """The density of the response given covariates."""
+        return self.law(self.predictors(x, offset), self.origin.shapes)
 
-    @property
-    def num_predictors(self) -> int:
-        """How many linear predictors an event has."""
-        return self.coefficients.shape[-2] if self.ranks["coefficients"] == 2 else 1
+    _wide = property(lambda self: self.ranks["coefficients"] == 2)  # of several predictors
+    num_predictors = property(lambda self: self.coefficients.shape[-2] if self._wide else 1)
 
     @property
     def origin(self) -> Point:  # pyright: ignore[reportIncompatibleMethodOverride]
         linear = joined(self.coefficients, self.intercept)
-        linear = linear if self.ranks["coefficients"] == 2 else linear[..., None, :]
+        linear = linear if self._wide else linear[..., None, :]
         values = [getattr(self, name)[..., None] for name in self.shapes]
         none = jnp.zeros((*self.stack_shape, 0), linear.dtype)
         return Point(linear, jnp.concatenate([none, *values], -1))
@@ -148,10 +148,8 @@ class GeneralisedLinear(Regressed, ByChunk):
         # Products with what is alike for all densities of a stack: matrix products over the data.
         y, _, offset, x = self._taken(x)
         q = with_intercept(x)
-        dot, pairs = (
-            functools.partial(jnp.dot, precision=product_precision(q)),
-            products_of_pairs(q),
-        )
+        dot = functools.partial(jnp.dot, precision=product_precision(q))
+        pairs = products_of_pairs(q)
         own = self._derivatives(y, dot(origin.linear, q) + offset, origin.shapes)
         linear = jnp.sum(own.score * dot(t.score, q))
         square = jnp.sum(own.information * dot(t.information, pairs))
@@ -241,7 +239,7 @@ class GeneralisedLinear(Regressed, ByChunk):
 
     def _fields(self, point: Point) -> dict[str, Array]:
         """Fields by their names, of rows of linear predictors and shapes."""
-        linear = point.linear if self.ranks["coefficients"] == 2 else point.linear[..., 0, :]
+        linear = point.linear if self._wide else point.linear[..., 0, :]
         names = ("coefficients", "intercept", *self.shapes)
         values = [linear[..., :-1], linear[..., -1]]
         values += [point.shapes[..., i] for i in range(len(self.shapes))]

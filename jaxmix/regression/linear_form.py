@@ -1,7 +1,7 @@
 """What linear regressions share, of one response or of several: least squares on residuals."""
 
 import abc
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Scalar
@@ -12,6 +12,7 @@ from .._platform import product_precision
 from ..families._factors import HIGHEST, log_det_of, precision_of, product, whitener
 from ..families._pairs import matrix_of_pairs, products_of_pairs, weights_of_pairs
 from ..families._special import LOG_2_PI
+from ..families._support import finite
 from .design import Regressed, chunk_with_intercept, solved, with_intercept
 
 
@@ -32,22 +33,14 @@ class Chunk(NamedTuple):
 
 
 class LinearForm(Regressed, ByChunk, ExponentialFamily):
-    """The base of linear regressions: log N(y; B (x, 1), (W W')^-1), B of r rows and q columns."""
+    """The base of linear regressions: log N(y; B (x, 1), (W W')^-1), B of r rows and q columns.
 
-    @property
-    @abc.abstractmethod
-    def num_responses(self) -> int:
-        """How many numbers a response is."""
+    W, upper triangular with the logarithm on its diagonal, is `factor_of_errors`, and B is the
+    `origin`: the coefficients, and behind them the intercept.
+    """
 
-    @property
-    @abc.abstractmethod
-    def factor_of_errors(self) -> Float[Array, "*stack r r"]:
-        """W, upper triangular with the logarithm on its diagonal: W W' is the errors' precision."""
-
-    @property
-    @abc.abstractmethod
-    def origin(self) -> Float[Array, "*stack r q"]:
-        """B: the coefficients, and behind them the intercept."""
+    num_responses: ClassVar[Any]
+    factor_of_errors: ClassVar[Any]
 
     @abc.abstractmethod
     def taken(self, event: Any) -> tuple[Float[Array, " r"], Float[Array, " p"]]:
@@ -69,8 +62,9 @@ class LinearForm(Regressed, ByChunk, ExponentialFamily):
     def log_prob(self, x) -> Scalar:
         residual, _ = self._residual(x, self.origin)
         upper = whitener(self.factor_of_errors)
+        residual, base = finite(residual)
         z = jnp.dot(residual, upper, precision=product_precision(residual))
-        return self._head - 0.5 * jnp.sum(z * z)
+        return base + self._head - 0.5 * jnp.sum(z * z)
 
     def pair(self, t: Residuals, x, origin=None) -> Scalar:
         # Products with what is alike for all densities of a stack: matrix products over the data.

@@ -1,6 +1,6 @@
 """Regression of a label: a softmax of linear predictors."""
 
-from typing import Any, Self
+from typing import Self
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -48,6 +48,9 @@ class MultinomialRegression(GeneralisedLinear):
     size = property(lambda self: self.intercept.shape[-1] + 1)
     responses = property(lambda self: whole(0, self.size - 1))
 
+    def law(self, eta, shapes) -> Categorical:
+        return Categorical(logits=_with_reference(eta))
+
     def local_log_prob(self, y, eta, shapes):
         every = _with_reference(eta)
         # Selected and not indexed: under `vmap` the gradient of an index is a scatter.
@@ -63,9 +66,6 @@ class MultinomialRegression(GeneralisedLinear):
         score = jnp.where(y == jnp.arange(self.size, dtype=y.dtype), rest, -probs)
         information = jnp.where(own, (probs * rest)[None], -probs[:, None] * probs[None])
         return Local(score[1:], information[1:, 1:], shapes, shapes)
-
-    def given(self, x, offset: Any = 0.0) -> Categorical:
-        return Categorical(logits=_with_reference(self.predictors(x, offset)))
 
 
 def _with_reference(eta: Array) -> Array:
