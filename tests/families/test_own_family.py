@@ -1,5 +1,6 @@
 """A family of a user's own, written as its page says or not: what it is told, and when."""
 
+import inspect
 import re
 from typing import ClassVar
 
@@ -269,3 +270,15 @@ def test_a_method_without_an_origin_is_about_the_leafs_own_and_a_width_makes_the
     )
     for shape, sits in ((0.5 / spread, False), (6 / spread, True)):
         assert bool(jm.Gamma(shape, 1.0).on_boundary(floor)) is sits
+
+
+def test_a_closed_form_is_no_ascent():
+    """Of the house's families one alone has no closed M-step, nor an ascent of its own."""
+    newton = inspect.unwrap(jm.ExponentialFamily.from_stats)
+    kinds = [kind for kind in vars(jm.families).values() if isinstance(kind, type)]
+    ascend = {
+        kind.__name__
+        for kind in kinds
+        if issubclass(kind, jm.ExponentialFamily) and inspect.unwrap(kind.from_stats) is newton
+    }
+    assert ascend == {"Zeta"}
