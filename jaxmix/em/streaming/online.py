@@ -175,11 +175,9 @@ def online(
     pieces = Pieces(source, in_numpy(sample), kind)
     num_batches, half = passes * -(-rows // pieces.capacity), 0
     if isinstance(model, Online):
-        now = model.state
-        now = dataclasses.replace(
-            now, model=of_dtype(now.model, sample), prior=now.prior if prior is None else prior,
-            rows=now.rows + rows,
-        )  # fmt: skip
+        now = of_dtype(model.state, sample)
+        prior = now.prior if prior is None else prior
+        now = dataclasses.replace(now, prior=prior, rows=now.rows + rows)
     else:
         half = num_batches // 2
         start, near, centre = jax.jit(centred)(of_dtype(model, sample), sample, None)

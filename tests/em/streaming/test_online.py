@@ -55,6 +55,9 @@ def test_going_on_is_as_one_source_of_all(average):
     second = jm.em.online(first, batches[11:], average=False)
     np.testing.assert_allclose(second.model.components.mean, whole.model.components.mean, rtol=1e-4)
     assert second.num_rows == whole.num_rows == 600
+    with jax.enable_x64(True):  # batches of another dtype than the state's
+        wider = jm.em.online(first, [np.float64(batches[11])], average=False)
+    np.testing.assert_allclose(wider.model.components.mean, whole.model.components.mean, rtol=1e-4)
 
 
 def test_covariates_far_from_zero_keep_their_digits():
