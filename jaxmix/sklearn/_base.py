@@ -10,6 +10,8 @@ from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ..em.parts import num_parameters
+
 SMALLEST = 256  # rows to which fewer are filled up, so that tables of many sizes share a program
 
 
@@ -37,7 +39,10 @@ class MixtureAnswers(DensityMixin, BaseEstimator):
 
     fit: Callable[..., Any]
     _joint: Callable[[Any], np.ndarray]
-    _n_parameters: Callable[[], int]
+    model_: Any
+
+    def _n_parameters(self) -> int:
+        return num_parameters(self.model_)
 
     def fit_predict(self, X, y=None, sample_weight=None):
         """Fit, and give each row's most probable component: (n,)."""

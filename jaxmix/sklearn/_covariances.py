@@ -24,12 +24,6 @@ def shape_of(kind: str, k: int, d: int) -> tuple[int, ...]:
     return {"full": (k, d, d), "tied": (d, d), "diag": (k, d), "spherical": (k,)}[kind]
 
 
-def num_parameters(kind: str, k: int, d: int) -> int:
-    """Free parameters of a mixture: covariances, means, and weights that add up to 1."""
-    one = d * (d + 1) // 2
-    return {"full": k * one, "tied": one, "diag": k * d, "spherical": k}[kind] + k * d + k - 1
-
-
 def _singular(k: int) -> ValueError:
     return ValueError(
         f"The covariance of component {k} is singular at the start of the fit (a component on one "

@@ -218,9 +218,6 @@ class GaussianMixture(MixtureAnswers, MissingAllowed):
             model = self._mixture(x.dtype, partial=bool(np.isnan(x).any()))
             return rows_under(model, x, "joint_log_probs", SMALLEST)
 
-    def _n_parameters(self) -> int:
-        return cov.num_parameters(self.covariance_type, *self.means_.shape)
-
     def sample(self, n_samples=1):
         """Draw rows, the components one after another.
 

@@ -22,7 +22,6 @@ from ..data import decode, encode, infer_template
 from ..data.structure import domain_of, structure
 from ..data.tables import column_names, is_table
 from ..em import fit as fit_mixture
-from ..em.parts import num_parameters
 from ..em.search.padding import rows_under
 from ..families import PartialDiagonalNormal
 from ._base import SMALLEST, MissingAllowed, MixtureAnswers, checked_weights, precision
@@ -154,9 +153,6 @@ class RecordMixture(MixtureAnswers, MissingAllowed):
         table = self._table(X)
         with precision(self._dtype):
             return rows_under(self.model_, self._events(table)[0], "joint_log_probs", SMALLEST)
-
-    def _n_parameters(self) -> int:
-        return num_parameters(self._arrays)
 
     def impute(self, X) -> Any:
         """The table with its missing values filled in by their conditional means (or labels).
