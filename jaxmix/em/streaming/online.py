@@ -165,7 +165,7 @@ def online(
         source = SimpleNamespace(batches=lambda: iter(listed))
     given = model.model if isinstance(model, Online) else model
     sample, _, rows = sampled(source, SEARCH_ROWS)
-    sample = checked_data(sample, given)
+    sample = checked_data(sample, of_dtype(given, sample))
     if take_apart(given).loose:
         raise ValueError(
             f"{type(given).__name__} has arrays without sufficient statistics: wrap that part in "

@@ -130,7 +130,7 @@ def fit_source(
     all. With several processes each gives its own rows, and all get the same model.
     """
     sample, index, rows = sampled(source, SEARCH_ROWS)
-    sample = checked_data(sample, template)
+    sample = checked_data(sample, of_dtype(template, sample))
     case = in_numpy(checked_weights(weights, rows, float_of(sample)))
     of_rows = lambda at: None if case is None or not case[at].any() else case[at]
     sample, share = jax.tree.map(jnp.asarray, everyone((sample, of_rows(index)), SEARCH_ROWS))
@@ -154,7 +154,7 @@ def fit_source(
         few, of_few = sample, share
         if jax.process_count() == 1 and isinstance(source, TakesRows):  # as a fit in memory does
             few, index, _ = sampled(source, FLOOR_ROWS)
-            few, of_few = checked_data(few, template), of_rows(index)
+            few, of_few = checked_data(few, of_dtype(template, few)), of_rows(index)
         prior = floor_prior(start, fold.data(few), of_few, options.floor)
     if held is not None:
         held = fold.data(checked_data(held, template))
