@@ -141,7 +141,7 @@ def test_padding_changes_no_fit():
     for exact in (False, True):
         with pytest.MonkeyPatch.context() as patch:
             if exact:
-                patch.setattr(padding, "bucket", lambda count: count)
+                patch.setattr(padding, "bucket", lambda count, least: count)
                 patch.setattr(small, "bucket_of_components", lambda count: count)
             fits.append(jm.fit(jax.random.key(3), jm.gaussian_mixture(5, 2), x, num_restarts=2))
     padded, plain = fits
