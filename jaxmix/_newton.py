@@ -16,19 +16,23 @@ def newton_maximum(
     value: Callable[[Array, Any], Array],
     start: Float[Array, "*stack d"],
     given: Any,
+    derivatives: Callable[[Array, Any], tuple[Array, Array]] | None = None,
 ) -> Float[Array, "*stack d"]:
     """The maximum of `value(theta, given)` in theta, of one density; leading axes are of a stack.
+
+    `derivatives` gives gradient and Hessian where they are known in a short form.
 
     Levenberg and Marquardt's damping: a step that would lower the value is not taken, and the
     next is shorter. The search itself is not differentiated: one last Newton step from where it
     ends carries the derivative in `given` (the implicit function theorem).
     """
     if start.ndim > 1:
-        one = lambda start, given: newton_maximum(value, start, given)
+        one = lambda start, given: newton_maximum(value, start, given, derivatives)
         return jax.vmap(one)(start, given)
     given_still = jax.lax.stop_gradient(given)
-    twice = jax.jacfwd(lambda *args: (jax.grad(value)(*args),) * 2, has_aux=True)
-    derivatives = lambda *args: twice(*args)[::-1]
+    if derivatives is None:
+        twice = jax.jacfwd(lambda *args: (jax.grad(value)(*args),) * 2, has_aux=True)
+        derivatives = lambda *args: twice(*args)[::-1]
     eye = jnp.eye(start.shape[0], dtype=start.dtype)
     enough = jnp.sqrt(jnp.finfo(start.dtype).eps)
 

@@ -18,7 +18,7 @@ from ._family import (
     stated,
     store,
 )
-from ._special import deviance, log_minus_digamma, stirling
+from ._special import deviance, log_minus_digamma, stirling, trigamma
 from ._tails import beta_sides
 
 
@@ -82,7 +82,7 @@ class _Concentrations(ExponentialFamily):
 
     def from_stats(self, stats: Logs, origin=None) -> Self:
         means = stats.logs / stats.count[..., None]
-        return self._with(newton_maximum(_level, self._log_a, (means, origin)))
+        return self._with(newton_maximum(_level, self._log_a, (means, origin), _derivatives))
 
     def floor(self, stats: Logs, share) -> Logs:
         a = jnp.exp(self.from_stats(stats, self.origin)._log_a)
@@ -98,11 +98,20 @@ class _Concentrations(ExponentialFamily):
 
 
 def _level(log_a, given):
-    """Mean log-density of events of given mean logarithms, less the base measure (Minka 2000)."""
+    """Mean log-density of events of given mean logarithms, less the base measure."""
     means, centre = given
     a = jnp.exp(log_a)
     head = jnp.sum(stirling(a)) - stirling(jnp.sum(a))
     return head + jnp.vdot(a, means + (centre - jax.nn.log_softmax(log_a)))
+
+
+def _derivatives(log_a, given):
+    """Gradient and Hessian of the level (Minka 2000, "Estimating a Dirichlet distribution")."""
+    means, centre = given
+    a = jnp.exp(log_a)
+    slope = a * (means + (centre - jax.nn.log_softmax(log_a)) + _gaps(a))
+    bend = jnp.diag(slope - a * a * trigamma(a)) + jnp.outer(a, a) * trigamma(jnp.sum(a))
+    return slope, bend
 
 
 def _gaps(a):

@@ -124,8 +124,8 @@ def _panel(ax, marginal, event, posterior, palette):
         return
     held = posterior[there]
     seen = jax.tree.map(lambda a: np.asarray(a)[there], event)
-    there_are = lambda x: np.ones(jax.tree.leaves(x)[0].shape[:1], bool)
-    wrap = lambda x: OptionalEvent(x, there_are(x)) if optional else x
+    all_of: Any = lambda x: np.ones(jax.tree.leaves(x)[0].shape[:1], bool)
+    wrap = lambda x: OptionalEvent(x, all_of(x)) if optional else x
     under = lambda x: np.exp(each(marginal, "joint_log_probs", wrap(x)))
     _events.draw(structure(part), ax, seen, held, palette, under)
 
