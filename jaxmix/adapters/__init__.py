@@ -10,7 +10,7 @@ from typing import Any
 from jaxtyping import Array, PyTree
 
 from .._density import LogDensity
-from ._foreign import foreign
+from ._foreign import foreign as _foreign_density
 
 
 def _module(name: str, extra: str) -> Any:
@@ -49,7 +49,7 @@ def from_numpyro(distribution: Any) -> LogDensity:
         >>> density.log_prob(jnp.array(0.0)).round(4)
         Array(-1.674, dtype=float32)
     """
-    return foreign(distribution, _module("_numpyro", "numpyro").Numpyro)
+    return _foreign_density(distribution, _module("_numpyro", "numpyro").Numpyro)
 
 
 def from_distrax(distribution: Any) -> LogDensity:
@@ -71,7 +71,7 @@ def from_distrax(distribution: Any) -> LogDensity:
         >>> density.log_prob(jnp.array(1.0)).round(4)
         Array(-1., dtype=float32)
     """
-    return foreign(distribution, _module("_distrax", "distrax").Distrax)
+    return _foreign_density(distribution, _module("_distrax", "distrax").Distrax)
 
 
 def from_tfp(distribution: Any) -> LogDensity:
@@ -93,7 +93,7 @@ def from_tfp(distribution: Any) -> LogDensity:
         >>> density.log_prob(jnp.array(0.0)).round(4)
         Array(-0.9189, dtype=float32)
     """
-    return foreign(distribution, _module("_tfp", "tfp").TFP)
+    return _foreign_density(distribution, _module("_tfp", "tfp").TFP)
 
 
 def from_flowjax(distribution: Any, condition: Array | None = None) -> LogDensity:

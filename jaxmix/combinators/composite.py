@@ -51,7 +51,9 @@ class Composite(LogDensity):
         kind = dict if isinstance(self.parts, dict) else tuple
         names = [name for name, _ in self.items()]
         expected = f"a {kind.__name__} of the fields {names}"
-        check_kind(self, isinstance(x, dict | tuple | list), expected, x)
+        # Numbers may come as an array, one a field.
+        holds = isinstance(x, dict | tuple | list) or bool(getattr(x, "ndim", 0))
+        check_kind(self, holds, expected, x)
         given = list(x) if isinstance(x, dict) else list(range(len(x)))
         if set(given) != set(names):
             raise ValueError(f"One event of this Composite is {expected}; it was given {given}.")

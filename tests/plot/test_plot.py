@@ -176,19 +176,19 @@ def test_many_components_and_many_points():
 
 
 def test_certified_bounds_are_drawn_cell_by_cell():
-    shape = {"supremum": np.array(0.04), "delta": 0.01, "num_draws": 9, "method": "betting"}
+    shape = {"delta": 0.01, "num_draws": 9, "method": "betting"}
     fields = {"max_weight": 1.0, "bet": 1.0, "simultaneous": False, "again": None}
     upper, line = np.array([0.02, 0.04]), np.array([-1.0, -0.5, 0.0])
     one = jm.importance.Certificate(
         upper=upper, vertex_upper=np.array([0.01, 0.02, 0.04]), value=np.array([0.01, 0.02, 0.03]),
-        where=np.array([1]), gap=np.zeros(2), **shape, **fields,
+        gap=np.zeros(2), **shape, **fields,
     )  # fmt: skip
     ax = jm.plot.certificate(one, line, truth=lambda t: 0.03 * np.exp(t), names=("mean",))
     (steps,) = [patch for patch in ax.patches if hasattr(patch, "get_data")]
     assert steps.get_data().values.tolist() == upper.tolist() and ax.get_xlabel() == "mean"
     upper = np.array([[0.01, 0.02, 0.015], [0.02, 0.04, 0.03]])
     two = jm.importance.Certificate(
-        upper=upper, vertex_upper=0, value=0, where=np.array([1, 1]), gap=np.zeros((2, 3)), **shape,
+        upper=upper, vertex_upper=0, value=0, gap=np.zeros((2, 3)), **shape,
         **fields,
     )  # fmt: skip
     other = np.array([0.0, 1.0, 2.0, 3.0])
@@ -198,7 +198,7 @@ def test_certified_bounds_are_drawn_cell_by_cell():
     assert ax.patches[0].get_xy()[:2].tolist() == [[-0.5, 1.0], [0.0, 1.0]]
     assert len(saved(ax)) > 5000
     three = jm.importance.Certificate(
-        upper=upper[0, :2], vertex_upper=0, value=0, where=np.array([1]), gap=np.zeros(2), **shape,
+        upper=upper[0, :2], vertex_upper=0, value=0, gap=np.zeros(2), **shape,
         **fields,
     )  # fmt: skip
     corners = np.array([[0, 1, 2], [1, 2, 3]])
