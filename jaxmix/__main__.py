@@ -3,7 +3,6 @@
 """
 
 import argparse
-import gc
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from ._compile import Effort, compilation_cache
 from ._docs import docs
 from ._fit_table import Asked, apply, components_of, fit_table
-from ._page import without_fusions
+from ._page import looking_seldom_for_garbage, without_fusions
 
 OUT = Path("jaxmix-report")
 LARGE = 1_000_000  # bytes of a table from which a fit takes longer than its compilation
@@ -123,8 +122,8 @@ if __name__ == "__main__":
     compilation_cache()
     given = map(Path, sys.argv[1:])
     if not any(path.is_file() and path.stat().st_size > LARGE for path in given):
-        # What runs once, or over few rows: traces are many small objects, an eighth of the time.
+        # What runs once, or over few rows.
         without_fusions()
-        gc.set_threshold(200_000, 20, 20)
+        looking_seldom_for_garbage()
     Effort.least = 1 if "fit" in sys.argv else 0
     main()

@@ -10,7 +10,8 @@ from typing import Any
 
 import equinox as eqx
 import jax
-from jax.core import Tracer
+
+from ._trees import is_traced
 
 # Few and simple passes: a third of the time to compile, two to five times that to run.
 QUICK: dict[str, Any] = {
@@ -71,7 +72,7 @@ class Quick:
                 gc.enable()
 
     def _called(self, *args: Any, **kwargs: Any) -> Any:
-        traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((args, kwargs)))
+        traced = is_traced((args, kwargs))
         if traced or not Quick.known or not (self.when is None or self.when(*args, **kwargs)):
             return self.full(*args, **kwargs)
         try:

@@ -18,10 +18,11 @@ from .._density import is_density
 from .._log_sums import logsumexp
 from .._stand_ins import constant
 from .._trees import float_of
+from ..families._special import unit_nodes
 from ..families._support import Domain
 from .hurdle import domain_of_value
 
-NODES, SIZES = (np.polynomial.legendre.leggauss(40)[i] / 2 + (0.5, 0)[i] for i in (0, 1))
+NODES, SIZES = unit_nodes(40)
 
 
 def _ladder() -> tuple[np.ndarray, np.ndarray]:

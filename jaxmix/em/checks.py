@@ -18,6 +18,7 @@ from .._stack import of_arrays
 from .._trees import by_shapes, float_of, is_traced, one_row
 from .._warn import warn
 from ..combinators.censored import Censored
+from ..combinators.constrained import Forwarding
 from ..combinators.optional import Optional, OptionalEvent
 from ..families._support import Domain
 from .parts import take_apart
@@ -154,10 +155,11 @@ def floating(data: PyTree, template: PyTree) -> PyTree:
     return jax.tree.map(lambda a: a.astype(float), data) if any(real) else data
 
 
-class _OfDomain(LogDensity):
+class _OfDomain(Forwarding):
     """A user's density that refuses an array whose shape is not that of its domain."""
 
     density: Any
+    forwarded = property(lambda self: self.density)
 
     def log_prob(self, x):
         domain = self.density.domain
@@ -168,9 +170,6 @@ class _OfDomain(LogDensity):
                 f"{expected}; one row of the data has shape {x.shape}."
             )
         return self.density.log_prob(x)
-
-    def __getattr__(self, name):
-        return getattr(self.density, name)
 
 
 def _has_domain(node: Any) -> bool:

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
-from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
@@ -18,7 +17,7 @@ from .._chunkwise import ByChunk
 from .._refittable import Refittable
 from .._stack import Held
 from .._stand_ins import StandIn
-from .._trees import by_shapes
+from .._trees import by_shapes, is_traced
 from ..combinators.frozen import Frozen
 
 ELSEWHERE = -1  # the place of what is no array of a row
@@ -166,7 +165,7 @@ def events_asked(model: PyTree, row: PyTree) -> list[Callable | None]:
 
         made = jax.make_jaxpr(event)(row)
         # What is not of the row alone: of a loop's carry, or of one of many items.
-        inner = any(isinstance(c, Tracer) for c in made.consts)
+        inner = is_traced(made.consts)
         return None if inner or not made.out_avals else jax.vmap(event)
 
     each = zip(take_apart(model).leaves, asking_of(model, row).places, strict=True)

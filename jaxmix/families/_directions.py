@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from .. import _loops
 from ._bessel import concentration_of, log_mass, mean_length
 from ._family import LOG_2_PI, ExponentialFamily, exp_of
+from ._special import unit_nodes
 
 
 class Directions(NamedTuple):
@@ -30,7 +31,7 @@ def above(across_square: Array, straight: Array, kappa: Array) -> Array:
     return jnp.where(forward, across_square / safe, kappa - straight)
 
 
-NODES, SIZES = (0.5 * a for a in np.polynomial.legendre.leggauss(32))
+NODES, SIZES = unit_nodes(32)
 STEPS = (np.arange(1, 65) / 64) ** 4
 REACH = 30.0  # nats below an angle's density, beyond which nothing is left of it
 
@@ -70,7 +71,7 @@ def _drift(angle, kappa, dim: int):
     out = jnp.sum(level(ends) > -REACH)  # levels fall all the way
     end = jax.lax.stop_gradient(ends[jnp.minimum(out, len(STEPS) - 1)])
     width = end - size
-    t = size + jnp.asarray(NODES + 0.5, size.dtype) * width
+    t = size + jnp.asarray(NODES, size.dtype) * width
     bend = mean_length(dim, kappa)[1] - 2 * jnp.sin(0.5 * t) ** 2
     integral = jnp.sum(jnp.asarray(SIZES, size.dtype) * bend * jnp.exp(level(t)))
     return jnp.where(angle < 0, -integral, integral) * width

@@ -9,7 +9,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 LOG_2_PI = float(np.log(2 * np.pi))
+REACH = 40.0  # nats of a fall beyond which nothing is left
 LARGE = 8.0  # from here on the Stirling series reach double precision of a few digits less
+
+
+def unit_nodes(number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Gauss's nodes on the unit interval, and their sizes."""
+    nodes, sizes = np.polynomial.legendre.leggauss(number)
+    return 0.5 * nodes + 0.5, 0.5 * sizes
 
 
 def _raised(x):
@@ -56,8 +63,8 @@ def log_gamma_bend(x: Float[Array, "*s"], step: Float[Array, "*s"]) -> Float[Arr
 
     By Gauss's quadrature of the second derivative.
     """
-    nodes, sizes = (0.5 * jnp.asarray(a, step.dtype) for a in np.polynomial.legendre.leggauss(24))
-    share, x, wide = nodes + 0.5, x[..., None], step[..., None]
+    share, sizes = (jnp.asarray(a, step.dtype) for a in unit_nodes(24))
+    x, wide = x[..., None], step[..., None]
     each = share * (trigamma(x + wide * share) + trigamma(x + wide * (2 - share)))
     return step * step * jnp.sum(sizes * each, -1)
 

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-REACH = 40.0  # nats of a fall beyond which nothing is left
-NODES, SIZES = (0.5 * a for a in np.polynomial.legendre.leggauss(64))
-NODES, SIZES = (NODES + 0.5) ** 3, 3 * SIZES * (NODES + 0.5) ** 2
+from ._special import REACH, unit_nodes
+
+NODES, SIZES = unit_nodes(64)
+NODES, SIZES = NODES**3, 3 * SIZES * NODES**2
 LADDER, RUNGS = 16.0 ** np.arange(-20, 31), 16.0 ** (np.arange(-15, 1) / 16)
 
 

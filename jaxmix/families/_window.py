@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from ._special import REACH, unit_nodes
+
 # Gauss's: of either side of a normal density, down to REACH nats, they keep 14 digits.
-NODES, SIZES = (0.5 * a for a in np.polynomial.legendre.leggauss(24))
-NODES = NODES + 0.5  # on the unit interval
-REACH = 40.0
+NODES, SIZES = unit_nodes(24)
 
 
 class Window(NamedTuple):

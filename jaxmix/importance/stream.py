@@ -13,7 +13,7 @@ from .._arguments import function, made_by, numbers, optional, takes, whole
 from .._density import is_normalised
 from .._refuse import checked_key
 from .._steps import without_slopes
-from .._trees import is_traced
+from .._trees import is_traced, one_row
 from .blocks import divisor
 from .checks import checked_efficiencies, checked_weights
 from .draws import Draws, checked_draws, draw
@@ -165,10 +165,8 @@ def stream(
     proposals, given = jax.lax.stop_gradient(proposals), proposals
     single = is_single(targets)
     sums = _stream(key, f, targets, proposals, weights, block, num_draws // block)
-    event = jax.eval_shape(lambda: draw(key, proposals, 1).events)
-    like = jax.eval_shape(
-        f, jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), event)
-    )
+    events = jax.eval_shape(lambda: draw(key, proposals, 1).events)
+    like = jax.eval_shape(f, one_row(events))
     like = jax.tree.map(lambda s: np.empty(s.shape[1:], s.dtype), like)
     out = estimate_totals(
         sums, weights=weights, self_normalised=self_normalised, like=like, single=single

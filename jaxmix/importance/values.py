@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PyTree
 from .._arguments import numbers, shown
 from .._numerics import Host
 from .._steps import refusing_slopes
-from .._trees import take
+from .._trees import one_row, take
 from ..combinators import MixtureSameFamily
 from ..families import (
     DiagonalNormal,
@@ -40,8 +40,7 @@ def values_at(f: Any, targets: PyTree, events: PyTree) -> PyTree:
     parts = parts_of(targets, "targets")
     if not all(_is_positive(part.density) for part in parts):
         events = _on_support(log_table(targets, events, "targets"), events)
-    event = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), events)
-    return jax.vmap(refusing_slopes(_checked(f), event))(events)
+    return jax.vmap(refusing_slopes(_checked(f), one_row(events)))(events)
 
 
 def flat_values(f: Any, targets: PyTree, draws: Any, dtype: Any) -> Float[Array, "n m"]:

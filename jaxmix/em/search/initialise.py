@@ -15,7 +15,7 @@ from ..._numerics import or_one
 from ..._refuse import checked_key
 from ..._sharding import on_automatic_axes
 from ..._stack import of_arrays
-from ..._trees import float_of, num_rows, spread, take
+from ..._trees import float_of, num_rows, one_row, spread, take
 from ...combinators._columns import ColumnsEvent
 from ...regression.centred import centred
 from ..chunks import in_blocks, lanes_of
@@ -138,10 +138,9 @@ def components(template: PyTree, data: PyTree) -> int | None:
     """How many components a mixture has; None for any other model."""
     if not isinstance(template, Labelled):
         return None
-    event = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), data)
     under = lambda model, row: model.joint_log_probs(row)
     # Under the filter: the `log_prob` of some families takes no constants.
-    return eqx.filter_eval_shape(under, template, event).shape[0]
+    return eqx.filter_eval_shape(under, template, one_row(data)).shape[0]
 
 
 class Start(NamedTuple):

@@ -44,7 +44,8 @@ def boxes_of(bound: Any, events: PyTree) -> list[Any]:
         raise ValueError("bound must be a jm.importance.Box, or a list of them (their union).")
     leaves, structure = jax.tree.flatten(events)
     for box in boxes:
-        for end in (box.low, box.low if box.high is None else box.high):
+        sides = box.low, box.low if box.high is None else box.high
+        for end in sides:
             ends, same = jax.tree.flatten(end)
             pairs = zip(ends, leaves, strict=False)
             if same != structure or any(np.shape(e) not in ((), x.shape[1:]) for e, x in pairs):
@@ -52,11 +53,8 @@ def boxes_of(bound: Any, events: PyTree) -> list[Any]:
                     f"A Box's ends are shaped like an event, {[x.shape[1:] for x in leaves]}; one was "
                     f"{end}."
                 )
-        pairs = zip(*map(jax.tree.leaves, (box.low, box.high)), strict=False)
-        if (
-            not all(np.all(np.asarray(low) <= high) for low, high in pairs)
-            or np.isnan(np.concatenate([np.ravel(low) for low in jax.tree.leaves(box.low)])).any()
-        ):
+        pairs = zip(*map(jax.tree.leaves, sides), strict=True)
+        if not all(np.all(np.asarray(low) <= high) for low, high in pairs):  # NaN is neither
             raise ValueError(f"A Box holds what lies from low up to high; it was {box}.")
     return boxes
 
