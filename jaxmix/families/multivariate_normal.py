@@ -28,6 +28,10 @@ from ._seen import SeenFull
 FEW = 4  # dimensions in which features are as soon made as products of matrices
 
 
+def _white(upper: Array, shift: Array) -> Array:
+    return jnp.einsum("...ij,...i->...j", upper, shift, precision=HIGHEST)
+
+
 class _FullCovariance(ProductForm, OfMoments, SeenFull):
     """What the untied and the tied family share: everything but who owns the factor."""
 
@@ -58,9 +62,6 @@ class _FullCovariance(ProductForm, OfMoments, SeenFull):
     precision = stated(lambda self: self._for_each(precision_of(self._factors)), "d", "d")
     _head = property(lambda self: log_det_of(self._factors) - 0.5 * self.dim * LOG_2_PI)
 
-    def _white(self, shift: Array) -> Array:
-        return jnp.einsum("...ij,...i->...j", whitener(self._factors), shift, precision=HIGHEST)
-
     def log_prob(self, x: Float[Array, " d"]) -> Scalar:
         x, base = finite(one_event(x, (self.dim,), self))
         r = x - self.mean
@@ -84,10 +85,10 @@ class _FullCovariance(ProductForm, OfMoments, SeenFull):
         return t.count + linear + square
 
     def natural(self, origin=None) -> Moments:
-        shift = self.mean - origin
-        precision = precision_of(self._factors)
+        shift, upper = self.mean - origin, whitener(self._factors)
+        precision = jnp.einsum("...ik,...jk->...ij", upper, upper, precision=HIGHEST)
         linear = jnp.einsum("...ij,...j->...i", precision, shift, precision=HIGHEST)
-        head = self._head - 0.5 * jnp.sum(self._white(shift) ** 2, -1)
+        head = self._head - 0.5 * jnp.sum(_white(upper, shift) ** 2, -1)
         return Moments(head, linear, self._for_each(-0.5 * precision))
 
     def log_normaliser(self, natural: Moments, origin=None) -> Scalar:
@@ -144,7 +145,7 @@ class _FullCovariance(ProductForm, OfMoments, SeenFull):
         return Moments(jnp.sum(weights), dot(r, weights), dot(r * weights[None], r.T))
 
     def spread(self, origin):
-        return jnp.max(self._white(self.mean - origin) ** 2, -1)
+        return jnp.max(_white(whitener(self._factors), self.mean - origin) ** 2, -1)
 
 
 class MultivariateNormal(_FullCovariance):
